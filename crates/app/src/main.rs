@@ -1,0 +1,2 @@
+//! The `skin-assist` binary.
+fn main() {}

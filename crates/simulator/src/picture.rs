@@ -1,0 +1,1 @@
+//! Synthetic skin pictures with known truth.
