@@ -1,0 +1,29 @@
+//! The words of the system, as types. ARCHITECTURE.md lists them; tables, metrics and docs use the same.
+
+mod assessment;
+mod document;
+mod draft;
+mod encounter;
+mod findings;
+mod firm;
+mod identifier;
+mod reason;
+
+pub use assessment::{
+    AssessedPhoto, Assessment, AssistResult, Delivery, Journey, JourneyState, ReferenceCode, ResultKey, Versions,
+};
+pub use document::{
+    DocumentStatus, DocumentStep, DocumentSummary, DocumentWatch, PhotoBytes, PhotoDigest, StoredPhoto,
+};
+pub use draft::{AgeBand, Draft, DraftNote, DraftReference, NoteRegion, NoteSection, PatientFacts, Sex};
+pub use encounter::{Cursor, Encounter, EncounterStatus, EncounterWatch, WATCH_LIFE};
+pub use findings::{
+    Abstention, ClassProbability, Findings, ImageFacts, Label, ModelVersion, NormalisedBox, Quality, Region, Route,
+};
+pub use firm::{
+    AccessToken, CategoryUse, Credential, CredentialState, DocumentCategory, Firm, FirmStatus, IntendedUseRecord, Mode,
+};
+pub use identifier::{
+    AssessmentId, CategoryCode, DocumentId, EncounterId, FirmId, InvalidIdentifier, PatientId, PractitionerId,
+};
+pub use reason::{DeadLetter, DeadLetterSubject, Reason, Stage};

@@ -1,0 +1,165 @@
+//! The draft: what a clinician reads, before an EHR's profile gives it a shape.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Assessment, DocumentId, EncounterId, FirmId, NormalisedBox, PatientId, PractitionerId, ReferenceCode, Versions,
+};
+use crate::{phi::Phi, time::Timestamp};
+
+/// The text of a draft, in the order of the specification of draft notes (docs/draft-note.md).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DraftNote {
+    /// The title of the note.
+    pub title: String,
+    /// The body: headed sections, complete on their own, since EHRs strip codes.
+    pub sections: Vec<NoteSection>,
+    /// Notes for whoever files the draft into the chart.
+    pub instructions: Vec<String>,
+    /// Where on which image, for EHRs and pages that can show it.
+    pub regions: Vec<NoteRegion>,
+}
+
+/// A headed part of a draft.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoteSection {
+    /// Its heading.
+    pub heading: String,
+    /// Its paragraphs, plain text.
+    pub paragraphs: Vec<String>,
+}
+
+/// The regions that were judged on one image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoteRegion {
+    /// The image.
+    pub document: DocumentId,
+    /// Where; empty when the image was judged as a whole.
+    pub areas: Vec<NormalisedBox>,
+}
+
+/// A draft on its way to an EHR.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// Whose; with `assessment` its identity.
+    pub firm: FirmId,
+    /// The visit.
+    pub encounter: EncounterId,
+    /// The patient.
+    pub patient: PatientId,
+    /// The author where the EHR forces a practitioner.
+    pub practitioner: Option<PractitionerId>,
+    /// The identity in readable form; also the identifier's value.
+    pub reference_code: ReferenceCode,
+    /// The text.
+    pub note: Phi<DraftNote>,
+    /// What made it.
+    pub versions: Versions,
+    /// When the result was made.
+    pub date: Timestamp,
+}
+
+impl Draft {
+    /// The draft of an assessment's note.
+    pub fn new(assessment: &Assessment, note: Phi<DraftNote>, versions: Versions, date: Timestamp) -> Self {
+        Self {
+            firm: assessment.firm.clone(),
+            encounter: assessment.encounter.clone(),
+            patient: assessment.patient.clone(),
+            practitioner: assessment.practitioner.clone(),
+            reference_code: assessment.reference_code(),
+            note,
+            versions,
+            date,
+        }
+    }
+}
+
+/// The EHR's name for a draft it took, such as `Composition/81`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DraftReference(pub String);
+
+impl fmt::Display for DraftReference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The minimum about a patient that makes a differential better: no name, no date of birth, no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PatientFacts {
+    /// Age in coarse bands: many conditions are typical of an age.
+    pub age: Option<AgeBand>,
+    /// Administrative sex: some conditions are more frequent in one.
+    pub sex: Option<Sex>,
+}
+
+/// An age band.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgeBand {
+    /// Under 2 years.
+    Infant,
+    /// 2 to 11 years.
+    Child,
+    /// 12 to 17 years.
+    Adolescent,
+    /// 18 to 39 years.
+    YoungAdult,
+    /// 40 to 64 years.
+    MiddleAged,
+    /// 65 years and more.
+    Older,
+}
+
+impl AgeBand {
+    /// The band of an age in completed years.
+    pub const fn of_years(years: u32) -> Self {
+        match years {
+            0..=1 => Self::Infant,
+            2..=11 => Self::Child,
+            12..=17 => Self::Adolescent,
+            18..=39 => Self::YoungAdult,
+            40..=64 => Self::MiddleAged,
+            _ => Self::Older,
+        }
+    }
+
+    /// For people.
+    pub const fn display(self) -> &'static str {
+        match self {
+            Self::Infant => "under 2 years",
+            Self::Child => "2-11 years",
+            Self::Adolescent => "12-17 years",
+            Self::YoungAdult => "18-39 years",
+            Self::MiddleAged => "40-64 years",
+            Self::Older => "65 years or older",
+        }
+    }
+}
+
+/// Administrative sex, `Patient.gender`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sex {
+    /// female.
+    Female,
+    /// male.
+    Male,
+    /// other.
+    Other,
+}
+
+impl Sex {
+    /// For people.
+    pub const fn display(self) -> &'static str {
+        match self {
+            Self::Female => "female",
+            Self::Male => "male",
+            Self::Other => "other",
+        }
+    }
+}

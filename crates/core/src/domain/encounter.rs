@@ -1,0 +1,68 @@
+//! Encounters and watching them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{EncounterId, FirmId, PatientId, PractitionerId};
+use crate::time::Timestamp;
+
+/// How long an encounter is watched after its last change: photos filed later are out of the stated horizon.
+pub const WATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A visit, as the EHR last showed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encounter {
+    /// `Encounter.id`.
+    pub id: EncounterId,
+    /// `Encounter.subject`.
+    pub patient: PatientId,
+    /// The treating practitioner: the participant of type PPRF.
+    pub practitioner: Option<PractitionerId>,
+    /// `Encounter.status`.
+    pub status: EncounterStatus,
+    /// `Encounter.meta.lastUpdated`, by the EHR's clock. Some EHRs omit it.
+    pub last_updated: Option<Timestamp>,
+}
+
+/// `Encounter.status`, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncounterStatus {
+    /// planned, arrived, triaged, in-progress, onleave: a note can still be taken.
+    Open,
+    /// finished.
+    Finished,
+    /// cancelled or entered in error.
+    Cancelled,
+}
+
+/// An encounter being watched, until [`WATCH_LIFE`] after its last change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncounterWatch {
+    /// Whose encounter.
+    pub firm: FirmId,
+    /// The encounter as last seen.
+    pub encounter: Encounter,
+    /// When we first saw it, by our clock.
+    pub first_seen_at: Timestamp,
+    /// When its documents were last looked for, by our clock.
+    pub looked_at: Option<Timestamp>,
+    /// When the watch ends, by our clock. An expired watch is never returned, whether or not its row still exists.
+    pub expires_at: Timestamp,
+}
+
+/// How far a firm's encounters have been read: the latest `meta.lastUpdated` recorded, by the EHR's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cursor(pub Timestamp);
+
+impl Cursor {
+    /// The EHR may show a record only minutes after the time it carries, and may give several the same time: each
+    /// query reaches back this far behind the cursor, and what was known already is recognised by id and version.
+    pub const OVERLAP: Duration = Duration::from_secs(120);
+
+    /// Where the next query starts.
+    pub fn query_from(self) -> Timestamp {
+        self.0 - Self::OVERLAP
+    }
+}

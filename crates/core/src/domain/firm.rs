@@ -1,0 +1,140 @@
+//! The firm and what connects us to its EHR.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CategoryCode, FirmId, Reason, Route};
+use crate::{phi::Secret, time::Timestamp};
+
+/// A practice, the tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firm {
+    /// Our name for it.
+    pub id: FirmId,
+    /// The firm's segment in the EHR's URLs (ModMed EMA's `firm_url_prefix`).
+    pub url_prefix: String,
+    /// Whether it is served.
+    pub status: FirmStatus,
+    /// What happens to results.
+    pub mode: Mode,
+    /// The record that permits [`Mode::Draft`].
+    pub intended_use: Option<IntendedUseRecord>,
+    /// What the practice chose to do with documents of each category. A category that is not listed is ignored.
+    pub categories: BTreeMap<CategoryCode, CategoryUse>,
+    /// When it was connected: photos filed earlier are not assessed, so that connecting is never a surprise bill.
+    pub connected_at: Timestamp,
+}
+
+impl Firm {
+    /// The route of documents of `category`; none when the practice did not choose it.
+    pub fn route(&self, category: &CategoryCode) -> Option<Route> {
+        match self.categories.get(category)? {
+            CategoryUse::Solitary => Some(Route::Solitary),
+            CategoryUse::Widespread => Some(Route::Widespread),
+            CategoryUse::Ignored => None,
+        }
+    }
+}
+
+/// Whether a firm is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirmStatus {
+    /// Polled, its photos assessed.
+    Active,
+    /// Not polled; what is under way is finished. An operator's decision.
+    Paused,
+}
+
+/// What happens to a firm's results. Image-based lesion classification is a regulated device function, so a new firm
+/// is silent until an operator records the document that permits more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Everything runs, nothing is written to the chart.
+    Silent,
+    /// Drafts are written back.
+    Draft,
+}
+
+/// Who permitted drafts, when, and by which document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntendedUseRecord {
+    /// The operator's name as given.
+    pub recorded_by: String,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// SHA-256 of the document, hexadecimal.
+    pub document_sha256: String,
+}
+
+/// What the practice does with documents of a category.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CategoryUse {
+    /// Photos of single lesions.
+    Solitary,
+    /// Photos of rashes.
+    Widespread,
+    /// Not for us.
+    Ignored,
+}
+
+/// One entry of the firm's document-category value set (`ValueSet/document-category`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentCategory {
+    /// The code that documents carry.
+    pub code: CategoryCode,
+    /// The name that the practice sees.
+    pub display: String,
+}
+
+/// What a firm's OAuth2 client needs, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Whose it is.
+    pub firm: FirmId,
+    /// OAuth2 `client_id`.
+    pub client_id: String,
+    /// OAuth2 `client_secret`.
+    pub client_secret: Secret,
+    /// The token in hand, if any; it may have expired.
+    pub token: Option<AccessToken>,
+    /// Whether the token endpoint takes it.
+    pub state: CredentialState,
+}
+
+/// Whether the token endpoint takes a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialState {
+    /// Not refused so far.
+    Usable,
+    /// Refused: the firm stands still until the credential is replaced, or `retry_at` comes.
+    Refused {
+        /// Why, as far as the endpoint said.
+        reason: Reason,
+        /// When to ask again, in case the refusal was the server's mistake.
+        retry_at: Timestamp,
+    },
+}
+
+/// An OAuth2 bearer token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// What goes into the `Authorization` header.
+    pub secret: Secret,
+    /// When it was issued, by our clock.
+    pub issued_at: Timestamp,
+    /// When the EHR stops taking it, by our clock.
+    pub expires_at: Timestamp,
+}
+
+impl AccessToken {
+    /// Whether it should be renewed at `now`: when less than a fifth of its life, at most two minutes, is left.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let life = self.expires_at.since(self.issued_at);
+        let margin = (life / 5).min(std::time::Duration::from_secs(120));
+        now + margin >= self.expires_at
+    }
+}

@@ -1,0 +1,22 @@
+//! Ports: what a stage may do, as traits.
+//!
+//! A stage is handed exactly the ports it needs, so its fields are its permissions: a poller cannot post a draft
+//! because it holds no [`DraftWriter`], and it cannot read results because it holds no [`Deliveries`]. State ports are
+//! transitions, each one transaction, not table gateways. Each port says in its "Contract" what it promises.
+
+mod ehr;
+mod error;
+mod models;
+mod state;
+
+pub use ehr::{
+    ChartReader, DocumentQuery, DraftSearch, DraftWriter, EncounterQuery, FirmSettings, Page, PageLink, PatientContext,
+    PhotoLocation, PhotoSource, TokenEndpoint,
+};
+pub use error::{Class, DraftError, EhrError, LanguageError, PhotoRefusal, StateError, VisionError};
+pub use models::{Differential, EvidencedCondition, LanguageModel, Synthesis, SynthesisRequest, VisionModel};
+pub use state::{
+    Audit, AuditAction, AuditRecord, CallGrants, CallKind, Credentials, Deliveries, DocumentQueue, EncounterWatches,
+    FirmAdministration, Firms, Grant, InferenceRecords, Operations, Overview, Photos, QuotaKey, RecordedDocuments,
+    RecordedEncounters, UncertainResolution,
+};

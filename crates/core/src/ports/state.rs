@@ -1,0 +1,419 @@
+//! Our own state: transitions, each one transaction.
+//!
+//! # Contract, for all of them
+//! - A method returns after its transaction is durable, or returns an error and changed nothing.
+//! - A method that takes a [`Lease`] writes only where the item's fence is still the lease's, and returns
+//!   [`StateError::LeaseLost`] otherwise. It does not ask whether the lease has expired: as long as nobody else
+//!   acquired the item, the work counts.
+//! - `acquire` grants an item that is due and free (or whose lease expired at `now`) to one caller only, raises its
+//!   fence and counts the attempt.
+//! - Every key contains the firm: two firms may use the same ids.
+//! - Expired rows are never returned, whether or not they were deleted yet.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::StateError;
+use crate::{
+    domain::{
+        AccessToken, AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
+        DocumentStep, DocumentWatch, DraftReference, Encounter, EncounterId, EncounterWatch, Findings, Firm, FirmId,
+        FirmStatus, IntendedUseRecord, Journey, Mode, PhotoBytes, Reason, ResultKey, Stage, StoredPhoto,
+    },
+    lease::Lease,
+    phi::{Phi, Secret},
+    time::Timestamp,
+};
+
+type Outcome<T> = Result<T, StateError>;
+
+/// Reading firms.
+#[async_trait]
+pub trait Firms: Send + Sync {
+    /// All firms, in the order of their ids.
+    async fn firms(&self) -> Outcome<Vec<Firm>>;
+
+    /// One firm.
+    async fn firm(&self, firm: &FirmId) -> Outcome<Option<Firm>>;
+}
+
+/// What an operator does with firms.
+#[async_trait]
+pub trait FirmAdministration: Firms {
+    /// Connects a firm. [`StateError::Exists`] when there is one of this id.
+    async fn add_firm(&self, firm: &Firm, client_id: &str, client_secret: &Secret) -> Outcome<()>;
+
+    /// Pauses or resumes it.
+    async fn set_firm_status(&self, firm: &FirmId, status: FirmStatus) -> Outcome<()>;
+
+    /// Replaces what the practice does with its document categories.
+    async fn set_categories(&self, firm: &FirmId, categories: &BTreeMap<CategoryCode, CategoryUse>) -> Outcome<()>;
+
+    /// Changes the mode, with the record that permits it.
+    async fn set_mode(&self, firm: &FirmId, mode: Mode, record: Option<&IntendedUseRecord>) -> Outcome<()>;
+
+    /// Replaces the credential and forgets token and refusal.
+    async fn replace_credential(&self, firm: &FirmId, client_id: &str, client_secret: &Secret) -> Outcome<()>;
+
+    /// Removes the firm and every row of it.
+    async fn remove_firm(&self, firm: &FirmId) -> Outcome<()>;
+}
+
+/// OAuth2 credentials and tokens.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// A firm's credential with the token in hand.
+    async fn credential(&self, firm: &FirmId) -> Outcome<Option<Credential>>;
+
+    /// Acquires the right to refresh, so that one process asks the endpoint and the others wait for its token. None
+    /// when another has it.
+    async fn acquire_refresh(
+        &self,
+        firm: &FirmId,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Option<Lease<Credential>>>;
+
+    /// Records the new token and ends the lease.
+    async fn record_token(&self, lease: Lease<Credential>, token: &AccessToken) -> Outcome<()>;
+
+    /// Records that the endpoint refused the credential (which drops the token), and ends the lease.
+    async fn record_refusal(&self, lease: Lease<Credential>, reason: &Reason, retry_at: Timestamp) -> Outcome<()>;
+
+    /// Ends the lease without news: the endpoint could not be asked.
+    async fn release_refresh(&self, lease: Lease<Credential>, now: Timestamp) -> Outcome<()>;
+}
+
+/// What recording a poll of encounters changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordedEncounters {
+    /// Encounters that were not watched before.
+    pub new: usize,
+    /// Watched encounters whose version was news.
+    pub changed: usize,
+}
+
+/// What recording a look at an encounter's documents changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordedDocuments {
+    /// Photos that were not known before.
+    pub new: Vec<DocumentId>,
+}
+
+/// Encounters being watched, and the cursor.
+#[async_trait]
+pub trait EncounterWatches: Send + Sync {
+    /// How far the firm's encounters have been read; none before the first poll.
+    async fn cursor(&self, firm: &FirmId) -> Outcome<Option<Cursor>>;
+
+    /// Records the encounters of a poll and moves the cursor from `expected` to `next`, in one transaction.
+    /// [`StateError::CursorMoved`], and nothing written, when the cursor is not `expected`. An encounter seen with the
+    /// version it had is not touched: its watch does not live longer for being seen again.
+    async fn record_encounters(
+        &self,
+        firm: &FirmId,
+        expected: Option<Cursor>,
+        next: Cursor,
+        seen: &[Encounter],
+        now: Timestamp,
+    ) -> Outcome<RecordedEncounters>;
+
+    /// The firm's encounters under watch at `now`.
+    async fn watched(&self, firm: &FirmId, now: Timestamp) -> Outcome<Vec<EncounterWatch>>;
+
+    /// Leases those of `encounters` that are watched and free.
+    async fn acquire_encounters(
+        &self,
+        firm: &FirmId,
+        encounters: &[EncounterId],
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<EncounterWatch>>>;
+
+    /// Records the photos found at a look, notes the look, and ends the lease, in one transaction. A photo that is
+    /// known already is left as it is; `retracted` documents that have not been delivered are cancelled.
+    async fn record_documents(
+        &self,
+        lease: Lease<EncounterWatch>,
+        found: &[DocumentWatch],
+        retracted: &[DocumentId],
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments>;
+
+    /// Ends the lease without a look.
+    async fn release_encounter(&self, lease: Lease<EncounterWatch>, now: Timestamp) -> Outcome<()>;
+}
+
+/// Photos on their way: leases on watched documents, and the ends a document can come to before it has a result.
+#[async_trait]
+pub trait DocumentQueue: Send + Sync {
+    /// Leases up to `limit` documents that wait for `step` and are due, longest due first, as long as their firms are
+    /// not paused.
+    async fn acquire_documents(
+        &self,
+        step: DocumentStep,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<DocumentWatch>>>;
+
+    /// Records that the photo's bytes are in [`Photos`]: the document now waits for inference, at once.
+    async fn record_photo(&self, lease: Lease<DocumentWatch>, photo: &StoredPhoto) -> Outcome<()>;
+
+    /// Records that the bytes are gone (a restart): the document waits for download again, at once. The attempt that
+    /// found them gone still counts.
+    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()>;
+
+    /// Ends the lease; the same step is due again at `retry_at`.
+    async fn retry_document(&self, lease: Lease<DocumentWatch>, retry_at: Timestamp) -> Outcome<()>;
+
+    /// Ends the lease as if it had not been granted: the attempt does not count.
+    async fn release_document(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()>;
+
+    /// Gives up: the document becomes a dead letter, in one transaction.
+    async fn bury_document(
+        &self,
+        lease: Lease<DocumentWatch>,
+        stage: Stage,
+        reason: &Reason,
+        now: Timestamp,
+    ) -> Outcome<()>;
+}
+
+/// What an inference has cost and brought.
+#[async_trait]
+pub trait InferenceRecords: Send + Sync {
+    /// Findings that were paid for already.
+    async fn findings(&self, firm: &FirmId, key: &ResultKey) -> Outcome<Option<Phi<Findings>>>;
+
+    /// Stores findings as soon as they are there, before the language model is called. Keeps the lease.
+    async fn record_findings(
+        &self,
+        lease: &Lease<DocumentWatch>,
+        key: &ResultKey,
+        findings: &Phi<Findings>,
+        now: Timestamp,
+    ) -> Outcome<()>;
+
+    /// Records the result and finishes its document, in one transaction. When the assessment has a result already,
+    /// that one stays: an upgrade or a replay must not make a second draft.
+    async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()>;
+}
+
+/// Results on their way into the chart: leases, and the journal of the one write that cannot be taken back.
+#[async_trait]
+pub trait Deliveries: Send + Sync {
+    /// Leases up to `limit` results whose delivery is pending or intended and due, longest due first, as long as their
+    /// firms are not paused.
+    async fn acquire_results(
+        &self,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<AssistResult>>>;
+
+    /// Records the intent to post, before the post. Keeps the lease.
+    async fn record_intent(&self, lease: &Lease<AssistResult>, now: Timestamp) -> Outcome<()>;
+
+    /// Records the EHR's acknowledgement.
+    async fn record_delivered(
+        &self,
+        lease: Lease<AssistResult>,
+        reference: &DraftReference,
+        now: Timestamp,
+    ) -> Outcome<()>;
+
+    /// Records that nobody knows whether the EHR has it.
+    async fn record_uncertain(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()>;
+
+    /// Records that silent mode keeps it back.
+    async fn record_withheld(&self, lease: Lease<AssistResult>, now: Timestamp) -> Outcome<()>;
+
+    /// Withdraws the intent, because the EHR certainly does not have the draft; due again at `retry_at`.
+    async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()>;
+
+    /// Ends the lease of a result whose post was not begun, as if it had not been granted.
+    async fn release_delivery(&self, lease: Lease<AssistResult>, now: Timestamp) -> Outcome<()>;
+
+    /// Gives up, because the EHR certainly does not have the draft and will not take it: a dead letter.
+    async fn bury_delivery(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()>;
+}
+
+/// Ephemeral bytes of photos, between download and inference.
+#[async_trait]
+pub trait Photos: Send + Sync {
+    /// Keeps a photo. [`StateError::Unavailable`] when there is no room: the download is tried again later.
+    async fn put(&self, firm: &FirmId, document: &DocumentId, photo: PhotoBytes) -> Outcome<()>;
+
+    /// The photo, if it is still there.
+    async fn get(&self, firm: &FirmId, document: &DocumentId) -> Outcome<Option<PhotoBytes>>;
+
+    /// Forgets it.
+    async fn delete(&self, firm: &FirmId, document: &DocumentId) -> Outcome<()>;
+}
+
+/// What a call against the EHR's quota is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallKind {
+    /// A page of encounters.
+    Encounter,
+    /// A page of documents.
+    Document,
+    /// A document's details.
+    Read,
+    /// A draft.
+    Draft,
+    /// Patient context, and settings.
+    Context,
+}
+
+impl CallKind {
+    /// Whether the call continues the way of a photo that was found: such calls have a reserve that polls leave alone.
+    pub const fn has_reserve(self) -> bool {
+        matches!(self, Self::Read | Self::Draft)
+    }
+}
+
+/// A quota that all firms behind one API key share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaKey {
+    /// Its name in the store; not the key itself.
+    pub name: String,
+    /// Calls a minute.
+    pub calls_per_minute: u32,
+}
+
+/// The answer to asking for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Make it now.
+    Granted,
+    /// Ask again then.
+    Wait(Timestamp),
+}
+
+/// The quota, shared by all workers and processes on one store. The arithmetic is [`crate::quota::TokenBucket`].
+#[async_trait]
+pub trait CallGrants: Send + Sync {
+    /// Takes one call, atomically.
+    async fn take(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Outcome<Grant>;
+
+    /// The EHR refused a call (429) although it was granted: nobody calls before `until`.
+    async fn hold(&self, key: &QuotaKey, until: Timestamp) -> Outcome<()>;
+}
+
+/// Something that happened to a patient's record or to a permission, for the audit trail. Ids and codes only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// When.
+    pub at: Timestamp,
+    /// Whose record.
+    pub firm: FirmId,
+    /// Who: a stage, or an operator's command.
+    pub actor: String,
+    /// What was done.
+    pub action: AuditAction,
+    /// To what: a document, an assessment, or the firm itself.
+    pub subject: String,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuditAction {
+    /// A photo was downloaded.
+    PhotoRead,
+    /// Models looked at a photo.
+    Inferred,
+    /// A draft was written.
+    DraftWritten,
+    /// A firm was connected, paused, resumed, removed, or its settings were changed.
+    FirmChanged,
+    /// A dead letter was replayed.
+    Replayed,
+    /// An uncertain draft was resolved.
+    UncertainResolved,
+}
+
+/// The audit trail: append-only.
+#[async_trait]
+pub trait Audit: Send + Sync {
+    /// Appends a record.
+    async fn record(&self, record: &AuditRecord) -> Outcome<()>;
+
+    /// The records, oldest first.
+    async fn records(&self) -> Outcome<Vec<AuditRecord>>;
+}
+
+/// How a firm stands, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The firm.
+    pub firm: Firm,
+    /// Why its credential is refused, if it is.
+    pub credential_refused: Option<Reason>,
+    /// The cursor.
+    pub cursor: Option<Cursor>,
+    /// Encounters under watch.
+    pub watched_encounters: u64,
+    /// Photos waiting for their bytes.
+    pub waiting_download: u64,
+    /// Photos waiting for the models.
+    pub waiting_inference: u64,
+    /// Results waiting for write-back.
+    pub waiting_delivery: u64,
+    /// Drafts in the chart.
+    pub delivered: u64,
+    /// Drafts that may be in the chart.
+    pub uncertain: u64,
+    /// Results kept back by silent mode.
+    pub withheld: u64,
+    /// Given up.
+    pub dead_letters: u64,
+}
+
+/// What an operator found out about an uncertain draft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UncertainResolution {
+    /// It is in the chart.
+    Delivered(DraftReference),
+    /// It is not: post it again.
+    PostAgain,
+    /// It is not, and shall not be.
+    Discard,
+}
+
+/// Looking at the state and repairing it: for operators.
+#[async_trait]
+pub trait Operations: Send + Sync {
+    /// Every firm in numbers.
+    async fn overview(&self, now: Timestamp) -> Outcome<Vec<Overview>>;
+
+    /// The photos' ways, latest first, at most `limit`.
+    async fn journeys(&self, limit: usize) -> Outcome<Vec<Journey>>;
+
+    /// Everything given up, oldest first.
+    async fn dead_letters(&self) -> Outcome<Vec<DeadLetter>>;
+
+    /// Puts a dead letter back where it failed, with its attempts forgotten. [`StateError::NotFound`] when there is no
+    /// such letter.
+    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Outcome<()>;
+
+    /// Results whose delivery is uncertain, oldest first.
+    async fn uncertain(&self) -> Outcome<Vec<AssistResult>>;
+
+    /// Ends an uncertainty. [`StateError::NotFound`] when the result is not uncertain.
+    async fn resolve(
+        &self,
+        firm: &FirmId,
+        assessment: &AssessmentId,
+        resolution: &UncertainResolution,
+        now: Timestamp,
+    ) -> Outcome<()>;
+
+    /// Deletes rows that have expired. Housekeeping: nothing depends on it.
+    async fn sweep_expired(&self, now: Timestamp) -> Outcome<u64>;
+}
