@@ -1,0 +1,1 @@
+//! The HTTP edge: serves a [`PracticeEhr`](crate::PracticeEhr) on loopback, in real time.

@@ -1,0 +1,135 @@
+//! The call quota: any 60 s, per API key, over all firms that share it. And the count of calls by kind.
+//!
+//! A refused call does not use up quota (a client that hammers is not locked out for good), but it is counted as an
+//! attempt: the busiest window of the report counts what the client sent, admitted or not.
+
+use std::{collections::VecDeque, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use skin_assist_core::time::Timestamp;
+
+/// What a call is for. `Token` and `Photo` are on other hosts and outside the quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallKind {
+    /// `GET Encounter`.
+    Encounter,
+    /// `GET DocumentReference?patient=`.
+    Document,
+    /// `GET DocumentReference/{id}`.
+    Read,
+    /// `POST Composition`.
+    Draft,
+    /// Everything else on the API.
+    Context,
+    /// The token endpoint.
+    Token,
+    /// A pre-signed photo URL.
+    Photo,
+}
+
+/// Calls that were not answered 429, by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Calls {
+    /// `GET Encounter`.
+    pub encounter: u64,
+    /// `GET DocumentReference?patient=`.
+    pub document: u64,
+    /// `GET DocumentReference/{id}`.
+    pub read: u64,
+    /// `POST Composition`.
+    pub draft: u64,
+    /// Everything else on the API.
+    pub context: u64,
+}
+
+impl Calls {
+    /// All of them.
+    pub const fn total(&self) -> u64 {
+        self.encounter + self.document + self.read + self.draft + self.context
+    }
+}
+
+/// What was asked of the EHR so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) calls: Calls,
+    pub(crate) token: u64,
+    pub(crate) photo: u64,
+    pub(crate) refused_429: u64,
+}
+
+impl Counters {
+    pub(crate) fn count(&mut self, kind: CallKind) {
+        let counter = match kind {
+            CallKind::Encounter => &mut self.calls.encounter,
+            CallKind::Document => &mut self.calls.document,
+            CallKind::Read => &mut self.calls.read,
+            CallKind::Draft => &mut self.calls.draft,
+            CallKind::Context => &mut self.calls.context,
+            CallKind::Token => &mut self.token,
+            CallKind::Photo => &mut self.photo,
+        };
+        *counter += 1;
+    }
+}
+
+/// One API key's calls in the last 60 s.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    admitted: VecDeque<Timestamp>,
+    attempted: VecDeque<Timestamp>,
+    busiest: usize,
+}
+
+impl Window {
+    const LENGTH: Duration = Duration::from_secs(60);
+
+    /// Counts an attempt and says whether it is within the quota.
+    pub(crate) fn admit(&mut self, now: Timestamp, limit: u32) -> bool {
+        for calls in [&mut self.admitted, &mut self.attempted] {
+            while calls
+                .front()
+                .is_some_and(|first| *first + Self::LENGTH <= now)
+            {
+                calls.pop_front();
+            }
+        }
+        self.attempted.push_back(now);
+        self.busiest = self.busiest.max(self.attempted.len());
+        let admitted = self.admitted.len() < limit as usize;
+        if admitted {
+            self.admitted.push_back(now);
+        }
+        admitted
+    }
+
+    /// The most attempts there ever were in 60 s.
+    pub(crate) fn busiest(&self) -> usize {
+        self.busiest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_slides() {
+        let mut window = Window::default();
+        let at = Timestamp::from_millis;
+        assert!(window.admit(at(0), 2));
+        assert!(window.admit(at(30_000), 2));
+        assert!(!window.admit(at(59_999), 2));
+        assert!(
+            window.admit(at(60_000), 2),
+            "the first call has left the window"
+        );
+        assert!(
+            !window.admit(at(60_001), 2),
+            "a refusal has not used up quota, the second call has"
+        );
+        assert!(window.admit(at(90_000), 2));
+        assert_eq!(window.busiest(), 4);
+    }
+}
