@@ -33,7 +33,12 @@ impl<T> Lease<T> {
     /// For stores: a lease as it was just granted. `attempt` counts the leases since the item's last progress, this
     /// one included.
     pub const fn granted(item: T, fence: Fence, locked_until: Timestamp, attempt: u32) -> Self {
-        Self { item, fence, locked_until, attempt }
+        Self {
+            item,
+            fence,
+            locked_until,
+            attempt,
+        }
     }
 
     /// What is leased.

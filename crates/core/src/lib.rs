@@ -6,6 +6,10 @@
 pub mod domain;
 pub mod lease;
 pub mod phi;
+pub mod photos;
+pub mod polling;
 pub mod ports;
 pub mod quota;
+pub mod stages;
+pub mod synthesis;
 pub mod time;

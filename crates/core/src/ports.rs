@@ -10,13 +10,13 @@ mod models;
 mod state;
 
 pub use ehr::{
-    ChartReader, DocumentQuery, DraftSearch, DraftWriter, EncounterQuery, FirmSettings, Page, PageLink, PatientContext,
-    PhotoLocation, PhotoSource, TokenEndpoint,
+    ChartReader, DocumentQuery, DraftSearch, DraftWriter, Ehr, EncounterQuery, FirmSettings, Page, PageLink,
+    PatientContext, PhotoLocation, PhotoSource, TokenEndpoint,
 };
 pub use error::{Class, DraftError, EhrError, LanguageError, PhotoRefusal, StateError, VisionError};
 pub use models::{Differential, EvidencedCondition, LanguageModel, Synthesis, SynthesisRequest, VisionModel};
 pub use state::{
     Audit, AuditAction, AuditRecord, CallGrants, CallKind, Credentials, Deliveries, DocumentQueue, EncounterWatches,
     FirmAdministration, Firms, Grant, InferenceRecords, Operations, Overview, Photos, QuotaKey, RecordedDocuments,
-    RecordedEncounters, UncertainResolution,
+    RecordedEncounters, StateStore, UncertainResolution,
 };

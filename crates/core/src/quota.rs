@@ -47,14 +47,22 @@ impl Allowance {
         let budget = f64::from(calls_per_minute.max(SMALLEST_BUDGET));
         let burst = (0.03 * budget).max(2.0);
         let rate = (budget - burst) / (60.0 + JITTER.as_secs_f64());
-        Self { rate, burst, reserve: (burst / 2.0).min(4.0).floor() }
+        Self {
+            rate,
+            burst,
+            reserve: (burst / 2.0).min(4.0).floor(),
+        }
     }
 }
 
 impl TokenBucket {
     /// An empty bucket: a restart must not add a burst to what was called just before.
     pub const fn empty(now: Timestamp) -> Self {
-        Self { tokens: 0.0, at: now, held_until: Timestamp::from_millis(0) }
+        Self {
+            tokens: 0.0,
+            at: now,
+            held_until: Timestamp::from_millis(0),
+        }
     }
 
     /// Takes a token for a call of `kind`, or says when to ask again. A clock that went back adds nothing.
@@ -66,7 +74,11 @@ impl TokenBucket {
         if now < self.held_until {
             return Grant::Wait(self.held_until);
         }
-        let needed = if kind.has_reserve() { 1.0 } else { 1.0 + allowance.reserve };
+        let needed = if kind.has_reserve() {
+            1.0
+        } else {
+            1.0 + allowance.reserve
+        };
         if self.tokens >= needed {
             self.tokens -= 1.0;
             return Grant::Granted;
@@ -95,7 +107,11 @@ mod tests {
         let mut now = Timestamp::from_millis(0);
         let mut turn = 0_i64;
         while now.as_millis() < seconds * 1000 {
-            let kind = if turn % 3 == 0 { CallKind::Read } else { CallKind::Document };
+            let kind = if turn % 3 == 0 {
+                CallKind::Read
+            } else {
+                CallKind::Document
+            };
             turn += 1;
             match bucket.take(calls_per_minute, kind, now) {
                 Grant::Granted => arrivals.push(now.as_millis() + (turn * 7919) % 1000),
@@ -120,7 +136,10 @@ mod tests {
         for budget in [10, 60, 250, 1000] {
             let most = most_in_a_window(budget, 400);
             assert!(most <= budget as usize, "budget {budget}: {most} calls in a minute");
-            assert!(budget < 60 || most * 10 >= budget as usize * 8, "budget {budget}: only {most} calls in a minute were used");
+            assert!(
+                budget < 60 || most * 10 >= budget as usize * 8,
+                "budget {budget}: only {most} calls in a minute were used"
+            );
         }
     }
 
@@ -141,7 +160,10 @@ mod tests {
         bucket.take(1000, CallKind::Read, later);
         let until = later + Duration::from_secs(10);
         bucket.hold(until);
-        assert_eq!(bucket.take(1000, CallKind::Draft, later + Duration::from_secs(9)), Grant::Wait(until));
+        assert_eq!(
+            bucket.take(1000, CallKind::Draft, later + Duration::from_secs(9)),
+            Grant::Wait(until)
+        );
         let mut granted = 0;
         while bucket.take(1000, CallKind::Read, until) == Grant::Granted {
             granted += 1;

@@ -48,7 +48,9 @@ impl Timestamp {
     /// # Errors
     /// [`NotAnInstant`] for anything else, a mere date included.
     pub fn parse_rfc3339(text: &str) -> Result<Self, NotAnInstant> {
-        jiff::Timestamp::from_str(text).map(|instant| Self(instant.as_millisecond())).map_err(|_| NotAnInstant)
+        jiff::Timestamp::from_str(text)
+            .map(|instant| Self(instant.as_millisecond()))
+            .map_err(|_| NotAnInstant)
     }
 
     /// The calendar date of this instant in UTC, moved by `days`, as `yyyy-mm-dd`.
@@ -56,7 +58,11 @@ impl Timestamp {
         const DAY_MS: i64 = 86_400_000;
         let moved = self.0.saturating_add(i64::from(days) * DAY_MS);
         jiff::Timestamp::from_millisecond(moved)
-            .unwrap_or(if moved < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX })
+            .unwrap_or(if moved < 0 {
+                jiff::Timestamp::MIN
+            } else {
+                jiff::Timestamp::MAX
+            })
             .strftime("%Y-%m-%d")
             .to_string()
     }
@@ -85,14 +91,20 @@ impl fmt::Debug for Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -153,6 +165,9 @@ mod tests {
     #[test]
     fn arithmetic_saturates() {
         assert_eq!(Timestamp::NEVER + Duration::from_secs(1), Timestamp::NEVER);
-        assert_eq!(Timestamp::from_millis(5).since(Timestamp::from_millis(9)), Duration::ZERO);
+        assert_eq!(
+            Timestamp::from_millis(5).since(Timestamp::from_millis(9)),
+            Duration::ZERO
+        );
     }
 }

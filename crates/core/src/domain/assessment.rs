@@ -124,7 +124,11 @@ impl ResultKey {
     ) -> Self {
         let mut texts = vec![assessment.to_string()];
         texts.extend(photos.into_iter().map(ToString::to_string));
-        texts.extend(models.iter().flat_map(|model| [model.pack.clone(), model.version.clone()]));
+        texts.extend(
+            models
+                .iter()
+                .flat_map(|model| [model.pack.clone(), model.version.clone()]),
+        );
         Self(hex::encode(digest("result", texts.iter().map(String::as_str))))
     }
 
@@ -280,7 +284,10 @@ mod tests {
         assert_eq!(id, Assessment::identity(&firm, &encounter, [&document]));
         assert_ne!(id, Assessment::identity(&FirmId::new("b"), &encounter, [&document]));
         // Lengths are part of the digest: ("a", "1") and ("a1", "") differ.
-        assert_ne!(id, Assessment::identity(&FirmId::new("a1"), &EncounterId::new(""), [&document]));
+        assert_ne!(
+            id,
+            Assessment::identity(&FirmId::new("a1"), &EncounterId::new(""), [&document])
+        );
     }
 
     #[test]

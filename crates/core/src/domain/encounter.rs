@@ -57,9 +57,9 @@ pub struct EncounterWatch {
 pub struct Cursor(pub Timestamp);
 
 impl Cursor {
-    /// The EHR may show a record only minutes after the time it carries, and may give several the same time: each
+    /// An EHR may show a record only two minutes after the time it carries, and may give several the same time: each
     /// query reaches back this far behind the cursor, and what was known already is recognised by id and version.
-    pub const OVERLAP: Duration = Duration::from_secs(120);
+    pub const OVERLAP: Duration = Duration::from_secs(180);
 
     /// Where the next query starts.
     pub fn query_from(self) -> Timestamp {

@@ -43,7 +43,7 @@ impl Firm {
 pub enum FirmStatus {
     /// Polled, its photos assessed.
     Active,
-    /// Not polled; what is under way is finished. An operator's decision.
+    /// Not polled, and what is under way waits until it is resumed. An operator's decision.
     Paused,
 }
 

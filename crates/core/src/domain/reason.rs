@@ -18,12 +18,18 @@ pub struct Reason {
 impl Reason {
     /// A reason; `code` in the form `area.what-happened`.
     pub const fn new(code: &'static str, hint: &'static str) -> Self {
-        Self { code: Cow::Borrowed(code), hint: Cow::Borrowed(hint) }
+        Self {
+            code: Cow::Borrowed(code),
+            hint: Cow::Borrowed(hint),
+        }
     }
 
     /// For stores: a reason as it was recorded.
     pub const fn recorded(code: String, hint: String) -> Self {
-        Self { code: Cow::Owned(code), hint: Cow::Owned(hint) }
+        Self {
+            code: Cow::Owned(code),
+            hint: Cow::Owned(hint),
+        }
     }
 
     /// The stable code.

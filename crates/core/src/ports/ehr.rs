@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use super::{DraftError, EhrError};
 use crate::{
     domain::{
-        AccessToken, Credential, DocumentCategory, DocumentSummary, Draft, DraftReference, Encounter, EncounterId, Firm,
-        PatientFacts, PatientId, PhotoBytes,
+        AccessToken, Credential, DocumentCategory, DocumentSummary, Draft, DraftReference, Encounter, EncounterId,
+        Firm, PatientFacts, PatientId, PhotoBytes,
     },
     phi::Phi,
     time::Timestamp,
@@ -143,6 +143,15 @@ pub trait FirmSettings: Send + Sync {
 #[async_trait]
 pub trait TokenEndpoint: Send + Sync {
     /// Asks for a token. `now` is when the request is made; the token's life is counted from it.
-    async fn request_token(&self, firm: &Firm, credential: &Credential, now: Timestamp)
-    -> Result<AccessToken, EhrError>;
+    async fn request_token(
+        &self,
+        firm: &Firm,
+        credential: &Credential,
+        now: Timestamp,
+    ) -> Result<AccessToken, EhrError>;
 }
+
+/// All ports of one EHR: what an adapter implements and a runtime wires. Stages never see it.
+pub trait Ehr: ChartReader + PhotoSource + PatientContext + DraftWriter + FirmSettings + TokenEndpoint {}
+
+impl<T: ChartReader + PhotoSource + PatientContext + DraftWriter + FirmSettings + TokenEndpoint> Ehr for T {}

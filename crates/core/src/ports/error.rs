@@ -137,15 +137,19 @@ impl EhrError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Unauthorized => Reason::new("ehr.token-not-taken", "check the firm's credential and its scopes"),
-            Self::Forbidden => Reason::new("ehr.forbidden", "ask the EHR's vendor to grant this resource to the client"),
+            Self::Forbidden => Reason::new(
+                "ehr.forbidden",
+                "ask the EHR's vendor to grant this resource to the client",
+            ),
             Self::NotFound { .. } => Reason::new("ehr.not-found", "it was removed from the chart, or the ids moved"),
             Self::OverQuota { .. } => Reason::new(
                 "ehr.over-quota",
                 "lower ehr.calls_per_minute: the key's quota is smaller than configured, or shared",
             ),
-            Self::CredentialRefused { .. } => {
-                Reason::new("ehr.credential-refused", "replace it with `skin-assist firm credential`")
-            }
+            Self::CredentialRefused { .. } => Reason::new(
+                "ehr.credential-refused",
+                "replace it with `skin-assist firm credential`",
+            ),
             Self::Rejected { .. } => Reason::new("ehr.rejected", "the profile does not fit this EHR; see the log"),
             Self::Unavailable { .. } => Reason::new("ehr.unavailable", "the EHR was down or unreachable; replay later"),
             Self::Malformed { .. } => Reason::new("ehr.malformed", "the EHR's answers cannot be read; see the log"),
@@ -189,17 +193,19 @@ impl PhotoRefusal {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::UnsupportedFormat => Reason::new("photo.unsupported-format", "supported are JPEG, PNG and WebP"),
-            Self::Heic => {
-                Reason::new("photo.heic", "HEIC is not supported: set the camera to \"most compatible\" (JPEG)")
-            }
+            Self::Heic => Reason::new(
+                "photo.heic",
+                "HEIC is not supported: set the camera to \"most compatible\" (JPEG)",
+            ),
             Self::Broken => Reason::new("photo.broken", "the file in the chart is damaged: photograph again"),
             Self::TooManyPixels => Reason::new("photo.too-many-pixels", "raise photos.max_megapixels if it is genuine"),
             Self::TooManyBytes => Reason::new("photo.too-many-bytes", "raise photos.max_megabytes if it is genuine"),
             Self::Empty => Reason::new("photo.empty", "the file in the chart is empty: photograph again"),
             Self::NoAttachment => Reason::new("photo.no-attachment", "the document in the chart has no file"),
-            Self::UrlNotAllowed => {
-                Reason::new("photo.url-not-allowed", "if the host is right, add it to ehr.photo_hosts")
-            }
+            Self::UrlNotAllowed => Reason::new(
+                "photo.url-not-allowed",
+                "if the host is right, add it to ehr.photo_hosts",
+            ),
         }
     }
 }

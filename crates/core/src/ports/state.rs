@@ -169,8 +169,8 @@ pub trait DocumentQueue: Send + Sync {
     /// Ends the lease; the same step is due again at `retry_at`.
     async fn retry_document(&self, lease: Lease<DocumentWatch>, retry_at: Timestamp) -> Outcome<()>;
 
-    /// Ends the lease as if it had not been granted: the attempt does not count.
-    async fn release_document(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()>;
+    /// Ends the lease as if it had not been granted (the attempt does not count); due again at `due_at`.
+    async fn release_document(&self, lease: Lease<DocumentWatch>, due_at: Timestamp) -> Outcome<()>;
 
     /// Gives up: the document becomes a dead letter, in one transaction.
     async fn bury_document(
@@ -234,8 +234,9 @@ pub trait Deliveries: Send + Sync {
     /// Withdraws the intent, because the EHR certainly does not have the draft; due again at `retry_at`.
     async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()>;
 
-    /// Ends the lease of a result whose post was not begun, as if it had not been granted.
-    async fn release_delivery(&self, lease: Lease<AssistResult>, now: Timestamp) -> Outcome<()>;
+    /// Ends the lease as if it had not been granted (the attempt does not count, a recorded intent stays); due again at
+    /// `due_at`.
+    async fn release_delivery(&self, lease: Lease<AssistResult>, due_at: Timestamp) -> Outcome<()>;
 
     /// Gives up, because the EHR certainly does not have the draft and will not take it: a dead letter.
     async fn bury_delivery(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()>;
@@ -416,4 +417,31 @@ pub trait Operations: Send + Sync {
 
     /// Deletes rows that have expired. Housekeeping: nothing depends on it.
     async fn sweep_expired(&self, now: Timestamp) -> Outcome<u64>;
+}
+
+/// All state ports on one store: what an adapter implements and a runtime wires. Stages never see it.
+pub trait StateStore:
+    FirmAdministration
+    + Credentials
+    + EncounterWatches
+    + DocumentQueue
+    + InferenceRecords
+    + Deliveries
+    + CallGrants
+    + Audit
+    + Operations
+{
+}
+
+impl<T> StateStore for T where
+    T: FirmAdministration
+        + Credentials
+        + EncounterWatches
+        + DocumentQueue
+        + InferenceRecords
+        + Deliveries
+        + CallGrants
+        + Audit
+        + Operations
+{
 }

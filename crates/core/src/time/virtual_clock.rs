@@ -63,7 +63,11 @@ impl Wake for Flag {
 impl VirtualClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Arc::new(Mutex::new(State { now: start, next_number: 0, timers: BinaryHeap::new() })))
+        Self(Arc::new(Mutex::new(State {
+            now: start,
+            next_number: 0,
+            timers: BinaryHeap::new(),
+        })))
     }
 
     /// Drives `future` to its end, moving the time to the next timer whenever it cannot go on.
@@ -83,7 +87,10 @@ impl VirtualClock {
             }
             let timer = {
                 let mut state = self.lock();
-                let Reverse(timer) = state.timers.pop().expect("the future waits, and no timer will ever wake it");
+                let Reverse(timer) = state
+                    .timers
+                    .pop()
+                    .expect("the future waits, and no timer will ever wake it");
                 state.now = state.now.max(timer.instant);
                 timer
             };
@@ -111,14 +118,20 @@ impl Clock for VirtualClock {
                 return Poll::Ready(());
             }
             // One timer for each sleeper, however often a neighbour's wake-up polls it again.
-            let known = registered.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+            let known = registered
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(context.waker()));
             if known || instant == Timestamp::NEVER {
                 return Poll::Pending;
             }
             registered = Some(context.waker().clone());
             let number = state.next_number;
             state.next_number += 1;
-            state.timers.push(Reverse(Timer { instant, number, waker: context.waker().clone() }));
+            state.timers.push(Reverse(Timer {
+                instant,
+                number,
+                waker: context.waker().clone(),
+            }));
             Poll::Pending
         })
         .await;

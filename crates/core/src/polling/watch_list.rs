@@ -1,0 +1,118 @@
+//! What every policy knows of the firms: which encounters are under watch, and which calls are under way.
+
+use std::collections::BTreeMap;
+
+use super::{Observation, PollCall};
+use crate::{
+    domain::{EncounterId, FirmId, WATCH_LIFE},
+    time::Timestamp,
+};
+
+/// The firms being served.
+#[derive(Debug, Default)]
+pub(super) struct WatchList {
+    pub(super) firms: BTreeMap<FirmId, FirmEntry>,
+}
+
+/// One firm.
+#[derive(Debug)]
+pub(super) struct FirmEntry {
+    pub(super) encounters: BTreeMap<EncounterId, EncounterEntry>,
+    pub(super) poll_under_way: bool,
+    pub(super) resting_until: Timestamp,
+}
+
+/// One encounter under watch.
+#[derive(Debug)]
+pub(super) struct EncounterEntry {
+    last_updated: Option<Timestamp>,
+    expires_at: Timestamp,
+    pub(super) look_under_way: bool,
+    /// The end of the last look, or of none: the beginning of time.
+    pub(super) looked_at: Timestamp,
+}
+
+const NEVER_LOOKED: Timestamp = Timestamp::from_millis(i64::MIN);
+
+impl Default for FirmEntry {
+    fn default() -> Self {
+        Self {
+            encounters: BTreeMap::new(),
+            poll_under_way: false,
+            resting_until: NEVER_LOOKED,
+        }
+    }
+}
+
+impl WatchList {
+    pub(super) fn observe(&mut self, observation: &Observation, now: Timestamp) {
+        match observation {
+            Observation::Firms(firms) => {
+                self.firms.retain(|firm, _| firms.contains(firm));
+                for firm in firms {
+                    self.firms.entry(firm.clone()).or_default();
+                }
+            }
+            Observation::Watching(watches) => {
+                for watch in watches {
+                    let firm = self.firms.entry(watch.firm.clone()).or_default();
+                    firm.encounters
+                        .entry(watch.encounter.id.clone())
+                        .or_insert(EncounterEntry {
+                            last_updated: watch.encounter.last_updated,
+                            expires_at: watch.expires_at,
+                            look_under_way: false,
+                            looked_at: watch.looked_at.unwrap_or(NEVER_LOOKED),
+                        });
+                }
+            }
+            Observation::EncountersSeen { firm, encounters } => {
+                let Some(firm) = self.firms.get_mut(firm) else {
+                    return;
+                };
+                for encounter in encounters {
+                    let entry = firm.encounters.entry(encounter.id.clone()).or_insert(EncounterEntry {
+                        last_updated: encounter.last_updated,
+                        expires_at: now + WATCH_LIFE,
+                        look_under_way: false,
+                        looked_at: NEVER_LOOKED,
+                    });
+                    if encounter.last_updated.is_none() || encounter.last_updated != entry.last_updated {
+                        entry.last_updated = encounter.last_updated;
+                        entry.expires_at = now + WATCH_LIFE;
+                    }
+                }
+                firm.encounters
+                    .retain(|_, entry| entry.look_under_way || entry.expires_at > now);
+            }
+            Observation::Ended(PollCall::Encounters { firm }) => {
+                if let Some(firm) = self.firms.get_mut(firm) {
+                    firm.poll_under_way = false;
+                }
+            }
+            Observation::Ended(PollCall::Documents { firm, encounters, .. }) => {
+                let Some(firm) = self.firms.get_mut(firm) else {
+                    return;
+                };
+                for encounter in encounters {
+                    if let Some(entry) = firm.encounters.get_mut(encounter) {
+                        entry.look_under_way = false;
+                        entry.looked_at = now;
+                    }
+                }
+            }
+            Observation::Resting { firm, until } => {
+                if let Some(firm) = self.firms.get_mut(firm) {
+                    firm.resting_until = *until;
+                }
+            }
+        }
+    }
+}
+
+impl EncounterEntry {
+    /// Whether a look can be given out.
+    pub(super) fn is_free(&self, now: Timestamp) -> bool {
+        !self.look_under_way && self.expires_at > now
+    }
+}

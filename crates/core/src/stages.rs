@@ -1,0 +1,111 @@
+//! The stages: what happens to a photo, one step each.
+//!
+//! A stage is a struct whose fields are the ports it may use - its permissions - and a `run`. The same code runs in the
+//! in-process driver and inside a Lambda. Every stage is idempotent: it may be run again after a crash at any point.
+//!
+//! What an error leads to is decided in one place, [`retry`]: try again, give up, or stop quietly.
+
+mod discover_firms;
+mod download_photo;
+mod infer;
+mod poll_documents;
+mod poll_encounters;
+mod quota;
+mod refresh_credentials;
+pub mod retry;
+mod write_back;
+
+pub use discover_firms::DiscoverFirms;
+pub use download_photo::DownloadPhoto;
+pub use infer::Infer;
+pub use poll_documents::{DocumentsPolled, PollDocuments};
+pub use poll_encounters::{EncountersPolled, PollEncounters};
+pub use quota::Quota;
+pub use refresh_credentials::{RefreshCredentials, TokenState};
+pub use write_back::WriteBack;
+
+use crate::{
+    domain::Reason,
+    ports::{Class, EhrError, LanguageError, StateError, VisionError},
+    time::{Elapsed, Timestamp},
+};
+
+/// What ended a stage early.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// Our own state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The EHR.
+    #[error(transparent)]
+    Ehr(#[from] EhrError),
+    /// The vision models.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+    /// The language model.
+    #[error(transparent)]
+    Language(#[from] LanguageError),
+    /// The lease had no time left.
+    #[error(transparent)]
+    OutOfTime(#[from] Elapsed),
+}
+
+impl StageError {
+    /// What it means for the work at hand.
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::State(error) => error.class(),
+            Self::Ehr(error) => error.class(),
+            Self::Vision(error) => error.class(),
+            Self::Language(_) | Self::OutOfTime(_) => Class::Transient(None),
+        }
+    }
+
+    /// Code and hint for people.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::State(StateError::Corrupt { .. }) => Reason::new(
+                "state.corrupt",
+                "the state file is damaged or of another version: restore a backup",
+            ),
+            Self::State(_) => Reason::new("state.unavailable", "check the disk and the state file; then replay"),
+            Self::Ehr(error) => error.reason(),
+            Self::Vision(error) => error.reason(),
+            Self::Language(_) => Reason::new("language-model.unavailable", "check the language model; then replay"),
+            Self::OutOfTime(_) => Reason::new("stage.out-of-time", "it takes longer than its lease; see the log"),
+        }
+    }
+}
+
+/// How a step of the pipeline ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepEnd {
+    /// The item is one step further.
+    Done,
+    /// Its draft is in the chart.
+    Delivered,
+    /// Nobody knows whether its draft is in the chart: an operator has to look.
+    Uncertain(Reason),
+    /// It waits and is tried again then.
+    Waiting {
+        /// When.
+        until: Timestamp,
+        /// Why.
+        reason: Reason,
+        /// The token was not taken: renew it before then.
+        renew_token: bool,
+    },
+    /// It was given up.
+    Buried(Reason),
+    /// Somebody else has it now.
+    LeaseLost,
+}
+
+/// How a step ended whose last transition had this outcome: a lost lease is a quiet stop.
+fn done(outcome: Result<(), StateError>) -> Result<StepEnd, StateError> {
+    match outcome {
+        Ok(()) => Ok(StepEnd::Done),
+        Err(StateError::LeaseLost) => Ok(StepEnd::LeaseLost),
+        Err(error) => Err(error),
+    }
+}

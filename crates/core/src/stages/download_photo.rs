@@ -1,0 +1,102 @@
+//! The photo's bytes, by the pre-signed URL that reading the document yields.
+
+use super::{
+    Quota, StageError, StepEnd, done,
+    retry::{Verdict, verdict},
+};
+use crate::{
+    domain::{AccessToken, DocumentWatch, Firm, PhotoBytes, PhotoDigest, Stage, StoredPhoto},
+    lease::Lease,
+    ports::{Audit, AuditAction, AuditRecord, CallKind, DocumentQueue, EhrError, PhotoSource, Photos, StateError},
+    time::{Timestamp, within},
+};
+
+/// Downloads a photo.
+pub struct DownloadPhoto<'a> {
+    /// The firm's token.
+    pub token: &'a AccessToken,
+    /// Where photos come from.
+    pub source: &'a dyn PhotoSource,
+    /// Where their bytes are kept until the models looked.
+    pub photos: &'a dyn Photos,
+    /// The document's lease.
+    pub queue: &'a dyn DocumentQueue,
+    /// The audit trail.
+    pub audit: &'a dyn Audit,
+    /// The quota.
+    pub quota: Quota<'a>,
+}
+
+impl DownloadPhoto<'_> {
+    /// Downloads the photo and hands the document on. No fence guards the bytes: they are put under the document's own
+    /// key, and putting the same photo twice is harmless.
+    pub async fn run(&self, firm: &Firm, lease: Lease<DocumentWatch>) -> Result<StepEnd, StateError> {
+        let attempt = within(self.quota.clock, lease.deadline(), self.download(firm, lease.item())).await;
+        match attempt.map_err(StageError::from).and_then(|outcome| outcome) {
+            Ok(photo) => done(self.queue.record_photo(lease, &photo).await),
+            Err(error) => settle(self.queue, lease, Stage::DownloadPhoto, &error, self.quota.clock.now()).await,
+        }
+    }
+
+    async fn download(&self, firm: &Firm, watch: &DocumentWatch) -> Result<StoredPhoto, StageError> {
+        let photo = match self.fetch(firm, watch).await {
+            // The URL lives for minutes only, and a call may have waited: read the document once more.
+            Err(StageError::Ehr(EhrError::PhotoUrlExpired)) => self.fetch(firm, watch).await?,
+            outcome => outcome?,
+        };
+        let digest = PhotoDigest::of(&photo);
+        let bytes = photo.expose().len() as u64;
+        self.photos.put(&firm.id, &watch.document, photo).await?;
+        let downloaded_at = self.quota.clock.now();
+        self.audit
+            .record(&AuditRecord {
+                at: downloaded_at,
+                firm: firm.id.clone(),
+                actor: Stage::DownloadPhoto.to_string(),
+                action: AuditAction::PhotoRead,
+                subject: watch.document.to_string(),
+            })
+            .await?;
+        Ok(StoredPhoto {
+            digest,
+            bytes,
+            downloaded_at,
+        })
+    }
+
+    async fn fetch(&self, firm: &Firm, watch: &DocumentWatch) -> Result<PhotoBytes, StageError> {
+        let read = self.source.locate(firm, self.token, &watch.document);
+        let location = self.quota.call(CallKind::Read, read).await?;
+        Ok(self.source.download(&location).await?)
+    }
+}
+
+/// Ends the lease of a document whose step failed, as [`verdict`] says.
+pub(super) async fn settle(
+    queue: &dyn DocumentQueue,
+    lease: Lease<DocumentWatch>,
+    stage: Stage,
+    error: &StageError,
+    now: Timestamp,
+) -> Result<StepEnd, StateError> {
+    let reason = error.reason();
+    let ended = match verdict(error.class(), stage, lease.attempt(), now) {
+        Verdict::Stop => return Ok(StepEnd::LeaseLost),
+        Verdict::Retry { at, renew_token } => {
+            let ended = StepEnd::Waiting {
+                until: at,
+                reason,
+                renew_token,
+            };
+            queue.retry_document(lease, at).await.map(|()| ended)
+        }
+        Verdict::Bury => queue
+            .bury_document(lease, stage, &reason, now)
+            .await
+            .map(|()| StepEnd::Buried(reason)),
+    };
+    match ended {
+        Err(StateError::LeaseLost) => Ok(StepEnd::LeaseLost),
+        ended => ended,
+    }
+}

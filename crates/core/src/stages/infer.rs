@@ -1,0 +1,149 @@
+//! Models and synthesis: from a photo to a result.
+
+use super::{Quota, StageError, StepEnd, done, download_photo::settle};
+use crate::{
+    domain::{
+        AccessToken, AssessedPhoto, Assessment, AssistResult, Delivery, DocumentWatch, Findings, Firm, PatientFacts,
+        PhotoBytes, ResultKey, Stage, StoredPhoto, Versions,
+    },
+    lease::Lease,
+    phi::Phi,
+    ports::{
+        Audit, AuditAction, AuditRecord, CallKind, DocumentQueue, InferenceRecords, LanguageModel, PatientContext,
+        Photos, StateError, SynthesisRequest, VisionModel,
+    },
+    synthesis::{self, PIPELINE_VERSION},
+    time::within,
+};
+
+/// Looks at a photo and makes a result of it.
+pub struct Infer<'a> {
+    /// The firm's token.
+    pub token: &'a AccessToken,
+    /// The photos' bytes.
+    pub photos: &'a dyn Photos,
+    /// The vision models.
+    pub vision: &'a dyn VisionModel,
+    /// The language model, or the composer.
+    pub language: &'a dyn LanguageModel,
+    /// The minimum about the patient.
+    pub context: &'a dyn PatientContext,
+    /// The document's lease.
+    pub queue: &'a dyn DocumentQueue,
+    /// What inferences cost and bring.
+    pub records: &'a dyn InferenceRecords,
+    /// The audit trail.
+    pub audit: &'a dyn Audit,
+    /// The quota.
+    pub quota: Quota<'a>,
+}
+
+impl Infer<'_> {
+    /// Assesses the photo. An inference that was paid for already, before a crash, is not paid for again: findings are
+    /// looked up by what makes them, and stored before the language model is called.
+    pub async fn run(&self, firm: &Firm, lease: Lease<DocumentWatch>) -> Result<StepEnd, StateError> {
+        let now = self.quota.clock.now();
+        let photo = self.photos.get(&firm.id, &lease.item().document).await?;
+        let (Some(stored), Some(photo)) = (lease.item().photo.clone(), photo) else {
+            // The process was restarted: the bytes are gone, the document is not.
+            return done(self.queue.record_photo_lost(lease, now).await);
+        };
+        let attempt = within(
+            self.quota.clock,
+            lease.deadline(),
+            self.assess(firm, &lease, &stored, &photo),
+        )
+        .await;
+        let document = lease.item().document.clone();
+        let end = match attempt.map_err(StageError::from).and_then(|outcome| outcome) {
+            Ok(result) => done(self.records.record_result(lease, &result).await),
+            Err(error) => settle(self.queue, lease, Stage::Infer, &error, self.quota.clock.now()).await,
+        }?;
+        if matches!(end, StepEnd::Done | StepEnd::Buried(_)) {
+            self.photos.delete(&firm.id, &document).await?;
+        }
+        Ok(end)
+    }
+
+    async fn assess(
+        &self,
+        firm: &Firm,
+        lease: &Lease<DocumentWatch>,
+        stored: &StoredPhoto,
+        photo: &PhotoBytes,
+    ) -> Result<AssistResult, StageError> {
+        let watch = lease.item();
+        let assessment = Assessment::of(watch);
+        let models = self.vision.versions(watch.route);
+        let key = ResultKey::new(&assessment.id, [&stored.digest], &models);
+        let findings = match self.records.findings(&firm.id, &key).await? {
+            Some(findings) => findings,
+            None => self.look(lease, &key, photo).await?,
+        };
+        let patient = self.patient_facts(firm, &assessment).await;
+        let request = SynthesisRequest {
+            assessment: &assessment,
+            findings: &[(watch.document.clone(), findings.expose())],
+            patient,
+        };
+        let synthesis = self.language.synthesize(&request).await?;
+        let versions = Versions {
+            models,
+            synthesis: self.language.version(),
+            pipeline: PIPELINE_VERSION.to_owned(),
+        };
+        let photos = vec![AssessedPhoto {
+            document: watch.document.clone(),
+            digest: stored.digest.clone(),
+            attached_at: watch.attached_at,
+            detected_at: watch.detected_at,
+            downloaded_at: stored.downloaded_at,
+        }];
+        let note = synthesis::compose_note(&request, &synthesis, &photos, &versions);
+        Ok(AssistResult {
+            assessment,
+            key,
+            photos,
+            findings,
+            note: Phi::new(note),
+            versions,
+            assessed_at: self.quota.clock.now(),
+            delivery: Delivery::Pending,
+        })
+    }
+
+    async fn look(
+        &self,
+        lease: &Lease<DocumentWatch>,
+        key: &ResultKey,
+        photo: &PhotoBytes,
+    ) -> Result<Phi<Findings>, StageError> {
+        let watch = lease.item();
+        let findings = Phi::new(self.vision.look(watch.route, photo).await?);
+        let now = self.quota.clock.now();
+        self.records.record_findings(lease, key, &findings, now).await?;
+        self.audit
+            .record(&AuditRecord {
+                at: now,
+                firm: watch.firm.clone(),
+                actor: Stage::Infer.to_string(),
+                action: AuditAction::Inferred,
+                subject: watch.document.to_string(),
+            })
+            .await?;
+        Ok(findings)
+    }
+
+    /// The minimum about the patient. A draft without it is still worth more than none: what cannot be read is named
+    /// in the draft as not known.
+    async fn patient_facts(&self, firm: &Firm, assessment: &Assessment) -> PatientFacts {
+        let read = self.context.patient_facts(firm, self.token, &assessment.patient);
+        match self.quota.call(CallKind::Context, read).await {
+            Ok(facts) => facts.into_exposed(),
+            Err(error) => {
+                tracing::info!(event = "context.unavailable", firm = %firm.id, reason = error.reason().code());
+                PatientFacts::default()
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What changed in a firm since the cursor.
+
+use super::{Quota, StageError};
+use crate::{
+    domain::{AccessToken, Cursor, Encounter, Firm, WATCH_LIFE},
+    ports::{CallKind, ChartReader, EhrError, EncounterQuery, EncounterWatches, RecordedEncounters},
+};
+
+/// More pages than any practice has encounters for in two days: the `next` links go in a circle.
+const MOST_PAGES: usize = 500;
+
+/// Reads encounters changed since the cursor into the watch.
+pub struct PollEncounters<'a> {
+    /// The firm's token.
+    pub token: &'a AccessToken,
+    /// The chart's lists.
+    pub chart: &'a dyn ChartReader,
+    /// The watch and the cursor.
+    pub watch: &'a dyn EncounterWatches,
+    /// The quota.
+    pub quota: Quota<'a>,
+}
+
+/// What a poll brought.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EncountersPolled {
+    /// What was seen, news or not.
+    pub encounters: Vec<Encounter>,
+    /// What of it was news.
+    pub recorded: RecordedEncounters,
+    /// Entries that could not be read.
+    pub unreadable: usize,
+}
+
+impl PollEncounters<'_> {
+    /// Polls all pages, then records them and moves the cursor in one transaction. A crash before that repeats the
+    /// poll and loses nothing; a cursor that another worker moved meanwhile leaves its own work standing.
+    pub async fn run(&self, firm: &Firm) -> Result<EncountersPolled, StageError> {
+        let cursor = self.watch.cursor(&firm.id).await?;
+        // At the first poll: visits from before the connection may still get photos after it.
+        let position = cursor.unwrap_or(Cursor(firm.connected_at - WATCH_LIFE));
+        let query = EncounterQuery {
+            changed_since: position.query_from(),
+        };
+
+        let mut polled = EncountersPolled::default();
+        let mut server_time = None;
+        let mut page = None;
+        for turn in 0.. {
+            if turn == MOST_PAGES {
+                return Err(EhrError::Malformed {
+                    what: "the pages of a search do not end",
+                }
+                .into());
+            }
+            let request = self.chart.encounters(firm, self.token, &query, page.as_ref());
+            let reply = self.quota.call(CallKind::Encounter, request).await?;
+            server_time = server_time.or(reply.server_time);
+            polled.unreadable += reply.unreadable;
+            // A day-granular EHR sends more than was asked for.
+            polled.encounters.extend(reply.items.into_iter().filter(|encounter| {
+                encounter
+                    .last_updated
+                    .is_none_or(|updated| updated >= query.changed_since)
+            }));
+            page = reply.next;
+            if page.is_none() {
+                break;
+            }
+        }
+        keep_latest_versions(&mut polled.encounters);
+
+        // A record dated in the future must not carry the cursor past records that are still to come.
+        let newest = polled
+            .encounters
+            .iter()
+            .filter_map(|encounter| encounter.last_updated)
+            .max();
+        let newest = newest.map(|newest| server_time.map_or(newest, |server| newest.min(server)));
+        let next = newest.map_or(position, |newest| position.max(Cursor(newest)));
+        let now = self.quota.clock.now();
+        polled.recorded = self
+            .watch
+            .record_encounters(&firm.id, cursor, next, &polled.encounters, now)
+            .await?;
+        Ok(polled)
+    }
+}
+
+/// Pages shift while data changes, so one encounter may come twice: the later version counts.
+fn keep_latest_versions(encounters: &mut Vec<Encounter>) {
+    encounters.sort_by(|a, b| (&a.id, b.last_updated).cmp(&(&b.id, a.last_updated)));
+    encounters.dedup_by(|later, first| later.id == first.id);
+}

@@ -1,0 +1,256 @@
+//! The text of a draft. Order and content: docs/draft-note.md. Self-sufficient, since EHRs strip codes.
+
+use std::fmt::Write as _;
+
+use crate::{
+    domain::{
+        Abstention, AssessedPhoto, DraftNote, Findings, NormalisedBox, NoteRegion, NoteSection, PatientFacts, Quality,
+        Route, Versions,
+    },
+    ports::{EvidencedCondition, Synthesis, SynthesisRequest},
+};
+
+/// The first line of every draft.
+const NOT_REVIEWED: &str = "AI-generated draft, not reviewed by a clinician.";
+
+/// Writes the note of an assessment.
+pub fn compose_note(
+    request: &SynthesisRequest<'_>,
+    synthesis: &Synthesis,
+    photos: &[AssessedPhoto],
+    versions: &Versions,
+) -> DraftNote {
+    let reference = request.assessment.reference_code();
+    let sections = vec![
+        section("Draft", [NOT_REVIEWED.to_owned()]),
+        section("Images used", photos.iter().map(|photo| image_line(photo, request))),
+        section("Findings", findings_lines(request, synthesis)),
+        section(
+            "Consider",
+            synthesis.next_steps.iter().chain(&synthesis.questions).cloned(),
+        ),
+        section("Not known to the software", [unknown_line(request.patient)]),
+        section("Limits", limits(request.assessment.route)),
+        section(
+            "Versions and reference",
+            [
+                versions_line(versions),
+                format!(
+                    "Reference code {reference}: the same code twice in a chart is the same draft twice. To report an \
+                 error, give this code to the practice's Skin Assist contact."
+                ),
+            ],
+        ),
+    ];
+    let regions = request
+        .findings
+        .iter()
+        .map(|(document, findings)| NoteRegion {
+            document: document.clone(),
+            areas: findings.regions.iter().map(|region| region.area).collect(),
+        })
+        .collect();
+    DraftNote {
+        title: format!("AI-generated draft: {} skin photo assessment", request.assessment.route),
+        sections,
+        instructions: vec![
+            format!("{NOT_REVIEWED} The treating clinician must review, edit or discard it before it enters the note."),
+            format!("Reference code {reference}."),
+        ],
+        regions,
+    }
+}
+
+fn section(heading: &str, paragraphs: impl IntoIterator<Item = String>) -> NoteSection {
+    NoteSection {
+        heading: heading.to_owned(),
+        paragraphs: paragraphs.into_iter().collect(),
+    }
+}
+
+fn image_line(photo: &AssessedPhoto, request: &SynthesisRequest<'_>) -> String {
+    let mut line = format!("Document {}", photo.document);
+    match photo.attached_at {
+        Some(at) => _ = write!(line, ", filed {at}"),
+        None => line.push_str(", time of filing not given"),
+    }
+    if let Some((_, findings)) = request
+        .findings
+        .iter()
+        .find(|(document, _)| *document == photo.document)
+    {
+        let image = &findings.image;
+        _ = write!(
+            line,
+            ", {} by {} pixels, {}",
+            image.width,
+            image.height,
+            quality_words(image.quality)
+        );
+    }
+    _ = write!(line, ", SHA-256 {}.", &photo.digest.as_str()[..16]);
+    line
+}
+
+/// What the quality measures mean, in words. The bounds are those of the image measures' own scale: luminance, and the
+/// variance of its Laplacian on the reduced image.
+fn quality_words(quality: Quality) -> String {
+    let light = match quality.brightness {
+        dark if dark < 0.2 => "dark",
+        bright if bright > 0.85 => "overexposed",
+        _ => "evenly lit",
+    };
+    let focus = if quality.sharpness < 15.0 {
+        "soft focus"
+    } else {
+        "in focus"
+    };
+    format!("{light}, {focus}")
+}
+
+fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis) -> Vec<String> {
+    let mut lines = vec![format!(
+        "Route: {}.",
+        match request.assessment.route {
+            Route::Solitary => "solitary lesion (detection, then classification of each lesion found)",
+            Route::Widespread => "widespread rash (classification of the whole image)",
+        }
+    )];
+    for (document, findings) in request.findings {
+        for (number, region) in findings.regions.iter().enumerate() {
+            lines.push(format!(
+                "Lesion {} on {document}: {} (detection score {:.2}).",
+                number + 1,
+                area_words(&region.area),
+                region.score
+            ));
+        }
+    }
+    match &synthesis.differential {
+        Ok(differential) => {
+            lines.push("Ranked differential (calibrated probabilities of the classifier):".to_owned());
+            for (place, condition) in differential.ranked.iter().enumerate() {
+                lines.push(format!("{}. {}", place + 1, condition_line(condition)));
+            }
+            if differential.must_not_miss.is_empty() {
+                lines.push("Must not miss: no further condition of the classifier's list above 1 %.".to_owned());
+            }
+            for condition in &differential.must_not_miss {
+                lines.push(format!("Must not miss: {}", condition_line(condition)));
+            }
+        }
+        Err(abstention) => {
+            lines.push(format!("No assessment: {}", abstention_words(*abstention)));
+            lines.extend(
+                request
+                    .findings
+                    .iter()
+                    .filter_map(|(_, findings)| undecided_line(findings)),
+            );
+        }
+    }
+    lines
+}
+
+fn condition_line(condition: &EvidencedCondition) -> String {
+    let codes = match &condition.label.icd_10_cm {
+        Some(icd) => format!("SNOMED CT {}, ICD-10-CM {icd}", condition.label.snomed_ct),
+        None => format!("SNOMED CT {}", condition.label.snomed_ct),
+    };
+    let mut line = format!(
+        "{} ({codes}): {}, {:.0} %; evidence: image {}.",
+        condition.label.display,
+        confidence_word(condition.probability),
+        condition.probability * 100.0,
+        condition.evidence
+    );
+    if !condition.features.is_empty() {
+        _ = write!(line, " Look for: {}.", condition.features.join(", "));
+    }
+    line
+}
+
+/// The word for a probability. The ranges are part of the draft's specification (docs/draft-note.md).
+fn confidence_word(probability: f32) -> &'static str {
+    match probability {
+        high if high >= 0.8 => "very likely",
+        likely if likely >= 0.5 => "likely",
+        possible if possible >= 0.2 => "possible",
+        _ => "less likely",
+    }
+}
+
+fn area_words(area: &NormalisedBox) -> String {
+    format!(
+        "{:.0}-{:.0} % of the width from the left, {:.0}-{:.0} % of the height from the top",
+        area.x * 100.0,
+        (area.x + area.width) * 100.0,
+        area.y * 100.0,
+        (area.y + area.height) * 100.0
+    )
+}
+
+fn abstention_words(abstention: Abstention) -> &'static str {
+    match abstention {
+        Abstention::NoLesionFound => "no lesion was found on the image. This does not mean that there is none.",
+        Abstention::Undecided => "no class of the classifier is probable enough.",
+        Abstention::PoorImage => "the image is too dark, too bright or too blurred to judge.",
+    }
+}
+
+fn undecided_line(findings: &Findings) -> Option<String> {
+    let top = findings.ranked.first()?;
+    Some(format!(
+        "The most probable class was {} with {:.0} %, below the threshold.",
+        top.label.display,
+        top.probability * 100.0
+    ))
+}
+
+fn unknown_line(patient: PatientFacts) -> String {
+    let known = [
+        patient.age.map(|age| format!("age band {}", age.display())),
+        patient.sex.map(|sex| format!("sex {}", sex.display())),
+    ];
+    let unknown = [
+        patient.age.is_none().then_some("age"),
+        patient.sex.is_none().then_some("sex"),
+        Some("body site"),
+        Some("history"),
+        Some("symptoms"),
+    ];
+    let unknown: Vec<_> = unknown.into_iter().flatten().collect();
+    let mut line = format!("Not known: {}.", unknown.join(", "));
+    let known: Vec<_> = known.into_iter().flatten().collect();
+    if !known.is_empty() {
+        _ = write!(line, " Known: {}.", known.join(", "));
+    }
+    line
+}
+
+fn limits(route: Route) -> [String; 2] {
+    let scope = match route {
+        Route::Solitary => "single lesions",
+        Route::Widespread => "rashes",
+    };
+    [
+        format!(
+            "The models judge photos of {scope} and only the conditions on their list; the model card states the skin \
+             types, ages and sites they were validated on. A low score does not exclude malignancy."
+        ),
+        "An adjunct for the treating clinician; not a diagnosis.".to_owned(),
+    ]
+}
+
+fn versions_line(versions: &Versions) -> String {
+    let models: Vec<_> = versions.models.iter().map(ToString::to_string).collect();
+    format!(
+        "Models: {}. Synthesis: {}. Pipeline: {}.",
+        models.join(", "),
+        versions.synthesis,
+        versions.pipeline
+    )
+}
+
+#[cfg(test)]
+mod tests;
