@@ -102,12 +102,18 @@ pub(super) fn hash(x: i32, y: i32, seed: u32) -> u32 {
     value ^ (value >> 16)
 }
 
+/// The largest integer that is not greater; `f32::floor` is a call on processors without an instruction for it.
+#[inline]
+fn floor(x: f32) -> i32 {
+    let truncated = x as i32;
+    truncated - i32::from(x < truncated as f32)
+}
+
 /// Smooth value noise in -1..1 with one feature per unit.
 #[inline]
 pub(super) fn noise(x: f32, y: f32, seed: u32) -> f32 {
-    let (floor_x, floor_y) = (x.floor(), y.floor());
-    let (cell_x, cell_y) = (floor_x as i32, floor_y as i32);
-    let (part_x, part_y) = (x - floor_x, y - floor_y);
+    let (cell_x, cell_y) = (floor(x), floor(y));
+    let (part_x, part_y) = (x - cell_x as f32, y - cell_y as f32);
     let weight_x = part_x * part_x * (3.0 - 2.0 * part_x);
     let weight_y = part_y * part_y * (3.0 - 2.0 * part_y);
     let at =

@@ -4,7 +4,7 @@
 //! usually is; larger pictures are interpolated from it and then get their sensor noise at full size.
 
 use super::look::Surface;
-use super::maths::{carried, decay, fractal_noise, hash, noise, smoothstep};
+use super::maths::{carried, decay, fractal_noise, hash, mix, noise, smoothstep};
 use super::scene::{Scene, Stroke, StrokeKind};
 use super::{Box2, Picture, PictureParameters};
 
@@ -33,6 +33,48 @@ impl Raster {
 
     fn y(&self, row: usize, half: f32) -> f32 {
         ((row + self.origin.1) as f32 + 0.5) / self.whole.1 as f32 * 2.0 * half - half
+    }
+}
+
+/// The skin's uneven tan and redness: slow enough to be interpolated from a coarse lattice.
+struct Tone {
+    half: (f32, f32),
+    columns: usize,
+    values: Vec<(f32, f32)>,
+}
+
+impl Tone {
+    /// Lattice points per unit of length.
+    const DENSITY: f32 = 64.0;
+
+    fn new(scene: &Scene) -> Self {
+        let columns = (scene.half.0 * 2.0 * Self::DENSITY) as usize + 3;
+        let rows = (scene.half.1 * 2.0 * Self::DENSITY) as usize + 3;
+        let mut values = Vec::with_capacity(columns * rows);
+        for row in 0..rows {
+            for column in 0..columns {
+                let x = column as f32 / Self::DENSITY - scene.half.0;
+                let y = row as f32 / Self::DENSITY - scene.half.1;
+                let mottling = fractal_noise(x * 2.5, y * 2.5, scene.seed ^ 1, 3, 0.0);
+                values.push((mottling, noise(x * 4.0 + 9.0, y * 4.0, scene.seed ^ 2)));
+            }
+        }
+        Self { half: scene.half, columns, values }
+    }
+
+    /// Tan and redness at a point of the picture.
+    fn at(&self, x: f32, y: f32) -> (f32, f32) {
+        let (x, y) = ((x + self.half.0) * Self::DENSITY, (y + self.half.1) * Self::DENSITY);
+        let (column, row) = (x as usize, y as usize);
+        let (part_x, part_y) = (x - column as f32, y - row as f32);
+        let upper = row * self.columns + column;
+        let lower = upper + self.columns;
+        let between = |of: fn(&(f32, f32)) -> f32| {
+            let top = mix(of(&self.values[upper]), of(&self.values[upper + 1]), part_x);
+            let bottom = mix(of(&self.values[lower]), of(&self.values[lower + 1]), part_x);
+            mix(top, bottom, part_y)
+        };
+        (between(|value| value.0), between(|value| value.1))
     }
 }
 
@@ -141,6 +183,7 @@ fn sample(scene: &Scene, raster: &Raster) -> Vec<Sample> {
     let skin = &scene.skin;
     let seed = scene.seed;
     let (line_cosine, line_sine) = skin.grain_direction;
+    let tone = Tone::new(scene);
     let lines = 0.0016 * skin.relief * carried(footprint * 55.0);
     let pores = 0.0008 * skin.relief * carried(footprint * 110.0);
     for row in 0..raster.height {
@@ -161,8 +204,7 @@ fn sample(scene: &Scene, raster: &Raster) -> Vec<Sample> {
                 samples.push(backdrop_sample(scene, x, y, edge, footprint));
                 continue;
             }
-            let mottling = fractal_noise(x * 2.5, y * 2.5, seed ^ 1, 3, footprint * 2.5);
-            let flush = noise(x * 4.0 + 9.0, y * 4.0, seed ^ 2);
+            let (mottling, flush) = tone.at(x, y);
             let mut surface = Surface {
                 pigment: skin.mottling * mottling,
                 blood: skin.flush * (flush - 0.5 * mottling),
