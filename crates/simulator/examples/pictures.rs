@@ -34,8 +34,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let result = options(std::env::args().skip(1)).and_then(|options| {
-        write(&options)
-            .map_err(|error| format!("cannot write to {}: {error}", options.out.display()))
+        write(&options).map_err(|error| format!("cannot write to {}: {error}", options.out.display()))
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,11 +59,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
         jpeg: false,
     };
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or_else(|| format!("{argument} needs a value"))
-        };
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--route" => {
                 options.conditions = match value()?.as_str() {
@@ -99,8 +94,7 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 fn parameters(options: &Options, seed: u64) -> PictureParameters {
     let kinds = options.conditions.len() as u64;
     // A golden-ratio sequence decides about health without disturbing the order of the conditions.
-    let place = (seed / kinds) as f64 * 0.618_033_988_749_895
-        + (seed % kinds) as f64 * 0.414_213_562_373_095;
+    let place = (seed / kinds) as f64 * 0.618_033_988_749_895 + (seed % kinds) as f64 * 0.414_213_562_373_095;
     let healthy = ((place - place.floor()) as f32) < options.healthy;
     let condition = (!healthy).then(|| options.conditions[(seed % kinds) as usize]);
     let (mut width, mut height) = (options.width, options.height);
@@ -139,9 +133,7 @@ fn write(options: &Options) -> io::Result<()> {
     let mut pixels = if options.jpeg {
         None
     } else {
-        Some(BufWriter::new(File::create(
-            options.out.join("pictures.bin"),
-        )?))
+        Some(BufWriter::new(File::create(options.out.join("pictures.bin"))?))
     };
     let mut offset = 0;
     for seed in options.first_seed..options.first_seed + options.count {

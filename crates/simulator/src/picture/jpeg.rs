@@ -36,12 +36,7 @@ impl Picture {
         if orientation == 1 {
             encoder.encode(&self.rgb, width as u16, height as u16, ColorType::Rgb)?;
         } else {
-            encoder.encode(
-                &self.stored(orientation),
-                width as u16,
-                height as u16,
-                ColorType::Rgb,
-            )?;
+            encoder.encode(&self.stored(orientation), width as u16, height as u16, ColorType::Rgb)?;
         }
         Ok(bytes)
     }
@@ -91,12 +86,7 @@ fn exif(orientation: u8) -> Vec<u8> {
         tiff.extend_from_slice(&count.to_le_bytes());
         tiff.extend_from_slice(&value.to_le_bytes());
     };
-    entry(
-        IMAGE_DESCRIPTION,
-        2,
-        DESCRIPTION.len() as u32,
-        description_at,
-    );
+    entry(IMAGE_DESCRIPTION, 2, DESCRIPTION.len() as u32, description_at);
     entry(ORIENTATION, 3, 1, u32::from(orientation));
     tiff.extend_from_slice(&0_u32.to_le_bytes());
     tiff.extend_from_slice(DESCRIPTION);

@@ -112,40 +112,16 @@ impl Look {
                     (cosine * strength, sine * strength)
                 },
                 softness: draw.range(0.03, 0.14),
-                veil: if draw.chance(0.65) {
-                    draw.range(0.35, 0.8)
-                } else {
-                    0.0
-                },
-                redness: if draw.chance(0.5) {
-                    draw.range(0.3, 0.9)
-                } else {
-                    0.0
-                },
-                regression: if draw.chance(0.35) {
-                    draw.range(0.4, 0.8)
-                } else {
-                    0.0
-                },
-                nodule: if draw.chance(0.3) {
-                    draw.range(0.05, 0.15)
-                } else {
-                    0.0
-                },
+                veil: if draw.chance(0.65) { draw.range(0.35, 0.8) } else { 0.0 },
+                redness: if draw.chance(0.5) { draw.range(0.3, 0.9) } else { 0.0 },
+                regression: if draw.chance(0.35) { draw.range(0.4, 0.8) } else { 0.0 },
+                nodule: if draw.chance(0.3) { draw.range(0.05, 0.15) } else { 0.0 },
             },
             Condition::MelanocyticNevus => Self::MelanocyticNevus {
                 density: draw.range(0.6, 2.0),
                 softness: draw.range(0.04, 0.16),
-                dome: if draw.chance(0.4) {
-                    draw.range(0.08, 0.3)
-                } else {
-                    0.0
-                },
-                network: if draw.chance(0.5) {
-                    draw.range(0.05, 0.25)
-                } else {
-                    0.0
-                },
+                dome: if draw.chance(0.4) { draw.range(0.08, 0.3) } else { 0.0 },
+                network: if draw.chance(0.5) { draw.range(0.05, 0.25) } else { 0.0 },
                 rim: draw.range(-0.15, 0.3),
                 redness: draw.range(0.0, 0.25),
             },
@@ -153,16 +129,8 @@ impl Look {
                 pearl: draw.range(0.25, 0.55),
                 blood: draw.range(0.2, 0.55),
                 rim: draw.range(0.06, 0.14),
-                ulcer: if draw.chance(0.4) {
-                    draw.range(0.4, 0.9)
-                } else {
-                    0.0
-                },
-                pigment: if draw.chance(0.25) {
-                    draw.range(0.3, 0.8)
-                } else {
-                    0.0
-                },
+                ulcer: if draw.chance(0.4) { draw.range(0.4, 0.9) } else { 0.0 },
+                pigment: if draw.chance(0.25) { draw.range(0.3, 0.8) } else { 0.0 },
                 vessels: draw.count(4, 14),
             },
             Condition::SeborrheicKeratosis => Self::SeborrheicKeratosis {
@@ -247,11 +215,7 @@ impl Look {
             Self::Urticaria { .. } => ((0.5, 1.0), (0.03, 0.18), (0.0, 0.04)),
             Self::TineaCorporis { .. } => ((0.75, 1.0), (0.01, 0.08), (0.02, 0.08)),
         };
-        OutlineStyle {
-            aspect,
-            waves,
-            ragged,
-        }
+        OutlineStyle { aspect, waves, ragged }
     }
 
     /// How far the look goes beyond its outline, as a factor on the outline's size.
@@ -264,13 +228,7 @@ impl Look {
     }
 
     /// Adds the marks that are lines and dots rather than areas.
-    pub(super) fn marks(
-        &self,
-        outline: &Outline,
-        draw: &mut Draw,
-        dots: &mut Vec<Dot>,
-        strokes: &mut Vec<Stroke>,
-    ) {
+    pub(super) fn marks(&self, outline: &Outline, draw: &mut Draw, dots: &mut Vec<Dot>, strokes: &mut Vec<Stroke>) {
         let size = outline.half_axes.1;
         let inside = |reach: f32, draw: &mut Draw| {
             let (cosine, sine) = cos_sin(draw.unit());
@@ -365,13 +323,7 @@ impl Lesion {
         // Texture in picture units, for what has a size of its own.
         let grain = |frequency: f32, octaves: u32, salt: u32| {
             let seed = seed.wrapping_add(salt.wrapping_mul(0x9E37_79B9));
-            fractal_noise(
-                x * frequency,
-                y * frequency,
-                seed,
-                octaves,
-                footprint * frequency,
-            )
+            fractal_noise(x * frequency, y * frequency, seed, octaves, footprint * frequency)
         };
         match self.look {
             Look::Melanoma {
@@ -392,17 +344,16 @@ impl Lesion {
                 let mut pigment = density + variegation * texture(1.7, 4, 1) + 0.8 * slope;
                 pigment = pigment.clamp(0.35, 3.6);
                 if regression > 0.0 {
-                    pigment *=
-                        1.0 - regression * smoothstep(0.1, 0.35, texture(1.2, 2, 2) - 0.3 * slope);
+                    pigment *= 1.0 - regression * smoothstep(0.1, 0.35, texture(1.2, 2, 2) - 0.3 * slope);
                 }
                 surface.pigment += mask * pigment;
                 if redness > 0.0 {
                     surface.blood += mask * redness * smoothstep(0.0, 0.4, texture(1.4, 2, 3));
                 }
                 if veil > 0.0 {
-                    surface.veil = surface.veil.max(
-                        mask * veil * smoothstep(-0.05, 0.3, texture(1.3, 2, 4) + 0.2 * slope),
-                    );
+                    surface.veil = surface
+                        .veil
+                        .max(mask * veil * smoothstep(-0.05, 0.3, texture(1.3, 2, 4) + 0.2 * slope));
                 }
                 surface.height += mask * size * (0.02 + 0.015 * texture(4.0, 2, 5));
                 if nodule > 0.0 {
@@ -475,11 +426,8 @@ impl Lesion {
                 }
                 let lumps = texture(5.5, 3, 1);
                 surface.pigment += mask * density * (1.0 + 0.35 * lumps);
-                surface.wax = surface
-                    .wax
-                    .max(mask * wax * (1.0 + 0.4 * texture(3.0, 2, 2)));
-                surface.height +=
-                    size * thickness * (edge(0.12) * 0.8 + mask * warts * 0.35 * lumps);
+                surface.wax = surface.wax.max(mask * wax * (1.0 + 0.4 * texture(3.0, 2, 2)));
+                surface.height += size * thickness * (edge(0.12) * 0.8 + mask * warts * 0.35 * lumps);
                 surface.gloss += mask * 0.7;
             }
             Look::ActinicKeratosis {
@@ -534,14 +482,10 @@ impl Lesion {
                 if mask <= 0.0 {
                     return;
                 }
-                surface.blood = surface
-                    .blood
-                    .max(mask * blood * (1.0 + 0.15 * texture(3.0, 2, 1)));
+                surface.blood = surface.blood.max(mask * blood * (1.0 + 0.15 * texture(3.0, 2, 1)));
                 let silver = grain(22.0 * flake, 3, 2);
                 let inner = 1.0 - smoothstep(0.78, 0.97, radius + 0.1 * texture(3.0, 1, 3));
-                surface.scale = surface
-                    .scale
-                    .max(inner * scale * smoothstep(-0.25, 0.3, silver));
+                surface.scale = surface.scale.max(inner * scale * smoothstep(-0.25, 0.3, silver));
                 surface.height += thickness * (edge(0.1) * 0.6 + inner * 0.25 * silver);
                 surface.gloss += mask * 0.3;
             }
@@ -559,8 +503,7 @@ impl Lesion {
                 let rim = bump(0.95, 0.4, radius);
                 let centre = 1.0 - smoothstep(0.3, 0.85, radius);
                 let red = flare * outside + blood * (0.75 * plateau + 0.35 * rim) - pallor * centre;
-                surface.blood = mix(surface.blood, surface.blood.max(red), 1.0 - centre * 0.5)
-                    - pallor * 0.15 * centre;
+                surface.blood = mix(surface.blood, surface.blood.max(red), 1.0 - centre * 0.5) - pallor * 0.15 * centre;
                 surface.pearl = surface.pearl.max(0.35 * pallor * centre);
                 surface.height += thickness * plateau * (1.0 + 0.08 * texture(3.0, 2, 1));
                 surface.gloss += plateau * 0.8;
@@ -580,12 +523,9 @@ impl Lesion {
                 let strength = 1.0 - gap * smoothstep(0.0, 0.7, around);
                 let active = bump(0.96 - rim * 0.6, rim * 1.3, radius) * strength;
                 let flakes = smoothstep(-0.05, 0.3, grain(34.0, 3, 1));
-                surface.blood += mask
-                    * (blood * active * (1.0 + 0.3 * grain(16.0, 2, 2)) + clearing * blood * 0.6);
+                surface.blood += mask * (blood * active * (1.0 + 0.3 * grain(16.0, 2, 2)) + clearing * blood * 0.6);
                 surface.pigment += mask * 0.12 * (1.0 - active);
-                surface.scale = surface
-                    .scale
-                    .max(mask * scale * (active * flakes + 0.12 * flakes));
+                surface.scale = surface.scale.max(mask * scale * (active * flakes + 0.12 * flakes));
                 surface.height += mask * active * (0.012 + 0.006 * grain(26.0, 2, 3));
                 surface.gloss *= 1.0 - 0.4 * mask * active;
             }

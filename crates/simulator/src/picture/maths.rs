@@ -58,9 +58,7 @@ fn sine(turns: f32) -> f32 {
     }
     let angle = part * std::f32::consts::TAU;
     let square = angle * angle;
-    angle
-        * (1.0
-            - square / 6.0 * (1.0 - square / 20.0 * (1.0 - square / 42.0 * (1.0 - square / 72.0))))
+    angle * (1.0 - square / 6.0 * (1.0 - square / 20.0 * (1.0 - square / 42.0 * (1.0 - square / 72.0))))
 }
 
 /// A stand-in for `exp(-x)`, good to a few per cent for -1..4 and monotone beyond: (1 + x/16) to the power of -16.
@@ -116,8 +114,7 @@ pub(super) fn noise(x: f32, y: f32, seed: u32) -> f32 {
     let (part_x, part_y) = (x - cell_x as f32, y - cell_y as f32);
     let weight_x = part_x * part_x * (3.0 - 2.0 * part_x);
     let weight_y = part_y * part_y * (3.0 - 2.0 * part_y);
-    let at =
-        |i: i32, j: i32| (hash(cell_x.wrapping_add(i), cell_y.wrapping_add(j), seed) >> 8) as f32;
+    let at = |i: i32, j: i32| (hash(cell_x.wrapping_add(i), cell_y.wrapping_add(j), seed) >> 8) as f32;
     let top = mix(at(0, 0), at(1, 0), weight_x);
     let bottom = mix(at(0, 1), at(1, 1), weight_x);
     mix(top, bottom, weight_y) * (2.0 / 16_777_216.0) - 1.0

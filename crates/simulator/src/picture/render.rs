@@ -59,7 +59,11 @@ impl Tone {
                 values.push((mottling, noise(x * 4.0 + 9.0, y * 4.0, scene.seed ^ 2)));
             }
         }
-        Self { half: scene.half, columns, values }
+        Self {
+            half: scene.half,
+            columns,
+            values,
+        }
     }
 
     /// Tan and redness at a point of the picture.
@@ -103,10 +107,7 @@ pub(super) fn render(parameters: &PictureParameters, scene: &Scene) -> Picture {
         (width as f32 * lines / short).round().max(1.0) as usize,
         (height as f32 * lines / short).round().max(1.0) as usize,
     );
-    let scale = (
-        whole.0 as f32 / width as f32,
-        whole.1 as f32 / height as f32,
-    );
+    let scale = (whole.0 as f32 / width as f32, whole.1 as f32 / height as f32);
     let margin = (scene.blur * lines) as usize * 2 + 4;
     let origin = (
         ((left as f32 * scale.0) as usize).saturating_sub(margin),
@@ -146,9 +147,7 @@ fn window(region: Option<Box2>, width: u32, height: u32) -> (u32, u32, u32, u32)
     };
     let low = |start: f32, size: u32| ((start * size as f32).round().max(0.0) as u32).min(size - 1);
     let (left, top) = (low(region.x, width), low(region.y, height));
-    let high = |end: f32, size: u32, start: u32| {
-        ((end * size as f32).round().max(0.0) as u32).clamp(start + 1, size)
-    };
+    let high = |end: f32, size: u32, start: u32| ((end * size as f32).round().max(0.0) as u32).clamp(start + 1, size);
     (
         left,
         top,
@@ -167,12 +166,7 @@ fn seen_through(region: Option<Box2>, boxes: Vec<Box2>) -> Vec<Box2> {
         height: found.height / region.height,
     });
     relative
-        .filter(|found| {
-            found.x < 1.0
-                && found.y < 1.0
-                && found.x + found.width > 0.0
-                && found.y + found.height > 0.0
-        })
+        .filter(|found| found.x < 1.0 && found.y < 1.0 && found.x + found.width > 0.0 && found.y + found.height > 0.0)
         .collect()
 }
 
@@ -196,10 +190,7 @@ fn sample(scene: &Scene, raster: &Raster) -> Vec<Sample> {
         for column in 0..raster.width {
             let x = raster.x(column, scene.half.0);
             let at = samples.len();
-            let edge = scene
-                .backdrop
-                .as_ref()
-                .map_or(-1.0, |backdrop| backdrop.distance(x, y));
+            let edge = scene.backdrop.as_ref().map_or(-1.0, |backdrop| backdrop.distance(x, y));
             if edge > footprint {
                 samples.push(backdrop_sample(scene, x, y, edge, footprint));
                 continue;
@@ -225,8 +216,7 @@ fn sample(scene: &Scene, raster: &Raster) -> Vec<Sample> {
                 surface.height += pores * noise(x * 110.0, y * 110.0, seed ^ 4);
             }
             for lesion in &near {
-                let (offset_x, offset_y) =
-                    (x - lesion.outline.centre.0, y - lesion.outline.centre.1);
+                let (offset_x, offset_y) = (x - lesion.outline.centre.0, y - lesion.outline.centre.1);
                 if offset_x * offset_x + offset_y * offset_y < lesion.reach * lesion.reach {
                     lesion.apply(x, y, footprint, &mut surface);
                 }
@@ -279,8 +269,7 @@ fn reflect(scene: &Scene, surface: &Surface) -> Sample {
     let mut colour = [0.0; 3];
     for channel in 0..3 {
         let skin = scene.skin.colour[channel];
-        let mut value =
-            skin * decay(surface.pigment * MELANIN[channel] + surface.blood * BLOOD[channel]);
+        let mut value = skin * decay(surface.pigment * MELANIN[channel] + surface.blood * BLOOD[channel]);
         // Pearl, wax and scale scatter the light before it reaches the pigment, and take on part of the skin's tone.
         let pearl = (skin * 0.55 + [0.42, 0.27, 0.25][channel]).min(0.95);
         value += (pearl - value) * surface.pearl.clamp(0.0, 1.0);
@@ -305,8 +294,7 @@ fn shade(scene: &Scene, raster: &Raster, samples: &[Sample]) -> Vec<[f32; 3]> {
     let light = &scene.light;
     let [light_x, light_y, light_z] = light.direction;
     // Halfway between the light and the camera, for the shine.
-    let half_length =
-        (light_x * light_x + light_y * light_y + (light_z + 1.0) * (light_z + 1.0)).sqrt();
+    let half_length = (light_x * light_x + light_y * light_y + (light_z + 1.0) * (light_z + 1.0)).sqrt();
     let (half_x, half_y, half_z) = (
         light_x / half_length,
         light_y / half_length,
@@ -319,34 +307,26 @@ fn shade(scene: &Scene, raster: &Raster, samples: &[Sample]) -> Vec<[f32; 3]> {
     let mut shaded = Vec::with_capacity(samples.len());
     for row in 0..height {
         let y = raster.y(row, scene.half.1);
-        let (above, below) = (
-            row.saturating_sub(1) * width,
-            (row + 1).min(height - 1) * width,
-        );
+        let (above, below) = (row.saturating_sub(1) * width, (row + 1).min(height - 1) * width);
         for column in 0..width {
             let x = raster.x(column, scene.half.0);
             let sample = &samples[row * width + column];
             let slope_x = (samples[row * width + (column + 1).min(width - 1)].height
                 - samples[row * width + column.saturating_sub(1)].height)
                 * per_unit;
-            let slope_y =
-                (samples[below + column].height - samples[above + column].height) * per_unit;
+            let slope_y = (samples[below + column].height - samples[above + column].height) * per_unit;
             let normal_z = 1.0 / (1.0 + slope_x * slope_x + slope_y * slope_y).sqrt();
             let facing = (light_z - slope_x * light_x - slope_y * light_y) * normal_z;
             let diffuse = 0.45 + 0.55 * (facing / light_z).clamp(0.0, 1.6);
             let towards = ((half_z - slope_x * half_x - slope_y * half_y) * normal_z).max(0.0);
-            let shine =
-                sample.gloss * light.gloss * (power_24(towards) - 0.8 * flat_shine).max(0.0);
-            let fall = 1.0 + x * light.gradient.0 + y * light.gradient.1
-                - light.vignette * (x * x + y * y) / corner;
+            let shine = sample.gloss * light.gloss * (power_24(towards) - 0.8 * flat_shine).max(0.0);
+            let fall = 1.0 + x * light.gradient.0 + y * light.gradient.1 - light.vignette * (x * x + y * y) / corner;
             let fall = fall.max(0.15);
             let mut pixel = [0.0; 3];
             for (channel, value) in pixel.iter_mut().enumerate() {
                 let skin = sample.colour[channel] * diffuse + shine;
                 let covered = skin + (HAIR[channel] - skin) * sample.hair;
-                *value = (covered * fall * light.colour[channel])
-                    .clamp(0.0, 1.0)
-                    .sqrt();
+                *value = (covered * fall * light.colour[channel]).clamp(0.0, 1.0).sqrt();
             }
             shaded.push(pixel);
         }
@@ -455,11 +435,7 @@ fn blur(pixels: &mut [[f32; 3]], width: usize, height: usize, radius: f32) {
     let mut line = vec![[0.0; 3]; width.max(height)];
     for _ in 0..2 {
         for row in 0..height {
-            box_filter(
-                &mut pixels[row * width..(row + 1) * width],
-                &mut line[..width],
-                radius,
-            );
+            box_filter(&mut pixels[row * width..(row + 1) * width], &mut line[..width], radius);
         }
     }
     // Columns in bundles, so that whole cache lines are read.
@@ -517,8 +493,7 @@ fn develop(
     (left, top, right, bottom): (u32, u32, u32, u32),
 ) -> Vec<u8> {
     let place = |pixel: u32, scale: f32, origin: usize, size: usize| {
-        let position =
-            ((pixel as f32 + 0.5) * scale - 0.5 - origin as f32).clamp(0.0, (size - 1) as f32);
+        let position = ((pixel as f32 + 0.5) * scale - 0.5 - origin as f32).clamp(0.0, (size - 1) as f32);
         let index = (position as usize).min(size.saturating_sub(2));
         (index, position - index as f32)
     };
@@ -535,26 +510,19 @@ fn develop(
         let lower = &shaded[next * raster.width..(next + 1) * raster.width];
         for ((value, above), below) in line.iter_mut().zip(upper).zip(lower) {
             for channel in 0..3 {
-                value[channel] =
-                    (above[channel] + (below[channel] - above[channel]) * part) * 255.0;
+                value[channel] = (above[channel] + (below[channel] - above[channel]) * part) * 255.0;
             }
         }
         for (offset, &(index, part)) in columns.iter().enumerate() {
             let before = line[index];
             let after = line[(index + 1).min(raster.width - 1)];
-            let bits = hash(
-                (left as usize + offset) as i32,
-                row as i32,
-                scene.seed ^ 0xA5A5,
-            );
+            let bits = hash((left as usize + offset) as i32, row as i32, scene.seed ^ 0xA5A5);
             // Two bytes of brightness, three half bytes of colour: noise with a triangular spread.
             let brightness = ((bits & 0xFF) + ((bits >> 8) & 0xFF)) as f32 * (1.0 / 255.0) - 1.0;
             for channel in 0..3 {
                 let tint = ((bits >> (16 + 5 * channel)) & 0x1F) as f32 * (1.0 / 15.5) - 1.0;
                 let value = before[channel] + (after[channel] - before[channel]) * part;
-                rgb.push(
-                    (value + grain * (1.4 * brightness + 0.5 * tint) + 0.5).clamp(0.0, 255.0) as u8,
-                );
+                rgb.push((value + grain * (1.4 * brightness + 0.5 * tint) + 0.5).clamp(0.0, 255.0) as u8);
             }
         }
     }

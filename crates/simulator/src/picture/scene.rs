@@ -159,19 +159,8 @@ impl Outline {
         }
         if self.ragged > 0.0 {
             let frequency = self.ragged_frequency;
-            border += self.ragged
-                * noise(
-                    cosine * frequency + 31.5,
-                    sine * frequency + 17.5,
-                    self.seed,
-                );
-            border += 0.5
-                * self.ragged
-                * noise(
-                    cosine * frequency * 2.3,
-                    sine * frequency * 2.3,
-                    self.seed ^ 0x55AA,
-                );
+            border += self.ragged * noise(cosine * frequency + 31.5, sine * frequency + 17.5, self.seed);
+            border += 0.5 * self.ragged * noise(cosine * frequency * 2.3, sine * frequency * 2.3, self.seed ^ 0x55AA);
         }
         border.max(0.25)
     }
@@ -201,18 +190,10 @@ impl Outline {
         for step in 0..360 {
             let (cosine, sine) = cos_sin(step as f32 / 360.0);
             let border = self.border(cosine, sine);
-            let (along, across) = (
-                cosine * border * self.half_axes.0,
-                sine * border * self.half_axes.1,
-            );
+            let (along, across) = (cosine * border * self.half_axes.0, sine * border * self.half_axes.1);
             let x = self.centre.0 + along * self.rotation.0 - across * self.rotation.1;
             let y = self.centre.1 + along * self.rotation.1 + across * self.rotation.0;
-            extent = (
-                extent.0.min(x),
-                extent.1.min(y),
-                extent.2.max(x),
-                extent.3.max(y),
-            );
+            extent = (extent.0.min(x), extent.1.min(y), extent.2.max(x), extent.3.max(y));
         }
         extent
     }
@@ -291,15 +272,11 @@ impl Scene {
         let mut draw = Draw::new(seed, stream::LESIONS);
         let lesions = match parameters.condition {
             None => Vec::new(),
-            Some(condition) if condition.is_solitary() => {
-                plan_solitary(condition, half, backdrop.as_ref(), &mut draw)
-            }
+            Some(condition) if condition.is_solitary() => plan_solitary(condition, half, backdrop.as_ref(), &mut draw),
             Some(condition) => plan_widespread(condition, half, &mut draw),
         };
         for lesion in &lesions {
-            lesion
-                .look
-                .marks(&lesion.outline, &mut draw, &mut dots, &mut strokes);
+            lesion.look.marks(&lesion.outline, &mut draw, &mut dots, &mut strokes);
         }
         Self {
             half,
@@ -309,10 +286,7 @@ impl Scene {
             dots,
             strokes,
             lesions,
-            blur: parameters
-                .blur
-                .unwrap_or(0.0045 * blur * blur)
-                .clamp(0.0, 0.05),
+            blur: parameters.blur.unwrap_or(0.0045 * blur * blur).clamp(0.0, 0.05),
             grain: parameters.noise.unwrap_or(grain).clamp(0.0, 0.5),
             seed: hash_seed(seed),
         }
@@ -445,12 +419,7 @@ fn plan_marks(half: (f32, f32), draw: &mut Draw) -> (Vec<Dot>, Vec<Stroke>) {
     (dots, strokes)
 }
 
-fn plan_solitary(
-    condition: Condition,
-    half: (f32, f32),
-    backdrop: Option<&Backdrop>,
-    draw: &mut Draw,
-) -> Vec<Lesion> {
+fn plan_solitary(condition: Condition, half: (f32, f32), backdrop: Option<&Backdrop>, draw: &mut Draw) -> Vec<Lesion> {
     let count = if draw.chance(SECOND_LESION) { 2 } else { 1 };
     let mut lesions: Vec<Lesion> = Vec::new();
     for number in 0..count {

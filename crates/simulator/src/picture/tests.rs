@@ -3,28 +3,19 @@ use super::*;
 const SEEDS: std::ops::Range<u64> = 0..12;
 
 fn all() -> impl Iterator<Item = Condition> {
-    Condition::SOLITARY
-        .iter()
-        .chain(Condition::WIDESPREAD)
-        .copied()
+    Condition::SOLITARY.iter().chain(Condition::WIDESPREAD).copied()
 }
 
 /// A value that any change of any pixel changes.
 fn fingerprint(picture: &Picture) -> u64 {
-    picture
-        .rgb
-        .iter()
-        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
-        })
+    picture.rgb.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+    })
 }
 
 /// Mean of each block of `factor` times `factor` pixels.
 fn shrink(picture: &Picture, factor: usize) -> Vec<f32> {
-    let (width, height) = (
-        picture.width as usize / factor,
-        picture.height as usize / factor,
-    );
+    let (width, height) = (picture.width as usize / factor, picture.height as usize / factor);
     let mut small = vec![0.0; width * height * 3];
     for y in 0..height * factor {
         for x in 0..width * factor {
@@ -34,10 +25,7 @@ fn shrink(picture: &Picture, factor: usize) -> Vec<f32> {
             }
         }
     }
-    small
-        .iter()
-        .map(|sum| sum / (factor * factor) as f32)
-        .collect()
+    small.iter().map(|sum| sum / (factor * factor) as f32).collect()
 }
 
 fn intersection_over_union(one: Box2, other: Box2) -> f32 {
@@ -54,10 +42,7 @@ fn equal_parameters_give_equal_pictures() {
         let picture = render(&parameters);
         assert_eq!(picture, render(&parameters));
         assert_eq!(picture.rgb.len(), 160 * 120 * 3);
-        assert_ne!(
-            picture.rgb,
-            render(&PictureParameters::new(8, condition, 160, 120)).rgb
-        );
+        assert_ne!(picture.rgb, render(&PictureParameters::new(8, condition, 160, 120)).rgb);
     }
 }
 
@@ -94,10 +79,7 @@ fn the_size_in_pixels_does_not_change_the_scene() {
                 .map(|(one, other)| (one - f32::from(*other)).abs())
                 .sum::<f32>()
                 / shrunk.len() as f32;
-            assert!(
-                difference < 5.0,
-                "{condition:?} {seed}: mean difference {difference}"
-            );
+            assert!(difference < 5.0, "{condition:?} {seed}: mean difference {difference}");
             assert_eq!(small.lesions.len(), large.lesions.len());
             for (one, other) in small.lesions.iter().zip(&large.lesions) {
                 assert!(intersection_over_union(*one, *other) > 0.999);
@@ -125,17 +107,9 @@ fn the_boxes_are_tight() {
             assert!(without.lesions.is_empty());
             assert!((1..=2).contains(&with.lesions.len()));
             for found in &with.lesions {
-                assert!(
-                    found.x > 0.0
-                        && found.y > 0.0
-                        && found.x + found.width < 1.0
-                        && found.y + found.height < 1.0
-                );
+                assert!(found.x > 0.0 && found.y > 0.0 && found.x + found.width < 1.0 && found.y + found.height < 1.0);
                 let long = (found.width * 480.0).max(found.height * 360.0) / 360.0;
-                assert!(
-                    (0.07..=0.41).contains(&long),
-                    "{condition:?} {seed}: long side {long}"
-                );
+                assert!((0.07..=0.41).contains(&long), "{condition:?} {seed}: long side {long}");
             }
             if with.lesions.len() > 1 {
                 continue;
@@ -192,10 +166,7 @@ fn widespread_conditions_show_and_have_no_boxes() {
                 .zip(&without.rgb)
                 .filter(|(one, other)| one.abs_diff(**other) > 12)
                 .count();
-            assert!(
-                changed * 200 > with.rgb.len(),
-                "{condition:?} {seed}: {changed}"
-            );
+            assert!(changed * 200 > with.rgb.len(), "{condition:?} {seed}: {changed}");
         }
     }
 }
@@ -236,16 +207,8 @@ fn ids_are_distinct_and_routes_are_complete() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 9);
-    assert!(
-        Condition::SOLITARY
-            .iter()
-            .all(|condition| condition.is_solitary())
-    );
-    assert!(
-        !Condition::WIDESPREAD
-            .iter()
-            .any(|condition| condition.is_solitary())
-    );
+    assert!(Condition::SOLITARY.iter().all(|condition| condition.is_solitary()));
+    assert!(!Condition::WIDESPREAD.iter().any(|condition| condition.is_solitary()));
 }
 
 #[test]
@@ -259,11 +222,7 @@ fn every_orientation_turns_back_to_the_upright_picture() {
         let bytes = picture.to_jpeg(95, orientation);
         assert_eq!(orientation_tag(&bytes), Some(orientation));
         let turned = turn(&decode(&bytes), orientation);
-        assert_eq!(
-            (turned.width, turned.height),
-            (97, 64),
-            "orientation {orientation}"
-        );
+        assert_eq!((turned.width, turned.height), (97, 64), "orientation {orientation}");
         let difference = mean_difference(&turned.rgb, &upright.rgb);
         assert!(difference < 2.0, "orientation {orientation}: {difference}");
     }
