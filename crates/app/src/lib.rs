@@ -1,1 +1,3 @@
-//! (room)
+//! The binary as a library: configuration, wiring, the driver, the commands.
+
+pub mod driver;

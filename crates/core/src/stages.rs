@@ -84,6 +84,8 @@ pub enum StepEnd {
     Done,
     /// Its draft is in the chart.
     Delivered,
+    /// Its draft is kept back: the firm is in silent mode.
+    Withheld,
     /// Nobody knows whether its draft is in the chart: an operator has to look.
     Uncertain(Reason),
     /// It waits and is tried again then.

@@ -110,6 +110,9 @@ pub enum EhrError {
         /// What is wrong, in our words.
         what: &'static str,
     },
+    /// The EHR forces a practitioner as a draft's author, and the visit named none when its photo was found.
+    #[error("the EHR forces a practitioner as author, and the visit names none")]
+    NoAuthor,
     /// The photo's URL expired or its signature was refused; the document has to be read again.
     #[error("the photo's URL is not valid (any more)")]
     PhotoUrlExpired,
@@ -129,6 +132,7 @@ impl EhrError {
             | Self::NotFound { .. }
             | Self::CredentialRefused { .. }
             | Self::Rejected { .. }
+            | Self::NoAuthor
             | Self::PhotoRefused(_) => Class::Permanent,
         }
     }
@@ -153,6 +157,10 @@ impl EhrError {
             Self::Rejected { .. } => Reason::new("ehr.rejected", "the profile does not fit this EHR; see the log"),
             Self::Unavailable { .. } => Reason::new("ehr.unavailable", "the EHR was down or unreachable; replay later"),
             Self::Malformed { .. } => Reason::new("ehr.malformed", "the EHR's answers cannot be read; see the log"),
+            Self::NoAuthor => Reason::new(
+                "draft.no-author",
+                "the visit names no treating practitioner (participant PPRF), whom this EHR forces as author",
+            ),
             Self::PhotoUrlExpired => Reason::new("photo.url-expired", "the photo host refused its own URL; replay"),
             Self::PhotoRefused(refusal) => refusal.reason(),
         }

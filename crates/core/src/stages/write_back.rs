@@ -75,7 +75,7 @@ impl WriteBack<'_> {
         }
         if !interrupted && firm.mode == Mode::Silent {
             self.deliveries.record_withheld(lease, clock.now()).await?;
-            return Ok(StepEnd::Done);
+            return Ok(StepEnd::Withheld);
         }
 
         // Everything that may wait comes before the intent, so that an intent is as short as the post itself.

@@ -1,0 +1,428 @@
+//! The driver: runs the stages in one process.
+//!
+//! Five loops share one task: discovery of firms, polling as the policy says, and one loop for each step of the
+//! pipeline. None of them owns anything that matters: all progress is in the state store, guarded by leases, so a crash
+//! at any point costs at most a lease's time, and several processes on one store share the work.
+//!
+//! A signal between loops only makes the next look come sooner; each loop also looks by itself once a second, so a
+//! lost signal loses nothing. The driver reads no clock and starts no task: under a virtual clock a whole clinic day
+//! runs deterministically in one future.
+
+mod pipeline;
+mod tokens;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, join_all},
+    join,
+    stream::FuturesUnordered,
+};
+use skin_assist_core::{
+    domain::{AssessmentId, DocumentId, EncounterId, Firm, FirmId, Reason, Stage},
+    polling::{Decision, Observation, PolicyName, PollCall, PollPolicy},
+    ports::{Class, Ehr, LanguageModel, Photos, QuotaKey, StateError, StateStore, VisionModel},
+    stages::{DiscoverFirms, PollDocuments, PollEncounters, Quota, StageError, retry},
+    time::{Clock, Timestamp},
+};
+use tokio::sync::{Notify, watch};
+
+use pipeline::Step;
+use tokens::Tokens;
+
+/// How often active firms are discovered, tokens looked after and expired rows swept.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
+
+/// How often each loop of the pipeline looks for due items by itself.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long to hold still when the state store cannot be used.
+const STATE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the driver needs: every port, wired.
+#[derive(Clone)]
+pub struct Engine {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Our own state.
+    pub state: Arc<dyn StateStore>,
+    /// Photos between download and inference.
+    pub photos: Arc<dyn Photos>,
+    /// The EHR.
+    pub ehr: Arc<dyn Ehr>,
+    /// The vision models.
+    pub vision: Arc<dyn VisionModel>,
+    /// The language model, or the composer.
+    pub language: Arc<dyn LanguageModel>,
+    /// The quota that all firms share.
+    pub quota: QuotaKey,
+    /// Which policy polls.
+    pub policy: PolicyName,
+    /// How much is done at once.
+    pub workers: Workers,
+    /// Who is told what happens.
+    pub observer: Observer,
+}
+
+/// How much is done at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Workers {
+    /// Poll calls in flight.
+    pub poll: usize,
+    /// Downloads.
+    pub download: usize,
+    /// Photos at the models.
+    pub infer: usize,
+    /// Drafts in flight.
+    pub write_back: usize,
+}
+
+/// Who is told what happens. Ids and codes only.
+pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A photo was found.
+    Detected {
+        /// Whose.
+        firm: FirmId,
+        /// The visit.
+        encounter: EncounterId,
+        /// The photo.
+        document: DocumentId,
+    },
+    /// A document is one step further.
+    Advanced {
+        /// Whose.
+        firm: FirmId,
+        /// The photo.
+        document: DocumentId,
+        /// The stage it has behind it.
+        stage: Stage,
+    },
+    /// A draft is in the chart.
+    Delivered {
+        /// Whose.
+        firm: FirmId,
+        /// The assessment.
+        assessment: AssessmentId,
+    },
+    /// Silent mode keeps a result back.
+    Withheld {
+        /// Whose.
+        firm: FirmId,
+        /// The assessment.
+        assessment: AssessmentId,
+    },
+    /// Nobody knows whether a draft is in the chart.
+    Uncertain {
+        /// Whose.
+        firm: FirmId,
+        /// The assessment.
+        assessment: AssessmentId,
+        /// Why.
+        reason: Reason,
+    },
+    /// An item waits and will be tried again.
+    Waiting {
+        /// Whose.
+        firm: FirmId,
+        /// Document or assessment.
+        subject: String,
+        /// At which stage.
+        stage: Stage,
+        /// Until when.
+        until: Timestamp,
+        /// Why.
+        reason: Reason,
+    },
+    /// An item was given up.
+    Buried {
+        /// Whose.
+        firm: FirmId,
+        /// Document or assessment.
+        subject: String,
+        /// At which stage.
+        stage: Stage,
+        /// Why.
+        reason: Reason,
+    },
+    /// A firm cannot be served for a while, alone.
+    Resting {
+        /// Which.
+        firm: FirmId,
+        /// Until when.
+        until: Timestamp,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// Asks a running driver to stop: it starts nothing new, finishes what it has begun, and returns.
+#[derive(Clone)]
+pub struct StopSignal(watch::Receiver<bool>);
+
+/// The other end of a [`StopSignal`].
+pub struct Stopper(watch::Sender<bool>);
+
+/// A stop signal and its other end. Dropping the other end stops too.
+pub fn stop_signal() -> (Stopper, StopSignal) {
+    let (sender, receiver) = watch::channel(false);
+    (Stopper(sender), StopSignal(receiver))
+}
+
+impl Stopper {
+    /// Asks to stop.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl StopSignal {
+    fn is_stopping(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+
+    /// Waits until a stop is asked for.
+    pub async fn stopped(&self) {
+        // An error means that the other end is gone, which stops too.
+        _ = self.0.clone().wait_for(|stop| *stop).await;
+    }
+}
+
+impl Engine {
+    /// Runs until `stop`, then finishes what was begun and returns.
+    pub async fn run(&self, stop: StopSignal) {
+        let driver = Driver {
+            engine: self,
+            stop,
+            firms: Mutex::default(),
+            tokens: Tokens::default(),
+            observations: Mutex::default(),
+            observed: Notify::new(),
+            wake: [Notify::new(), Notify::new(), Notify::new()],
+        };
+        join!(
+            driver.look_after_firms(),
+            driver.poll(),
+            driver.pipeline(Step::Download),
+            driver.pipeline(Step::Infer),
+            driver.pipeline(Step::WriteBack),
+        );
+    }
+}
+
+/// One run of an [`Engine`].
+struct Driver<'a> {
+    engine: &'a Engine,
+    stop: StopSignal,
+    /// The firms being served.
+    firms: Mutex<BTreeMap<FirmId, Arc<Firm>>>,
+    tokens: Tokens,
+    /// What the policy is to be told by the other loops.
+    observations: Mutex<Vec<Observation>>,
+    observed: Notify,
+    /// Wakes the loop of each pipeline step.
+    wake: [Notify; 3],
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that can panic runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Driver<'_> {
+    fn now(&self) -> Timestamp {
+        self.engine.clock.now()
+    }
+
+    fn quota(&self) -> Quota<'_> {
+        Quota { grants: &*self.engine.state, key: &self.engine.quota, clock: &*self.engine.clock }
+    }
+
+    fn emit(&self, event: &Event) {
+        (self.engine.observer)(event);
+    }
+
+    fn firm(&self, firm: &FirmId) -> Option<Arc<Firm>> {
+        lock(&self.firms).get(firm).cloned()
+    }
+
+    fn tell_policy(&self, observation: Observation) {
+        lock(&self.observations).push(observation);
+        self.observed.notify_one();
+    }
+
+    fn state_trouble(&self, stage: Stage, error: &StateError) -> Timestamp {
+        tracing::error!(event = "state.unavailable", %stage, error = %error, cause = ?std::error::Error::source(error));
+        self.now() + STATE_PAUSE
+    }
+
+    // ---- firms -------------------------------------------------------------------------------------------------
+
+    /// Discovers firms, renews tokens ahead of their end, sweeps expired rows.
+    async fn look_after_firms(&self) {
+        while !self.stop.is_stopping() {
+            match (DiscoverFirms { firms: &*self.engine.state }).run().await {
+                Ok(firms) => self.serve(firms).await,
+                Err(error) => _ = self.state_trouble(Stage::DiscoverFirms, &error),
+            }
+            let firms: Vec<_> = lock(&self.firms).values().cloned().collect();
+            join_all(firms.iter().map(|firm| self.token(firm, None))).await;
+            if let Err(error) = self.engine.state.sweep_expired(self.now()).await {
+                _ = self.state_trouble(Stage::DiscoverFirms, &error);
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.stopped() => {}
+                () = self.engine.clock.sleep_until(self.now() + HOUSEKEEPING_EVERY) => {}
+            }
+        }
+    }
+
+    /// Takes over the list of active firms; new ones bring the encounters already under watch.
+    async fn serve(&self, firms: Vec<Firm>) {
+        let known: BTreeSet<FirmId> = lock(&self.firms).keys().cloned().collect();
+        let mut watching = Vec::new();
+        for firm in firms.iter().filter(|firm| !known.contains(&firm.id)) {
+            match self.engine.state.watched(&firm.id, self.now()).await {
+                Ok(watches) => watching.extend(watches),
+                Err(error) => {
+                    // Without its watch list the firm must not be served: it is discovered again next time.
+                    _ = self.state_trouble(Stage::DiscoverFirms, &error);
+                    return;
+                }
+            }
+        }
+        let ids: Vec<FirmId> = firms.iter().map(|firm| firm.id.clone()).collect();
+        let changed = !ids.iter().eq(known.iter());
+        *lock(&self.firms) = firms.into_iter().map(|firm| (firm.id.clone(), Arc::new(firm))).collect();
+        if changed {
+            self.tell_policy(Observation::Firms(ids));
+            self.tell_policy(Observation::Watching(watching));
+        }
+    }
+
+    // ---- polling -----------------------------------------------------------------------------------------------
+
+    async fn poll(&self) {
+        let mut policy = self.engine.policy.build();
+        let mut running: FuturesUnordered<BoxFuture<'_, Vec<Observation>>> = FuturesUnordered::new();
+        loop {
+            self.pass_on(&mut *policy);
+            let mut wait_until = Timestamp::NEVER;
+            while !self.stop.is_stopping() && running.len() < self.engine.workers.poll {
+                match policy.next(self.now()) {
+                    Decision::Poll(call) => running.push(self.make(call).boxed()),
+                    Decision::Wait(until) => {
+                        wait_until = until;
+                        break;
+                    }
+                }
+            }
+            if self.stop.is_stopping() && running.is_empty() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                Some(observations) = running.next() => {
+                    let now = self.now();
+                    for observation in observations {
+                        policy.observe(observation, now);
+                    }
+                }
+                () = self.observed.notified() => {}
+                () = self.stop.stopped(), if !self.stop.is_stopping() => {}
+                () = self.engine.clock.sleep_until(wait_until) => {}
+            }
+        }
+    }
+
+    fn pass_on(&self, policy: &mut dyn PollPolicy) {
+        let observations = std::mem::take(&mut *lock(&self.observations));
+        let now = self.now();
+        for observation in observations {
+            policy.observe(observation, now);
+        }
+    }
+
+    /// Makes a call of the policy and says what it showed.
+    async fn make(&self, call: PollCall) -> Vec<Observation> {
+        let Some(firm) = self.firm(call.firm()) else { return vec![Observation::Ended(call)] };
+        let mut observations = Vec::new();
+        match self.attempt(&firm, &call, &mut observations).await {
+            Ok(()) => self.tokens.well(&firm.id),
+            Err(error) if error.class() == Class::LeaseLost => {}
+            Err(error) => {
+                let until = self.rest(&firm.id, &error);
+                observations.push(Observation::Resting { firm: firm.id.clone(), until });
+            }
+        }
+        observations.push(Observation::Ended(call));
+        observations
+    }
+
+    async fn attempt(
+        &self,
+        firm: &Firm,
+        call: &PollCall,
+        observations: &mut Vec<Observation>,
+    ) -> Result<(), StageError> {
+        let mut refused = None;
+        loop {
+            let token = match self.token(firm, refused.as_ref()).await {
+                Ok(token) => token,
+                Err(resting_until) => {
+                    observations.push(Observation::Resting { firm: firm.id.clone(), until: resting_until });
+                    return Ok(());
+                }
+            };
+            let (chart, watch, quota) = (&*self.engine.ehr, &*self.engine.state, self.quota());
+            let outcome = match call {
+                PollCall::Encounters { .. } => {
+                    let stage = PollEncounters { token: &token, chart, watch, quota };
+                    stage.run(firm).await.map(|polled| {
+                        if polled.unreadable > 0 {
+                            let unreadable = polled.unreadable;
+                            tracing::warn!(event = "encounters.unreadable", firm = %firm.id, unreadable);
+                        }
+                        let encounters = polled.encounters;
+                        observations.push(Observation::EncountersSeen { firm: firm.id.clone(), encounters });
+                    })
+                }
+                PollCall::Documents { encounters, lease_for, .. } => {
+                    let stage = PollDocuments { token: &token, chart, watch, quota };
+                    stage.run(firm, encounters, *lease_for).await.map(|polled| {
+                        for (encounter, document) in polled.new {
+                            self.emit(&Event::Detected { firm: firm.id.clone(), encounter, document });
+                            self.wake[Step::Download as usize].notify_one();
+                        }
+                    })
+                }
+            };
+            match outcome {
+                // A token can end at any moment: renew it once and go on.
+                Err(error) if error.class() == Class::Unauthorized && refused.is_none() => refused = Some(token),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Lets a firm rest after a failed poll, longer each time.
+    fn rest(&self, firm: &FirmId, error: &StageError) -> Timestamp {
+        let failures = self.tokens.ill(firm);
+        let wait = retry::backoff(failures).min(Duration::from_secs(60));
+        let told = if let Class::Transient(Some(told)) = error.class() { told } else { Duration::ZERO };
+        let until = self.now() + wait.max(told);
+        let reason = error.reason();
+        tracing::warn!(event = "firm.resting", %firm, reason = reason.code(), error = %error, %until);
+        self.emit(&Event::Resting { firm: firm.clone(), until, reason });
+        until
+    }
+}

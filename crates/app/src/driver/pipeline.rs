@@ -1,0 +1,218 @@
+//! The pipeline's loops: acquire what is due, run its stage, tell the next loop.
+
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use skin_assist_core::{
+    domain::{AssessmentId, AssistResult, DocumentId, DocumentStep, DocumentWatch, FirmId, Stage},
+    lease::Lease,
+    ports::StateError,
+    stages::{DownloadPhoto, Infer, StepEnd, WriteBack},
+    time::Timestamp,
+};
+
+use super::{Driver, Event, LOOK_EVERY, STATE_PAUSE};
+
+/// How long a firm's items wait when the firm is not served by this process at the moment.
+const FIRM_PAUSE: Duration = Duration::from_secs(5);
+
+/// A step of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Download = 0,
+    Infer = 1,
+    WriteBack = 2,
+}
+
+/// Something leased for a step.
+enum Work {
+    Document(Lease<DocumentWatch>),
+    Result(Lease<AssistResult>),
+}
+
+impl Step {
+    const fn stage(self) -> Stage {
+        match self {
+            Self::Download => Stage::DownloadPhoto,
+            Self::Infer => Stage::Infer,
+            Self::WriteBack => Stage::WriteBack,
+        }
+    }
+
+    const fn next(self) -> Option<Self> {
+        match self {
+            Self::Download => Some(Self::Infer),
+            Self::Infer => Some(Self::WriteBack),
+            Self::WriteBack => None,
+        }
+    }
+
+    const fn lease_for(self) -> Duration {
+        match self {
+            Self::Download | Self::WriteBack => Duration::from_secs(60),
+            Self::Infer => Duration::from_secs(120),
+        }
+    }
+}
+
+impl Work {
+    fn firm(&self) -> &FirmId {
+        match self {
+            Self::Document(lease) => &lease.item().firm,
+            Self::Result(lease) => &lease.item().assessment.firm,
+        }
+    }
+
+    /// What the log and events call it.
+    fn subject(&self) -> String {
+        match self {
+            Self::Document(lease) => lease.item().document.to_string(),
+            Self::Result(lease) => lease.item().assessment.id.to_string(),
+        }
+    }
+}
+
+impl Driver<'_> {
+    pub(super) async fn pipeline(&self, step: Step) {
+        let width = match step {
+            Step::Download => self.engine.workers.download,
+            Step::Infer => self.engine.workers.infer,
+            Step::WriteBack => self.engine.workers.write_back,
+        };
+        let mut running: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        loop {
+            let mut look_again = self.now() + LOOK_EVERY;
+            if !self.stop.is_stopping() && running.len() < width {
+                match self.acquire(step, width - running.len()).await {
+                    Ok(work) => running.extend(work.into_iter().map(|work| self.work(step, work).boxed())),
+                    Err(error) => look_again = self.state_trouble(step.stage(), &error),
+                }
+            }
+            if self.stop.is_stopping() && running.is_empty() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                Some(()) = running.next() => {}
+                () = self.wake[step as usize].notified() => {}
+                () = self.stop.stopped(), if !self.stop.is_stopping() => {}
+                () = self.engine.clock.sleep_until(look_again), if running.len() < width => {}
+            }
+        }
+    }
+
+    async fn acquire(&self, step: Step, limit: usize) -> Result<Vec<Work>, StateError> {
+        let (state, now, lease_for) = (&self.engine.state, self.now(), step.lease_for());
+        Ok(match step {
+            Step::Download | Step::Infer => {
+                let of = if step == Step::Download { DocumentStep::Download } else { DocumentStep::Infer };
+                let leases = state.acquire_documents(of, now, lease_for, limit).await?;
+                leases.into_iter().map(Work::Document).collect()
+            }
+            Step::WriteBack => {
+                let leases = state.acquire_results(now, lease_for, limit).await?;
+                leases.into_iter().map(Work::Result).collect()
+            }
+        })
+    }
+
+    /// Runs one item's stage. When the state store fails, the lease is left to expire: the one way of recovery.
+    async fn work(&self, step: Step, work: Work) {
+        let (firm, subject, stage) = (work.firm().clone(), work.subject(), step.stage());
+        match self.run_stage(step, work).await {
+            Ok(end) => self.tell(step, &firm, &subject, end),
+            Err(error) => {
+                _ = self.state_trouble(stage, &error);
+                self.engine.clock.sleep_until(self.now() + STATE_PAUSE).await;
+            }
+        }
+    }
+
+    async fn run_stage(&self, step: Step, work: Work) -> Result<Option<StepEnd>, StateError> {
+        let Some(firm) = self.firm(work.firm()) else {
+            return self.put_back(work, self.now() + FIRM_PAUSE).await;
+        };
+        // A silent firm's result needs no token, but one that can be had costs nothing.
+        let token = match self.token(&firm, None).await {
+            Ok(token) => token,
+            Err(resting_until) => return self.put_back(work, resting_until).await,
+        };
+        let engine = self.engine;
+        let (quota, audit) = (self.quota(), &*engine.state);
+        let end = match work {
+            Work::Document(lease) if step == Step::Download => {
+                let (source, photos, queue) = (&*engine.ehr, &*engine.photos, &*engine.state);
+                DownloadPhoto { token: &token, source, photos, queue, audit, quota }.run(&firm, lease).await?
+            }
+            Work::Document(lease) => {
+                let stage = Infer {
+                    token: &token,
+                    photos: &*engine.photos,
+                    vision: &*engine.vision,
+                    language: &*engine.language,
+                    context: &*engine.ehr,
+                    queue: &*engine.state,
+                    records: &*engine.state,
+                    audit,
+                    quota,
+                };
+                stage.run(&firm, lease).await?
+            }
+            Work::Result(lease) => {
+                let (writer, deliveries) = (&*engine.ehr, &*engine.state);
+                WriteBack { token: &token, writer, deliveries, audit, quota }.run(&firm, lease).await?
+            }
+        };
+        if let StepEnd::Waiting { renew_token: true, .. } = &end {
+            // The answer does not matter here: the next attempt asks again.
+            _ = self.token(&firm, Some(&token)).await;
+        }
+        Ok(Some(end))
+    }
+
+    async fn put_back(&self, work: Work, due_at: Timestamp) -> Result<Option<StepEnd>, StateError> {
+        let outcome = match work {
+            Work::Document(lease) => self.engine.state.release_document(lease, due_at).await,
+            Work::Result(lease) => self.engine.state.release_delivery(lease, due_at).await,
+        };
+        match outcome {
+            Ok(()) | Err(StateError::LeaseLost) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tell(&self, step: Step, firm: &FirmId, subject: &str, end: Option<StepEnd>) {
+        let (stage, subject) = (step.stage(), subject.to_owned());
+        let Some(end) = end else { return };
+        let firm = firm.clone();
+        match end {
+            StepEnd::Done => {
+                if let Some(next) = step.next() {
+                    self.wake[next as usize].notify_one();
+                }
+                self.emit(&Event::Advanced { firm, document: DocumentId::new(subject), stage });
+            }
+            StepEnd::Withheld => self.emit(&Event::Withheld { firm, assessment: AssessmentId::new(subject) }),
+            StepEnd::Delivered => {
+                let assessment = AssessmentId::new(subject);
+                tracing::info!(event = "draft.delivered", %firm, %assessment);
+                self.emit(&Event::Delivered { firm, assessment });
+            }
+            StepEnd::Uncertain(reason) => {
+                let assessment = AssessmentId::new(subject);
+                tracing::error!(event = "draft.uncertain", %firm, %assessment, reason = reason.code());
+                self.emit(&Event::Uncertain { firm, assessment, reason });
+            }
+            StepEnd::Waiting { until, reason, .. } => {
+                tracing::warn!(event = "item.waiting", %firm, %subject, %stage, reason = reason.code(), %until);
+                self.emit(&Event::Waiting { firm, subject, stage, until, reason });
+            }
+            StepEnd::Buried(reason) => {
+                let (code, hint) = (reason.code(), reason.hint());
+                tracing::error!(event = "item.dead-letter", %firm, %subject, %stage, reason = code, hint);
+                self.emit(&Event::Buried { firm, subject, stage, reason });
+            }
+            StepEnd::LeaseLost => tracing::info!(event = "lease.lost", %firm, %subject, %stage),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Tokens in hand and how firms are doing.
+//!
+//! Tokens live in the state store; this keeps those in use in memory, so that a call does not cost a read, and
+//! remembers which firms cannot be served for a while, so that a refusal is not asked for again by every worker.
+
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::Duration,
+};
+
+use skin_assist_core::{
+    domain::{AccessToken, Firm, FirmId, Reason},
+    stages::{RefreshCredentials, TokenState},
+    time::Timestamp,
+};
+
+use super::{Driver, Event, lock};
+
+/// How long a firm rests when its token endpoint fails.
+const ENDPOINT_PAUSE: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub(super) struct Tokens(Mutex<HashMap<FirmId, Standing>>);
+
+#[derive(Default)]
+struct Standing {
+    token: Option<AccessToken>,
+    resting_until: Option<Timestamp>,
+    failures: u32,
+}
+
+impl Tokens {
+    fn with<T>(&self, firm: &FirmId, change: impl FnOnce(&mut Standing) -> T) -> T {
+        change(lock(&self.0).entry(firm.clone()).or_default())
+    }
+
+    /// A poll went well.
+    pub(super) fn well(&self, firm: &FirmId) {
+        self.with(firm, |standing| standing.failures = 0);
+    }
+
+    /// A poll failed: how many in a row now.
+    pub(super) fn ill(&self, firm: &FirmId) -> u32 {
+        self.with(firm, |standing| {
+            standing.failures += 1;
+            standing.failures
+        })
+    }
+}
+
+impl Driver<'_> {
+    /// A token that the EHR should take, or until when the firm has to rest for the lack of one. `refused` is one that
+    /// the EHR did not take although it has not run out.
+    pub(super) async fn token(&self, firm: &Firm, refused: Option<&AccessToken>) -> Result<AccessToken, Timestamp> {
+        let now = self.now();
+        let in_hand = self.tokens.with(&firm.id, |standing| match standing.resting_until {
+            Some(until) if until > now => Err(until),
+            _ => Ok(standing.token.clone()),
+        })?;
+        if let Some(token) = in_hand.filter(|token| !token.is_due(now) && Some(token) != refused) {
+            return Ok(token);
+        }
+        let stage = RefreshCredentials {
+            credentials: &*self.engine.state,
+            endpoint: &*self.engine.ehr,
+            clock: &*self.engine.clock,
+        };
+        loop {
+            match stage.run(firm, refused).await {
+                Ok(TokenState::Ready(token)) => {
+                    self.tokens.with(&firm.id, |standing| standing.token = Some(token.clone()));
+                    return Ok(token);
+                }
+                Ok(TokenState::Elsewhere(again)) => self.engine.clock.sleep_until(again).await,
+                Ok(TokenState::Refused { reason, retry_at }) => {
+                    tracing::error!(event = "credential.refused", firm = %firm.id, hint = reason.hint());
+                    // The operator may replace the credential at any time: look again soon, without asking the
+                    // endpoint, which the stage does only at `retry_at`.
+                    return Err(self.stand_still(firm, reason, retry_at.min(self.now() + ENDPOINT_PAUSE)));
+                }
+                Ok(TokenState::Missing) => {
+                    let reason = Reason::new("ehr.no-credential", "give the firm one with `skin-assist firm credential`");
+                    return Err(self.stand_still(firm, reason, self.now() + ENDPOINT_PAUSE));
+                }
+                Err(error) => {
+                    let reason = error.reason();
+                    tracing::warn!(event = "token.unavailable", firm = %firm.id, reason = reason.code(), error = %error);
+                    return Err(self.stand_still(firm, reason, self.now() + ENDPOINT_PAUSE));
+                }
+            }
+        }
+    }
+
+    fn stand_still(&self, firm: &Firm, reason: Reason, until: Timestamp) -> Timestamp {
+        self.tokens.with(&firm.id, |standing| {
+            standing.token = None;
+            standing.resting_until = Some(until);
+        });
+        self.emit(&Event::Resting { firm: firm.id.clone(), until, reason });
+        until
+    }
+}
