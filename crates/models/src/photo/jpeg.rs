@@ -1,0 +1,163 @@
+//! JPEG: its structure is walked first, then zune-jpeg decodes it.
+//!
+//! The walk finds the frame header (for the pixel limit), the EXIF block, and whether the file goes on to its end
+//! marker: a decoder that fills up what is missing would hide that a photo is cut off. It follows ITU-T T.81, annex B.
+
+use skin_assist_core::ports::PhotoRefusal;
+use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
+use zune_jpeg::JpegDecoder;
+
+use super::{Decoded, Limits, Orientation};
+
+/// What the walk over the segments found.
+#[derive(Debug, PartialEq)]
+struct Structure<'a> {
+    width: u32,
+    height: u32,
+    exif: Option<&'a [u8]>,
+    /// Bytes that belong to no segment, as some cameras write them: known decoders skip them.
+    has_stray_bytes: bool,
+}
+
+pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Decoded, PhotoRefusal> {
+    let structure = walk(bytes, limits)?;
+    let options = DecoderOptions::default()
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX))
+        .set_strict_mode(!structure.has_stray_bytes)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|_| PhotoRefusal::Broken)?;
+    let (width, height) = (structure.width, structure.height);
+    if decoder.dimensions() != Some((width as usize, height as usize)) {
+        return Err(PhotoRefusal::Broken);
+    }
+    let pixels = decoder.decode().map_err(|_| PhotoRefusal::Broken)?;
+    if pixels.len() as u64 != u64::from(width) * u64::from(height) * 3 {
+        return Err(PhotoRefusal::Broken);
+    }
+    let orientation = structure
+        .exif
+        .map_or(Orientation::Upright, Orientation::from_exif_block);
+    Ok(Decoded {
+        pixels,
+        width,
+        height,
+        orientation,
+    })
+}
+
+/// Walks over the segments to the end marker. Allocates nothing.
+fn walk(bytes: &[u8], limits: Limits) -> Result<Structure<'_>, PhotoRefusal> {
+    let mut frame = None;
+    let mut exif = None;
+    let mut has_stray_bytes = false;
+    let mut has_scan = false;
+    let mut position = 2;
+    loop {
+        let (marker, stray) = next_marker(bytes, &mut position)?;
+        has_stray_bytes |= stray;
+        match marker {
+            // The end of the image. What follows (a depth map, a second image) is of no interest.
+            0xD9 => {
+                let (width, height) = frame.ok_or(PhotoRefusal::Broken)?;
+                return if has_scan {
+                    Ok(Structure {
+                        width,
+                        height,
+                        exif,
+                        has_stray_bytes,
+                    })
+                } else {
+                    Err(PhotoRefusal::Broken)
+                };
+            }
+            // Markers without a segment.
+            0x01 | 0xD0..=0xD8 => continue,
+            _ => {}
+        }
+        let segment = segment(bytes, position)?;
+        position += 2 + segment.len();
+        match marker {
+            0xC0..=0xC2 => {
+                if frame.is_some() {
+                    return Err(PhotoRefusal::Broken);
+                }
+                let (width, height) = frame_size(segment)?;
+                limits.check(width, height)?;
+                frame = Some((width, height));
+            }
+            // Lossless, hierarchical and arithmetic coding: in no camera.
+            0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => return Err(PhotoRefusal::UnsupportedFormat),
+            0xE1 if exif.is_none() => exif = segment.strip_prefix(b"Exif\0\0"),
+            0xDA => {
+                if frame.is_none() {
+                    return Err(PhotoRefusal::Broken);
+                }
+                has_scan = true;
+                position = end_of_scan(bytes, position)?;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The next marker and whether bytes were skipped to find it; `position` moves behind it.
+fn next_marker(bytes: &[u8], position: &mut usize) -> Result<(u8, bool), PhotoRefusal> {
+    let rest = bytes.get(*position..).ok_or(PhotoRefusal::Broken)?;
+    let mut stray = false;
+    let mut after_ff = false;
+    for (index, byte) in rest.iter().enumerate() {
+        match (after_ff, *byte) {
+            // Any number of fill bytes may precede a marker.
+            (_, 0xFF) => after_ff = true,
+            (true, marker) if marker != 0 => {
+                *position += index + 1;
+                return Ok((marker, stray));
+            }
+            _ => {
+                stray = true;
+                after_ff = false;
+            }
+        }
+    }
+    Err(PhotoRefusal::Broken)
+}
+
+/// The segment at `position`, without its two bytes of length.
+fn segment(bytes: &[u8], position: usize) -> Result<&[u8], PhotoRefusal> {
+    let length = bytes.get(position..position + 2).ok_or(PhotoRefusal::Broken)?;
+    let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+    if length < 2 {
+        return Err(PhotoRefusal::Broken);
+    }
+    bytes.get(position + 2..position + length).ok_or(PhotoRefusal::Broken)
+}
+
+/// Width and height of a frame header; one, three or four components of 8 bits.
+fn frame_size(segment: &[u8]) -> Result<(u32, u32), PhotoRefusal> {
+    let [precision, high, low, wide, narrow, components, ..] = *segment else {
+        return Err(PhotoRefusal::Broken);
+    };
+    if precision != 8 || !matches!(components, 1 | 3 | 4) {
+        return Err(PhotoRefusal::UnsupportedFormat);
+    }
+    Ok((
+        u32::from(u16::from_be_bytes([wide, narrow])),
+        u32::from(u16::from_be_bytes([high, low])),
+    ))
+}
+
+/// Where the entropy-coded data ends: at the next marker that is no restart marker.
+fn end_of_scan(bytes: &[u8], mut position: usize) -> Result<usize, PhotoRefusal> {
+    loop {
+        let rest = bytes.get(position..).ok_or(PhotoRefusal::Broken)?;
+        position += rest.iter().position(|byte| *byte == 0xFF).ok_or(PhotoRefusal::Broken)?;
+        match bytes.get(position + 1) {
+            None => return Err(PhotoRefusal::Broken),
+            Some(0x00 | 0xD0..=0xD7) => position += 2,
+            Some(0xFF) => position += 1,
+            Some(_) => return Ok(position),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Simple measures of image quality, on the small image that the model sees.
+
+use skin_assist_core::domain::Quality;
+
+use crate::preprocess::SmallImage;
+
+/// Sharpness and brightness of an upright small image.
+///
+/// Sharpness is the variance of the four-neighbour Laplacian of the luminance (Pech-Pacheco et al., "Diatom autofocusing
+/// in brightfield microscopy", ICPR 2000) over the inner pixels; luminance is that of ITU-R BT.601. An image of fewer
+/// than 3 × 3 pixels has sharpness 0.
+pub fn measure(image: &SmallImage) -> Quality {
+    let luminance: Vec<f32> = image
+        .pixels()
+        .chunks_exact(3)
+        .map(|pixel| 0.299 * f32::from(pixel[0]) + 0.587 * f32::from(pixel[1]) + 0.114 * f32::from(pixel[2]))
+        .collect();
+    let mean = luminance.iter().map(|value| f64::from(*value)).sum::<f64>() / luminance.len().max(1) as f64;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let (mut sum, mut squares, mut count) = (0.0_f64, 0.0_f64, 0_u32);
+    for y in 1..height.saturating_sub(1) {
+        let (above, here, below) = (
+            &luminance[(y - 1) * width..],
+            &luminance[y * width..],
+            &luminance[(y + 1) * width..],
+        );
+        for x in 1..width.saturating_sub(1) {
+            let value = f64::from(above[x] + below[x] + here[x - 1] + here[x + 1] - 4.0 * here[x]);
+            sum += value;
+            squares += value * value;
+            count += 1;
+        }
+    }
+    let variance = if count == 0 {
+        0.0
+    } else {
+        let average = sum / f64::from(count);
+        (squares / f64::from(count) - average * average).max(0.0)
+    };
+    Quality {
+        sharpness: variance as f32,
+        brightness: (mean / 255.0) as f32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(width: u32, height: u32, value: impl Fn(u32, u32) -> u8) -> SmallImage {
+        let pixels = (0..height)
+            .flat_map(|y| (0..width).map(move |x| (x, y)))
+            .flat_map(|(x, y)| [value(x, y); 3])
+            .collect();
+        SmallImage::new(pixels, width, height).expect("the pixels fit")
+    }
+
+    #[test]
+    fn a_flat_image_is_blurred_and_as_bright_as_it_is() {
+        let quality = measure(&image(8, 8, |_, _| 51));
+        assert!(quality.sharpness < 1e-3, "{quality:?}");
+        assert!((quality.brightness - 0.2).abs() < 1e-4, "{quality:?}");
+    }
+
+    #[test]
+    fn a_chessboard_is_sharp() {
+        // Each inner pixel's Laplacian is ±4 × 255, half of each on an even board: variance 1020².
+        let quality = measure(&image(10, 10, |x, y| if (x + y) % 2 == 0 { 255 } else { 0 }));
+        assert!((quality.sharpness - 1_040_400.0).abs() < 200.0, "{quality:?}");
+        assert!((quality.brightness - 0.5).abs() < 1e-4, "{quality:?}");
+    }
+
+    #[test]
+    fn a_tiny_image_has_no_inside() {
+        assert_eq!(measure(&image(2, 2, |_, _| 255)).sharpness.to_bits(), 0.0_f32.to_bits());
+    }
+}

@@ -1,0 +1,199 @@
+//! ONNX Runtime, from its shared library.
+//!
+//! The library and its environment belong to the process and stay until it ends: both are opened once. Nothing of `ort`
+//! may be called before the library is open, since `ort` would panic.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ort::{
+    environment::Environment,
+    logging::LogLevel,
+    session::{Session as OrtSession, builder::GraphOptimizationLevel},
+    value::TensorRef,
+};
+
+use super::{Error, Model, Names, Session, Tensor, panic_text};
+
+const NAME: &str = "onnxruntime";
+
+/// The library in use by this process.
+static IN_USE: Mutex<Option<Library>> = Mutex::new(None);
+
+/// An open library.
+#[derive(Clone)]
+pub(super) struct Library {
+    environment: Environment,
+    path: PathBuf,
+}
+
+impl Library {
+    /// Opens the library at `path`, or finds it open.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let path = path
+            .canonicalize()
+            .map_err(|_| Error::LibraryMissing { path: path.to_owned() })?;
+        if !path.is_file() {
+            return Err(Error::LibraryMissing { path });
+        }
+        let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(library) = &*in_use {
+            return if library.path == path {
+                Ok(library.clone())
+            } else {
+                Err(Error::LibraryInUse {
+                    loaded: library.path.clone(),
+                    wanted: path,
+                })
+            };
+        }
+        let environment = catch_unwind(AssertUnwindSafe(|| {
+            let builder = ort::init_from(&path).map_err(|error| error.to_string())?;
+            let environment = builder
+                .with_name("skin-assist")
+                .with_telemetry(false)
+                .with_logger(Arc::new(log))
+                .build()
+                .map_err(|error| error.to_string())?;
+            environment.set_log_level(LogLevel::Warning);
+            Ok(environment)
+        }))
+        .unwrap_or_else(|panic| Err(panic_text(&*panic)))
+        .map_err(|problem| Error::LibraryUnfit {
+            path: path.clone(),
+            problem,
+        })?;
+        Ok(in_use.insert(Self { environment, path }).clone())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the library says about its build, shortened to the branch it was built from (`rel-1.24.0`).
+    pub(super) fn version(&self) -> String {
+        let information = ort::info();
+        information
+            .split("git-branch=")
+            .nth(1)
+            .and_then(|rest| rest.split([',', ' ']).next())
+            .unwrap_or(information)
+            .trim_start_matches("rel-")
+            .to_owned()
+    }
+
+    pub(super) fn load(&self, onnx: &[u8], names: Names<'_>) -> Result<Box<dyn Model>, Error> {
+        let model = OrtModel {
+            environment: self.environment.clone(),
+            onnx: onnx.into(),
+            input: names.input.to_owned(),
+            output: names.output.to_owned(),
+        };
+        let session = model.open()?;
+        if session.inputs().len() != 1 {
+            return Err(Error::Inputs {
+                count: session.inputs().len(),
+            });
+        }
+        check_name(
+            "input",
+            &model.input,
+            session.inputs().iter().map(ort::value::Outlet::name),
+        )?;
+        check_name(
+            "output",
+            &model.output,
+            session.outputs().iter().map(ort::value::Outlet::name),
+        )?;
+        Ok(Box::new(model))
+    }
+}
+
+fn check_name<'a>(kind: &'static str, name: &str, found: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    let found: Vec<&str> = found.collect();
+    if found.contains(&name) {
+        return Ok(());
+    }
+    Err(Error::Name {
+        kind,
+        name: name.to_owned(),
+        found: found.join(", "),
+    })
+}
+
+/// What ONNX Runtime has to say goes where everything else goes.
+fn log(level: LogLevel, category: &str, _id: &str, _location: &str, message: &str) {
+    match level {
+        LogLevel::Fatal | LogLevel::Error => tracing::error!(category, "onnxruntime: {message}"),
+        LogLevel::Warning => tracing::warn!(category, "onnxruntime: {message}"),
+        LogLevel::Info | LogLevel::Verbose => tracing::trace!(category, "onnxruntime: {message}"),
+    }
+}
+
+struct OrtModel {
+    environment: Environment,
+    onnx: Arc<[u8]>,
+    input: String,
+    output: String,
+}
+
+struct OneSession {
+    session: OrtSession,
+    input: String,
+    output: String,
+}
+
+impl OrtModel {
+    fn open(&self) -> Result<OrtSession, Error> {
+        let open = || -> ort::Result<OrtSession> {
+            OrtSession::builder(&self.environment)?
+                .with_optimization_level(GraphOptimizationLevel::All)?
+                .with_intra_threads(1)?
+                .with_inter_threads(1)?
+                .commit_from_memory(&self.onnx)
+        };
+        let failed = |problem: String| Error::Load { runtime: NAME, problem };
+        catch_unwind(AssertUnwindSafe(open))
+            .map_err(|panic| failed(panic_text(&*panic)))?
+            .map_err(|error| failed(error.to_string()))
+    }
+}
+
+impl Model for OrtModel {
+    fn session(&self) -> Result<Box<dyn Session>, Error> {
+        Ok(Box::new(OneSession {
+            session: self.open()?,
+            input: self.input.clone(),
+            output: self.output.clone(),
+        }))
+    }
+}
+
+impl OneSession {
+    fn execute(&mut self, input: &Tensor) -> ort::Result<Tensor> {
+        let tensor = TensorRef::from_array_view((input.shape.clone(), &*input.data))?;
+        let outputs = self.session.run(ort::inputs![self.input.as_str() => tensor])?;
+        let output = outputs
+            .get(&self.output)
+            .ok_or_else(|| ort::Error::new("the output is missing"))?;
+        let (shape, data) = output.try_extract_tensor::<f32>()?;
+        // A dimension of a computed tensor is never negative.
+        let shape = shape.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+        Ok(Tensor {
+            shape,
+            data: data.to_vec(),
+        })
+    }
+}
+
+impl Session for OneSession {
+    fn run(&mut self, input: &Tensor) -> Result<Tensor, Error> {
+        let failed = |problem: String| Error::Run { runtime: NAME, problem };
+        catch_unwind(AssertUnwindSafe(|| self.execute(input)))
+            .map_err(|panic| failed(panic_text(&*panic)))?
+            .map_err(|error| failed(error.to_string()))
+    }
+}

@@ -1,0 +1,101 @@
+//! rten: pure Rust, built in.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use rten::{NodeId, RunOptions, ThreadPool, ValueView};
+use rten_tensor::Layout;
+
+use super::{Error, Model, Names, Session, Tensor, panic_text};
+
+/// The version in the workspace's manifest.
+pub(super) const VERSION: &str = "0.27";
+const NAME: &str = "rten";
+
+struct RtenModel {
+    model: Arc<rten::Model>,
+    input: NodeId,
+    output: NodeId,
+}
+
+struct RtenSession {
+    model: Arc<rten::Model>,
+    input: NodeId,
+    output: NodeId,
+    pool: Arc<ThreadPool>,
+}
+
+pub(super) fn load(onnx: &[u8], names: Names<'_>) -> Result<Box<dyn Model>, Error> {
+    let failed = |problem: String| Error::Load { runtime: NAME, problem };
+    let model = catch_unwind(AssertUnwindSafe(|| {
+        let mut options = rten::ModelOptions::with_all_ops();
+        options.prepack_weights(true);
+        options.load(onnx.to_vec())
+    }))
+    .map_err(|panic| failed(panic_text(&*panic)))?
+    .map_err(|error| failed(error.to_string()))?;
+    if model.input_ids().len() != 1 {
+        return Err(Error::Inputs {
+            count: model.input_ids().len(),
+        });
+    }
+    let input = find(&model, "input", names.input, model.input_ids())?;
+    let output = find(&model, "output", names.output, model.output_ids())?;
+    Ok(Box::new(RtenModel {
+        model: Arc::new(model),
+        input,
+        output,
+    }))
+}
+
+/// The node of that name among the given.
+fn find(model: &rten::Model, kind: &'static str, name: &str, nodes: &[NodeId]) -> Result<NodeId, Error> {
+    let name_of = |node: &NodeId| model.node_info(*node).and_then(|info| info.name().map(str::to_owned));
+    nodes
+        .iter()
+        .copied()
+        .find(|node| name_of(node).as_deref() == Some(name))
+        .ok_or_else(|| Error::Name {
+            kind,
+            name: name.to_owned(),
+            found: nodes.iter().filter_map(name_of).collect::<Vec<_>>().join(", "),
+        })
+}
+
+impl Model for RtenModel {
+    fn session(&self) -> Result<Box<dyn Session>, Error> {
+        Ok(Box::new(RtenSession {
+            model: Arc::clone(&self.model),
+            input: self.input,
+            output: self.output,
+            pool: Arc::new(ThreadPool::with_num_threads(1)),
+        }))
+    }
+}
+
+impl Session for RtenSession {
+    fn run(&mut self, input: &Tensor) -> Result<Tensor, Error> {
+        let failed = |problem: String| Error::Run { runtime: NAME, problem };
+        let view = ValueView::from_shape(&input.shape, &input.data).map_err(|error| failed(error.to_string()))?;
+        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.pool)));
+        let outputs = catch_unwind(AssertUnwindSafe(|| {
+            self.model
+                .run(vec![(self.input, view.into())], &[self.output], Some(options))
+        }))
+        .map_err(|panic| failed(panic_text(&*panic)))?
+        .map_err(|error| failed(error.to_string()))?;
+        let output = outputs
+            .into_iter()
+            .next()
+            .ok_or_else(|| failed("no output".to_owned()))?;
+        let output = output
+            .into_tensor::<f32>()
+            .ok_or_else(|| failed("the output is not a tensor of 32-bit floating-point numbers".to_owned()))?;
+        Ok(Tensor {
+            shape: output.shape().to_vec(),
+            data: output.into_data(),
+        })
+    }
+}
