@@ -1,1 +1,142 @@
-//! (room)
+//! The embedded state store: one SQLite file, encrypted as a whole with SQLCipher.
+//!
+//! # What it owns
+//! The state of all firms on one machine: [`SqliteStore`] implements every state port of [`skin_assist_core::ports`]
+//! except [`Photos`](skin_assist_core::ports::Photos), whose bytes never come near a disk.
+//!
+//! # Invariants
+//! - Each port method is one transaction. `synchronous = FULL` on a write-ahead log: a method that has returned is on
+//!   disk, and a power cut afterwards does not take it back.
+//! - Writes begin with `BEGIN IMMEDIATE`, so a transaction never finds out halfway that it read something old. Several
+//!   processes may work on one file.
+//! - The firm is part of every key, and every row of a firm goes when the firm goes; only the audit trail stays.
+//! - Fences only grow, even across the deletion of a row.
+//!
+//! # When it fails
+//! A transaction that did not commit changed nothing. A file that is locked by another process is waited for,
+//! [`BUSY_WAIT`] at the most; then the method returns [`StateError::Unavailable`], as it does for a full disk.
+//!
+//! # Blocking
+//! The methods run their transaction inline, without an await and without another thread: it takes microseconds to a
+//! few milliseconds, and runs under virtual time stay deterministic. Only a file that another process has locked can
+//! hold a caller up, for [`BUSY_WAIT`] at the most.
+
+mod audit;
+mod codec;
+mod credentials;
+mod deliveries;
+mod documents;
+mod encounters;
+mod error;
+mod firms;
+mod grants;
+mod inference;
+mod key;
+mod migrations;
+mod open;
+mod operations;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
+use skin_assist_core::ports::StateError;
+
+pub use key::{InvalidKey, StateKey};
+pub use open::{BUSY_WAIT, OpenError};
+
+use error::meaning;
+
+type Outcome<T> = Result<T, StateError>;
+
+/// The state of all firms, in one encrypted file. Shared by reference between tasks and threads.
+pub struct SqliteStore {
+    connection: Mutex<Connection>,
+}
+
+impl SqliteStore {
+    /// The connection. A panic under the lock leaves no half-done transaction: it was rolled back as it unwound.
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` on one consistent view of the state.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(meaning)?;
+        work(&transaction)
+    }
+
+    /// Runs `work` alone, and makes what it did durable. Rolls back when it returns an error.
+    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Outcome<T>) -> Outcome<T> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(meaning)?;
+        let done = work(&transaction)?;
+        transaction.commit().map_err(meaning)?;
+        Ok(done)
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("SqliteStore")
+    }
+}
+
+/// Runs a statement that changes rows; how many it changed.
+fn execute(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Outcome<usize> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters)).map_err(meaning)
+}
+
+/// Runs a statement and reads all its rows.
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    mut read: impl FnMut(&Row<'_>) -> Outcome<T>,
+) -> Outcome<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql).map_err(meaning)?;
+    let mut rows = statement.query(parameters).map_err(meaning)?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().map_err(meaning)? {
+        all.push(read(row)?);
+    }
+    Ok(all)
+}
+
+/// Runs a statement and reads its first row, if it has one. Reads to the end, so that a change is done in full.
+fn first<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    read: impl FnMut(&Row<'_>) -> Outcome<T>,
+) -> Outcome<Option<T>> {
+    Ok(rows(connection, sql, parameters, read)?.into_iter().next())
+}
+
+/// A single integer.
+fn number(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Outcome<i64> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_row(parameters, |row| row.get(0)))
+        .map_err(meaning)
+}
+
+/// What a write that is conditional on a fence has to find: the one row, still under that fence.
+const fn fenced(changed: usize) -> Outcome<()> {
+    if changed == 0 { Err(StateError::LeaseLost) } else { Ok(()) }
+}
+
+/// What a write about something named has to find.
+const fn found(changed: usize, what: &'static str) -> Outcome<()> {
+    if changed == 0 { Err(StateError::NotFound { what }) } else { Ok(()) }
+}
+
+/// The fence that a new row starts with: at or above that of every row deleted so far.
+fn fence_floor(connection: &Connection) -> Outcome<i64> {
+    number(connection, "SELECT floor FROM fence_floor", [])
+}
+
+/// Raises the floor to `fence`, before rows with fences up to it are deleted.
+fn raise_fence_floor(connection: &Connection, fence: i64) -> Outcome<()> {
+    execute(connection, "UPDATE fence_floor SET floor = max(floor, ?1)", [fence]).map(|_| ())
+}

@@ -1,0 +1,126 @@
+//! OAuth2 credentials and tokens, and the lease under which one process at a time refreshes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Row, params};
+use skin_assist_core::{
+    domain::{AccessToken, Credential, CredentialState, FirmId, Reason},
+    lease::{Fence, Lease},
+    phi::Secret,
+    ports::{Credentials, StateError},
+    time::Timestamp,
+};
+
+use crate::{
+    Outcome, SqliteStore,
+    codec::{Columns, Millis},
+    execute, fenced, first, number,
+};
+
+const TABLE: &str = "credentials";
+
+fn read_credential(row: &Row<'_>) -> Outcome<Credential> {
+    let columns = Columns { table: TABLE, row };
+    let token = match columns.optional_text("token", Secret::new)? {
+        Some(secret) => Some(AccessToken {
+            secret,
+            issued_at: columns.time("issued_at")?,
+            expires_at: columns.time("expires_at")?,
+        }),
+        None => None,
+    };
+    let state = match columns.optional_reason("refused_code", "refused_hint")? {
+        Some(reason) => CredentialState::Refused { reason, retry_at: columns.time("retry_at")? },
+        None => CredentialState::Usable,
+    };
+    Ok(Credential {
+        firm: columns.text("firm", FirmId::new)?,
+        client_id: columns.get("client_id")?,
+        client_secret: columns.text("client_secret", Secret::new)?,
+        token,
+        state,
+    })
+}
+
+#[async_trait]
+impl Credentials for SqliteStore {
+    async fn credential(&self, firm: &FirmId) -> Outcome<Option<Credential>> {
+        self.read(|state| first(state, "SELECT * FROM credentials WHERE firm = ?1", [firm.as_str()], read_credential))
+    }
+
+    async fn acquire_refresh(
+        &self,
+        firm: &FirmId,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Option<Lease<Credential>>> {
+        let locked_until = now + lease_for;
+        self.write(|state| {
+            let lease = first(
+                state,
+                "UPDATE credentials SET fence = fence + 1, attempt = attempt + 1, available_at = ?3
+                 WHERE firm = ?1 AND available_at <= ?2 RETURNING *",
+                params![firm.as_str(), Millis(now), Millis(locked_until)],
+                |row| {
+                    let columns = Columns { table: TABLE, row };
+                    let fence = Fence(columns.count("fence")?);
+                    Ok(Lease::granted(read_credential(row)?, fence, locked_until, columns.count("attempt")?))
+                },
+            )?;
+            if lease.is_none()
+                && number(state, "SELECT count(*) FROM credentials WHERE firm = ?1", [firm.as_str()])? == 0
+            {
+                return Err(StateError::NotFound { what: "firm" });
+            }
+            Ok(lease)
+        })
+    }
+
+    async fn record_token(&self, lease: Lease<Credential>, token: &AccessToken) -> Outcome<()> {
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE credentials SET token = ?3, issued_at = ?4, expires_at = ?5,
+                     refused_code = NULL, refused_hint = NULL, retry_at = NULL, attempt = 0, available_at = 0
+                 WHERE firm = ?1 AND fence = ?2",
+                params![
+                    lease.item().firm.as_str(),
+                    lease.fence().0 as i64,
+                    token.secret.expose(),
+                    Millis(token.issued_at),
+                    Millis(token.expires_at)
+                ],
+            )?)
+        })
+    }
+
+    async fn record_refusal(&self, lease: Lease<Credential>, reason: &Reason, retry_at: Timestamp) -> Outcome<()> {
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE credentials SET token = NULL, issued_at = NULL, expires_at = NULL,
+                     refused_code = ?3, refused_hint = ?4, retry_at = ?5, available_at = 0
+                 WHERE firm = ?1 AND fence = ?2",
+                params![
+                    lease.item().firm.as_str(),
+                    lease.fence().0 as i64,
+                    reason.code(),
+                    reason.hint(),
+                    Millis(retry_at)
+                ],
+            )?)
+        })
+    }
+
+    async fn release_refresh(&self, lease: Lease<Credential>, now: Timestamp) -> Outcome<()> {
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE credentials SET available_at = ?3, attempt = max(attempt - 1, 0)
+                 WHERE firm = ?1 AND fence = ?2",
+                params![lease.item().firm.as_str(), lease.fence().0 as i64, Millis(now)],
+            )?)
+        })
+    }
+}

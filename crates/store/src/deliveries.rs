@@ -1,0 +1,202 @@
+//! Results on their way into the chart, and the journal of the one write that cannot be taken back.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Row, params};
+use skin_assist_core::{
+    domain::{AssistResult, Delivery, DraftReference, Reason},
+    lease::{Fence, Lease},
+    phi::Phi,
+    ports::Deliveries,
+    time::Timestamp,
+};
+
+use crate::{
+    Outcome, SqliteStore,
+    codec::{Columns, Millis, damaged},
+    execute, fenced, rows,
+};
+
+const TABLE: &str = "assist_results";
+
+/// One statement over one index: the head of `result_due`, which holds only rows that wait and whose firm is served.
+pub(crate) const ACQUIRE: &str = "UPDATE assist_results
+     SET waited_since = available_at, available_at = ?2, fence = fence + 1, attempt = attempt + 1
+     WHERE rowid IN (
+         SELECT rowid FROM assist_results
+         WHERE available_at <= ?1 AND parked = 0 AND available_at IS NOT NULL
+         ORDER BY available_at LIMIT ?3)
+     RETURNING *, rowid";
+
+pub(crate) fn read_result(row: &Row<'_>) -> Outcome<AssistResult> {
+    let columns = Columns { table: TABLE, row };
+    Ok(AssistResult {
+        assessment: columns.json("subject")?,
+        key: serde_json::from_value(columns.get::<String>("result_key")?.into())
+            .map_err(|_| damaged(TABLE, "result_key"))?,
+        photos: columns.json("photos")?,
+        findings: Phi::new(columns.json("findings")?),
+        note: Phi::new(columns.json("note")?),
+        versions: columns.json("versions")?,
+        assessed_at: columns.time("assessed_at")?,
+        delivery: read_delivery(&columns)?,
+    })
+}
+
+fn read_delivery(columns: &Columns<'_, '_>) -> Outcome<Delivery> {
+    let at = || columns.time("delivery_at");
+    Ok(match columns.get::<String>("delivery")?.as_str() {
+        "pending" => Delivery::Pending,
+        "intended" => Delivery::Intended { at: at()? },
+        "delivered" => Delivery::Delivered { reference: columns.text("reference", DraftReference)?, at: at()? },
+        "uncertain" => Delivery::Uncertain { reason: columns.reason("reason_code", "reason_hint")?, at: at()? },
+        "withheld" => Delivery::Withheld { at: at()? },
+        "buried" => Delivery::Buried { at: at()? },
+        _ => return Err(damaged(TABLE, "delivery")),
+    })
+}
+
+impl SqliteStore {
+    /// Ends a lease on a result in `delivery`, which waits for nobody.
+    fn end_delivery(
+        &self,
+        lease: &Lease<AssistResult>,
+        delivery: &'static str,
+        reference: Option<&DraftReference>,
+        reason: Option<&Reason>,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        let assessment = &lease.item().assessment;
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE assist_results SET delivery = ?4, delivery_at = ?5, reference = ?6, reason_code = ?7,
+                     reason_hint = ?8, available_at = NULL
+                 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
+                params![
+                    assessment.firm.as_str(),
+                    assessment.id.as_str(),
+                    lease.fence().0 as i64,
+                    delivery,
+                    Millis(now),
+                    reference.map(|reference| reference.0.as_str()),
+                    reason.map(Reason::code),
+                    reason.map(Reason::hint)
+                ],
+            )?)
+        })
+    }
+}
+
+#[async_trait]
+impl Deliveries for SqliteStore {
+    async fn acquire_results(
+        &self,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<AssistResult>>> {
+        let locked_until = now + lease_for;
+        let mut leases = self.write(|state| {
+            rows(
+                state,
+                ACQUIRE,
+                params![Millis(now), Millis(locked_until), i64::try_from(limit).unwrap_or(i64::MAX)],
+                |row| {
+                    let columns = Columns { table: TABLE, row };
+                    let place = (columns.time("waited_since")?, columns.get::<i64>("rowid")?);
+                    let fence = Fence(columns.count("fence")?);
+                    Ok((place, Lease::granted(read_result(row)?, fence, locked_until, columns.count("attempt")?)))
+                },
+            )
+        })?;
+        // SQLite returns them in no particular order.
+        leases.sort_by_key(|(place, _)| *place);
+        Ok(leases.into_iter().map(|(_, lease)| lease).collect())
+    }
+
+    async fn record_intent(&self, lease: &Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
+        let assessment = &lease.item().assessment;
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE assist_results SET delivery = 'intended', delivery_at = ?4
+                 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
+                params![assessment.firm.as_str(), assessment.id.as_str(), lease.fence().0 as i64, Millis(now)],
+            )?)
+        })
+    }
+
+    async fn record_delivered(
+        &self,
+        lease: Lease<AssistResult>,
+        reference: &DraftReference,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.end_delivery(&lease, "delivered", Some(reference), None, now)
+    }
+
+    async fn record_uncertain(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
+        self.end_delivery(&lease, "uncertain", None, Some(reason), now)
+    }
+
+    async fn record_withheld(&self, lease: Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
+        self.end_delivery(&lease, "withheld", None, None, now)
+    }
+
+    async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
+        let assessment = &lease.item().assessment;
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE assist_results SET delivery = iif(retracted, 'cancelled', 'pending'), delivery_at = NULL,
+                     available_at = iif(retracted, NULL, ?4)
+                 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
+                params![assessment.firm.as_str(), assessment.id.as_str(), lease.fence().0 as i64, Millis(retry_at)],
+            )?)
+        })
+    }
+
+    async fn release_delivery(&self, lease: Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
+        let assessment = &lease.item().assessment;
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE assist_results SET available_at = ?4, attempt = max(attempt - 1, 0)
+                 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
+                params![assessment.firm.as_str(), assessment.id.as_str(), lease.fence().0 as i64, Millis(now)],
+            )?)
+        })
+    }
+
+    async fn bury_delivery(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
+        let assessment = &lease.item().assessment;
+        let key = params![assessment.firm.as_str(), assessment.id.as_str(), lease.fence().0 as i64, Millis(now)];
+        self.write(|state| {
+            // A draft whose photo was retracted meanwhile is not worth a letter: it is cancelled.
+            fenced(execute(
+                state,
+                "UPDATE assist_results SET delivery = iif(retracted, 'cancelled', 'buried'), delivery_at = ?4,
+                     available_at = NULL
+                 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
+                key,
+            )?)?;
+            execute(
+                state,
+                "INSERT INTO dead_letters (firm, kind, subject, stage, reason_code, reason_hint, attempts, at)
+                 SELECT firm, 'result', assessment, 'write-back', ?3, ?4, ?5, ?6 FROM assist_results
+                 WHERE firm = ?1 AND assessment = ?2 AND delivery = 'buried'",
+                params![
+                    assessment.firm.as_str(),
+                    assessment.id.as_str(),
+                    reason.code(),
+                    reason.hint(),
+                    lease.attempt(),
+                    Millis(now)
+                ],
+            )?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,276 @@
+//! Photos on their way, until they have a result or are given up.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Row, params};
+use skin_assist_core::{
+    domain::{
+        AssessmentId, CategoryCode, DocumentId, DocumentStep, DocumentWatch, EncounterId, FirmId, PatientId,
+        PhotoDigest, PractitionerId, Reason, Stage, StoredPhoto,
+    },
+    lease::{Fence, Lease},
+    ports::DocumentQueue,
+    time::Timestamp,
+};
+
+use crate::{
+    Outcome, SqliteStore,
+    codec::{Columns, Millis, damaged},
+    execute, fenced, first, rows,
+};
+
+const TABLE: &str = "document_watch";
+
+/// One statement over one index: the head of `document_due`, which holds only rows that wait and whose firm is served.
+pub(crate) const ACQUIRE: &str = "UPDATE document_watch
+     SET waited_since = available_at, available_at = ?3, fence = fence + 1, attempt = attempt + 1
+     WHERE rowid IN (
+         SELECT rowid FROM document_watch
+         WHERE step = ?1 AND available_at <= ?2 AND parked = 0 AND available_at IS NOT NULL
+         ORDER BY available_at LIMIT ?4)
+     RETURNING *, rowid";
+
+pub(crate) fn read_watch(row: &Row<'_>) -> Outcome<DocumentWatch> {
+    let columns = Columns { table: TABLE, row };
+    let photo = match columns.get::<Option<String>>("photo_digest")? {
+        Some(digest) => Some(StoredPhoto {
+            digest: serde_json::from_value::<PhotoDigest>(digest.into()).map_err(|_| damaged(TABLE, "photo_digest"))?,
+            bytes: columns.count("photo_bytes")?,
+            downloaded_at: columns.time("downloaded_at")?,
+        }),
+        None => None,
+    };
+    Ok(DocumentWatch {
+        firm: columns.text("firm", FirmId::new)?,
+        document: columns.text("document", DocumentId::new)?,
+        encounter: columns.text("encounter", EncounterId::new)?,
+        patient: columns.text("patient", PatientId::new)?,
+        practitioner: columns.optional_text("practitioner", PractitionerId::new)?,
+        category: columns.text("category", CategoryCode::new)?,
+        route: columns.word("route")?,
+        assessment: columns.text("assessment", AssessmentId::new)?,
+        attached_at: columns.optional_time("attached_at")?,
+        detected_at: columns.time("detected_at")?,
+        photo,
+    })
+}
+
+/// Inserts a document that is due at once, unless it is known. Whether it was new.
+pub(crate) fn insert(
+    state: &Connection,
+    firm: &FirmId,
+    watch: &DocumentWatch,
+    parked: bool,
+    fence: i64,
+    now: Timestamp,
+) -> Outcome<bool> {
+    let photo = watch.photo.as_ref();
+    let step = if photo.is_some() { DocumentStep::Infer } else { DocumentStep::Download };
+    let inserted = execute(
+        state,
+        "INSERT INTO document_watch (firm, document, step, parked, available_at, fence, encounter, patient,
+             practitioner, category, route, assessment, attached_at, detected_at, photo_digest, photo_bytes,
+             downloaded_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+         ON CONFLICT (firm, document) DO NOTHING",
+        params![
+            firm.as_str(),
+            watch.document.as_str(),
+            step.as_str(),
+            parked,
+            Millis(now),
+            fence,
+            watch.encounter.as_str(),
+            watch.patient.as_str(),
+            watch.practitioner.as_ref().map(PractitionerId::as_str),
+            watch.category.as_str(),
+            watch.route.as_str(),
+            watch.assessment.as_str(),
+            watch.attached_at.map(Millis),
+            Millis(watch.detected_at),
+            photo.map(|photo| photo.digest.as_str()),
+            photo.map(|photo| photo.bytes as i64),
+            photo.map(|photo| Millis(photo.downloaded_at)),
+        ],
+    )?;
+    Ok(inserted == 1)
+}
+
+/// Cancels what has not been delivered of a document that was retracted in the EHR: whoever holds a lease on it loses
+/// it, and its dead letter, if it has one, is no longer to be replayed.
+///
+/// A result whose post may be under way (intended, uncertain) is not touched, but marked: if it turns out that the EHR
+/// does not have the draft, it is cancelled instead of posted again.
+pub(crate) fn retract(state: &Connection, firm: &FirmId, document: &DocumentId, now: Timestamp) -> Outcome<()> {
+    let known = first(
+        state,
+        "SELECT step, assessment FROM document_watch WHERE firm = ?1 AND document = ?2",
+        [firm.as_str(), document.as_str()],
+        |row| {
+            let columns = Columns { table: TABLE, row };
+            Ok((columns.get::<String>("step")?, columns.get::<String>("assessment")?))
+        },
+    )?;
+    let Some((step, assessment)) = known else { return Ok(()) };
+    let cancelled = execute(
+        state,
+        "UPDATE assist_results SET delivery = 'cancelled', delivery_at = ?3, retracted = 1, available_at = NULL,
+             fence = fence + 1
+         WHERE firm = ?1 AND assessment = ?2 AND delivery IN ('pending', 'withheld', 'buried')",
+        params![firm.as_str(), assessment, Millis(now)],
+    )?;
+    execute(
+        state,
+        "UPDATE assist_results SET retracted = 1
+         WHERE firm = ?1 AND assessment = ?2 AND delivery IN ('intended', 'uncertain')",
+        params![firm.as_str(), assessment],
+    )?;
+    if step != "done" || cancelled == 1 {
+        execute(
+            state,
+            "UPDATE document_watch SET step = 'retracted', available_at = NULL, fence = fence + 1
+             WHERE firm = ?1 AND document = ?2 AND step <> 'retracted'",
+            [firm.as_str(), document.as_str()],
+        )?;
+        for (kind, subject) in [("document", document.as_str()), ("result", assessment.as_str())] {
+            execute(
+                state,
+                "DELETE FROM dead_letters WHERE firm = ?1 AND kind = ?2 AND subject = ?3",
+                [firm.as_str(), kind, subject],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl DocumentQueue for SqliteStore {
+    async fn acquire_documents(
+        &self,
+        step: DocumentStep,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<DocumentWatch>>> {
+        let locked_until = now + lease_for;
+        let mut leases = self.write(|state| {
+            rows(
+                state,
+                ACQUIRE,
+                params![step.as_str(), Millis(now), Millis(locked_until), i64::try_from(limit).unwrap_or(i64::MAX)],
+                |row| {
+                    let columns = Columns { table: TABLE, row };
+                    let place = (columns.time("waited_since")?, columns.get::<i64>("rowid")?);
+                    let fence = Fence(columns.count("fence")?);
+                    Ok((place, Lease::granted(read_watch(row)?, fence, locked_until, columns.count("attempt")?)))
+                },
+            )
+        })?;
+        // SQLite returns them in no particular order.
+        leases.sort_by_key(|(place, _)| *place);
+        Ok(leases.into_iter().map(|(_, lease)| lease).collect())
+    }
+
+    async fn record_photo(&self, lease: Lease<DocumentWatch>, photo: &StoredPhoto) -> Outcome<()> {
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE document_watch SET step = 'infer', photo_digest = ?4, photo_bytes = ?5, downloaded_at = ?6,
+                     available_at = ?6, attempt = 0
+                 WHERE firm = ?1 AND document = ?2 AND fence = ?3",
+                params![
+                    lease.item().firm.as_str(),
+                    lease.item().document.as_str(),
+                    lease.fence().0 as i64,
+                    photo.digest.as_str(),
+                    photo.bytes as i64,
+                    Millis(photo.downloaded_at)
+                ],
+            )?)
+        })
+    }
+
+    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()> {
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE document_watch SET step = 'download', photo_digest = NULL, photo_bytes = NULL,
+                     downloaded_at = NULL, available_at = ?4
+                 WHERE firm = ?1 AND document = ?2 AND fence = ?3",
+                params![
+                    lease.item().firm.as_str(),
+                    lease.item().document.as_str(),
+                    lease.fence().0 as i64,
+                    Millis(now)
+                ],
+            )?)
+        })
+    }
+
+    async fn retry_document(&self, lease: Lease<DocumentWatch>, retry_at: Timestamp) -> Outcome<()> {
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE document_watch SET available_at = ?4 WHERE firm = ?1 AND document = ?2 AND fence = ?3",
+                params![
+                    lease.item().firm.as_str(),
+                    lease.item().document.as_str(),
+                    lease.fence().0 as i64,
+                    Millis(retry_at)
+                ],
+            )?)
+        })
+    }
+
+    async fn release_document(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()> {
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE document_watch SET available_at = ?4, attempt = max(attempt - 1, 0)
+                 WHERE firm = ?1 AND document = ?2 AND fence = ?3",
+                params![
+                    lease.item().firm.as_str(),
+                    lease.item().document.as_str(),
+                    lease.fence().0 as i64,
+                    Millis(now)
+                ],
+            )?)
+        })
+    }
+
+    async fn bury_document(
+        &self,
+        lease: Lease<DocumentWatch>,
+        stage: Stage,
+        reason: &Reason,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.write(|state| {
+            let firm = lease.item().firm.as_str();
+            let document = lease.item().document.as_str();
+            // The letter first: it takes the step along.
+            fenced(execute(
+                state,
+                "INSERT INTO dead_letters (firm, kind, subject, step, stage, reason_code, reason_hint, attempts, at)
+                 SELECT firm, 'document', document, step, ?4, ?5, ?6, ?7, ?8 FROM document_watch
+                 WHERE firm = ?1 AND document = ?2 AND fence = ?3",
+                params![
+                    firm,
+                    document,
+                    lease.fence().0 as i64,
+                    stage.as_str(),
+                    reason.code(),
+                    reason.hint(),
+                    lease.attempt(),
+                    Millis(now)
+                ],
+            )?)?;
+            fenced(execute(
+                state,
+                "UPDATE document_watch SET step = 'dead', available_at = NULL WHERE firm = ?1 AND document = ?2",
+                [firm, document],
+            )?)
+        })
+    }
+}

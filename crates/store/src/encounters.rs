@@ -1,0 +1,247 @@
+//! Encounters being watched, and the cursor.
+//!
+//! A watch that has ended leaves its row behind for as long as a poll may still show the same version of the encounter
+//! (`Operations::sweep_expired`), so that seeing it again does not begin a second watch.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Row, params};
+use skin_assist_core::{
+    domain::{
+        Cursor, DocumentId, DocumentWatch, Encounter, EncounterId, EncounterWatch, FirmId, PatientId, PractitionerId,
+        WATCH_LIFE,
+    },
+    lease::{Fence, Lease},
+    ports::{EncounterWatches, RecordedDocuments, RecordedEncounters, StateError},
+    time::Timestamp,
+};
+
+use crate::{
+    Outcome, SqliteStore,
+    codec::{Columns, Millis, status_word, to_json},
+    documents, execute, fence_floor, fenced, firms, first, rows,
+};
+
+const TABLE: &str = "encounter_watch";
+
+fn read_watch(row: &Row<'_>) -> Outcome<EncounterWatch> {
+    let columns = Columns { table: TABLE, row };
+    Ok(EncounterWatch {
+        firm: columns.text("firm", FirmId::new)?,
+        encounter: read_encounter(&columns)?,
+        first_seen_at: columns.time("first_seen_at")?,
+        looked_at: columns.optional_time("looked_at")?,
+        expires_at: columns.time("expires_at")?,
+    })
+}
+
+fn read_encounter(columns: &Columns<'_, '_>) -> Outcome<Encounter> {
+    Ok(Encounter {
+        id: columns.text("encounter", EncounterId::new)?,
+        patient: columns.text("patient", PatientId::new)?,
+        practitioner: columns.optional_text("practitioner", PractitionerId::new)?,
+        status: columns.word("status")?,
+        last_updated: columns.optional_time("last_updated")?,
+    })
+}
+
+/// Whether `seen` is news to who knows `known`. Versions decide where both have one (an older one may arrive late, from
+/// a page that shifted), the contents otherwise.
+fn is_news(known: &Encounter, seen: &Encounter) -> bool {
+    match (known.last_updated, seen.last_updated) {
+        (Some(known), Some(seen)) => seen > known,
+        (None, Some(_)) => true,
+        (_, None) => {
+            (&known.patient, &known.practitioner, known.status) != (&seen.patient, &seen.practitioner, seen.status)
+        }
+    }
+}
+
+/// Moves the cursor from `expected` to `next`.
+fn move_cursor(state: &Connection, firm: &FirmId, expected: Option<Cursor>, next: Cursor) -> Outcome<()> {
+    let next = Millis(next.0);
+    let moved = match expected {
+        Some(expected) => execute(
+            state,
+            "UPDATE cursors SET cursor = ?3 WHERE firm = ?1 AND cursor = ?2",
+            params![firm.as_str(), Millis(expected.0), next],
+        )?,
+        None => execute(
+            state,
+            "INSERT INTO cursors (firm, cursor) VALUES (?1, ?2) ON CONFLICT (firm) DO NOTHING",
+            params![firm.as_str(), next],
+        )?,
+    };
+    if moved == 0 { Err(StateError::CursorMoved) } else { Ok(()) }
+}
+
+pub(crate) fn cursor(state: &Connection, firm: &FirmId) -> Outcome<Option<Cursor>> {
+    first(state, "SELECT cursor FROM cursors WHERE firm = ?1", [firm.as_str()], |row| {
+        Columns { table: "cursors", row }.time("cursor").map(Cursor)
+    })
+}
+
+#[async_trait]
+impl EncounterWatches for SqliteStore {
+    async fn cursor(&self, firm: &FirmId) -> Outcome<Option<Cursor>> {
+        self.read(|state| cursor(state, firm))
+    }
+
+    async fn record_encounters(
+        &self,
+        firm: &FirmId,
+        expected: Option<Cursor>,
+        next: Cursor,
+        seen: &[Encounter],
+        now: Timestamp,
+    ) -> Outcome<RecordedEncounters> {
+        self.write(|state| {
+            firms::parked(state, firm)?;
+            move_cursor(state, firm, expected, next)?;
+            let floor = fence_floor(state)?;
+            let mut recorded = RecordedEncounters::default();
+            for encounter in seen {
+                let known = first(
+                    state,
+                    "SELECT encounter, patient, practitioner, status, last_updated, expires_at
+                     FROM encounter_watch WHERE firm = ?1 AND encounter = ?2",
+                    [firm.as_str(), encounter.id.as_str()],
+                    |row| {
+                        let columns = Columns { table: TABLE, row };
+                        Ok((read_encounter(&columns)?, columns.time("expires_at")?))
+                    },
+                )?;
+                let watched = match &known {
+                    Some((known, _)) if !is_news(known, encounter) => continue,
+                    Some((_, expires_at)) => *expires_at > now,
+                    None => false,
+                };
+                // Where the watch had ended, another begins, as if the old row had been swept away; but the fence grows.
+                execute(
+                    state,
+                    "INSERT INTO encounter_watch (firm, encounter, patient, practitioner, status, last_updated,
+                         first_seen_at, expires_at, fence)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                     ON CONFLICT (firm, encounter) DO UPDATE SET
+                         patient = excluded.patient, practitioner = excluded.practitioner, status = excluded.status,
+                         last_updated = excluded.last_updated,
+                         first_seen_at = iif(expires_at > ?7, first_seen_at, excluded.first_seen_at),
+                         looked_at = iif(expires_at > ?7, looked_at, NULL),
+                         expires_at = excluded.expires_at",
+                    params![
+                        firm.as_str(),
+                        encounter.id.as_str(),
+                        encounter.patient.as_str(),
+                        encounter.practitioner.as_ref().map(PractitionerId::as_str),
+                        status_word(encounter.status),
+                        encounter.last_updated.map(Millis),
+                        Millis(now),
+                        Millis(now + WATCH_LIFE),
+                        floor
+                    ],
+                )?;
+                if watched {
+                    recorded.changed += 1;
+                } else {
+                    recorded.new += 1;
+                }
+            }
+            Ok(recorded)
+        })
+    }
+
+    async fn watched(&self, firm: &FirmId, now: Timestamp) -> Outcome<Vec<EncounterWatch>> {
+        self.read(|state| {
+            rows(
+                state,
+                "SELECT * FROM encounter_watch WHERE firm = ?1 AND expires_at > ?2 ORDER BY encounter",
+                params![firm.as_str(), Millis(now)],
+                read_watch,
+            )
+        })
+    }
+
+    async fn acquire_encounters(
+        &self,
+        firm: &FirmId,
+        encounters: &[EncounterId],
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<EncounterWatch>>> {
+        if encounters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let locked_until = now + lease_for;
+        let mut leases = self.write(|state| {
+            rows(
+                state,
+                "UPDATE encounter_watch SET fence = fence + 1, attempt = attempt + 1, available_at = ?4
+                 WHERE firm = ?1 AND encounter IN (SELECT value FROM json_each(?2))
+                     AND available_at <= ?3 AND expires_at > ?3
+                 RETURNING *",
+                params![firm.as_str(), to_json(&encounters)?, Millis(now), Millis(locked_until)],
+                |row| {
+                    let columns = Columns { table: TABLE, row };
+                    let fence = Fence(columns.count("fence")?);
+                    Ok(Lease::granted(read_watch(row)?, fence, locked_until, columns.count("attempt")?))
+                },
+            )
+        })?;
+        // In the caller's order, which is the order in which they are looked at.
+        let mut places = HashMap::with_capacity(encounters.len());
+        for (place, encounter) in encounters.iter().enumerate() {
+            places.entry(encounter).or_insert(place);
+        }
+        leases.sort_by_key(|lease| places.get(&lease.item().encounter.id).copied());
+        Ok(leases)
+    }
+
+    async fn record_documents(
+        &self,
+        lease: Lease<EncounterWatch>,
+        found: &[DocumentWatch],
+        retracted: &[DocumentId],
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments> {
+        let firm = &lease.item().firm;
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE encounter_watch SET looked_at = ?4, attempt = 0, available_at = 0
+                 WHERE firm = ?1 AND encounter = ?2 AND fence = ?3",
+                params![firm.as_str(), lease.item().encounter.id.as_str(), lease.fence().0 as i64, Millis(now)],
+            )?)?;
+            let mut recorded = RecordedDocuments::default();
+            if !found.is_empty() {
+                let parked = firms::parked(state, firm)?;
+                let floor = fence_floor(state)?;
+                for watch in found {
+                    if documents::insert(state, firm, watch, parked, floor, now)? {
+                        recorded.new.push(watch.document.clone());
+                    }
+                }
+            }
+            for document in retracted {
+                documents::retract(state, firm, document, now)?;
+            }
+            Ok(recorded)
+        })
+    }
+
+    async fn release_encounter(&self, lease: Lease<EncounterWatch>, now: Timestamp) -> Outcome<()> {
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE encounter_watch SET available_at = ?4, attempt = max(attempt - 1, 0)
+                 WHERE firm = ?1 AND encounter = ?2 AND fence = ?3",
+                params![
+                    lease.item().firm.as_str(),
+                    lease.item().encounter.id.as_str(),
+                    lease.fence().0 as i64,
+                    Millis(now)
+                ],
+            )?)
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! Firms and what an operator does with them.
+//!
+//! Pausing a firm moves its rows aside: `parked` keeps them out of the index that `acquire` reads, so a paused firm with
+//! a hundred thousand waiting photos costs the others nothing. The price is one pass over the firm's rows when an
+//! operator pauses or resumes it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Row, params};
+use skin_assist_core::{
+    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, IntendedUseRecord, Mode},
+    phi::Secret,
+    ports::{FirmAdministration, Firms, StateError},
+};
+
+use crate::{
+    Outcome, SqliteStore,
+    codec::{Columns, Millis, to_json, to_word},
+    execute, fence_floor, first, found, number, raise_fence_floor, rows,
+};
+
+const COLUMNS: &str = "firm, url_prefix, status, mode, intended_use, categories, connected_at";
+
+fn read_firm(row: &Row<'_>) -> Outcome<Firm> {
+    let columns = Columns { table: "firms", row };
+    Ok(Firm {
+        id: columns.text("firm", FirmId::new)?,
+        url_prefix: columns.get("url_prefix")?,
+        status: columns.word("status")?,
+        mode: columns.word("mode")?,
+        intended_use: columns.optional_json("intended_use")?,
+        categories: columns.json("categories")?,
+        connected_at: columns.time("connected_at")?,
+    })
+}
+
+/// All firms, in the order of their ids.
+pub(crate) fn all_firms(connection: &Connection) -> Outcome<Vec<Firm>> {
+    rows(connection, &format!("SELECT {COLUMNS} FROM firms ORDER BY firm"), [], read_firm)
+}
+
+/// What a new row of the firm has in `parked`. [`StateError::NotFound`] when there is no such firm.
+pub(crate) fn parked(connection: &Connection, firm: &FirmId) -> Outcome<bool> {
+    first(connection, "SELECT status = 'paused' FROM firms WHERE firm = ?1", [firm.as_str()], |row| {
+        row.get(0).map_err(crate::error::meaning)
+    })?
+    .ok_or(StateError::NotFound { what: "firm" })
+}
+
+#[async_trait]
+impl Firms for SqliteStore {
+    async fn firms(&self) -> Outcome<Vec<Firm>> {
+        self.read(all_firms)
+    }
+
+    async fn firm(&self, firm: &FirmId) -> Outcome<Option<Firm>> {
+        self.read(|state| {
+            first(state, &format!("SELECT {COLUMNS} FROM firms WHERE firm = ?1"), [firm.as_str()], read_firm)
+        })
+    }
+}
+
+#[async_trait]
+impl FirmAdministration for SqliteStore {
+    async fn add_firm(&self, firm: &Firm, client_id: &str, client_secret: &Secret) -> Outcome<()> {
+        let intended_use = firm.intended_use.as_ref().map(to_json).transpose()?;
+        let categories = to_json(&firm.categories)?;
+        self.write(|state| {
+            let added = execute(
+                state,
+                "INSERT INTO firms (firm, url_prefix, status, mode, intended_use, categories, connected_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (firm) DO NOTHING",
+                params![
+                    firm.id.as_str(),
+                    firm.url_prefix,
+                    to_word(&firm.status)?,
+                    to_word(&firm.mode)?,
+                    intended_use,
+                    categories,
+                    Millis(firm.connected_at)
+                ],
+            )?;
+            if added == 0 {
+                return Err(StateError::Exists { what: "firm" });
+            }
+            execute(
+                state,
+                "INSERT INTO credentials (firm, client_id, client_secret, fence) VALUES (?1, ?2, ?3, ?4)",
+                params![firm.id.as_str(), client_id, client_secret.expose(), fence_floor(state)?],
+            )?;
+            Ok(())
+        })
+    }
+
+    async fn set_firm_status(&self, firm: &FirmId, status: FirmStatus) -> Outcome<()> {
+        let parked = status == FirmStatus::Paused;
+        self.write(|state| {
+            let changed = execute(
+                state,
+                "UPDATE firms SET status = ?2 WHERE firm = ?1",
+                params![firm.as_str(), to_word(&status)?],
+            )?;
+            found(changed, "firm")?;
+            // Finished rows too: a replay or a resolution may make them wait again.
+            for table in ["document_watch", "assist_results"] {
+                execute(
+                    state,
+                    &format!("UPDATE {table} SET parked = ?2 WHERE firm = ?1 AND parked <> ?2"),
+                    params![firm.as_str(), parked],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn set_categories(&self, firm: &FirmId, categories: &BTreeMap<CategoryCode, CategoryUse>) -> Outcome<()> {
+        let categories = to_json(categories)?;
+        self.write(|state| {
+            let changed = execute(
+                state,
+                "UPDATE firms SET categories = ?2 WHERE firm = ?1",
+                params![firm.as_str(), categories],
+            )?;
+            found(changed, "firm")
+        })
+    }
+
+    async fn set_mode(&self, firm: &FirmId, mode: Mode, record: Option<&IntendedUseRecord>) -> Outcome<()> {
+        let record = record.map(to_json).transpose()?;
+        self.write(|state| {
+            let changed = execute(
+                state,
+                "UPDATE firms SET mode = ?2, intended_use = ?3 WHERE firm = ?1",
+                params![firm.as_str(), to_word(&mode)?, record],
+            )?;
+            found(changed, "firm")
+        })
+    }
+
+    async fn replace_credential(&self, firm: &FirmId, client_id: &str, client_secret: &Secret) -> Outcome<()> {
+        self.write(|state| {
+            // The fence grows: what a refresh under way learns about the old credential is not about this one.
+            let changed = execute(
+                state,
+                "UPDATE credentials SET client_id = ?2, client_secret = ?3,
+                     token = NULL, issued_at = NULL, expires_at = NULL,
+                     refused_code = NULL, refused_hint = NULL, retry_at = NULL,
+                     fence = fence + 1, attempt = 0, available_at = 0
+                 WHERE firm = ?1",
+                params![firm.as_str(), client_id, client_secret.expose()],
+            )?;
+            found(changed, "firm")
+        })
+    }
+
+    async fn remove_firm(&self, firm: &FirmId) -> Outcome<()> {
+        self.write(|state| {
+            let highest = number(
+                state,
+                "SELECT max(
+                     coalesce((SELECT max(fence) FROM credentials WHERE firm = ?1), 0),
+                     coalesce((SELECT max(fence) FROM encounter_watch WHERE firm = ?1), 0),
+                     coalesce((SELECT max(fence) FROM document_watch WHERE firm = ?1), 0),
+                     coalesce((SELECT max(fence) FROM assist_results WHERE firm = ?1), 0))",
+                [firm.as_str()],
+            )?;
+            raise_fence_floor(state, highest)?;
+            found(execute(state, "DELETE FROM firms WHERE firm = ?1", [firm.as_str()])?, "firm")
+        })
+    }
+}

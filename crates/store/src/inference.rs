@@ -1,0 +1,140 @@
+//! What inferences have cost and brought: findings, stored as soon as they are paid for, and results.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+use skin_assist_core::{
+    domain::{AssistResult, Delivery, DocumentWatch, Findings, FirmId, Reason, ResultKey},
+    lease::Lease,
+    phi::Phi,
+    ports::InferenceRecords,
+    time::Timestamp,
+};
+
+use crate::{
+    Outcome, SqliteStore,
+    codec::{Columns, Millis, to_json},
+    execute, fence_floor, fenced, firms, first, number,
+};
+
+/// How a delivery is written down.
+struct DeliveryColumns<'a> {
+    delivery: &'static str,
+    at: Option<Timestamp>,
+    reference: Option<&'a str>,
+    reason: Option<&'a Reason>,
+    waits: bool,
+}
+
+impl<'a> DeliveryColumns<'a> {
+    fn of(delivery: &'a Delivery) -> Self {
+        let plain = |delivery, at, waits| Self { delivery, at, reference: None, reason: None, waits };
+        match delivery {
+            Delivery::Pending => plain("pending", None, true),
+            Delivery::Intended { at } => plain("intended", Some(*at), true),
+            Delivery::Delivered { reference, at } => {
+                Self { reference: Some(&reference.0), ..plain("delivered", Some(*at), false) }
+            }
+            Delivery::Uncertain { reason, at } => {
+                Self { reason: Some(reason), ..plain("uncertain", Some(*at), false) }
+            }
+            Delivery::Withheld { at } => plain("withheld", Some(*at), false),
+            Delivery::Buried { at } => plain("buried", Some(*at), false),
+        }
+    }
+}
+
+/// The most probable class, for people; none when the models abstained.
+fn top_finding(findings: &Findings) -> Option<&str> {
+    match findings.abstention {
+        Some(_) => None,
+        None => findings.ranked.first().map(|class| class.label.display.as_str()),
+    }
+}
+
+/// Inserts a result unless its assessment has one.
+fn insert(state: &Connection, firm: &FirmId, result: &AssistResult) -> Outcome<()> {
+    let columns = DeliveryColumns::of(&result.delivery);
+    let findings = result.findings.expose();
+    execute(
+        state,
+        "INSERT INTO assist_results (firm, assessment, delivery, delivery_at, reference, reason_code, reason_hint,
+             parked, available_at, fence, result_key, assessed_at, top_finding, subject, photos, versions, findings,
+             note)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+         ON CONFLICT (firm, assessment) DO NOTHING",
+        params![
+            firm.as_str(),
+            result.assessment.id.as_str(),
+            columns.delivery,
+            columns.at.map(Millis),
+            columns.reference,
+            columns.reason.map(Reason::code),
+            columns.reason.map(Reason::hint),
+            firms::parked(state, firm)?,
+            columns.waits.then_some(Millis(result.assessed_at)),
+            fence_floor(state)?,
+            result.key.as_str(),
+            Millis(result.assessed_at),
+            top_finding(findings),
+            to_json(&result.assessment)?,
+            to_json(&result.photos)?,
+            to_json(&result.versions)?,
+            to_json(findings)?,
+            to_json(result.note.expose())?,
+        ],
+    )?;
+    Ok(())
+}
+
+#[async_trait]
+impl InferenceRecords for SqliteStore {
+    async fn findings(&self, firm: &FirmId, key: &ResultKey) -> Outcome<Option<Phi<Findings>>> {
+        self.read(|state| {
+            first(
+                state,
+                "SELECT findings FROM findings WHERE firm = ?1 AND result_key = ?2",
+                [firm.as_str(), key.as_str()],
+                |row| Columns { table: "findings", row }.json("findings").map(Phi::new),
+            )
+        })
+    }
+
+    async fn record_findings(
+        &self,
+        lease: &Lease<DocumentWatch>,
+        key: &ResultKey,
+        findings: &Phi<Findings>,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        let firm = lease.item().firm.as_str();
+        let findings = to_json(findings.expose())?;
+        self.write(|state| {
+            fenced(number(
+                state,
+                "SELECT count(*) FROM document_watch WHERE firm = ?1 AND document = ?2 AND fence = ?3",
+                params![firm, lease.item().document.as_str(), lease.fence().0 as i64],
+            )? as usize)?;
+            execute(
+                state,
+                "INSERT INTO findings (firm, result_key, recorded_at, findings) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (firm, result_key) DO UPDATE SET
+                     recorded_at = excluded.recorded_at, findings = excluded.findings",
+                params![firm, key.as_str(), Millis(now), findings],
+            )?;
+            Ok(())
+        })
+    }
+
+    async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()> {
+        let firm = &lease.item().firm;
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE document_watch SET step = 'done', available_at = NULL, attempt = 0
+                 WHERE firm = ?1 AND document = ?2 AND fence = ?3",
+                params![firm.as_str(), lease.item().document.as_str(), lease.fence().0 as i64],
+            )?)?;
+            insert(state, firm, result)
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! The schema's editions: SQL files, applied in order, each in one transaction with the number that records it.
+//!
+//! A migration that has been released is never edited; a change is a new file at the end of the list.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// The editions, the first at index 0. `PRAGMA user_version` is how many of them a file has.
+const EDITIONS: &[&str] = &[include_str!("../migrations/0001_state.sql")];
+
+/// The edition that this program reads and writes.
+pub(crate) const LATEST: u32 = EDITIONS.len() as u32;
+
+/// `PRAGMA application_id`: marks a file as ours ("SkAs").
+pub(crate) const APPLICATION: i32 = 0x536b_4173;
+
+/// What a file says about itself.
+pub(crate) struct Edition {
+    /// How many migrations it has.
+    pub(crate) version: u32,
+    /// Whether it is ours: marked, or empty.
+    pub(crate) ours: bool,
+}
+
+/// Reads the file's edition. Changes nothing.
+pub(crate) fn edition(connection: &Connection) -> rusqlite::Result<Edition> {
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(Edition { version, ours: application == APPLICATION || (objects == 0 && version == 0) })
+}
+
+/// Brings the file to the latest edition. Another process may be doing the same: each step asks again under the lock.
+pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    migrate_to(connection, LATEST)
+}
+
+fn migrate_to(connection: &mut Connection, target: u32) -> rusqlite::Result<()> {
+    loop {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version >= target {
+            return Ok(());
+        }
+        transaction.execute_batch(EDITIONS[version as usize])?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", version + 1)?;
+        transaction.commit()?;
+    }
+}

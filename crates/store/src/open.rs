@@ -1,0 +1,277 @@
+//! Opening the state file: create or recognise it, unlock it, bring it to the latest edition.
+//!
+//! # Invariants
+//! - Nothing is written before the key is known to be right. Until then a checkpoint of the write-ahead log is
+//!   switched off too, since SQLite can do that without the key.
+//! - The file is created for its owner alone (mode 0600); SQLite gives the log beside it the same mode.
+//! - The file is never opened by other means than SQLite while it may be open: closing any other handle to it would
+//!   drop this process's locks on it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+
+use crate::{
+    SqliteStore, StateKey,
+    migrations::{self, LATEST},
+};
+
+/// How long a transaction waits for another process that holds the file.
+pub const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// SQLCipher's page size; every state file is a whole number of pages.
+const PAGE_BYTES: u64 = 4096;
+
+/// How often something that another process does at the same time (creating the file) is tried again.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The state file could not be opened. It was not changed, except that a file that did not exist may exist now.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file, or the folder it should be in, cannot be used.
+    #[error("the state file {} cannot be opened", path.display())]
+    NotAccessible {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file can be read but not written.
+    #[error("the state file {} is read-only", path.display())]
+    ReadOnly {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The key is not the one that the file was made with.
+    #[error("the key does not open the state file {}", path.display())]
+    WrongKey {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file is something else: not a database, one that is not encrypted, or one of another program.
+    #[error("{} is not a state file of Skin Assist: {what}", path.display())]
+    NotAStateFile {
+        /// Which file.
+        path: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// The file was written by a newer version of this program.
+    #[error("the state file {} has edition {found}; this program knows editions up to {known}", path.display())]
+    NewerSchema {
+        /// Which file.
+        path: PathBuf,
+        /// The edition of the file.
+        found: u32,
+        /// The latest edition that this program knows.
+        known: u32,
+    },
+    /// Another process holds the file and did not let go in time.
+    #[error("the state file {} is locked by another process", path.display())]
+    Locked {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The disk is full.
+    #[error("there is no room on the disk of the state file {}", path.display())]
+    DiskFull {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file is damaged, or SQLite failed in a way that has no better name.
+    #[error("the state file {} cannot be used", path.display())]
+    Failed {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl OpenError {
+    /// What a person can do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::NotAccessible { .. } => "check that the folder exists and that this user may read and write in it",
+            Self::ReadOnly { .. } => "let this user write the file, its folder and the -wal and -shm files beside it",
+            Self::WrongKey { .. } => {
+                "use the key that the file was made with (or the file is damaged, or no state file at all); nothing was \
+                 changed, and without its key the file cannot be read by anybody"
+            }
+            Self::NotAStateFile { .. } => "check the configured path; to start afresh, name a file that does not exist",
+            Self::NewerSchema { .. } => "run the version of Skin Assist that wrote it, or a newer one",
+            Self::Locked { .. } => "wait until the other process is done; `fuser` on the file names it",
+            Self::DiskFull { .. } => "make room on the disk; nothing was lost",
+            Self::Failed { .. } => "if it persists, restore the file from a backup together with its -wal file",
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Opens the state file at `path` with its key, and creates it when there is none. Its folder has to exist.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(path: &Path, key: &StateKey) -> Result<Self, OpenError> {
+        // One at a time in this process, so that a handle with which a file is created is closed before SQLite has
+        // locks on it.
+        static OPENING: Mutex<()> = Mutex::new(());
+        let _alone = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+
+        for _ in 0..ATTEMPTS {
+            // Two processes that create one file each draw a salt for it; the one that comes second finds that its
+            // own does not fit, and opens the file again, which then has the other's.
+            let empty = create(path)?;
+            match unlock(path, key) {
+                Ok(connection) => return finish(path, connection),
+                Err(OpenError::WrongKey { .. }) if empty => thread::sleep(PAUSE),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(OpenError::WrongKey { path: path.to_owned() })
+    }
+
+    /// Opens a state that lives in memory and ends with the store: for tests and trials, without a key.
+    ///
+    /// # Errors
+    /// [`OpenError::Failed`] when SQLite cannot.
+    pub fn open_in_memory() -> Result<Self, OpenError> {
+        let path = Path::new(":memory:");
+        let mut connection = Connection::open_in_memory().map_err(|error| explain(path, error))?;
+        configure(&connection).and_then(|()| migrations::migrate(&mut connection)).map_err(|error| explain(path, error))?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+}
+
+/// Creates the file when there is none. Whether it is empty.
+fn create(path: &Path) -> Result<bool, OpenError> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let inaccessible = |error: io::Error| OpenError::NotAccessible { path: path.to_owned(), source: Box::new(error) };
+    match options.open(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let metadata = fs::metadata(path).map_err(inaccessible)?;
+            if metadata.is_dir() {
+                return Err(OpenError::NotAStateFile { path: path.to_owned(), what: "it is a folder" });
+            }
+            Ok(metadata.len() == 0)
+        }
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(OpenError::DiskFull { path: path.to_owned() }),
+        Err(error) => Err(inaccessible(error)),
+    }
+}
+
+/// A connection to the file, with the key proved to be right, or the file to be empty. Writes nothing.
+fn unlock(path: &Path, key: &StateKey) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, error))?;
+    connection
+        .busy_timeout(BUSY_WAIT)
+        .and_then(|()| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true))
+        // SQLCipher would write to the standard error by itself.
+        .and_then(|_| connection.execute_batch("PRAGMA cipher_log = off; PRAGMA cipher_log_level = NONE;"))
+        .and_then(|()| connection.execute_batch(&key.pragma()))
+        .map_err(|error| explain(path, error))?;
+    // The first read of a page: with a wrong key, its authentication code does not fit.
+    let edition = match migrations::edition(&connection) {
+        Ok(edition) => edition,
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => return Err(refused(path)),
+        Err(error) => return Err(explain(path, error)),
+    };
+    if !edition.ours {
+        return Err(OpenError::NotAStateFile { path: path.to_owned(), what: "it is the database of another program" });
+    }
+    if edition.version > LATEST {
+        return Err(OpenError::NewerSchema { path: path.to_owned(), found: edition.version, known: LATEST });
+    }
+    if connection.is_readonly(rusqlite::MAIN_DB).unwrap_or(false) {
+        return Err(OpenError::ReadOnly { path: path.to_owned() });
+    }
+    Ok(connection)
+}
+
+/// Why a file does not open with the key.
+fn refused(path: &Path) -> OpenError {
+    let path = path.to_owned();
+    let plain = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .and_then(|connection| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));
+    if plain.is_ok() {
+        return OpenError::NotAStateFile { path, what: "it is a database that is not encrypted" };
+    }
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.len() % PAGE_BYTES != 0 => {
+            OpenError::NotAStateFile { path, what: "it is not a database" }
+        }
+        _ => OpenError::WrongKey { path },
+    }
+}
+
+/// The rest, once the file is known to be ours.
+fn finish(path: &Path, mut connection: Connection) -> Result<SqliteStore, OpenError> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        .and_then(|_| write_ahead(&connection))
+        .and_then(|()| configure(&connection))
+        .and_then(|()| migrations::migrate(&mut connection))
+        .map_err(|error| explain(path, error))?;
+    Ok(SqliteStore { connection: Mutex::new(connection) })
+}
+
+/// Switches to the write-ahead log. SQLite does not wait when another process is doing the same.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let mut attempt = 1;
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())) {
+            Err(error) if attempt < ATTEMPTS && error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                attempt += 1;
+                thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// What every connection is set to.
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    // A commit waits for the disk: "returned" means "durable", as the ports promise.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // Nothing of a row in temporary files (which SQLCipher does not encrypt) or in freed pages.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
+    // Texts in double quotes are names and nothing else: a misspelt column is an error.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
+    Ok(())
+}
+
+/// An error of SQLite in the words of a person who opens a file.
+fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            OpenError::NotAccessible { path, source: Box::new(error) }
+        }
+        Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked { path, source: Box::new(error) },
+        Some(ErrorCode::DiskFull) => OpenError::DiskFull { path },
+        _ => OpenError::Failed { path, source: Box::new(error) },
+    }
+}

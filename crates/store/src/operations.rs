@@ -1,0 +1,239 @@
+//! Looking at the state and repairing it, for operators; and housekeeping.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Row, params};
+use skin_assist_core::{
+    domain::{
+        AssessmentId, AssistResult, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, Firm, FirmId, Journey,
+        JourneyState,
+    },
+    ports::{Operations, Overview, UncertainResolution},
+    time::Timestamp,
+};
+
+use crate::{
+    Outcome, SqliteStore,
+    codec::{Columns, Millis, damaged},
+    deliveries::read_result,
+    encounters, execute, firms, first, found, number, raise_fence_floor, rows,
+};
+
+/// How long findings are kept for a second attempt at the same inference.
+const FINDINGS_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How far behind the cursor a poll may reach: its overlap, and an EHR that counts in days.
+const POLL_REACH: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// How many rows of a firm are in each state, from an index alone.
+fn counts(state: &Connection, sql: &'static str, firm: &FirmId) -> Outcome<Vec<(String, u64)>> {
+    rows(state, sql, [firm.as_str()], |row| {
+        let columns = Columns { table: "counts", row };
+        Ok((columns.get("word")?, columns.count("number")?))
+    })
+}
+
+fn overview_of(state: &Connection, firm: Firm, now: Timestamp) -> Outcome<Overview> {
+    let id = &firm.id;
+    let steps = counts(state, "SELECT step AS word, count(*) AS number FROM document_watch WHERE firm = ?1 GROUP BY step", id)?;
+    let deliveries = counts(
+        state,
+        "SELECT delivery AS word, count(*) AS number FROM assist_results WHERE firm = ?1 GROUP BY delivery",
+        id,
+    )?;
+    let of = |counts: &[(String, u64)], word: &str| {
+        counts.iter().find(|(known, _)| known == word).map_or(0, |(_, number)| *number)
+    };
+    let credential_refused =
+        first(state, "SELECT refused_code, refused_hint FROM credentials WHERE firm = ?1", [id.as_str()], |row| {
+            Columns { table: "credentials", row }.optional_reason("refused_code", "refused_hint")
+        })?
+        .flatten();
+    Ok(Overview {
+        credential_refused,
+        cursor: encounters::cursor(state, id)?,
+        watched_encounters: number(
+            state,
+            "SELECT count(*) FROM encounter_watch WHERE firm = ?1 AND expires_at > ?2",
+            params![id.as_str(), Millis(now)],
+        )? as u64,
+        waiting_download: of(&steps, "download"),
+        waiting_inference: of(&steps, "infer"),
+        waiting_delivery: of(&deliveries, "pending") + of(&deliveries, "intended"),
+        delivered: of(&deliveries, "delivered"),
+        uncertain: of(&deliveries, "uncertain"),
+        withheld: of(&deliveries, "withheld"),
+        dead_letters: number(state, "SELECT count(*) FROM dead_letters WHERE firm = ?1", [id.as_str()])? as u64,
+        firm,
+    })
+}
+
+fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
+    let columns = Columns { table: "document_watch", row };
+    let delivery = columns.get::<Option<String>>("delivery")?;
+    let state = match (columns.get::<String>("step")?.as_str(), delivery.as_deref()) {
+        ("download", _) => JourneyState::Download,
+        ("infer", _) => JourneyState::Infer,
+        ("retracted", _) | ("done", Some("cancelled")) => JourneyState::Retracted,
+        ("dead", _) | ("done", Some("buried")) => JourneyState::DeadLetter,
+        ("done", Some("pending" | "intended")) => JourneyState::WriteBack,
+        ("done", Some("delivered")) => JourneyState::Delivered,
+        ("done", Some("uncertain")) => JourneyState::Uncertain,
+        ("done", Some("withheld")) => JourneyState::Withheld,
+        _ => return Err(damaged("document_watch", "step")),
+    };
+    let delivered = state == JourneyState::Delivered;
+    Ok(Journey {
+        firm: columns.text("firm", FirmId::new)?,
+        document: columns.text("document", DocumentId::new)?,
+        route: columns.word("route")?,
+        top_finding: columns.get("top_finding")?,
+        attached_at: columns.optional_time("attached_at")?,
+        detected_at: columns.time("detected_at")?,
+        downloaded_at: columns.optional_time("downloaded_at")?,
+        assessed_at: columns.optional_time("assessed_at")?,
+        delivered_at: if delivered { Some(columns.time("delivery_at")?) } else { None },
+        reference: if delivered { Some(columns.text("reference", DraftReference)?) } else { None },
+        state,
+    })
+}
+
+fn read_dead_letter(row: &Row<'_>) -> Outcome<DeadLetter> {
+    const TABLE: &str = "dead_letters";
+    let columns = Columns { table: TABLE, row };
+    let subject = match columns.get::<String>("kind")?.as_str() {
+        "document" => DeadLetterSubject::Document(columns.text("subject", DocumentId::new)?),
+        "result" => DeadLetterSubject::Result(columns.text("subject", AssessmentId::new)?),
+        _ => return Err(damaged(TABLE, "kind")),
+    };
+    Ok(DeadLetter {
+        id: columns.get("id")?,
+        firm: columns.text("firm", FirmId::new)?,
+        subject,
+        stage: columns.word("stage")?,
+        reason: columns.reason("reason_code", "reason_hint")?,
+        attempts: columns.count("attempts")?,
+        at: columns.time("at")?,
+    })
+}
+
+#[async_trait]
+impl Operations for SqliteStore {
+    async fn overview(&self, now: Timestamp) -> Outcome<Vec<Overview>> {
+        self.read(|state| {
+            firms::all_firms(state)?.into_iter().map(|firm| overview_of(state, firm, now)).collect()
+        })
+    }
+
+    async fn journeys(&self, limit: usize) -> Outcome<Vec<Journey>> {
+        self.read(|state| {
+            rows(
+                state,
+                "SELECT d.firm, d.document, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
+                     r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding
+                 FROM document_watch AS d
+                 LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
+                 ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?1",
+                [i64::try_from(limit).unwrap_or(i64::MAX)],
+                read_journey,
+            )
+        })
+    }
+
+    async fn dead_letters(&self) -> Outcome<Vec<DeadLetter>> {
+        self.read(|state| rows(state, "SELECT * FROM dead_letters ORDER BY at, id", [], read_dead_letter))
+    }
+
+    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Outcome<()> {
+        self.write(|state| {
+            // What was given up has no lease, so that no fence asks; it grows all the same.
+            execute(
+                state,
+                "UPDATE document_watch AS d SET step = l.step, available_at = ?2, attempt = 0, fence = fence + 1
+                 FROM dead_letters AS l
+                 WHERE l.id = ?1 AND l.kind = 'document' AND d.firm = l.firm AND d.document = l.subject
+                     AND d.step = 'dead'",
+                params![dead_letter, Millis(now)],
+            )?;
+            execute(
+                state,
+                "UPDATE assist_results AS r SET delivery = 'pending', delivery_at = NULL, available_at = ?2, attempt = 0,
+                     fence = fence + 1
+                 FROM dead_letters AS l
+                 WHERE l.id = ?1 AND l.kind = 'result' AND r.firm = l.firm AND r.assessment = l.subject
+                     AND r.delivery = 'buried'",
+                params![dead_letter, Millis(now)],
+            )?;
+            found(execute(state, "DELETE FROM dead_letters WHERE id = ?1", [dead_letter])?, "dead letter")
+        })
+    }
+
+    async fn uncertain(&self) -> Outcome<Vec<AssistResult>> {
+        self.read(|state| {
+            rows(
+                state,
+                "SELECT * FROM assist_results WHERE delivery = 'uncertain' ORDER BY delivery_at, rowid",
+                [],
+                read_result,
+            )
+        })
+    }
+
+    async fn resolve(
+        &self,
+        firm: &FirmId,
+        assessment: &AssessmentId,
+        resolution: &UncertainResolution,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        let (change, reference) = match resolution {
+            UncertainResolution::Delivered(reference) => {
+                ("delivery = 'delivered', delivery_at = ?3, reference = ?4", Some(reference.0.as_str()))
+            }
+            // Unless its photo was retracted meanwhile: then it is not posted again.
+            UncertainResolution::PostAgain => (
+                "delivery = iif(retracted, 'cancelled', 'pending'), delivery_at = NULL, reference = ?4,
+                 available_at = iif(retracted, NULL, ?3)",
+                None,
+            ),
+            UncertainResolution::Discard => ("delivery = 'buried', delivery_at = ?3, reference = ?4", None),
+        };
+        self.write(|state| {
+            let changed = execute(
+                state,
+                &format!(
+                    "UPDATE assist_results
+                     SET {change}, reason_code = NULL, reason_hint = NULL, attempt = 0, fence = fence + 1
+                     WHERE firm = ?1 AND assessment = ?2 AND delivery = 'uncertain'"
+                ),
+                params![firm.as_str(), assessment.as_str(), Millis(now), reference],
+            )?;
+            found(changed, "uncertain result")
+        })
+    }
+
+    async fn sweep_expired(&self, now: Timestamp) -> Outcome<u64> {
+        self.write(|state| {
+            // Not before no poll can show that version again: the row is what tells that it was watched already.
+            let swept = rows(
+                state,
+                "DELETE FROM encounter_watch AS e
+                 WHERE e.expires_at <= ?1
+                     AND coalesce(e.last_updated, e.expires_at) < (SELECT c.cursor FROM cursors AS c WHERE c.firm = e.firm) - ?2
+                 RETURNING fence",
+                params![Millis(now), POLL_REACH.as_millis() as i64],
+                |row| Columns { table: "encounter_watch", row }.get::<i64>("fence"),
+            )?;
+            if let Some(highest) = swept.iter().max() {
+                raise_fence_floor(state, *highest)?;
+            }
+            let findings = execute(
+                state,
+                "DELETE FROM findings WHERE recorded_at <= ?1",
+                params![Millis(now - FINDINGS_LIFE)],
+            )?;
+            Ok((swept.len() + findings) as u64)
+        })
+    }
+}
