@@ -1,0 +1,130 @@
+//! What connects the client to one EHR: a profile, addresses, the API key, limits.
+
+use http::HeaderValue;
+use skin_assist_core::{domain::Firm, phi::Secret, ports::EhrError};
+use url::Url;
+
+use crate::{
+    photo_hosts::{HostPattern, is_loopback_host},
+    profile::Profile,
+    urls::{self, ServiceRoot},
+};
+
+/// What connects the client to one EHR, for all of its firms.
+#[derive(Debug, Clone)]
+pub struct EhrConnection {
+    /// What is different about this EHR.
+    pub profile: Profile,
+    /// `{base}` of the profile's URLs.
+    pub base_url: Url,
+    /// The OAuth2 token endpoint.
+    pub token_url: Url,
+    /// The vendor's key; empty where the profile has no header for it.
+    pub api_key: Secret,
+    /// Hosts that photos may come from, beside the profile's.
+    pub photo_hosts: Vec<HostPattern>,
+    /// Whether plain http may go to this very machine: for a practice EHR.
+    pub allow_loopback_http: bool,
+    /// How much is read at most.
+    pub limits: Limits,
+}
+
+/// How much is read at most, in bytes. Reading stops there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A reply of the EHR: a page, a document, a value set.
+    pub reply_bytes: usize,
+    /// A reply of the token endpoint.
+    pub token_bytes: usize,
+    /// A photo.
+    pub photo_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            reply_bytes: 8 << 20,
+            token_bytes: 64 << 10,
+            photo_bytes: 30 << 20,
+        }
+    }
+}
+
+/// The connection cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionError {
+    /// A URL that nothing may be sent to.
+    #[error("{which} cannot be used: {problem}")]
+    Url {
+        /// Which one.
+        which: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The profile has a header for an API key and there is none.
+    #[error("this EHR needs an API key")]
+    ApiKeyMissing,
+    /// The key has characters that no header takes.
+    #[error("the API key cannot be sent: it has a line break or another control character")]
+    ApiKeyUnsendable,
+}
+
+impl EhrConnection {
+    pub(crate) fn check(&self) -> Result<(), ConnectionError> {
+        for (which, url) in [
+            ("the EHR's base URL", &self.base_url),
+            ("the token URL", &self.token_url),
+        ] {
+            let refuse = |problem| Err(ConnectionError::Url { which, problem });
+            match url.scheme() {
+                "https" => {}
+                "http" if self.allow_loopback_http && is_loopback_host(url) => {}
+                "http" => {
+                    return refuse("only https is allowed, or http to this very machine where that is switched on");
+                }
+                _ => return refuse("only https is allowed"),
+            }
+            if url.host_str().is_none_or(str::is_empty) {
+                return refuse("it has no host");
+            }
+            if !url.username().is_empty() || url.password().is_some() {
+                return refuse("it has a user name or a password in it");
+            }
+            if url.fragment().is_some() {
+                return refuse("it has a fragment (#…)");
+            }
+        }
+        if self.base_url.query().is_some() {
+            return Err(ConnectionError::Url {
+                which: "the EHR's base URL",
+                problem: "it has a query (?…)",
+            });
+        }
+        if self.profile.request.api_key_header.is_some() {
+            if self.api_key.is_empty() {
+                return Err(ConnectionError::ApiKeyMissing);
+            }
+            if HeaderValue::from_str(self.api_key.expose()).is_err() {
+                return Err(ConnectionError::ApiKeyUnsendable);
+            }
+        }
+        Ok(())
+    }
+
+    /// A firm's FHIR service.
+    pub(crate) fn service(&self, firm: &Firm) -> Result<ServiceRoot, EhrError> {
+        let prefix = urls::encode_segment(&firm.url_prefix).ok_or(EhrError::Malformed {
+            what: "the firm's URL prefix cannot be a part of a URL",
+        })?;
+        let base = self.base_url.as_str().trim_end_matches('/');
+        let text = self
+            .profile
+            .urls
+            .service
+            .replace("{base}", base)
+            .replace("{firm}", &prefix);
+        ServiceRoot::parse(&text).ok_or(EhrError::Malformed {
+            what: "the firm's URL prefix cannot be a part of a URL",
+        })
+    }
+}

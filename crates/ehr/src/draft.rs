@@ -1,0 +1,196 @@
+//! Posting drafts: the one call that cannot be taken back, so that what each outcome means is decided with care.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use skin_assist_core::{
+    domain::{AccessToken, Draft, DraftReference, Firm},
+    ports::{DraftError, DraftSearch, DraftWriter, EhrError},
+};
+
+use crate::{
+    client::EhrClient,
+    compose::{self, IDENTIFIER_SYSTEM},
+    profile::{DraftSearchRule, DraftTarget},
+    reply,
+    transport::TransportError,
+    urls::reference_id,
+    view::View,
+};
+
+#[async_trait]
+impl DraftWriter for EhrClient {
+    async fn post(&self, firm: &Firm, token: &AccessToken, draft: &Draft) -> Result<DraftReference, DraftError> {
+        let resource = self.resource();
+        let request = self.post_request(firm, token, draft).map_err(DraftError::NotTaken)?;
+        let (status, outcome) = match self.api.send(request, self.connection.limits.reply_bytes).await {
+            Ok(response) => (Some(response.status()), taken(&response, resource)),
+            Err(error) => (reply::status_of(error), Err(not_answered(error))),
+        };
+        let status = status.map(|status| status.as_u16());
+        let code = &draft.reference_code;
+        match &outcome {
+            Ok(reference) => tracing::info!(event = "draft.taken", firm = %firm.id, %code, %reference, status),
+            Err(DraftError::NotTaken(error)) => {
+                tracing::warn!(event = "draft.not-taken", firm = %firm.id, %code, status, %error);
+            }
+            Err(DraftError::Unknown(error)) => {
+                tracing::warn!(event = "draft.unknown", firm = %firm.id, %code, status, %error);
+            }
+        }
+        outcome
+    }
+
+    async fn find(&self, firm: &Firm, token: &AccessToken, draft: &Draft) -> Result<DraftSearch, EhrError> {
+        if !self.can_search() {
+            return Ok(DraftSearch::Unsupported);
+        }
+        let resource = self.resource();
+        let code = draft.reference_code.as_str();
+        let url = self
+            .connection
+            .service(firm)?
+            .search(resource, &[("identifier", &identifier(draft))]);
+        let reply = self.get(firm, token, resource, &url).await?;
+        let bundle = View::of(&reply.body);
+        if !bundle.get("resourceType").is("Bundle") {
+            return Err(EhrError::Malformed {
+                what: "it is not a Bundle",
+            });
+        }
+        // A server may ignore the parameter and list everything: only what carries the identifier counts, and when
+        // others came along instead, absence is not proved.
+        let mut others = false;
+        for entry in bundle.each("entry").map(|entry| entry.get("resource")) {
+            if entry.get("resourceType").is("OperationOutcome")
+                && let Some(error) = reply::outcome_error(entry)
+            {
+                return Err(error);
+            }
+            if !entry.get("resourceType").is(resource) {
+                continue;
+            }
+            let carries = |identifier: View<'_>| {
+                identifier.text("system").as_deref() == Some(IDENTIFIER_SYSTEM)
+                    && identifier.text("value").as_deref() == Some(code)
+            };
+            match entry.text("id") {
+                Some(id) if entry.each("identifier").any(carries) => {
+                    return Ok(DraftSearch::Found(DraftReference(format!("{resource}/{id}"))));
+                }
+                _ => others = true,
+            }
+        }
+        if others || bundle.each("link").any(|link| link.get("relation").is("next")) {
+            return Err(EhrError::Malformed {
+                what: "the search for a draft brought others",
+            });
+        }
+        Ok(DraftSearch::Absent)
+    }
+
+    fn can_search(&self) -> bool {
+        match self.connection.profile.draft.search {
+            DraftSearchRule::Unsupported => false,
+            DraftSearchRule::Identifier => true,
+        }
+    }
+}
+
+/// The identifier as a search token.
+fn identifier(draft: &Draft) -> String {
+    format!("{IDENTIFIER_SYSTEM}|{}", draft.reference_code)
+}
+
+impl EhrClient {
+    fn resource(&self) -> &'static str {
+        match self.connection.profile.draft.target {
+            DraftTarget::Composition => "Composition",
+        }
+    }
+
+    fn post_request(&self, firm: &Firm, token: &AccessToken, draft: &Draft) -> Result<http::Request<Bytes>, EhrError> {
+        let unsendable = |_| EhrError::Malformed {
+            what: "a header or URL cannot be sent",
+        };
+        let profile = &self.connection.profile;
+        let service = self.connection.service(firm)?;
+        let composition = compose::composition(draft, &profile.draft, service.as_str())?;
+        let body = serde_json::to_vec(&composition).map_err(|_| EhrError::Malformed {
+            what: "the draft cannot be written as JSON",
+        })?;
+        let mut further: Vec<(HeaderName, HeaderValue)> = vec![(
+            header::CONTENT_TYPE,
+            HeaderValue::from_str(&profile.request.media_type).map_err(unsendable)?,
+        )];
+        if profile.draft.conditional_create {
+            let mut condition = url::form_urlencoded::Serializer::new(String::new());
+            condition.append_pair("identifier", &identifier(draft));
+            let value = HeaderValue::try_from(condition.finish()).map_err(unsendable)?;
+            further.push((HeaderName::from_static("if-none-exist"), value));
+        }
+        self.request(
+            Method::POST,
+            &service.collection(self.resource()),
+            token,
+            &further,
+            body.into(),
+        )
+    }
+}
+
+/// What a reply says about the draft.
+fn taken(response: &Response<Bytes>, resource: &str) -> Result<DraftReference, DraftError> {
+    if !response.status().is_success() {
+        return Err(refused(response.status(), response.headers()));
+    }
+    let location = [header::LOCATION, header::CONTENT_LOCATION].iter().find_map(|name| {
+        let location = response.headers().get(name)?.to_str().ok()?;
+        // A bare id names no type; a Location is a URL and always does.
+        location
+            .contains('/')
+            .then(|| reference_id(location, resource))
+            .flatten()
+    });
+    let id = match location {
+        Some(id) => Ok(id),
+        None => reply::json(response.body()).and_then(|body| {
+            let view = View::of(&body);
+            let own = view.get("resourceType").is(resource);
+            let id = view
+                .text("id")
+                .filter(|id| own && !id.is_empty())
+                .map(std::borrow::Cow::into_owned);
+            id.ok_or(EhrError::Malformed {
+                what: "a success that names nothing that was created",
+            })
+        }),
+    };
+    id.map(|id| DraftReference(format!("{resource}/{id}")))
+        .map_err(DraftError::Unknown)
+}
+
+/// No whole reply.
+fn not_answered(error: TransportError) -> DraftError {
+    if let Some(status) = reply::status_of(error)
+        && !status.is_success()
+    {
+        return refused(status, &HeaderMap::new());
+    }
+    match error {
+        TransportError::NotSent { .. } | TransportError::AddressRefused => DraftError::NotTaken(reply::lost(error)),
+        TransportError::Unknown { .. } | TransportError::TooLarge { .. } => DraftError::Unknown(reply::lost(error)),
+    }
+}
+
+/// What a status that is not a success says about the draft. A 4xx is a refusal, with two exceptions: 408 and 499 are
+/// what gateways write when they stopped waiting. A 307 or 308 asks for the same request elsewhere, so it was not
+/// taken; after the other redirects it may have been.
+fn refused(status: StatusCode, headers: &HeaderMap) -> DraftError {
+    let error = reply::failure(status, headers);
+    match status.as_u16() {
+        408 | 499 => DraftError::Unknown(error),
+        400..500 | 307 | 308 => DraftError::NotTaken(error),
+        _ => DraftError::Unknown(error),
+    }
+}

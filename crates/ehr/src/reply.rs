@@ -1,0 +1,212 @@
+//! Reading replies: what a status means, JSON within limits, an OperationOutcome where an answer should be, the server's
+//! clock.
+//!
+//! Nothing that a server says in an error is kept, quoted or logged: servers quote patients.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+use serde_json::Value;
+use skin_assist_core::{ports::EhrError, time::Timestamp};
+
+use crate::{transport::TransportError, view::View};
+
+/// The longest wait that is taken from a server's word.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// A reply with a JSON body.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) server_time: Option<Timestamp>,
+    pub(crate) body: Value,
+}
+
+/// What the absence of a reply means to whoever reads: nothing was changed, so it may be tried again.
+pub(crate) fn lost(error: TransportError) -> EhrError {
+    match error {
+        TransportError::AddressRefused => EhrError::Unavailable {
+            what: "the host's address is not allowed",
+        },
+        TransportError::NotSent { what } | TransportError::Unknown { what, .. } => EhrError::Unavailable { what },
+        TransportError::TooLarge { .. } => EhrError::Malformed {
+            what: "it is larger than allowed",
+        },
+    }
+}
+
+/// The status of a reply of which nothing else arrived, if it says enough.
+pub(crate) fn status_of(error: TransportError) -> Option<StatusCode> {
+    match error {
+        TransportError::Unknown { status, .. } => status,
+        TransportError::TooLarge { status } => Some(status),
+        _ => None,
+    }
+}
+
+/// What a status that is not a success means.
+pub(crate) fn failure(status: StatusCode, headers: &HeaderMap) -> EhrError {
+    match status.as_u16() {
+        401 => EhrError::Unauthorized,
+        403 => EhrError::Forbidden,
+        404 | 410 => EhrError::NotFound {
+            status: status.as_u16(),
+        },
+        429 => EhrError::OverQuota {
+            retry_after: retry_after(headers),
+        },
+        408 => EhrError::Unavailable {
+            what: "it took too long (408)",
+        },
+        400..500 => EhrError::Rejected {
+            status: status.as_u16(),
+        },
+        500 => EhrError::Unavailable {
+            what: "it failed (500)",
+        },
+        502 => EhrError::Unavailable {
+            what: "its gateway has no answer (502)",
+        },
+        503 => EhrError::Unavailable {
+            what: "it is out of service for now (503)",
+        },
+        504 => EhrError::Unavailable {
+            what: "its gateway waited too long (504)",
+        },
+        500.. => EhrError::Unavailable {
+            what: "it failed (5xx)",
+        },
+        300..400 => EhrError::Malformed {
+            what: "it redirects, which is not followed",
+        },
+        _ => EhrError::Malformed {
+            what: "its status is not one of a final reply",
+        },
+    }
+}
+
+/// Reads the answer to a GET that asks for one resource.
+pub(crate) fn read(response: &Response<Bytes>) -> Result<Reply, EhrError> {
+    if !response.status().is_success() {
+        return Err(failure(response.status(), response.headers()));
+    }
+    let body = json(response.body())?;
+    let view = View::of(&body);
+    if view.get("resourceType").is("OperationOutcome") {
+        let what = "an OperationOutcome in place of the answer";
+        return Err(outcome_error(view).unwrap_or(EhrError::Malformed { what }));
+    }
+    Ok(Reply {
+        server_time: server_time(response.headers()),
+        body,
+    })
+}
+
+/// JSON, at most 128 deep (serde_json's own limit).
+pub(crate) fn json(body: &[u8]) -> Result<Value, EhrError> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let first = body.iter().copied().find(|byte| !byte.is_ascii_whitespace());
+    serde_json::from_slice(body).map_err(|error| {
+        let what = match first {
+            None => "it is empty",
+            Some(b'<') => "it is HTML or XML, not JSON",
+            Some(_) if error.is_eof() => "its JSON is cut off",
+            Some(_) => "it is not JSON",
+        };
+        EhrError::Malformed { what }
+    })
+}
+
+/// The error that an OperationOutcome stands for; none when it only informs.
+pub(crate) fn outcome_error(outcome: View<'_>) -> Option<EhrError> {
+    let serious = |issue: &View<'_>| issue.get("severity").is("error") || issue.get("severity").is("fatal");
+    let issue = outcome.each("issue").find(serious)?;
+    Some(match issue.text("code").as_deref() {
+        Some("login" | "expired" | "unknown-user") => EhrError::Unauthorized,
+        Some("forbidden" | "security" | "suppressed") => EhrError::Forbidden,
+        Some("not-found" | "deleted") => EhrError::NotFound { status: 404 },
+        Some("throttled") => EhrError::OverQuota { retry_after: None },
+        Some("transient" | "timeout" | "lock-error" | "no-store" | "exception" | "incomplete") => {
+            EhrError::Unavailable {
+                what: "it reports a failure of its own",
+            }
+        }
+        _ => EhrError::Malformed {
+            what: "an OperationOutcome in place of the answer",
+        },
+    })
+}
+
+/// The server's clock, from `Date`.
+pub(crate) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get(header::DATE)?.to_str().ok()?)
+}
+
+/// `Retry-After`: seconds, or a date, which is relative to the same server's clock and to no other.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds.clamp(0.0, LONGEST_RETRY_AFTER.as_secs_f64())).ok()?,
+        Err(_) => http_date(text)?.since(server_time(headers)?),
+    };
+    Some(wait.min(LONGEST_RETRY_AFTER))
+}
+
+/// An HTTP date in its one current form, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
+fn http_date(text: &str) -> Option<Timestamp> {
+    static PARSER: jiff::fmt::rfc2822::DateTimeParser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
+    let instant = PARSER.parse_timestamp(text).ok()?;
+    Some(Timestamp::from_millis(instant.as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn retry_after_in_both_forms() {
+        let now = (header::DATE, "Mon, 05 Jan 2026 10:00:00 GMT");
+        for (value, expected) in [
+            ("30", Some(30)),
+            (" 0 ", Some(0)),
+            ("-5", Some(0)),
+            ("999999999", Some(3600)),
+            ("Mon, 05 Jan 2026 10:00:45 GMT", Some(45)),
+            ("Mon, 05 Jan 2026 09:00:00 GMT", Some(0)),
+            ("Tue, 05 Jan 2027 10:00:45 GMT", Some(3600)),
+            ("soon", None),
+            ("NaN", None),
+        ] {
+            let headers = headers(&[now.clone(), (header::RETRY_AFTER, value)]);
+            assert_eq!(retry_after(&headers), expected.map(Duration::from_secs), "{value}");
+        }
+        let without_date = headers(&[(header::RETRY_AFTER, "Mon, 05 Jan 2026 10:00:45 GMT")]);
+        assert_eq!(retry_after(&without_date), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn what_is_not_json_is_named() {
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        for (body, expected) in [
+            (&b"<html><body>Service unavailable"[..], "it is HTML or XML, not JSON"),
+            (b"", "it is empty"),
+            (b" \n", "it is empty"),
+            (b"{\"resourceType\":\"Bundle\",\"entry\":[{", "its JSON is cut off"),
+            (b"nothing", "it is not JSON"),
+            (deep.as_bytes(), "it is not JSON"),
+        ] {
+            assert_eq!(json(body), Err(EhrError::Malformed { what: expected }));
+        }
+        assert_eq!(json(b"\xef\xbb\xbf{}"), Ok(Value::Object(serde_json::Map::new())));
+    }
+}

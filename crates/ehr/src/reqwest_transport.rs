@@ -1,0 +1,289 @@
+//! HTTP, the only place where the HTTP library is known.
+//!
+//! TLS 1.2 or newer with the Mozilla roots, always verified. No redirects, no proxy from the environment, no cookies, no
+//! retries. Two flavours: one for the EHR and its token endpoint, and one for photos, which carries nothing of ours and
+//! goes to public addresses only.
+
+use std::{
+    error::Error as StdError,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response, StatusCode};
+use reqwest::{
+    Client,
+    dns::{Addrs, Name, Resolve, Resolving},
+};
+use url::{Host, Url};
+
+use crate::{
+    photo_hosts::{is_loopback_host, is_loopback_name, is_public},
+    transport::{Transport, TransportError},
+};
+
+/// How connections are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// For name, TCP and TLS.
+    pub connect_timeout: Duration,
+    /// For each wait for bytes of the reply.
+    pub read_timeout: Duration,
+    /// For the whole exchange. Longer than `connect_timeout`, so that a connection that never came to be is known as
+    /// such.
+    pub total_timeout: Duration,
+    /// Whether plain http, and https, may go to this very machine.
+    pub allow_loopback_http: bool,
+    /// A proxy to go through; the environment's is never used. A proxy resolves names itself, so it has to refuse
+    /// private addresses for photos.
+    pub proxy: Option<Url>,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(30),
+            total_timeout: Duration::from_secs(60),
+            allow_loopback_http: false,
+            proxy: None,
+        }
+    }
+}
+
+/// The HTTP library cannot be set up so.
+#[derive(Debug, thiserror::Error)]
+#[error("HTTP cannot be set up with these options")]
+pub struct HttpSetupError(#[source] reqwest::Error);
+
+/// A [`Transport`] over HTTP/1.1 and HTTP/2.
+#[derive(Debug, Clone)]
+pub struct ReqwestTransport {
+    /// For requests that may be repeated: connections are kept and shared.
+    pooled: Client,
+    /// For those that may not: a kept connection that the server closes at that very moment would make an unknown
+    /// outcome of what was never taken, so each has a connection of its own.
+    fresh: Client,
+    allow_loopback: bool,
+    public_only: bool,
+}
+
+impl ReqwestTransport {
+    /// For the EHR and its token endpoint.
+    ///
+    /// # Errors
+    /// [`HttpSetupError`] when the proxy or TLS cannot be set up.
+    pub fn for_api(options: &HttpOptions) -> Result<Self, HttpSetupError> {
+        let builder = || {
+            let user_agent = concat!("skin-assist/", env!("CARGO_PKG_VERSION"));
+            Ok(common(options)?.gzip(true).user_agent(user_agent))
+        };
+        Self::new(options, false, builder)
+    }
+
+    /// For photos: no header of ours, and public addresses only, checked after the name was resolved and used as
+    /// checked.
+    ///
+    /// # Errors
+    /// [`HttpSetupError`] when the proxy or TLS cannot be set up.
+    pub fn for_photos(options: &HttpOptions) -> Result<Self, HttpSetupError> {
+        let resolver = Arc::new(PublicResolver {
+            allow_loopback: options.allow_loopback_http,
+        });
+        Self::new(options, true, || {
+            Ok(common(options)?.gzip(false).dns_resolver(Arc::clone(&resolver)))
+        })
+    }
+
+    fn new(
+        options: &HttpOptions,
+        public_only: bool,
+        builder: impl Fn() -> Result<reqwest::ClientBuilder, HttpSetupError>,
+    ) -> Result<Self, HttpSetupError> {
+        Ok(Self {
+            pooled: builder()?.build().map_err(HttpSetupError)?,
+            fresh: builder()?.pool_max_idle_per_host(0).build().map_err(HttpSetupError)?,
+            allow_loopback: options.allow_loopback_http,
+            public_only,
+        })
+    }
+
+    fn check(&self, url: &Url) -> Result<(), TransportError> {
+        let loopback = self.allow_loopback && is_loopback_host(url);
+        match url.scheme() {
+            "https" => {}
+            "http" if loopback => {}
+            _ => {
+                return Err(TransportError::NotSent {
+                    what: "only https is allowed",
+                });
+            }
+        }
+        // A host that is an address is never resolved, so the resolver does not see it.
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+            _ => None,
+        };
+        if self.public_only && !loopback && literal.is_some_and(|address| !is_public(address)) {
+            return Err(TransportError::AddressRefused);
+        }
+        Ok(())
+    }
+}
+
+fn common(options: &HttpOptions) -> Result<reqwest::ClientBuilder, HttpSetupError> {
+    let builder = Client::builder()
+        .https_only(!options.allow_loopback_http)
+        .min_tls_version(reqwest::tls::Version::TLS_1_2)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(options.connect_timeout)
+        .read_timeout(options.read_timeout)
+        .timeout(options.total_timeout)
+        .referer(false)
+        .no_proxy();
+    match &options.proxy {
+        None => Ok(builder),
+        Some(proxy) => Ok(builder.proxy(reqwest::Proxy::all(proxy.as_str()).map_err(HttpSetupError)?)),
+    }
+}
+
+#[async_trait]
+impl Transport for ReqwestTransport {
+    async fn send(&self, request: Request<Bytes>, limit_bytes: usize) -> Result<Response<Bytes>, TransportError> {
+        let request = reqwest::Request::try_from(request).map_err(|_| TransportError::NotSent {
+            what: "the request cannot be sent over HTTP",
+        })?;
+        self.check(request.url())?;
+        let client = if *request.method() == Method::GET {
+            &self.pooled
+        } else {
+            &self.fresh
+        };
+        let mut response = client.execute(request).await.map_err(|error| classify(&error, None))?;
+        let status = response.status();
+        let mut body = BytesMut::new();
+        if response
+            .content_length()
+            .is_some_and(|length| length > limit_bytes as u64)
+        {
+            return Err(TransportError::TooLarge { status });
+        }
+        while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, Some(status)))? {
+            if body.len() + chunk.len() > limit_bytes {
+                return Err(TransportError::TooLarge { status });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let mut reply = Response::new(body.freeze());
+        *reply.status_mut() = status;
+        *reply.headers_mut() = std::mem::take(response.headers_mut());
+        Ok(reply)
+    }
+}
+
+/// What an error of the HTTP library means. Only what happens while there is no connection yet, or no request, is known
+/// not to have been seen by the server.
+fn classify(error: &reqwest::Error, status: Option<StatusCode>) -> TransportError {
+    let mut causes = std::iter::successors(error.source(), |cause: &&(dyn StdError + 'static)| (*cause).source());
+    if error.is_builder() {
+        return TransportError::NotSent {
+            what: "the request cannot be sent over HTTP",
+        };
+    }
+    if error.is_connect() {
+        if causes.clone().any(<dyn StdError>::is::<AddressNotPublic>) {
+            return TransportError::AddressRefused;
+        }
+        let what = if error.is_timeout() {
+            "connecting took too long"
+        } else {
+            let io_kind = causes
+                .find_map(|cause| cause.downcast_ref::<io::Error>())
+                .map(io::Error::kind);
+            match io_kind {
+                Some(io::ErrorKind::ConnectionRefused) => "the connection was refused",
+                Some(io::ErrorKind::InvalidData) => "TLS failed: the certificate or the protocol is not accepted",
+                Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+                    "there is no way to the host"
+                }
+                _ => "no connection: the name is not known, or the host does not answer",
+            }
+        };
+        return TransportError::NotSent { what };
+    }
+    let what = if error.is_timeout() {
+        "it took too long"
+    } else {
+        "the connection broke"
+    };
+    TransportError::Unknown { what, status }
+}
+
+/// The name led to an address that photos may not come from.
+#[derive(Debug, thiserror::Error)]
+#[error("the name leads to an address that is not public")]
+struct AddressNotPublic;
+
+/// Resolves names, and refuses those that lead to anything but public addresses. What it returns is what is connected
+/// to, so a name cannot change its mind in between.
+struct PublicResolver {
+    allow_loopback: bool,
+}
+
+impl Resolve for PublicResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let may_be_loopback = self.allow_loopback && is_loopback_name(name.as_str());
+        Box::pin(async move {
+            // The port is the URL's; the library fills it in.
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            checked(found, may_be_loopback)
+                .map(|found| Box::new(found.into_iter()) as Addrs)
+                .map_err(Into::into)
+        })
+    }
+}
+
+/// One refused address refuses the name: a name with both kinds is not an honest one.
+fn checked(found: Vec<SocketAddr>, may_be_loopback: bool) -> Result<Vec<SocketAddr>, AddressNotPublic> {
+    let allowed = |found: &SocketAddr| {
+        let address = found.ip();
+        if may_be_loopback {
+            address.is_loopback()
+        } else {
+            is_public(address)
+        }
+    };
+    if found.iter().all(allowed) {
+        Ok(found)
+    } else {
+        Err(AddressNotPublic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts
+            .iter()
+            .map(|text| SocketAddr::new(text.parse().unwrap(), 0))
+            .collect()
+    }
+
+    #[test]
+    fn one_private_address_refuses_the_name() {
+        assert!(checked(addresses(&["8.8.8.8", "2600:1f18::1"]), false).is_ok());
+        assert!(checked(addresses(&["8.8.8.8", "10.0.0.1"]), false).is_err());
+        assert!(checked(addresses(&["169.254.169.254"]), false).is_err());
+        assert!(checked(addresses(&["::ffff:8.8.8.8"]), false).is_err());
+        assert!(checked(addresses(&["127.0.0.1", "::1"]), true).is_ok());
+        assert!(checked(addresses(&["10.0.0.1"]), true).is_err());
+    }
+}
