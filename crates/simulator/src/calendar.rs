@@ -20,7 +20,7 @@ pub(crate) fn day(at: Timestamp) -> Date {
 
 /// Reads `yyyy-mm-dd` and nothing else.
 pub(crate) fn parse_day(text: &str) -> Option<Date> {
-    let well_formed = text.len() == 10 && text.bytes().nth(4) == Some(b'-');
+    let well_formed = text.len() == 10 && text.as_bytes().get(4) == Some(&b'-');
     if well_formed { text.parse().ok() } else { None }
 }
 

@@ -20,11 +20,11 @@ use crate::{
     photos::{PhotoCache, RenderedPhoto},
     quota::CallKind,
     reply::{self, Host, Outcome, Reply},
-    report::{DocumentReport, DraftReport, PhotoReport, Report, UnmatchedDraft},
+    report::{DocumentReport, DraftReport, PhotoReport, Region, Report, UnmatchedDraft},
     script::ClinicScript,
     specification::{
-        Credentials, DocumentSpec, EncounterSpec, EncounterStatus, Endpoints, Error, FirmSpec,
-        Options, PhotoContent, PhotoSpec,
+        Credentials, DocumentSpec, EncounterSpec, EncounterStatus, Endpoints, Error, FirmSpec, Options, PhotoContent,
+        PhotoSpec,
     },
     state::{Firm, State},
 };
@@ -87,10 +87,7 @@ impl PracticeEhr {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers a request that arrives at `now`. Events that are due by then happen first.
@@ -155,19 +152,13 @@ impl PracticeEhr {
     /// The URL prefixes of all firms, in the order in which they were added.
     pub fn firms(&self) -> Vec<String> {
         let state = self.state();
-        state
-            .firms
-            .iter()
-            .map(|firm| firm.spec.prefix.clone())
-            .collect()
+        state.firms.iter().map(|firm| firm.spec.prefix.clone()).collect()
     }
 
     /// What a client needs to connect to this firm.
     pub fn credentials(&self, firm: &str) -> Result<Credentials, Error> {
         let state = self.state();
-        let found = state
-            .firm(firm)
-            .ok_or_else(|| Error::UnknownFirm(firm.to_owned()))?;
+        let found = state.firm(firm).ok_or_else(|| Error::UnknownFirm(firm.to_owned()))?;
         let endpoints = &state.options.endpoints;
         Ok(Credentials {
             firm: firm.to_owned(),
@@ -184,22 +175,12 @@ impl PracticeEhr {
     }
 
     /// Opens a visit; gives the Encounter's id.
-    pub fn open_encounter(
-        &self,
-        now: Timestamp,
-        firm: &str,
-        spec: EncounterSpec,
-    ) -> Result<String, Error> {
+    pub fn open_encounter(&self, now: Timestamp, firm: &str, spec: EncounterSpec) -> Result<String, Error> {
         self.state().open_encounter(now, firm, spec)
     }
 
     /// Changes something about a visit that a client sees only as a new `lastUpdated`.
-    pub fn touch_encounter(
-        &self,
-        now: Timestamp,
-        firm: &str,
-        encounter: &str,
-    ) -> Result<(), Error> {
+    pub fn touch_encounter(&self, now: Timestamp, firm: &str, encounter: &str) -> Result<(), Error> {
         self.state().change_encounter(now, firm, encounter, None)
     }
 
@@ -211,28 +192,16 @@ impl PracticeEhr {
         encounter: &str,
         status: EncounterStatus,
     ) -> Result<(), Error> {
-        self.state()
-            .change_encounter(now, firm, encounter, Some(status))
+        self.state().change_encounter(now, firm, encounter, Some(status))
     }
 
     /// Finishes a visit.
-    pub fn finish_encounter(
-        &self,
-        now: Timestamp,
-        firm: &str,
-        encounter: &str,
-    ) -> Result<(), Error> {
+    pub fn finish_encounter(&self, now: Timestamp, firm: &str, encounter: &str) -> Result<(), Error> {
         self.set_encounter_status(now, firm, encounter, EncounterStatus::Finished)
     }
 
     /// Attaches a photo to a visit; gives the DocumentReference's id.
-    pub fn attach_photo(
-        &self,
-        now: Timestamp,
-        firm: &str,
-        encounter: &str,
-        spec: PhotoSpec,
-    ) -> Result<String, Error> {
+    pub fn attach_photo(&self, now: Timestamp, firm: &str, encounter: &str, spec: PhotoSpec) -> Result<String, Error> {
         self.state().attach_photo(now, firm, encounter, spec)
     }
 
@@ -248,12 +217,7 @@ impl PracticeEhr {
     }
 
     /// Breaks a photo's file, or mends it.
-    pub fn set_photo_fault(
-        &self,
-        firm: &str,
-        document: &str,
-        fault: Option<PhotoFault>,
-    ) -> Result<(), Error> {
+    pub fn set_photo_fault(&self, firm: &str, document: &str, fault: Option<PhotoFault>) -> Result<(), Error> {
         let mut state = self.state();
         let record = state
             .firm_mut(firm)?
@@ -265,6 +229,20 @@ impl PracticeEhr {
             })?;
         record.fault = fault;
         Ok(())
+    }
+
+    /// Where the lesions of a generated photo really are; nothing for bytes that a test brought. Renders the photo.
+    pub fn true_lesions(&self, firm: &str, document: &str) -> Result<Vec<Region>, Error> {
+        let (key, content) = {
+            let state = self.state();
+            let found = state.firm(firm).ok_or_else(|| Error::UnknownFirm(firm.to_owned()))?;
+            let record = found.documents.get(document).ok_or_else(|| Error::UnknownDocument {
+                firm: firm.to_owned(),
+                document: document.to_owned(),
+            })?;
+            (record.object.clone(), record.content.clone())
+        };
+        Ok(self.shared.photos.get(&key, &content).lesions.to_vec())
     }
 
     /// Plays a script from `start` on: adds its firms, where they are not there yet, and schedules its events at
@@ -280,12 +258,7 @@ impl PracticeEhr {
             }
         }
         let scale = |at: Duration| start + Duration::from_secs_f64(at.as_secs_f64() / speed);
-        state.schedule(
-            script
-                .events
-                .iter()
-                .map(|event| (scale(event.at), event.clone())),
-        );
+        state.schedule(script.events.iter().map(|event| (scale(event.at), event.clone())));
         Ok(())
     }
 
@@ -336,11 +309,7 @@ impl PracticeEhr {
             photos: state.firms.iter().flat_map(photo_reports).collect(),
             other_documents: state.firms.iter().flat_map(document_reports).collect(),
             unmatched_drafts: state.firms.iter().flat_map(unmatched_drafts).collect(),
-            compositions: state
-                .firms
-                .iter()
-                .map(|firm| firm.compositions.len() as u64)
-                .sum(),
+            compositions: state.firms.iter().map(|firm| firm.compositions.len() as u64).sum(),
             calls: counters.calls,
             token_calls: counters.token,
             photo_requests: counters.photo,
@@ -351,20 +320,14 @@ impl PracticeEhr {
 }
 
 fn photo_reports(firm: &Firm) -> impl Iterator<Item = PhotoReport> {
-    let photos = firm
-        .documents
-        .all()
-        .iter()
-        .filter(|document| document.is_photo);
+    let photos = firm.documents.all().iter().filter(|document| document.is_photo);
     photos.map(|document| PhotoReport {
         firm: firm.spec.prefix.clone(),
         document: document.id.clone(),
         encounter: document.encounter.clone(),
         category: document.category.clone(),
         route: document.route,
-        condition: document
-            .condition()
-            .map(|condition| condition.id().to_owned()),
+        condition: document.condition().map(|condition| condition.id().to_owned()),
         attached_at: document.attached_at,
         first_listed_at: document.first_listed_at,
         read_at: document.read_at,
@@ -383,11 +346,7 @@ fn photo_reports(firm: &Firm) -> impl Iterator<Item = PhotoReport> {
 }
 
 fn document_reports(firm: &Firm) -> impl Iterator<Item = DocumentReport> {
-    let others = firm
-        .documents
-        .all()
-        .iter()
-        .filter(|document| !document.is_photo);
+    let others = firm.documents.all().iter().filter(|document| !document.is_photo);
     others.map(|document| DocumentReport {
         firm: firm.spec.prefix.clone(),
         document: document.id.clone(),
@@ -398,19 +357,10 @@ fn document_reports(firm: &Firm) -> impl Iterator<Item = DocumentReport> {
 }
 
 fn unmatched_drafts(firm: &Firm) -> impl Iterator<Item = UnmatchedDraft> {
-    let names_a_photo = |document: &str| {
-        firm.documents
-            .get(document)
-            .is_some_and(|document| document.is_photo)
-    };
+    let names_a_photo = |document: &str| firm.documents.get(document).is_some_and(|document| document.is_photo);
     firm.compositions
         .iter()
-        .filter(move |composition| {
-            !composition
-                .images
-                .iter()
-                .any(|image| names_a_photo(&image.document))
-        })
+        .filter(move |composition| !composition.images.iter().any(|image| names_a_photo(&image.document)))
         .map(|composition| UnmatchedDraft {
             firm: firm.spec.prefix.clone(),
             reference: format!("Composition/{}", composition.id),
@@ -419,37 +369,26 @@ fn unmatched_drafts(firm: &Firm) -> impl Iterator<Item = UnmatchedDraft> {
         })
 }
 
-fn is_token_path(path: &str) -> bool {
+pub(crate) fn is_token_path(path: &str) -> bool {
     path.starts_with("/realms/")
 }
 
 impl State {
-    fn respond(
-        &mut self,
-        now: Timestamp,
-        host: Host,
-        request: &Request<Bytes>,
-    ) -> (Duration, Prepared) {
+    fn respond(&mut self, now: Timestamp, host: Host, request: &Request<Bytes>) -> (Duration, Prepared) {
         let path = request.uri().path();
         if host == Host::Api && (path == "/" || path == "/chart" || path.starts_with("/chart/")) {
-            return (Duration::ZERO, chart::respond(self, now, request));
+            return (Duration::ZERO, chart::respond(self, request));
         }
         match host {
             Host::Token => self.outside_quota(CallKind::Token, |state| {
                 Prepared::Response(state.token_endpoint(now, request))
             }),
-            Host::Photos => {
-                self.outside_quota(CallKind::Photo, |state| state.photo_host(now, request))
-            }
+            Host::Photos => self.outside_quota(CallKind::Photo, |state| state.photo_host(now, request)),
             Host::Api => self.api(now, request),
         }
     }
 
-    fn outside_quota(
-        &mut self,
-        kind: CallKind,
-        process: impl FnOnce(&mut Self) -> Prepared,
-    ) -> (Duration, Prepared) {
+    fn outside_quota(&mut self, kind: CallKind, process: impl FnOnce(&mut Self) -> Prepared) -> (Duration, Prepared) {
         self.counters.count(kind);
         let after = self.faults.delays.get(&kind).copied().unwrap_or_default();
         let prepared = match (self.faults.take_failure(kind), kind) {
@@ -458,10 +397,9 @@ impl State {
                 "ServiceUnavailable",
                 "Please try again",
             )),
-            (Some(status), _) => Prepared::Response(reply::json(
-                status,
-                &json!({ "error": "temporarily_unavailable" }),
-            )),
+            (Some(status), _) => {
+                Prepared::Response(reply::json(status, &json!({ "error": "temporarily_unavailable" })))
+            }
             (None, _) => process(self),
         };
         (after, prepared)
@@ -475,9 +413,6 @@ impl State {
         } else {
             self.counters.count(kind);
         }
-        Some(reply::gateway(
-            status,
-            status.canonical_reason().unwrap_or("Error"),
-        ))
+        Some(reply::gateway(status, status.canonical_reason().unwrap_or("Error")))
     }
 }

@@ -38,29 +38,25 @@ impl State {
     pub(crate) fn photo_host(&mut self, now: Timestamp, request: &Request<Bytes>) -> Prepared {
         match self.find_object(now, request) {
             Ok((firm, document)) => self.hand_out(now, firm, document),
-            Err(refusal) => Prepared::Response(refusal),
+            Err(refusal) => Prepared::Response(*refusal),
         }
     }
 
-    fn find_object(
-        &self,
-        now: Timestamp,
-        request: &Request<Bytes>,
-    ) -> Result<(usize, usize), Response<Bytes>> {
+    fn find_object(&self, now: Timestamp, request: &Request<Bytes>) -> Result<(usize, usize), Box<Response<Bytes>>> {
         let denied = |message| {
-            Err(object_store_error(
+            Err(Box::new(object_store_error(
                 StatusCode::FORBIDDEN,
                 "AccessDenied",
                 message,
-            ))
+            )))
         };
         if request.headers().contains_key(AUTHORIZATION) {
-            return Err(object_store_error(
+            return Err(Box::new(object_store_error(
                 StatusCode::BAD_REQUEST,
                 "InvalidArgument",
                 "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, \
                  Signature query string parameter or the Authorization header should be specified",
-            ));
+            )));
         }
         let parameter = |name: &str| {
             url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
@@ -79,11 +75,11 @@ impl State {
         };
         let method_is_signed = request.method() == Method::GET;
         if !method_is_signed || self.sign(&signed_text(object, &date, &expires)) != signature {
-            return Err(object_store_error(
+            return Err(Box::new(object_store_error(
                 StatusCode::FORBIDDEN,
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided",
-            ));
+            )));
         }
         let lifetime = expires.parse().map(std::time::Duration::from_secs);
         let (Some(signed_at), Ok(lifetime)) = (calendar::parse_amazon_date(&date), lifetime) else {
@@ -92,14 +88,11 @@ impl State {
         if now > signed_at + lifetime {
             return denied("Request has expired");
         }
-        self.objects.get(object).copied().ok_or_else(no_such_key)
+        self.objects.get(object).copied().ok_or_else(|| Box::new(no_such_key()))
     }
 
     fn hand_out(&mut self, now: Timestamp, firm: usize, index: usize) -> Prepared {
-        let document = self
-            .firms
-            .get_mut(firm)
-            .and_then(|firm| firm.documents.at_mut(index));
+        let document = self.firms.get_mut(firm).and_then(|firm| firm.documents.at_mut(index));
         let Some(document) = document else {
             return Prepared::Response(no_such_key());
         };
@@ -127,9 +120,5 @@ pub(crate) fn object(media_type: &str, bytes: Bytes) -> Response<Bytes> {
 }
 
 fn no_such_key() -> Response<Bytes> {
-    object_store_error(
-        StatusCode::NOT_FOUND,
-        "NoSuchKey",
-        "The specified key does not exist.",
-    )
+    object_store_error(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.")
 }

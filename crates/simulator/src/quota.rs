@@ -83,15 +83,12 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    const LENGTH: Duration = Duration::from_secs(60);
+    const LENGTH: Duration = Duration::from_mins(1);
 
     /// Counts an attempt and says whether it is within the quota.
     pub(crate) fn admit(&mut self, now: Timestamp, limit: u32) -> bool {
         for calls in [&mut self.admitted, &mut self.attempted] {
-            while calls
-                .front()
-                .is_some_and(|first| *first + Self::LENGTH <= now)
-            {
+            while calls.front().is_some_and(|first| *first + Self::LENGTH <= now) {
                 calls.pop_front();
             }
         }
@@ -121,10 +118,7 @@ mod tests {
         assert!(window.admit(at(0), 2));
         assert!(window.admit(at(30_000), 2));
         assert!(!window.admit(at(59_999), 2));
-        assert!(
-            window.admit(at(60_000), 2),
-            "the first call has left the window"
-        );
+        assert!(window.admit(at(60_000), 2), "the first call has left the window");
         assert!(
             !window.admit(at(60_001), 2),
             "a refusal has not used up quota, the second call has"

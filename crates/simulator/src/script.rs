@@ -48,7 +48,7 @@ impl Default for ScriptOptions {
         Self {
             firms: 2,
             visits_per_firm: 6,
-            duration: Duration::from_secs(3_600),
+            duration: Duration::from_hours(1),
             photo_share: 0.7,
             document_share: 0.3,
             ignored_share: 0.2,

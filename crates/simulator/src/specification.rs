@@ -125,8 +125,8 @@ impl Default for Options {
             endpoints: Endpoints::default(),
             api_key: "practice-api-key".to_owned(),
             quota_per_minute: 1_000,
-            token_lifetime: Duration::from_secs(900),
-            photo_url_lifetime: Duration::from_secs(300),
+            token_lifetime: Duration::from_mins(15),
+            photo_url_lifetime: Duration::from_mins(5),
             encounter_search: EncounterSearchGranularity::Day,
         }
     }

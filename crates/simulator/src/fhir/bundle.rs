@@ -11,12 +11,7 @@ use super::parameters::{Page, Parameters};
 /// The part of `matches` that is on this page.
 pub(crate) fn on_page<Match: Copy>(matches: &[Match], page: Page) -> Vec<Match> {
     let skip = page.count.saturating_mul(page.number - 1);
-    matches
-        .iter()
-        .copied()
-        .skip(skip)
-        .take(page.count)
-        .collect()
+    matches.iter().copied().skip(skip).take(page.count).collect()
 }
 
 /// The searchset for one page. `url` is the search's address without its query.
@@ -34,11 +29,7 @@ pub(crate) fn searchset(
     } else {
         full
     };
-    let total = if exact_totals {
-        all_matches
-    } else {
-        entries.len()
-    };
+    let total = if exact_totals { all_matches } else { entries.len() };
     let mut links = vec![json!({
         "relation": "self",
         "url": page_url(url, parameters, page.number),

@@ -50,9 +50,7 @@ impl State {
         let mut resource: Value = serde_json::from_slice(request.body())
             .map_err(|error| Refusal::bad(format!("the body is not JSON: {error}")))?;
         let base = self.fhir_base(prefix);
-        let firm = self
-            .firm(prefix)
-            .ok_or_else(|| Refusal::not_found("no such firm"))?;
+        let firm = self.firm(prefix).ok_or_else(|| Refusal::not_found("no such firm"))?;
         let links = validate(&base, firm, &resource)?;
         let number = firm.compositions.len() + 1;
         let id = format!("{}", 700_000 + number);
@@ -155,21 +153,9 @@ fn validate(base: &str, firm: &Firm, resource: &Value) -> Result<Links, Refusal>
     {
         findings.invalid("Composition.status", "is to be preliminary");
     }
-    require_coding(
-        &mut findings,
-        "Composition.type",
-        resource.get("type"),
-        "11488-4",
-    );
-    let category = resource
-        .get("category")
-        .and_then(|category| category.get(0));
-    require_coding(
-        &mut findings,
-        "Composition.category",
-        category,
-        "LP173421-1",
-    );
+    require_coding(&mut findings, "Composition.type", resource.get("type"), "11488-4");
+    let category = resource.get("category").and_then(|category| category.get(0));
+    require_coding(&mut findings, "Composition.category", category, "LP173421-1");
     findings.text("Composition.title", resource.get("title"));
     if let Some(date) = findings.text("Composition.date", resource.get("date")) {
         let is_date = Timestamp::parse_rfc3339(date).is_ok() || calendar::parse_day(date).is_some();
@@ -215,8 +201,8 @@ fn subject(findings: &mut Findings, base: &str, firm: &Firm, resource: &Value) -
 fn author(findings: &mut Findings, base: &str, firm: &Firm, resource: &Value) {
     let element = "Composition.author";
     if let Some(reference) = findings.text(element, resource.pointer("/author/0/reference")) {
-        let known = referenced_id(base, "Practitioner", reference)
-            .is_some_and(|id| firm.practitioner_name(&id).is_some());
+        let known =
+            referenced_id(base, "Practitioner", reference).is_some_and(|id| firm.practitioner_name(&id).is_some());
         if !known {
             findings.invalid(element, "is no Practitioner of this firm");
         }
@@ -246,18 +232,13 @@ fn encounter(
 
 fn sections(findings: &mut Findings, resource: &Value) {
     let element = "Composition.section";
-    let sections = resource["section"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
+    let sections = resource["section"].as_array().map_or(&[][..], Vec::as_slice);
     for code in [BODY_SECTION, NOTES_SECTION] {
         let Some(section) = sections.iter().find(|section| has_code(section, code)) else {
             findings.missing(&format!("{element}[{code}]"));
             continue;
         };
-        findings.text(
-            &format!("{element}[{code}].code.text"),
-            section.pointer("/code/text"),
-        );
+        findings.text(&format!("{element}[{code}].code.text"), section.pointer("/code/text"));
     }
     if sections.len() > 2 {
         findings.invalid(element, "has more than the two sections that are taken");
@@ -313,28 +294,14 @@ fn images(resource: &Value) -> Vec<DraftImage> {
 }
 
 fn parts(value: &Value) -> impl Iterator<Item = &Value> {
-    value
-        .get("extension")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+    value.get("extension").and_then(Value::as_array).into_iter().flatten()
 }
 
 fn region(extension: &Value) -> Option<Region> {
     let numbers: Map<String, Value> = parts(extension)
-        .filter_map(|part| {
-            Some((
-                part["url"].as_str()?.to_owned(),
-                part["valueDecimal"].clone(),
-            ))
-        })
+        .filter_map(|part| Some((part["url"].as_str()?.to_owned(), part["valueDecimal"].clone())))
         .collect();
-    let number = |name: &str| {
-        numbers
-            .get(name)?
-            .as_f64()
-            .map(|number| number.clamp(0.0, 1.0))
-    };
+    let number = |name: &str| numbers.get(name)?.as_f64().map(|number| number.clamp(0.0, 1.0));
     Some(Region {
         x: number("x")?,
         y: number("y")?,

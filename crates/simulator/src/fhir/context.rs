@@ -53,9 +53,7 @@ impl State {
     }
 
     pub(crate) fn read_document_categories(&self, prefix: &str) -> Result<Value, Refusal> {
-        let firm = self
-            .firm(prefix)
-            .ok_or_else(|| Refusal::not_found("no such firm"))?;
+        let firm = self.firm(prefix).ok_or_else(|| Refusal::not_found("no such firm"))?;
         let base = self.fhir_base(prefix);
         let system = category_system(&base);
         let concepts: Vec<Value> = firm
@@ -84,8 +82,7 @@ impl State {
     pub(crate) fn read_metadata(&self, prefix: &str) -> Value {
         let search = |name: &str, kind: &str| json!({ "name": name, "type": kind });
         let resource = |name: &str, codes: &[&str], search: Vec<Value>| {
-            let interaction: Vec<Value> =
-                codes.iter().map(|code| json!({ "code": code })).collect();
+            let interaction: Vec<Value> = codes.iter().map(|code| json!({ "code": code })).collect();
             let mut value = json!({ "type": name, "interaction": interaction });
             if !search.is_empty() {
                 value["searchParam"] = Value::from(search);

@@ -45,9 +45,7 @@ impl State {
             "identifier",
         ])?;
         let base = self.fhir_base(prefix);
-        let patient = parameters
-            .one("patient")?
-            .ok_or_else(|| Refusal::missing("patient"))?;
+        let patient = parameters.one("patient")?.ok_or_else(|| Refusal::missing("patient"))?;
         let patient = referenced_id(&base, "Patient", patient).unwrap_or_default();
         let encounter = parameters
             .one("encounter")?
@@ -81,15 +79,13 @@ impl State {
             .copied()
             .filter(|index| {
                 firm.documents.at(*index).is_some_and(|document| {
-                    encounter
-                        .as_ref()
-                        .is_none_or(|id| document.encounter == *id)
+                    encounter.as_ref().is_none_or(|id| document.encounter == *id)
                         && category.is_none_or(|code| document.category == code)
                         && dates.iter().all(|date| date.holds(document.attached_at))
                         && media_type.is_none_or(|media_type| document.media_type == media_type)
-                        && description.as_ref().is_none_or(|start| {
-                            document.description.to_lowercase().starts_with(start)
-                        })
+                        && description
+                            .as_ref()
+                            .is_none_or(|start| document.description.to_lowercase().starts_with(start))
                         && file_name.is_none_or(|name| document.file_name() == name)
                 })
             })
@@ -105,10 +101,7 @@ impl State {
                     "code": "SUBSETTED",
                     "display": "Resource encoded in summary mode",
                 }]);
-                (
-                    self.reference(prefix, "DocumentReference", &document.id),
-                    resource,
-                )
+                (self.reference(prefix, "DocumentReference", &document.id), resource)
             })
             .collect();
         let bundle = searchset(
@@ -129,12 +122,7 @@ impl State {
         Ok(bundle)
     }
 
-    pub(crate) fn read_document(
-        &mut self,
-        now: Timestamp,
-        prefix: &str,
-        id: &str,
-    ) -> Result<Prepared, Refusal> {
+    pub(crate) fn read_document(&mut self, now: Timestamp, prefix: &str, id: &str) -> Result<Prepared, Refusal> {
         let not_found = || Refusal::not_found(format!("DocumentReference {id} is not known"));
         let firm = self.firm_mut(prefix).map_err(|_| not_found())?;
         let document = firm.documents.get_mut(id).ok_or_else(not_found)?;

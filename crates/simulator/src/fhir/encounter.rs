@@ -26,14 +26,7 @@ impl State {
         parameters: &Parameters,
         exact_totals: bool,
     ) -> Result<Value, Refusal> {
-        parameters.only(&[
-            "_count",
-            "page",
-            "patient",
-            "status",
-            "date",
-            "_lastUpdated",
-        ])?;
+        parameters.only(&["_count", "page", "patient", "status", "date", "_lastUpdated"])?;
         let base = self.fhir_base(prefix);
         let page = parameters.page(MAX_COUNT)?;
         let granularity = self.options.encounter_search;
@@ -45,8 +38,7 @@ impl State {
         let status = parameters
             .one("status")?
             .map(|code| {
-                EncounterStatus::from_code(code)
-                    .ok_or_else(|| Refusal::bad(format!("unknown status {code:?}")))
+                EncounterStatus::from_code(code).ok_or_else(|| Refusal::bad(format!("unknown status {code:?}")))
             })
             .transpose()?;
         let Some(firm) = self.firm(prefix) else {
@@ -62,9 +54,7 @@ impl State {
                     && last_updated
                         .iter()
                         .all(|condition| condition.holds(encounter.last_updated))
-                    && dates
-                        .iter()
-                        .all(|condition| condition.holds(encounter.opened_at))
+                    && dates.iter().all(|condition| condition.holds(encounter.opened_at))
             })
             .collect();
         let entries = on_page(&matches, page)

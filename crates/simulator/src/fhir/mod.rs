@@ -134,10 +134,7 @@ impl State {
         let admitted = window.map(|window| window.admit(now, self.options.quota_per_minute));
         if admitted == Some(false) {
             self.counters.refused_429 += 1;
-            return Prepared::Response(reply::gateway(
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too Many Requests",
-            ));
+            return Prepared::Response(reply::gateway(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"));
         }
         if let Some(failure) = self.injected_failure(kind) {
             return Prepared::Response(failure);
@@ -147,7 +144,7 @@ impl State {
             return Prepared::Response(reply::gateway(StatusCode::FORBIDDEN, "Forbidden"));
         }
         match self.authorise(now, firm, request) {
-            Err(refused) => Prepared::Response(refused),
+            Err(refused) => Prepared::Response(*refused),
             Ok(firm) => self
                 .process(now, &firm, target, request)
                 .unwrap_or_else(|refusal| Prepared::Response(refusal.into_response())),
@@ -160,10 +157,10 @@ impl State {
         now: Timestamp,
         firm: Option<&str>,
         request: &Request<Bytes>,
-    ) -> Result<String, Response<Bytes>> {
+    ) -> Result<String, Box<Response<Bytes>>> {
         let unauthorised = || {
             let refusal = reply::gateway(StatusCode::UNAUTHORIZED, "Unauthorized");
-            reply::with_header(refusal, http::header::WWW_AUTHENTICATE, "Bearer")
+            Box::new(reply::with_header(refusal, http::header::WWW_AUTHENTICATE, "Bearer"))
         };
         let bearer = header(request, AUTHORIZATION.as_str())
             .and_then(|value| value.split_once(' '))
@@ -174,7 +171,7 @@ impl State {
             .filter(|token| token.expires_at > now)
             .ok_or_else(unauthorised)?;
         let issued_to = self.firm(&token.firm).ok_or_else(unauthorised)?;
-        let forbidden = || reply::gateway(StatusCode::FORBIDDEN, "Forbidden");
+        let forbidden = || Box::new(reply::gateway(StatusCode::FORBIDDEN, "Forbidden"));
         if firm.is_some_and(|firm| firm != token.firm)
             || header(request, "x-api-key") != Some(issued_to.api_key.as_str())
         {
@@ -193,12 +190,8 @@ impl State {
         let parameters = Parameters::of(request);
         let ok = |value: Value| Ok(Prepared::Response(reply::fhir(StatusCode::OK, &value)));
         match target {
-            Target::EncounterSearch => {
-                ok(self.search_encounters(firm, &parameters, exact_totals(request))?)
-            }
-            Target::DocumentSearch => {
-                ok(self.search_documents(now, firm, &parameters, exact_totals(request))?)
-            }
+            Target::EncounterSearch => ok(self.search_encounters(firm, &parameters, exact_totals(request))?),
+            Target::DocumentSearch => ok(self.search_documents(now, firm, &parameters, exact_totals(request))?),
             Target::DocumentRead(id) => self.read_document(now, firm, id),
             Target::CompositionCreate => self.create_composition(now, firm, request),
             Target::PatientRead(id) => ok(self.read_patient(firm, id)?),
@@ -219,16 +212,12 @@ impl State {
 }
 
 fn header<'request>(request: &'request Request<Bytes>, name: &str) -> Option<&'request str> {
-    request
-        .headers()
-        .get(name)
-        .and_then(|value| value.to_str().ok())
+    request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Whether the client asked for true totals.
 fn exact_totals(request: &Request<Bytes>) -> bool {
-    header(request, "content-flag")
-        .is_some_and(|value| value.eq_ignore_ascii_case("Pagination_optimization_disabled"))
+    header(request, "content-flag").is_some_and(|value| value.eq_ignore_ascii_case("Pagination_optimization_disabled"))
 }
 
 /// An id as it stands in a URL's path: the bar is encoded.
@@ -247,9 +236,7 @@ fn referenced_id(base: &str, resource: &str, reference: &str) -> Option<String> 
         Some(_) => return None,
         None => relative,
     };
-    let decoded = percent_encoding::percent_decode_str(id)
-        .decode_utf8()
-        .ok()?;
+    let decoded = percent_encoding::percent_decode_str(id).decode_utf8().ok()?;
     (!decoded.is_empty() && !decoded.contains('/')).then(|| decoded.into_owned())
 }
 
@@ -293,10 +280,7 @@ mod tests {
                 .unwrap();
             assert_eq!(
                 target(&request),
-                (
-                    Some("a".to_owned()),
-                    Target::DocumentRead("file|139977".to_owned())
-                )
+                (Some("a".to_owned()), Target::DocumentRead("file|139977".to_owned()))
             );
         }
     }

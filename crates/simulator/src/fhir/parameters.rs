@@ -17,19 +17,13 @@ impl Parameters {
     pub(crate) fn of(request: &Request<Bytes>) -> Self {
         let query = request.uri().query().unwrap_or_default();
         Self {
-            pairs: url::form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
+            pairs: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         }
     }
 
     /// Refuses every parameter that is not documented.
     pub(crate) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
-        match self
-            .pairs
-            .iter()
-            .find(|(name, _)| !known.contains(&name.as_str()))
-        {
+        match self.pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             Some((name, _)) => Err(Refusal::bad(format!("unknown search parameter {name:?}"))),
             None => Ok(()),
         }
@@ -52,9 +46,7 @@ impl Parameters {
         }
         match first {
             Some("") => Err(Refusal::bad(format!("{name} is empty"))),
-            Some(value) if value.contains(',') => {
-                Err(Refusal::bad(format!("{name} takes one value, no list")))
-            }
+            Some(value) if value.contains(',') => Err(Refusal::bad(format!("{name} takes one value, no list"))),
             value => Ok(value),
         }
     }
@@ -135,9 +127,7 @@ impl DateCondition {
         let value = match (calendar::parse_day(rest), granularity) {
             (Some(day), _) => Value::Day(day),
             (None, EncounterSearchGranularity::Day) => return None,
-            (None, EncounterSearchGranularity::Instant) => {
-                Value::Instant(Timestamp::parse_rfc3339(rest).ok()?)
-            }
+            (None, EncounterSearchGranularity::Instant) => Value::Instant(Timestamp::parse_rfc3339(rest).ok()?),
         };
         Some(Self { comparison, value })
     }
@@ -161,11 +151,7 @@ mod tests {
     use super::*;
 
     fn parameters(query: &str) -> Parameters {
-        Parameters::of(
-            &Request::get(format!("/?{query}"))
-                .body(Bytes::new())
-                .unwrap(),
-        )
+        Parameters::of(&Request::get(format!("/?{query}")).body(Bytes::new()).unwrap())
     }
 
     #[test]
@@ -211,10 +197,7 @@ mod tests {
         );
         assert_eq!(
             parameters("_count=7&page=3").page(50).unwrap(),
-            Page {
-                count: 7,
-                number: 3
-            }
+            Page { count: 7, number: 3 }
         );
     }
 }

@@ -1,0 +1,188 @@
+//! The practice EHR, asked the way a client asks it: requests and the time in, outcomes out.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "this is all test; a helper may fail the test it helps"
+)]
+
+mod access;
+mod chart;
+mod composition;
+mod documents;
+mod encounters;
+mod faults;
+mod script;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use serde_json::{Value, json};
+use skin_assist_core::time::Timestamp;
+use skin_assist_simulator::{
+    Credentials, EncounterSpec, FirmSpec, Host, Options, Outcome, PhotoSpec, PracticeEhr, picture::Condition,
+};
+use url::Url;
+
+/// A morning in January, Eastern.
+fn morning() -> Timestamp {
+    Timestamp::parse_rfc3339("2026-01-05T09:00:00-05:00").unwrap()
+}
+
+fn later(seconds: u64) -> Timestamp {
+    morning() + Duration::from_secs(seconds)
+}
+
+/// One firm, a token, and shorthand for calls.
+struct Practice {
+    ehr: PracticeEhr,
+    credentials: Credentials,
+    token: String,
+}
+
+impl Practice {
+    fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    fn with(options: Options) -> Self {
+        let ehr = PracticeEhr::new(options);
+        let credentials = ehr.add_firm(FirmSpec::new("alpha")).unwrap();
+        let token = token(&ehr, morning(), &credentials).unwrap();
+        Self {
+            ehr,
+            credentials,
+            token,
+        }
+    }
+
+    /// An authorised request on the FHIR base.
+    fn request(&self, method: &str, path: &str, body: Bytes) -> Request<Bytes> {
+        let uri = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("{}/{path}", self.credentials.fhir_base)
+        };
+        Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("x-api-key", &self.credentials.api_key)
+            .header("content-type", "application/fhir+json")
+            .body(body)
+            .unwrap()
+    }
+
+    fn get(&self, now: Timestamp, path: &str) -> (StatusCode, Value) {
+        let request = self.request("GET", path, Bytes::new());
+        answer(&self.ehr.handle(now, Host::Api, &request).into_response().unwrap())
+    }
+
+    fn post(&self, now: Timestamp, composition: &Value) -> Outcome {
+        let body = Bytes::from(composition.to_string());
+        let request = self.request("POST", "Composition", body);
+        self.ehr.handle(now, Host::Api, &request)
+    }
+
+    fn open(&self, now: Timestamp) -> String {
+        let firm = &self.credentials.firm;
+        self.ehr.open_encounter(now, firm, EncounterSpec::default()).unwrap()
+    }
+
+    fn attach(&self, now: Timestamp, encounter: &str) -> String {
+        let photo = PhotoSpec::synthetic("PHOTO-LESION", 7, Some(Condition::Melanoma));
+        self.ehr
+            .attach_photo(now, &self.credentials.firm, encounter, photo)
+            .unwrap()
+    }
+
+    /// The pre-signed URL of a document.
+    fn photo_url(&self, now: Timestamp, document: &str) -> String {
+        let (status, resource) = self.get(now, &format!("DocumentReference/{document}"));
+        assert_eq!(status, StatusCode::OK);
+        resource["content"][0]["attachment"]["url"].as_str().unwrap().to_owned()
+    }
+
+    fn fetch(&self, now: Timestamp, url: &str) -> Response<Bytes> {
+        let host = self.ehr.host_of(&Url::parse(url).unwrap());
+        assert_eq!(host, Some(Host::Photos));
+        let request = Request::get(url).body(Bytes::new()).unwrap();
+        self.ehr.handle(now, Host::Photos, &request).into_response().unwrap()
+    }
+}
+
+fn answer(response: &Response<Bytes>) -> (StatusCode, Value) {
+    (response.status(), serde_json::from_slice(response.body()).unwrap())
+}
+
+fn token_response(ehr: &PracticeEhr, now: Timestamp, form: &[(&str, &str)]) -> (StatusCode, Value) {
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form)
+        .finish();
+    let request = Request::post("/realms/ema/protocol/openid-connect/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Bytes::from(body))
+        .unwrap();
+    answer(&ehr.handle(now, Host::Token, &request).into_response().unwrap())
+}
+
+fn token(ehr: &PracticeEhr, now: Timestamp, credentials: &Credentials) -> Option<String> {
+    let (_, reply) = token_response(
+        ehr,
+        now,
+        &[
+            ("grant_type", "client_credentials"),
+            ("client_id", &credentials.client_id),
+            ("client_secret", &credentials.client_secret),
+        ],
+    );
+    reply["access_token"].as_str().map(str::to_owned)
+}
+
+/// A Composition that the EHR takes.
+fn composition(practice: &Practice, patient: &str, encounter: &str, document: &str) -> Value {
+    let base = &practice.credentials.fhir_base;
+    let section = |code: &str, text: &str| {
+        json!({
+            "code": { "coding": [{ "system": "http://loinc.org", "code": code }], "text": text },
+        })
+    };
+    json!({
+        "resourceType": "Composition",
+        "identifier": {
+            "system": "https://skin-assist.example/fhir/draft",
+            "value": format!("alpha-{document}"),
+        },
+        "extension": [{
+            "url": "https://skin-assist.example/fhir/StructureDefinition/assessed-image",
+            "extension": [
+                { "url": "document", "valueString": document },
+                { "url": "region", "extension": [
+                    { "url": "x", "valueDecimal": 0.25 },
+                    { "url": "y", "valueDecimal": 0.5 },
+                    { "url": "width", "valueDecimal": 0.125 },
+                    { "url": "height", "valueDecimal": 0.25 },
+                ] },
+            ],
+        }],
+        "status": "preliminary",
+        "type": { "coding": [{ "system": "http://loinc.org", "code": "11488-4" }] },
+        "category": [{ "coding": [{ "system": "http://loinc.org", "code": "LP173421-1" }] }],
+        "subject": { "reference": format!("{base}/Patient/{patient}") },
+        "encounter": { "reference": format!("{base}/Encounter/{encounter}") },
+        "date": "2026-01-05T09:00:00Z",
+        "author": [{ "reference": format!("{base}/Practitioner/201") }],
+        "title": "Skin image assessment",
+        "section": [
+            section("18776-5", "AI-generated draft, not reviewed by a clinician.\n\nFindings:\n- <b>one</b>"),
+            section("69730-0", "Please review before signing."),
+        ],
+    })
+}
+
+/// A visit with one photo: patient, encounter, document.
+fn visit_with_photo(practice: &Practice) -> (String, String, String) {
+    let encounter = practice.open(morning());
+    let document = practice.attach(later(60), &encounter);
+    ("30001".to_owned(), encounter, document)
+}
