@@ -135,10 +135,7 @@ mod tests {
             ..Faults::default()
         };
         assert_eq!(faults.take_failure(CallKind::Draft), None);
-        assert_eq!(
-            faults.take_failure(CallKind::Read),
-            Some(StatusCode::BAD_GATEWAY)
-        );
+        assert_eq!(faults.take_failure(CallKind::Read), Some(StatusCode::BAD_GATEWAY));
         assert_eq!(faults.take_failure(CallKind::Read), None);
     }
 }

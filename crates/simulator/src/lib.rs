@@ -29,7 +29,6 @@ pub use reply::{Host, Outcome, Reply};
 pub use report::{DocumentReport, DraftReport, PhotoReport, Placement, Region, Report, UnmatchedDraft};
 pub use script::{ClinicScript, ScriptAction, ScriptEvent, ScriptOptions};
 pub use specification::{
-    CategorySpec, Credentials, DocumentSpec, EncounterSearchGranularity, EncounterSpec,
-    EncounterStatus, Endpoints, Error, ExpectedRoute, FirmSpec, Options, PhotoContent, PhotoSpec,
-    PractitionerSpec,
+    CategorySpec, Credentials, DocumentSpec, EncounterSearchGranularity, EncounterSpec, EncounterStatus, Endpoints,
+    Error, ExpectedRoute, FirmSpec, Options, PhotoContent, PhotoSpec, PractitionerSpec,
 };

@@ -19,18 +19,11 @@ pub(crate) struct Token {
 }
 
 fn error(status: StatusCode, code: &str, description: &str) -> Response<Bytes> {
-    reply::json(
-        status,
-        &json!({ "error": code, "error_description": description }),
-    )
+    reply::json(status, &json!({ "error": code, "error_description": description }))
 }
 
 impl State {
-    pub(crate) fn token_endpoint(
-        &mut self,
-        now: Timestamp,
-        request: &Request<Bytes>,
-    ) -> Response<Bytes> {
+    pub(crate) fn token_endpoint(&mut self, now: Timestamp, request: &Request<Bytes>) -> Response<Bytes> {
         if request.uri().path() != Endpoints::TOKEN_PATH {
             return reply::json(StatusCode::NOT_FOUND, &json!({ "error": "not_found" }));
         }

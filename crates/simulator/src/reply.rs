@@ -59,11 +59,7 @@ pub(crate) fn body(status: StatusCode, media_type: &'static str, bytes: Bytes) -
 }
 
 /// The response with one more header; a value that no header can hold is left out.
-pub(crate) fn with_header(
-    mut response: Response<Bytes>,
-    name: HeaderName,
-    value: &str,
-) -> Response<Bytes> {
+pub(crate) fn with_header(mut response: Response<Bytes>, name: HeaderName, value: &str) -> Response<Bytes> {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
@@ -104,10 +100,7 @@ pub(crate) fn html(status: StatusCode, page: String) -> Response<Bytes> {
         http::header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    headers.insert(
-        http::header::CACHE_CONTROL,
-        HeaderValue::from_static("no-store"),
-    );
+    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -177,11 +170,7 @@ impl Refusal {
 
     /// 405.
     pub(crate) fn method(diagnostics: impl Into<String>) -> Self {
-        Self::one(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "not-supported",
-            diagnostics.into(),
-        )
+        Self::one(StatusCode::METHOD_NOT_ALLOWED, "not-supported", diagnostics.into())
     }
 
     /// As an `OperationOutcome`.

@@ -123,9 +123,7 @@ pub struct Region {
 impl Report {
     /// The photos that ask for a draft.
     pub fn expected(&self) -> impl Iterator<Item = &PhotoReport> {
-        self.photos
-            .iter()
-            .filter(|photo| photo.route != ExpectedRoute::Ignored)
+        self.photos.iter().filter(|photo| photo.route != ExpectedRoute::Ignored)
     }
 
     /// The photos that ask for a draft and have none.

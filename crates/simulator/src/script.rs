@@ -13,8 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     picture::Condition,
     specification::{
-        CategorySpec, DocumentSpec, EncounterSpec, EncounterStatus, ExpectedRoute, FirmSpec,
-        PhotoContent, PhotoSpec, PractitionerSpec,
+        CategorySpec, DocumentSpec, EncounterSpec, EncounterStatus, ExpectedRoute, FirmSpec, PhotoContent, PhotoSpec,
+        PractitionerSpec,
     },
 };
 
@@ -144,9 +144,7 @@ impl ClinicScript {
     /// The clinic that follows from the seed.
     pub fn generate(seed: u64, options: &ScriptOptions) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let firms: Vec<FirmSpec> = (0..options.firms)
-            .map(|number| firm(number, &mut random))
-            .collect();
+        let firms: Vec<FirmSpec> = (0..options.firms).map(|number| firm(number, &mut random)).collect();
         let mut events = Vec::new();
         for firm in &firms {
             let mut day = Day {
@@ -171,11 +169,7 @@ impl ClinicScript {
             self.firms
                 .iter()
                 .find(|known| known.prefix == firm)
-                .and_then(|firm| {
-                    firm.categories
-                        .iter()
-                        .find(|category| category.code == code)
-                })
+                .and_then(|firm| firm.categories.iter().find(|category| category.code == code))
                 .map_or(ExpectedRoute::Ignored, |category| category.route)
         };
         self.events
@@ -207,10 +201,7 @@ fn firm(number: usize, random: &mut ChaCha8Rng) -> FirmSpec {
             ("PHOTO-RASH", "Clinical photo - rash"),
         )
     } else {
-        (
-            ("SPOTPIC", "Spot / mole image"),
-            ("RASHPIC", "Rash or eruption image"),
-        )
+        (("SPOTPIC", "Spot / mole image"), ("RASHPIC", "Rash or eruption image"))
     };
     FirmSpec {
         name: name.to_owned(),
@@ -223,11 +214,7 @@ fn firm(number: usize, random: &mut ChaCha8Rng) -> FirmSpec {
         categories: vec![
             CategorySpec::new(lesion.0, lesion.1, ExpectedRoute::Solitary),
             CategorySpec::new(rash.0, rash.1, ExpectedRoute::Widespread),
-            CategorySpec::new(
-                "PHOTO-COSMETIC",
-                "Cosmetic before/after",
-                ExpectedRoute::Ignored,
-            ),
+            CategorySpec::new("PHOTO-COSMETIC", "Cosmetic before/after", ExpectedRoute::Ignored),
             CategorySpec::new("PATH-REPORT", "Pathology report", ExpectedRoute::Ignored),
             CategorySpec::new("CONSENT", "Consent form", ExpectedRoute::Ignored),
         ],
@@ -319,13 +306,11 @@ impl Day<'_> {
         match visit {
             0 => Some(ExpectedRoute::Solitary),
             1 => Some(ExpectedRoute::Widespread),
-            _ if self.random.random_bool(self.options.photo_share) => {
-                Some(if self.random.random_bool(0.6) {
-                    ExpectedRoute::Solitary
-                } else {
-                    ExpectedRoute::Widespread
-                })
-            }
+            _ if self.random.random_bool(self.options.photo_share) => Some(if self.random.random_bool(0.6) {
+                ExpectedRoute::Solitary
+            } else {
+                ExpectedRoute::Widespread
+            }),
             _ => None,
         }
     }
@@ -358,9 +343,7 @@ impl Day<'_> {
         } else {
             (self.options.photo_width, self.options.photo_height)
         };
-        let site = BODY_SITES
-            .choose(&mut *self.random)
-            .unwrap_or(&"left forearm");
+        let site = BODY_SITES.choose(&mut *self.random).unwrap_or(&"left forearm");
         PhotoSpec {
             id: Some(self.document_id()),
             category: category.to_owned(),

@@ -225,21 +225,9 @@ impl FirmSpec {
                 PractitionerSpec::new("202", "Sasha", "Specimen"),
             ],
             categories: vec![
-                CategorySpec::new(
-                    "PHOTO-LESION",
-                    "Clinical photo - lesion",
-                    ExpectedRoute::Solitary,
-                ),
-                CategorySpec::new(
-                    "PHOTO-RASH",
-                    "Clinical photo - rash",
-                    ExpectedRoute::Widespread,
-                ),
-                CategorySpec::new(
-                    "PHOTO-COSMETIC",
-                    "Cosmetic before/after",
-                    ExpectedRoute::Ignored,
-                ),
+                CategorySpec::new("PHOTO-LESION", "Clinical photo - lesion", ExpectedRoute::Solitary),
+                CategorySpec::new("PHOTO-RASH", "Clinical photo - rash", ExpectedRoute::Widespread),
+                CategorySpec::new("PHOTO-COSMETIC", "Cosmetic before/after", ExpectedRoute::Ignored),
                 CategorySpec::new("PATH-REPORT", "Pathology report", ExpectedRoute::Ignored),
                 CategorySpec::new("CONSENT", "Consent form", ExpectedRoute::Ignored),
             ],

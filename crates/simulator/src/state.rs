@@ -20,8 +20,7 @@ use crate::{
     report::{Placement, Region},
     script::{ScriptAction, ScriptEvent},
     specification::{
-        DocumentSpec, EncounterSpec, EncounterStatus, Error, ExpectedRoute, FirmSpec, Options,
-        PhotoContent, PhotoSpec,
+        DocumentSpec, EncounterSpec, EncounterStatus, Error, ExpectedRoute, FirmSpec, Options, PhotoContent, PhotoSpec,
     },
 };
 
@@ -83,9 +82,7 @@ impl<Record> Table<Record> {
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<&Record> {
-        self.index
-            .get(id)
-            .and_then(|index| self.records.get(*index))
+        self.index.get(id).and_then(|index| self.records.get(*index))
     }
 
     pub(crate) fn at(&self, index: usize) -> Option<&Record> {
@@ -208,8 +205,7 @@ pub(crate) struct DraftImage {
 }
 
 const GIVEN_NAMES: [&str; 12] = [
-    "Avery", "Blake", "Casey", "Devon", "Emery", "Finley", "Harper", "Jamie", "Kendall", "Logan",
-    "Morgan", "Quinn",
+    "Avery", "Blake", "Casey", "Devon", "Emery", "Finley", "Harper", "Jamie", "Kendall", "Logan", "Morgan", "Quinn",
 ];
 const FAMILY_NAMES: [&str; 8] = [
     "Testperson",
@@ -261,9 +257,7 @@ impl State {
     }
 
     pub(crate) fn firm_position(&self, prefix: &str) -> Option<usize> {
-        self.firms
-            .iter()
-            .position(|firm| firm.spec.prefix == prefix)
+        self.firms.iter().position(|firm| firm.spec.prefix == prefix)
     }
 
     pub(crate) fn firm(&self, prefix: &str) -> Option<&Firm> {
@@ -286,10 +280,7 @@ impl State {
             client_secret: self.secret(&spec.prefix, 1),
             secret_revoked: false,
             secrets_issued: 1,
-            api_key: spec
-                .api_key
-                .clone()
-                .unwrap_or_else(|| self.options.api_key.clone()),
+            api_key: spec.api_key.clone().unwrap_or_else(|| self.options.api_key.clone()),
             patients: Table::starting_at(30_001),
             encounters: Table::starting_at(5_001),
             documents: Table::starting_at(139_977),
@@ -356,20 +347,10 @@ impl State {
             Some(id) => id,
             None => firm.encounters.next_id(|number| number.to_string()),
         };
-        let known = |practitioner: &str| {
-            firm.spec
-                .practitioners
-                .iter()
-                .any(|known| known.id == practitioner)
-        };
+        let known = |practitioner: &str| firm.spec.practitioners.iter().any(|known| known.id == practitioner);
         let practitioner = spec
             .practitioner
-            .or_else(|| {
-                firm.spec
-                    .practitioners
-                    .first()
-                    .map(|first| first.id.clone())
-            })
+            .or_else(|| firm.spec.practitioners.first().map(|first| first.id.clone()))
             .unwrap_or_default();
         if !known(&practitioner) {
             return Err(Error::UnknownPractitioner {
@@ -533,10 +514,7 @@ impl State {
         };
         let firm = self.firm_mut(prefix)?;
         let index = firm.documents.add(&id, document);
-        firm.documents_by_patient
-            .entry(patient)
-            .or_default()
-            .push(index);
+        firm.documents_by_patient.entry(patient).or_default().push(index);
         self.objects.insert(object, (firm_position, index));
         if attachment.touches_encounter {
             self.change_encounter(now, prefix, encounter, None)?;
@@ -562,21 +540,16 @@ impl State {
         let firm = event.firm;
         match event.action {
             ScriptAction::Open(spec) => self.open_encounter(at, &firm, spec).map(|_| ()),
-            ScriptAction::Change { encounter } => {
-                self.change_encounter(at, &firm, &encounter, None)
-            }
+            ScriptAction::Change { encounter } => self.change_encounter(at, &firm, &encounter, None),
             ScriptAction::Finish { encounter } => {
                 self.change_encounter(at, &firm, &encounter, Some(EncounterStatus::Finished))
             }
             ScriptAction::AttachPhoto { encounter, photo } => {
                 self.attach_photo(at, &firm, &encounter, photo).map(|_| ())
             }
-            ScriptAction::AttachDocument {
-                encounter,
-                document,
-            } => self
-                .attach_document(at, &firm, &encounter, document)
-                .map(|_| ()),
+            ScriptAction::AttachDocument { encounter, document } => {
+                self.attach_document(at, &firm, &encounter, document).map(|_| ())
+            }
         }
     }
 

@@ -357,8 +357,17 @@ fn draft(photo: Option<&Document>, composition: &StoredComposition, again: bool)
     };
     let body = section_text(resource, BODY_SECTION).unwrap_or_default();
     let photo_id = photo.map_or("none", |photo| photo.id.as_str());
+    let is_labelled_ai = resource
+        .pointer("/meta/security")
+        .and_then(serde_json::Value::as_array)
+        .is_some_and(|labels| labels.iter().any(|label| label["code"] == "AIAST"));
+    let label = if is_labelled_ai {
+        "<span class=\"chip ai\" title=\"labelled AIAST: AI asserted\">AI draft</span>"
+    } else {
+        "<span class=\"chip bad\" title=\"the draft does not say that AI wrote it\">no AI label</span>"
+    };
     let mut html = format!(
-        "<section class=\"draft\"><header><span class=\"chip ai\">AI draft</span>\
+        "<section class=\"draft\"><header>{label}\
          <span class=\"chip plain\">{}</span><span class=\"chip plain\">{place}</span>",
         escape(text("status"))
     );

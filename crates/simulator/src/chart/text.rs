@@ -19,19 +19,24 @@ pub(crate) fn escape(text: &str) -> String {
 }
 
 /// A draft's plain text as paragraphs, headings and lists, going by the usual habits of plain text: a blank line ends a
-/// paragraph, `- ` begins a list item, a short line that ends in a colon is a heading.
+/// paragraph, `- ` begins a list item, a short line that ends in a colon or opens a block without being a sentence is a
+/// heading.
 pub(crate) fn plain_text(text: &str) -> String {
     let mut html = String::new();
     let mut block = Block::None;
-    for line in text.lines() {
+    let mut lines = text.lines().peekable();
+    let mut after_blank = false;
+    while let Some(line) = lines.next() {
         let line_text = line.trim();
+        let opens_block = after_blank && lines.peek().is_some_and(|next| !next.trim().is_empty());
+        after_blank = line_text.is_empty();
         let item = ["- ", "* ", "\u{2022} "]
             .iter()
             .find_map(|bullet| line_text.strip_prefix(bullet));
         let next = match item {
             _ if line_text.is_empty() => Block::None,
             Some(_) => Block::List,
-            None if is_heading(line_text) => Block::Heading,
+            None if is_heading(line_text, opens_block) => Block::Heading,
             // A line set in below an item goes on with it.
             None if block == Block::List && line.starts_with("  ") => Block::List,
             None => Block::Paragraph,
@@ -87,10 +92,11 @@ impl Block {
     }
 }
 
-fn is_heading(line: &str) -> bool {
+fn is_heading(line: &str, opens_block: bool) -> bool {
     let letters = line.chars().filter(|character| character.is_alphabetic());
     let shouted = letters.clone().count() > 3 && letters.clone().all(char::is_uppercase);
-    line.starts_with('#') || (line.len() < 60 && (line.ends_with(':') || shouted))
+    let titled = opens_block && !line.ends_with(['.', ',', ';', '!', '?']) && !line.contains(": ");
+    line.starts_with('#') || (line.len() < 60 && (line.ends_with(':') || shouted || titled))
 }
 
 /// A line's text; a short label before its first colon is set apart.
@@ -211,6 +217,16 @@ mod tests {
                 .replace("<p>AI", "<p> AI")
                 .replace("<br>Second", "<br> Second")
                 .replace("<p><b>R", "<p> <b>R")
+        );
+    }
+
+    #[test]
+    fn a_short_line_that_opens_a_block_is_a_heading() {
+        let text = "A sentence.\n\nImages used\nfile 1\n\nOne line alone\n\nA whole sentence.\nAnother.";
+        assert_eq!(
+            plain_text(text).replace("<p> ", "<p>").replace("<br> ", "<br>"),
+            "<p>A sentence.</p><h4>Images used</h4><p>file 1</p><p>One line alone</p>\
+             <p>A whole sentence.<br>Another.</p>"
         );
     }
 

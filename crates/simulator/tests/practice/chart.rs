@@ -27,6 +27,7 @@ fn a_person_sees_visit_photo_region_and_draft() {
     let (status, visit) = page(&practice, "/chart/alpha/5001");
     assert_eq!(status, StatusCode::OK);
     assert!(visit.contains("<rect class=\"region\" x=\"120.0\" y=\"180.0\" width=\"60.0\" height=\"90.0\""));
+    assert!(visit.contains(">AI draft<") && !visit.contains("no AI label"));
     assert!(visit.contains("7.0 s") && visit.contains("preliminary"));
     assert!(visit.contains("&lt;b&gt;one&lt;/b&gt;"), "a draft's text is escaped");
     assert!(!visit.contains("Melanoma"), "the truth is not told unasked");

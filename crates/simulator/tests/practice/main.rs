@@ -149,6 +149,10 @@ fn composition(practice: &Practice, patient: &str, encounter: &str, document: &s
     };
     json!({
         "resourceType": "Composition",
+        "meta": { "security": [{
+            "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+            "code": "AIAST",
+        }] },
         "identifier": {
             "system": "https://skin-assist.example/fhir/draft",
             "value": format!("alpha-{document}"),
