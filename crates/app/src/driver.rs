@@ -243,7 +243,11 @@ impl Driver<'_> {
     }
 
     fn quota(&self) -> Quota<'_> {
-        Quota { grants: &*self.engine.state, key: &self.engine.quota, clock: &*self.engine.clock }
+        Quota {
+            grants: &*self.engine.state,
+            key: &self.engine.quota,
+            clock: &*self.engine.clock,
+        }
     }
 
     fn emit(&self, event: &Event) {
@@ -269,7 +273,12 @@ impl Driver<'_> {
     /// Discovers firms, renews tokens ahead of their end, sweeps expired rows.
     async fn look_after_firms(&self) {
         while !self.stop.is_stopping() {
-            match (DiscoverFirms { firms: &*self.engine.state }).run().await {
+            match (DiscoverFirms {
+                firms: &*self.engine.state,
+            })
+            .run()
+            .await
+            {
                 Ok(firms) => self.serve(firms).await,
                 Err(error) => _ = self.state_trouble(Stage::DiscoverFirms, &error),
             }
@@ -302,7 +311,10 @@ impl Driver<'_> {
         }
         let ids: Vec<FirmId> = firms.iter().map(|firm| firm.id.clone()).collect();
         let changed = !ids.iter().eq(known.iter());
-        *lock(&self.firms) = firms.into_iter().map(|firm| (firm.id.clone(), Arc::new(firm))).collect();
+        *lock(&self.firms) = firms
+            .into_iter()
+            .map(|firm| (firm.id.clone(), Arc::new(firm)))
+            .collect();
         if changed {
             self.tell_policy(Observation::Firms(ids));
             self.tell_policy(Observation::Watching(watching));
@@ -354,14 +366,19 @@ impl Driver<'_> {
 
     /// Makes a call of the policy and says what it showed.
     async fn make(&self, call: PollCall) -> Vec<Observation> {
-        let Some(firm) = self.firm(call.firm()) else { return vec![Observation::Ended(call)] };
+        let Some(firm) = self.firm(call.firm()) else {
+            return vec![Observation::Ended(call)];
+        };
         let mut observations = Vec::new();
         match self.attempt(&firm, &call, &mut observations).await {
             Ok(()) => self.tokens.well(&firm.id),
             Err(error) if error.class() == Class::LeaseLost => {}
             Err(error) => {
                 let until = self.rest(&firm.id, &error);
-                observations.push(Observation::Resting { firm: firm.id.clone(), until });
+                observations.push(Observation::Resting {
+                    firm: firm.id.clone(),
+                    until,
+                });
             }
         }
         observations.push(Observation::Ended(call));
@@ -379,28 +396,50 @@ impl Driver<'_> {
             let token = match self.token(firm, refused.as_ref()).await {
                 Ok(token) => token,
                 Err(resting_until) => {
-                    observations.push(Observation::Resting { firm: firm.id.clone(), until: resting_until });
+                    observations.push(Observation::Resting {
+                        firm: firm.id.clone(),
+                        until: resting_until,
+                    });
                     return Ok(());
                 }
             };
             let (chart, watch, quota) = (&*self.engine.ehr, &*self.engine.state, self.quota());
             let outcome = match call {
                 PollCall::Encounters { .. } => {
-                    let stage = PollEncounters { token: &token, chart, watch, quota };
+                    let stage = PollEncounters {
+                        token: &token,
+                        chart,
+                        watch,
+                        quota,
+                    };
                     stage.run(firm).await.map(|polled| {
                         if polled.unreadable > 0 {
                             let unreadable = polled.unreadable;
                             tracing::warn!(event = "encounters.unreadable", firm = %firm.id, unreadable);
                         }
                         let encounters = polled.encounters;
-                        observations.push(Observation::EncountersSeen { firm: firm.id.clone(), encounters });
+                        observations.push(Observation::EncountersSeen {
+                            firm: firm.id.clone(),
+                            encounters,
+                        });
                     })
                 }
-                PollCall::Documents { encounters, lease_for, .. } => {
-                    let stage = PollDocuments { token: &token, chart, watch, quota };
+                PollCall::Documents {
+                    encounters, lease_for, ..
+                } => {
+                    let stage = PollDocuments {
+                        token: &token,
+                        chart,
+                        watch,
+                        quota,
+                    };
                     stage.run(firm, encounters, *lease_for).await.map(|polled| {
                         for (encounter, document) in polled.new {
-                            self.emit(&Event::Detected { firm: firm.id.clone(), encounter, document });
+                            self.emit(&Event::Detected {
+                                firm: firm.id.clone(),
+                                encounter,
+                                document,
+                            });
                             self.wake[Step::Download as usize].notify_one();
                         }
                     })
@@ -418,11 +457,19 @@ impl Driver<'_> {
     fn rest(&self, firm: &FirmId, error: &StageError) -> Timestamp {
         let failures = self.tokens.ill(firm);
         let wait = retry::backoff(failures).min(Duration::from_secs(60));
-        let told = if let Class::Transient(Some(told)) = error.class() { told } else { Duration::ZERO };
+        let told = if let Class::Transient(Some(told)) = error.class() {
+            told
+        } else {
+            Duration::ZERO
+        };
         let until = self.now() + wait.max(told);
         let reason = error.reason();
         tracing::warn!(event = "firm.resting", %firm, reason = reason.code(), error = %error, %until);
-        self.emit(&Event::Resting { firm: firm.clone(), until, reason });
+        self.emit(&Event::Resting {
+            firm: firm.clone(),
+            until,
+            reason,
+        });
         until
     }
 }

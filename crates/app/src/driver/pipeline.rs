@@ -105,7 +105,11 @@ impl Driver<'_> {
         let (state, now, lease_for) = (&self.engine.state, self.now(), step.lease_for());
         Ok(match step {
             Step::Download | Step::Infer => {
-                let of = if step == Step::Download { DocumentStep::Download } else { DocumentStep::Infer };
+                let of = if step == Step::Download {
+                    DocumentStep::Download
+                } else {
+                    DocumentStep::Infer
+                };
                 let leases = state.acquire_documents(of, now, lease_for, limit).await?;
                 leases.into_iter().map(Work::Document).collect()
             }
@@ -142,7 +146,16 @@ impl Driver<'_> {
         let end = match work {
             Work::Document(lease) if step == Step::Download => {
                 let (source, photos, queue) = (&*engine.ehr, &*engine.photos, &*engine.state);
-                DownloadPhoto { token: &token, source, photos, queue, audit, quota }.run(&firm, lease).await?
+                DownloadPhoto {
+                    token: &token,
+                    source,
+                    photos,
+                    queue,
+                    audit,
+                    quota,
+                }
+                .run(&firm, lease)
+                .await?
             }
             Work::Document(lease) => {
                 let stage = Infer {
@@ -160,7 +173,15 @@ impl Driver<'_> {
             }
             Work::Result(lease) => {
                 let (writer, deliveries) = (&*engine.ehr, &*engine.state);
-                WriteBack { token: &token, writer, deliveries, audit, quota }.run(&firm, lease).await?
+                WriteBack {
+                    token: &token,
+                    writer,
+                    deliveries,
+                    audit,
+                    quota,
+                }
+                .run(&firm, lease)
+                .await?
             }
         };
         if let StepEnd::Waiting { renew_token: true, .. } = &end {
@@ -190,9 +211,16 @@ impl Driver<'_> {
                 if let Some(next) = step.next() {
                     self.wake[next as usize].notify_one();
                 }
-                self.emit(&Event::Advanced { firm, document: DocumentId::new(subject), stage });
+                self.emit(&Event::Advanced {
+                    firm,
+                    document: DocumentId::new(subject),
+                    stage,
+                });
             }
-            StepEnd::Withheld => self.emit(&Event::Withheld { firm, assessment: AssessmentId::new(subject) }),
+            StepEnd::Withheld => self.emit(&Event::Withheld {
+                firm,
+                assessment: AssessmentId::new(subject),
+            }),
             StepEnd::Delivered => {
                 let assessment = AssessmentId::new(subject);
                 tracing::info!(event = "draft.delivered", %firm, %assessment);
@@ -201,16 +229,31 @@ impl Driver<'_> {
             StepEnd::Uncertain(reason) => {
                 let assessment = AssessmentId::new(subject);
                 tracing::error!(event = "draft.uncertain", %firm, %assessment, reason = reason.code());
-                self.emit(&Event::Uncertain { firm, assessment, reason });
+                self.emit(&Event::Uncertain {
+                    firm,
+                    assessment,
+                    reason,
+                });
             }
             StepEnd::Waiting { until, reason, .. } => {
                 tracing::warn!(event = "item.waiting", %firm, %subject, %stage, reason = reason.code(), %until);
-                self.emit(&Event::Waiting { firm, subject, stage, until, reason });
+                self.emit(&Event::Waiting {
+                    firm,
+                    subject,
+                    stage,
+                    until,
+                    reason,
+                });
             }
             StepEnd::Buried(reason) => {
                 let (code, hint) = (reason.code(), reason.hint());
                 tracing::error!(event = "item.dead-letter", %firm, %subject, %stage, reason = code, hint);
-                self.emit(&Event::Buried { firm, subject, stage, reason });
+                self.emit(&Event::Buried {
+                    firm,
+                    subject,
+                    stage,
+                    reason,
+                });
             }
             StepEnd::LeaseLost => tracing::info!(event = "lease.lost", %firm, %subject, %stage),
         }

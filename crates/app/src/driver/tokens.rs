@@ -3,11 +3,7 @@
 //! Tokens live in the state store; this keeps those in use in memory, so that a call does not cost a read, and
 //! remembers which firms cannot be served for a while, so that a refusal is not asked for again by every worker.
 
-use std::{
-    collections::HashMap,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use skin_assist_core::{
     domain::{AccessToken, Firm, FirmId, Reason},
@@ -69,7 +65,8 @@ impl Driver<'_> {
         loop {
             match stage.run(firm, refused).await {
                 Ok(TokenState::Ready(token)) => {
-                    self.tokens.with(&firm.id, |standing| standing.token = Some(token.clone()));
+                    self.tokens
+                        .with(&firm.id, |standing| standing.token = Some(token.clone()));
                     return Ok(token);
                 }
                 Ok(TokenState::Elsewhere(again)) => self.engine.clock.sleep_until(again).await,
@@ -80,7 +77,10 @@ impl Driver<'_> {
                     return Err(self.stand_still(firm, reason, retry_at.min(self.now() + ENDPOINT_PAUSE)));
                 }
                 Ok(TokenState::Missing) => {
-                    let reason = Reason::new("ehr.no-credential", "give the firm one with `skin-assist firm credential`");
+                    let reason = Reason::new(
+                        "ehr.no-credential",
+                        "give the firm one with `skin-assist firm credential`",
+                    );
                     return Err(self.stand_still(firm, reason, self.now() + ENDPOINT_PAUSE));
                 }
                 Err(error) => {
@@ -97,7 +97,11 @@ impl Driver<'_> {
             standing.token = None;
             standing.resting_until = Some(until);
         });
-        self.emit(&Event::Resting { firm: firm.id.clone(), until, reason });
+        self.emit(&Event::Resting {
+            firm: firm.id.clone(),
+            until,
+            reason,
+        });
         until
     }
 }

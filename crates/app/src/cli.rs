@@ -1,0 +1,342 @@
+//! The command line.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use skin_assist_core::{domain::Route, polling::PolicyName};
+
+use crate::{
+    commands,
+    config::{Config, Environment},
+    failure::{Failure, Hinted as _},
+};
+
+/// Sees the photo in the chart, looks at it with vision models, writes a draft back.
+///
+/// Begin with `skin-assist demo`. Exit codes: 0 done; 1 failed, and standard error says why; 2 the command line is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "skin-assist", version, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file. Without it: SKIN_ASSIST_CONFIG, else skin-assist.toml in this folder, else the defaults.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows the whole way on a practice EHR: photos in charts, models, drafts in charts. Needs nothing.
+    Demo(DemoArguments),
+    /// Serves the configured EHR: polls, looks at photos, writes drafts back, until Ctrl-C.
+    Run,
+    /// Serves a practice EHR alone, to connect to.
+    PracticeEhr(PracticeEhrArguments),
+    /// Looks at photos with the models, without any EHR.
+    Assess(AssessArguments),
+    /// Connects and manages practices.
+    #[command(subcommand)]
+    Firm(FirmCommand),
+    /// Chooses what is done with a practice's document categories.
+    #[command(subcommand)]
+    Categories(CategoriesCommand),
+    /// Shows how each practice stands, and what needs attention.
+    Status(JsonFlag),
+    /// Lists what was given up, and tries it again.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+    /// Lists drafts that may or may not be in a chart, and resolves them.
+    #[command(subcommand)]
+    Uncertain(UncertainCommand),
+    /// Checks the configuration, or shows the defaults.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Makes a key for the state file.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Checks this machine: configuration, state file, models, inference runtime, clock.
+    Doctor(JsonFlag),
+}
+
+/// A switch that several commands have.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct JsonFlag {
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// The same seed plays the same clinic.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// End when every photo has its draft, instead of serving the chart page until Ctrl-C.
+    #[arg(long)]
+    pub(crate) exit_when_done: bool,
+    /// Print one JSON document at the end instead of lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How to poll.
+    #[arg(long, default_value_t = PolicyName::RoundRobin)]
+    pub(crate) policy: PolicyName,
+    /// How many times faster than real time the clinic is played.
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) speed: f64,
+    /// How many minutes of clinic are played.
+    #[arg(long, default_value_t = 6)]
+    pub(crate) minutes: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PracticeEhrArguments {
+    /// The same seed plays the same clinic.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The port of API, token endpoint and chart page; 0 lets the system choose.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// The port of the photo host; 0 lets the system choose.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) photo_port: u16,
+    /// How many practices.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) firms: usize,
+    /// How many visits each of them has.
+    #[arg(long, default_value_t = 12)]
+    pub(crate) visits: usize,
+    /// How many minutes the clinic lasts, before it is sped up.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) minutes: u32,
+    /// How many times faster than real time it is played.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) speed: f64,
+    /// Calls a minute that the EHR allows for all practices together.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) calls_per_minute: u32,
+    /// Write a configuration, a state key and the practices' secrets into this new folder, ready for `run`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) connect: Option<PathBuf>,
+}
+
+/// A route, on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RouteArgument {
+    /// Single lesions: a detector finds them, a classifier judges each.
+    Solitary,
+    /// Rashes: a classifier judges the whole image.
+    Widespread,
+}
+
+impl From<RouteArgument> for Route {
+    fn from(route: RouteArgument) -> Self {
+        match route {
+            RouteArgument::Solitary => Self::Solitary,
+            RouteArgument::Widespread => Self::Widespread,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AssessArguments {
+    /// Photos: JPEG, PNG or WebP.
+    #[arg(required = true, value_name = "PHOTO")]
+    pub(crate) photos: Vec<PathBuf>,
+    /// Which models look.
+    #[arg(long)]
+    pub(crate) route: RouteArgument,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FirmCommand {
+    /// Connects a practice. It starts in silent mode, with no category chosen, from now on.
+    Add {
+        /// Our name for it.
+        id: String,
+        /// Its segment in the EHR's URLs.
+        #[arg(long)]
+        url_prefix: String,
+        /// OAuth2 client_id.
+        #[arg(long)]
+        client_id: String,
+        /// A file with the OAuth2 client_secret; `-` reads it from standard input.
+        #[arg(long, value_name = "FILE")]
+        client_secret_file: PathBuf,
+    },
+    /// Lists the practices.
+    List(JsonFlag),
+    /// Stops serving a practice; nothing is forgotten.
+    Pause {
+        /// Which.
+        id: String,
+    },
+    /// Serves it again.
+    Resume {
+        /// Which.
+        id: String,
+    },
+    /// Removes a practice and everything that is stored for it.
+    Remove {
+        /// Which.
+        id: String,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Replaces the OAuth2 credential, for example after a refusal.
+    Credential {
+        /// Which.
+        id: String,
+        /// OAuth2 client_id.
+        #[arg(long)]
+        client_id: String,
+        /// A file with the OAuth2 client_secret; `-` reads it from standard input.
+        #[arg(long, value_name = "FILE")]
+        client_secret_file: PathBuf,
+    },
+    /// Changes what happens to results: `silent` keeps them back, `draft` writes them into the chart.
+    Mode {
+        /// Which.
+        id: String,
+        /// The new mode.
+        mode: ModeArgument,
+        /// For `draft`: the intended-use document that permits it. Its SHA-256 is recorded.
+        #[arg(long, value_name = "FILE", required_if_eq("mode", "draft"))]
+        intended_use: Option<PathBuf>,
+        /// For `draft`: who records it.
+        #[arg(long, value_name = "NAME", required_if_eq("mode", "draft"))]
+        recorded_by: Option<String>,
+    },
+}
+
+/// A mode, on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ModeArgument {
+    /// Everything runs, nothing is written.
+    Silent,
+    /// Drafts are written back.
+    Draft,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CategoriesCommand {
+    /// Lists the practice's categories from its EHR, with what is done with each.
+    List {
+        /// The practice.
+        firm: String,
+        /// Print one JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says what is done with categories: CODE=solitary, CODE=widespread or CODE=ignored. Others stay as they are.
+    Set {
+        /// The practice.
+        firm: String,
+        /// CODE=USE
+        #[arg(required = true, value_name = "CODE=USE")]
+        uses: Vec<String>,
+        /// Take codes that the EHR does not list, or while it cannot be asked.
+        #[arg(long)]
+        unchecked: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// Lists what was given up, with reason and hint.
+    List(JsonFlag),
+    /// Puts it back where it failed.
+    Replay {
+        /// Its number; see the list.
+        #[arg(required_unless_present = "all")]
+        id: Option<i64>,
+        /// All of them.
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UncertainCommand {
+    /// Lists drafts that may or may not be in a chart.
+    List(JsonFlag),
+    /// Says what you found in the chart.
+    Resolve {
+        /// The practice.
+        firm: String,
+        /// The assessment; see the list.
+        assessment: String,
+        /// What you found.
+        #[command(flatten)]
+        found: Found,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Found {
+    /// It is in the chart, under this name.
+    #[arg(long, value_name = "REFERENCE")]
+    pub(crate) delivered: Option<String>,
+    /// It is not there: post it again.
+    #[arg(long)]
+    pub(crate) post_again: bool,
+    /// It is not there, and shall not be.
+    #[arg(long)]
+    pub(crate) discard: bool,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Reads the configuration and everything it names, and says what is wrong with it.
+    Check,
+    /// Prints the documented defaults: the beginning of a file of your own.
+    Default,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Writes a new random key into a new file that only you can read.
+    Generate {
+        /// The file; it must not exist yet.
+        file: PathBuf,
+    },
+}
+
+/// Carries a command out.
+pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure> {
+    let config = || Config::read(cli.config.as_deref(), environment);
+    // These need no configuration, and must not fail for a broken one.
+    match &cli.command {
+        Command::Config(ConfigCommand::Default) => return commands::config::default(),
+        Command::Key(KeyCommand::Generate { file }) => return commands::key::generate(file),
+        Command::Doctor(JsonFlag { json }) => return block_on(commands::doctor::doctor(config(), *json)),
+        _ => {}
+    }
+    block_on(async {
+        match cli.command {
+            Command::Demo(arguments) => commands::demo::demo(arguments).await,
+            Command::Run => commands::run::run(&config()?).await,
+            Command::PracticeEhr(arguments) => commands::practice_ehr::practice_ehr(arguments).await,
+            Command::Assess(arguments) => commands::assess::assess(&config()?, arguments).await,
+            Command::Firm(command) => commands::firm::firm(&config()?, command).await,
+            Command::Categories(command) => commands::categories::categories(&config()?, command).await,
+            Command::Status(JsonFlag { json }) => commands::status::status(&config()?, json).await,
+            Command::DeadLetters(command) => commands::dead_letters::dead_letters(&config()?, command).await,
+            Command::Uncertain(command) => commands::uncertain::uncertain(&config()?, command).await,
+            Command::Config(_) => commands::config::check(&config()?),
+            Command::Key(_) | Command::Doctor(_) => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .failed(|| "the asynchronous runtime cannot start".to_owned())?
+        .block_on(future)
+}

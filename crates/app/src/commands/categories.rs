@@ -1,0 +1,156 @@
+//! `skin-assist categories`.
+
+use std::{process::ExitCode, sync::Arc};
+
+use serde_json::json;
+use skin_assist_core::{
+    domain::{CategoryCode, CategoryUse, DocumentCategory, Firm},
+    ports::{AuditAction, CallKind, FirmAdministration as _, FirmSettings as _},
+    stages::{Quota, RefreshCredentials, StageError, TokenState},
+};
+use skin_assist_store::SqliteStore;
+
+use super::{audit, known_firm, print_json, state_failed, table::table};
+use crate::{
+    cli::CategoriesCommand,
+    clock::SystemClock,
+    config::Config,
+    failure::{Failure, Hinted as _, WithHint as _},
+    wiring,
+};
+
+/// Chooses what is done with a practice's document categories.
+pub(crate) async fn categories(config: &Config, command: CategoriesCommand) -> Result<ExitCode, Failure> {
+    let state = wiring::state(config)?;
+    match command {
+        CategoriesCommand::List { firm, json } => {
+            let firm = known_firm(&*state, &firm).await?;
+            let listed = from_ehr(config, &state, &firm).await?;
+            list(&firm, &listed, json)?;
+        }
+        CategoriesCommand::Set { firm, uses, unchecked } => {
+            let firm = known_firm(&*state, &firm).await?;
+            let listed = if unchecked {
+                None
+            } else {
+                Some(from_ehr(config, &state, &firm).await?)
+            };
+            set(&state, &firm, &uses, listed.as_deref()).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The word for a use.
+pub(super) const fn word(used: CategoryUse) -> &'static str {
+    match used {
+        CategoryUse::Solitary => "solitary",
+        CategoryUse::Widespread => "widespread",
+        CategoryUse::Ignored => "ignored",
+    }
+}
+
+/// The practice's value set. A token and a call of the quota, as in the engine.
+async fn from_ehr(config: &Config, state: &Arc<SqliteStore>, firm: &Firm) -> Result<Vec<DocumentCategory>, Failure> {
+    let (ehr, key) = (wiring::ehr(config)?, wiring::quota(config)?);
+    let refresh = RefreshCredentials {
+        credentials: &**state,
+        endpoint: &*ehr,
+        clock: &SystemClock,
+    };
+    let failed = |error: StageError| {
+        let hint = error.reason().hint().to_owned();
+        Failure::new(format!("the categories of `{}` cannot be read from its EHR", firm.id))
+            .because(error)
+            .with_hint(hint)
+    };
+    let token = match refresh.run(firm, None).await.map_err(failed)? {
+        TokenState::Ready(token) => token,
+        TokenState::Refused { reason, .. } => {
+            return Err(Failure::new("the token endpoint refuses the credential").with_hint(reason.hint()));
+        }
+        TokenState::Elsewhere(_) => {
+            return Err(Failure::new("another process is renewing the token").with_hint("try again"));
+        }
+        TokenState::Missing => return Err(Failure::new("the practice has no credential")),
+    };
+    let quota = Quota {
+        grants: &**state,
+        key: &key,
+        clock: &SystemClock,
+    };
+    quota
+        .call(CallKind::Context, ehr.categories(firm, &token))
+        .await
+        .map_err(failed)
+}
+
+fn list(firm: &Firm, listed: &[DocumentCategory], json: bool) -> Result<(), Failure> {
+    let used = |code: &CategoryCode| firm.categories.get(code).copied().unwrap_or(CategoryUse::Ignored);
+    if json {
+        let categories: Vec<_> = listed
+            .iter()
+            .map(|category| json!({ "code": category.code, "display": category.display, "use": word(used(&category.code)) }))
+            .collect();
+        return print_json(&categories);
+    }
+    let rows: Vec<_> = listed
+        .iter()
+        .map(|category| {
+            [
+                category.code.to_string(),
+                category.display.clone(),
+                word(used(&category.code)).to_owned(),
+            ]
+        })
+        .collect();
+    print!("{}", table(["CODE", "DISPLAY", "USE"], &rows));
+    Ok(())
+}
+
+async fn set(
+    state: &SqliteStore,
+    firm: &Firm,
+    uses: &[String],
+    listed: Option<&[DocumentCategory]>,
+) -> Result<(), Failure> {
+    let mut categories = firm.categories.clone();
+    for pair in uses {
+        let (code, used) = pair.rsplit_once('=').unwrap_or((pair, ""));
+        let used = match used {
+            "solitary" => CategoryUse::Solitary,
+            "widespread" => CategoryUse::Widespread,
+            "ignored" => CategoryUse::Ignored,
+            _ => {
+                return Err(Failure::new(format!("`{pair}` says nothing about a category"))
+                    .with_hint("write CODE=solitary, CODE=widespread or CODE=ignored"));
+            }
+        };
+        let code: CategoryCode = code
+            .parse()
+            .failed(|| format!("`{code}` cannot be the code of a category"))
+            .hint("`skin-assist categories list` shows the codes")?;
+        if listed.is_some_and(|listed| listed.iter().all(|category| category.code != code)) {
+            return Err(
+                Failure::new(format!("the EHR lists no category `{code}` for `{}`", firm.id))
+                    .with_hint("`skin-assist categories list` shows the codes; --unchecked takes any"),
+            );
+        }
+        categories.insert(code, used);
+    }
+    state
+        .set_categories(&firm.id, &categories)
+        .await
+        .map_err(state_failed)?;
+    audit(state, &firm.id, AuditAction::FirmChanged, "categories".to_owned()).await?;
+    println!(
+        "Set {} of `{}`.",
+        if uses.len() == 1 {
+            "the category"
+        } else {
+            "the categories"
+        },
+        firm.id
+    );
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! `skin-assist firm`.
+
+use std::{collections::BTreeMap, io::Read as _, path::Path, process::ExitCode};
+
+use sha2::{Digest as _, Sha256};
+use skin_assist_core::{
+    domain::{Firm, FirmStatus, IntendedUseRecord, Mode},
+    phi::Secret,
+    ports::{AuditAction, FirmAdministration as _, Firms as _},
+    time::Clock as _,
+};
+use skin_assist_store::SqliteStore;
+
+use super::{audit, firm_id, known_firm, print_json, state_failed, table::table};
+use crate::{
+    cli::{FirmCommand, JsonFlag, ModeArgument},
+    clock::SystemClock,
+    config::{Config, read_secret},
+    failure::{Failure, Hinted as _, WithHint as _},
+    wiring,
+};
+
+/// Connects and manages practices.
+pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCode, Failure> {
+    let state = wiring::state(config)?;
+    match command {
+        FirmCommand::Add {
+            id,
+            url_prefix,
+            client_id,
+            client_secret_file,
+        } => {
+            let secret = client_secret(&client_secret_file)?;
+            add(&state, &id, url_prefix, &client_id, &secret).await?;
+            println!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
+        }
+        FirmCommand::List(JsonFlag { json }) => list(&state, json).await?,
+        FirmCommand::Pause { id } => set_status(&state, &id, FirmStatus::Paused).await?,
+        FirmCommand::Resume { id } => set_status(&state, &id, FirmStatus::Active).await?,
+        FirmCommand::Remove { id, yes } => {
+            let firm = known_firm(&*state, &id).await?;
+            if !yes {
+                return Err(
+                    Failure::new(format!("`{id}` and everything stored for it would be removed"))
+                        .with_hint("add --yes if that is what you want; `pause` keeps everything"),
+                );
+            }
+            state.remove_firm(&firm.id).await.map_err(state_failed)?;
+            audit(&*state, &firm.id, AuditAction::FirmChanged, "removed".to_owned()).await?;
+            println!("Removed `{id}`.");
+        }
+        FirmCommand::Credential {
+            id,
+            client_id,
+            client_secret_file,
+        } => {
+            let firm = known_firm(&*state, &id).await?;
+            let secret = client_secret(&client_secret_file)?;
+            state
+                .replace_credential(&firm.id, &client_id, &secret)
+                .await
+                .map_err(state_failed)?;
+            audit(&*state, &firm.id, AuditAction::FirmChanged, "credential".to_owned()).await?;
+            println!("Replaced the credential of `{id}`; a running engine takes it within seconds.");
+        }
+        FirmCommand::Mode {
+            id,
+            mode,
+            intended_use,
+            recorded_by,
+        } => {
+            set_mode(&state, &id, mode, intended_use.as_deref(), recorded_by).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn add(
+    state: &SqliteStore,
+    id: &str,
+    url_prefix: String,
+    client_id: &str,
+    client_secret: &Secret,
+) -> Result<(), Failure> {
+    let firm = Firm {
+        id: firm_id(id)?,
+        url_prefix,
+        status: FirmStatus::Active,
+        mode: Mode::Silent,
+        intended_use: None,
+        categories: BTreeMap::new(),
+        connected_at: SystemClock.now(),
+    };
+    state
+        .add_firm(&firm, client_id, client_secret)
+        .await
+        .map_err(state_failed)?;
+    audit(state, &firm.id, AuditAction::FirmChanged, "connected".to_owned()).await
+}
+
+async fn list(state: &SqliteStore, json: bool) -> Result<(), Failure> {
+    let firms = state.firms().await.map_err(state_failed)?;
+    if json {
+        return print_json(&firms);
+    }
+    let rows: Vec<_> = firms
+        .iter()
+        .map(|firm| {
+            let uses = firm
+                .categories
+                .iter()
+                .map(|(code, used)| format!("{code}={}", super::categories::word(*used)));
+            [
+                firm.id.to_string(),
+                firm.url_prefix.clone(),
+                if firm.status == FirmStatus::Active {
+                    "active"
+                } else {
+                    "paused"
+                }
+                .to_owned(),
+                if firm.mode == Mode::Draft { "draft" } else { "silent" }.to_owned(),
+                uses.collect::<Vec<_>>().join(" "),
+            ]
+        })
+        .collect();
+    print!(
+        "{}",
+        table(["PRACTICE", "URL PREFIX", "STATUS", "MODE", "CATEGORIES"], &rows)
+    );
+    Ok(())
+}
+
+async fn set_status(state: &SqliteStore, id: &str, status: FirmStatus) -> Result<(), Failure> {
+    let firm = known_firm(state, id).await?;
+    state.set_firm_status(&firm.id, status).await.map_err(state_failed)?;
+    let word = if status == FirmStatus::Active {
+        "resumed"
+    } else {
+        "paused"
+    };
+    audit(state, &firm.id, AuditAction::FirmChanged, word.to_owned()).await?;
+    println!("`{id}` is {word}.");
+    Ok(())
+}
+
+async fn set_mode(
+    state: &SqliteStore,
+    id: &str,
+    mode: ModeArgument,
+    intended_use: Option<&Path>,
+    recorded_by: Option<String>,
+) -> Result<(), Failure> {
+    let firm = known_firm(state, id).await?;
+    let (mode, record) = match (mode, intended_use, recorded_by) {
+        (ModeArgument::Draft, Some(document), Some(recorded_by)) => {
+            let bytes = std::fs::read(document)
+                .failed(|| format!("the intended-use document {} cannot be read", document.display()))
+                .hint("give the file that permits drafts in this practice")?;
+            let document_sha256 = hex::encode(Sha256::digest(bytes));
+            (
+                Mode::Draft,
+                Some(IntendedUseRecord {
+                    recorded_by,
+                    recorded_at: SystemClock.now(),
+                    document_sha256,
+                }),
+            )
+        }
+        (ModeArgument::Draft, ..) => {
+            return Err(
+                Failure::new("drafts need the document that permits them and who records it")
+                    .with_hint("add --intended-use FILE --recorded-by NAME"),
+            );
+        }
+        (ModeArgument::Silent, ..) => (Mode::Silent, firm.intended_use.clone()),
+    };
+    state
+        .set_mode(&firm.id, mode, record.as_ref())
+        .await
+        .map_err(state_failed)?;
+    let word = if mode == Mode::Draft { "draft" } else { "silent" };
+    audit(state, &firm.id, AuditAction::FirmChanged, format!("mode {word}")).await?;
+    println!("`{id}` is in {word} mode.");
+    Ok(())
+}
+
+fn client_secret(file: &Path) -> Result<Secret, Failure> {
+    if file != Path::new("-") {
+        return read_secret(file, "the client secret");
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .failed(|| "the client secret cannot be read from standard input".to_owned())?;
+    let secret = Secret::new(text.trim().to_owned());
+    drop(Secret::new(text));
+    if secret.is_empty() {
+        Err(Failure::new("the client secret on standard input is empty"))
+    } else {
+        Ok(secret)
+    }
+}

@@ -1,0 +1,121 @@
+//! `skin-assist uncertain`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use skin_assist_core::{
+    domain::{AssessmentId, Delivery, DraftReference, EncounterId, FirmId, Reason, ReferenceCode},
+    ports::{AuditAction, Operations as _, UncertainResolution},
+    time::{Clock as _, Timestamp},
+};
+use skin_assist_store::SqliteStore;
+
+use super::{audit, known_firm, print_json, state_failed, table::table};
+use crate::{
+    cli::{Found, JsonFlag, UncertainCommand},
+    clock::SystemClock,
+    config::Config,
+    failure::Failure,
+    wiring,
+};
+
+/// An uncertain draft, as an operator needs it to look into the chart.
+#[derive(Debug, Serialize)]
+pub(super) struct Entry {
+    firm: FirmId,
+    assessment: AssessmentId,
+    encounter: EncounterId,
+    reference_code: ReferenceCode,
+    since: Timestamp,
+    reason: Reason,
+}
+
+/// Lists drafts that may or may not be in a chart, and resolves them.
+pub(crate) async fn uncertain(config: &Config, command: UncertainCommand) -> Result<ExitCode, Failure> {
+    let state = wiring::state(config)?;
+    match command {
+        UncertainCommand::List(JsonFlag { json }) => {
+            let entries = entries(&state).await?;
+            if json {
+                print_json(&entries)?;
+            } else if entries.is_empty() {
+                println!("No draft is uncertain.");
+            } else {
+                print(&entries);
+            }
+        }
+        UncertainCommand::Resolve {
+            firm,
+            assessment,
+            found,
+        } => {
+            let firm = known_firm(&*state, &firm).await?.id;
+            let resolution = match found {
+                Found {
+                    delivered: Some(reference),
+                    ..
+                } => UncertainResolution::Delivered(DraftReference(reference)),
+                Found { post_again: true, .. } => UncertainResolution::PostAgain,
+                Found { .. } => UncertainResolution::Discard,
+            };
+            let id = AssessmentId::new(&assessment);
+            state
+                .resolve(&firm, &id, &resolution, SystemClock.now())
+                .await
+                .map_err(state_failed)?;
+            audit(&*state, &firm, AuditAction::UncertainResolved, assessment.clone()).await?;
+            println!("Resolved {assessment}.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn entries(state: &SqliteStore) -> Result<Vec<Entry>, Failure> {
+    let results = state.uncertain().await.map_err(state_failed)?;
+    let entries = results.into_iter().filter_map(|result| {
+        let Delivery::Uncertain { reason, at } = result.delivery else {
+            return None;
+        };
+        Some(Entry {
+            reference_code: result.assessment.reference_code(),
+            firm: result.assessment.firm,
+            assessment: result.assessment.id,
+            encounter: result.assessment.encounter,
+            since: at,
+            reason,
+        })
+    });
+    Ok(entries.collect())
+}
+
+pub(super) fn print(entries: &[Entry]) {
+    let rows: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            [
+                entry.firm.to_string(),
+                entry.assessment.to_string(),
+                entry.encounter.to_string(),
+                entry.reference_code.to_string(),
+                entry.since.to_string(),
+                entry.reason.to_string(),
+                entry.reason.hint().to_owned(),
+            ]
+        })
+        .collect();
+    print!(
+        "{}",
+        table(
+            [
+                "PRACTICE",
+                "ASSESSMENT",
+                "ENCOUNTER",
+                "REFERENCE CODE",
+                "SINCE",
+                "REASON",
+                "HINT"
+            ],
+            &rows
+        )
+    );
+}

@@ -1,0 +1,469 @@
+//! Configuration: the documented default file, then the user's, then the environment. Unknown keys are refused. This is
+//! the one place that reads the environment.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use serde::Deserialize;
+use skin_assist_core::{phi::Secret, polling::PolicyName, quota::SMALLEST_BUDGET};
+use skin_assist_store::StateKey;
+use toml::{Table, Value};
+
+use crate::failure::{Failure, Hinted as _, WithHint as _};
+
+/// The documented default file.
+pub const DEFAULT: &str = include_str!("config/default.toml");
+
+/// Names the configuration file when no option does.
+const FILE_VARIABLE: &str = "SKIN_ASSIST_CONFIG";
+const STATE_KEY_VARIABLE: &str = "SKIN_ASSIST_STATE_KEY";
+const API_KEY_VARIABLE: &str = "SKIN_ASSIST_EHR_API_KEY";
+const PREFIX: &str = "SKIN_ASSIST_";
+/// Taken when it lies in the working folder and nothing else is named.
+const USUAL_FILE: &str = "skin-assist.toml";
+
+/// Everything that can be configured. The keys are documented in [`DEFAULT`].
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The state file.
+    pub state: StateConfig,
+    /// The EHR.
+    pub ehr: EhrConfig,
+    /// Polling.
+    pub polling: PollingConfig,
+    /// Limits of photos.
+    pub photos: PhotosConfig,
+    /// Vision models.
+    pub models: ModelsConfig,
+    /// How much is done at once.
+    pub workers: WorkersConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// Secrets that the environment brought, and where relative paths start.
+    #[serde(skip)]
+    pub surroundings: Surroundings,
+}
+
+/// Section `state`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateConfig {
+    /// The state file.
+    pub file: String,
+    /// The file with its key.
+    pub key_file: String,
+}
+
+/// Section `ehr`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EhrConfig {
+    /// Name of a shipped profile, or a profile file.
+    pub profile: String,
+    /// `{base}` of the profile's URLs.
+    pub base_url: String,
+    /// The token endpoint.
+    pub token_url: String,
+    /// The file with the API key.
+    pub api_key_file: String,
+    /// Hosts of photos, beside the profile's.
+    pub photo_hosts: Vec<String>,
+    /// Calls a minute for all firms; 0 for the profile's.
+    pub calls_per_minute: u32,
+    /// Plain http to this machine.
+    pub allow_loopback_http: bool,
+}
+
+/// Section `polling`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PollingConfig {
+    /// Which policy.
+    pub policy: PolicyName,
+}
+
+/// Section `photos`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhotosConfig {
+    /// Most bytes of a photo, in megabytes.
+    pub max_megabytes: usize,
+    /// Most pixels of a photo, in megapixels.
+    pub max_megapixels: u64,
+    /// Most bytes of photos in memory, in megabytes.
+    pub memory_megabytes: usize,
+}
+
+/// Section `models`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelsConfig {
+    /// Folder of model packs; empty for the built-in ones.
+    pub directory: String,
+    /// Which runtime.
+    pub runtime: RuntimeName,
+    /// The ONNX Runtime library.
+    pub onnx_runtime_library: String,
+    /// Photos at once; 0 for the number of cores.
+    pub workers: usize,
+}
+
+/// Names of inference runtimes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeName {
+    /// ONNX Runtime where found, else rten.
+    Auto,
+    /// rten.
+    Rten,
+    /// ONNX Runtime.
+    OnnxRuntime,
+}
+
+/// Section `workers`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkersConfig {
+    /// Polls in flight.
+    pub poll: usize,
+    /// Downloads in flight.
+    pub download: usize,
+    /// Drafts in flight.
+    pub write_back: usize,
+}
+
+/// Section `log`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// How.
+    pub format: LogFormat,
+    /// How much.
+    pub level: String,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one JSON object a line.
+    Json,
+}
+
+/// What a configuration has around it.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+    state_key: Option<Secret>,
+    api_key: Option<Secret>,
+}
+
+/// The environment, read once.
+pub type Environment = BTreeMap<String, String>;
+
+/// Reads the environment. Variables that are not Unicode cannot be ours and are left out.
+pub fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+impl Config {
+    /// The documented defaults alone.
+    pub fn defaults() -> Result<Self, Failure> {
+        Self::layered(None, &Environment::new())
+    }
+
+    /// Reads the configuration: the defaults, then `file` (or the one that the environment names, or the usual one in
+    /// the working folder), then the environment.
+    pub fn read(file: Option<&Path>, environment: &Environment) -> Result<Self, Failure> {
+        let named = file
+            .map(Path::to_owned)
+            .or_else(|| environment.get(FILE_VARIABLE).map(PathBuf::from));
+        let file = named.or_else(|| Some(PathBuf::from(USUAL_FILE)).filter(|usual| usual.is_file()));
+        Self::layered(file.as_deref(), environment)
+    }
+
+    fn layered(file: Option<&Path>, environment: &Environment) -> Result<Self, Failure> {
+        let defaults: Table = DEFAULT
+            .parse()
+            .map_err(|error| Failure::new("the built-in defaults").because(error))?;
+        let mut merged = defaults.clone();
+        if let Some(path) = file {
+            let shown = path.display();
+            let text = fs::read_to_string(path)
+                .failed(|| format!("the configuration file {shown} cannot be read"))
+                .hint("name one with --config, or begin with `skin-assist config default > skin-assist.toml`")?;
+            let table: Table = text
+                .parse()
+                .failed(|| format!("the configuration file {shown} is not TOML"))
+                .hint("compare it with `skin-assist config default`")?;
+            merge(&mut merged, table, &format!("the configuration file {shown}"))?;
+        }
+        let mut surroundings = Surroundings {
+            file: file.map(Path::to_owned),
+            ..Surroundings::default()
+        };
+        for (name, value) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+            match name.as_str() {
+                FILE_VARIABLE => {}
+                STATE_KEY_VARIABLE => surroundings.state_key = Some(Secret::new(value.clone())),
+                API_KEY_VARIABLE => surroundings.api_key = Some(Secret::new(value.clone())),
+                _ => merge(
+                    &mut merged,
+                    from_variable(&defaults, name, value)?,
+                    &format!("the variable {name}"),
+                )?,
+            }
+        }
+        let mut config: Self = merged
+            .try_into()
+            .failed(|| "a value in the configuration has the wrong type or is not one of those allowed".to_owned())
+            .hint("compare it with `skin-assist config default`")?;
+        config.surroundings = surroundings;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let calls = self.ehr.calls_per_minute;
+        let rules = [
+            (
+                calls == 0 || calls >= SMALLEST_BUDGET,
+                "ehr.calls_per_minute is too small",
+                "it is 0 (the profile's quota) or at least 10",
+            ),
+            (
+                self.workers.poll > 0 && self.workers.download > 0 && self.workers.write_back > 0,
+                "a number of workers is 0",
+                "each of workers.poll, workers.download and workers.write_back is at least 1",
+            ),
+            (
+                self.photos.max_megabytes > 0 && self.photos.max_megapixels > 0 && self.photos.memory_megabytes > 0,
+                "a limit of photos is 0",
+                "each key of the section photos is at least 1",
+            ),
+        ];
+        match rules.into_iter().find(|(sound, ..)| !sound) {
+            Some((_, problem, hint)) => Err(Failure::new(problem).with_hint(hint)),
+            None => Ok(()),
+        }
+    }
+
+    /// A path of the configuration, relative ones from the folder of the configuration file.
+    pub fn path(&self, text: &str) -> PathBuf {
+        let folder = self.surroundings.file.as_deref().and_then(Path::parent);
+        folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text))
+    }
+
+    /// The state file's path.
+    pub fn state_file(&self) -> PathBuf {
+        self.path(&self.state.file)
+    }
+
+    /// The key of the state file, from the environment or its file. There is no default.
+    pub fn state_key(&self) -> Result<StateKey, Failure> {
+        let text = match &self.surroundings.state_key {
+            Some(text) => text.clone(),
+            None if self.state.key_file.is_empty() => {
+                return Err(Failure::new("there is no key for the state file").with_hint(
+                    "make one with `skin-assist key generate FILE` and name it as state.key_file, or set \
+                     SKIN_ASSIST_STATE_KEY",
+                ));
+            }
+            None => read_secret(&self.path(&self.state.key_file), "the key of the state file")?,
+        };
+        StateKey::parse(&text).map_err(|error| {
+            Failure::new("the key of the state file is no key")
+                .because(error)
+                .with_hint(error.hint())
+        })
+    }
+
+    /// The EHR's API key, from the environment or its file; empty when neither is given.
+    pub fn api_key(&self) -> Result<Secret, Failure> {
+        match &self.surroundings.api_key {
+            Some(key) => Ok(key.clone()),
+            None if self.ehr.api_key_file.is_empty() => Ok(Secret::default()),
+            None => read_secret(&self.path(&self.ehr.api_key_file), "the EHR's API key"),
+        }
+    }
+
+    /// For wiring without a file or an environment: the secrets given directly.
+    #[must_use]
+    pub fn with_secrets(mut self, state_key: Secret, api_key: Secret) -> Self {
+        self.surroundings.state_key = Some(state_key);
+        self.surroundings.api_key = Some(api_key);
+        self
+    }
+}
+
+/// Reads a secret from a file; white space around it is dropped.
+pub fn read_secret(path: &Path, what: &str) -> Result<Secret, Failure> {
+    let text = fs::read_to_string(path)
+        .failed(|| format!("{what} cannot be read from {}", path.display()))
+        .hint("check the path and that this user may read the file")?;
+    let secret = Secret::new(text.trim().to_owned());
+    drop(Secret::new(text));
+    if secret.is_empty() {
+        return Err(Failure::new(format!("{what}: the file {} is empty", path.display())));
+    }
+    Ok(secret)
+}
+
+/// Lays `over` on `base`, whose keys are all there are.
+fn merge(base: &mut Table, over: Table, source: &str) -> Result<(), Failure> {
+    for (section, value) in over {
+        let Some(Value::Table(known)) = base.get_mut(&section) else {
+            return Err(unknown(source, &section, base.keys()));
+        };
+        let Value::Table(keys) = value else {
+            return Err(Failure::new(format!("{source}: `{section}` is a section, not a value"))
+                .with_hint(format!("write [{section}] and its keys below it")));
+        };
+        for (key, value) in keys {
+            match known.get_mut(&key) {
+                Some(slot) => *slot = value,
+                None => {
+                    let name = format!("{section}.{key}");
+                    let keys: Vec<_> = known.keys().map(|key| format!("{section}.{key}")).collect();
+                    return Err(unknown(source, &name, keys.iter()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unknown<'a>(source: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Failure {
+    let known: Vec<_> = known.map(|key| format!("`{key}`")).collect();
+    Failure::new(format!("{source} has the unknown key `{name}`")).with_hint(format!("there are {}", known.join(", ")))
+}
+
+/// A variable as a piece of configuration, in the type that the default has.
+fn from_variable(defaults: &Table, name: &str, value: &str) -> Result<Table, Failure> {
+    let lower = name[PREFIX.len()..].to_ascii_lowercase();
+    let Some((section, key)) = lower.split_once("__") else {
+        return Err(Failure::new(format!("the variable {name} is not known")).with_hint(format!(
+            "variables are {PREFIX}<SECTION>__<KEY> with two underscores, {STATE_KEY_VARIABLE}, {API_KEY_VARIABLE} and \
+             {FILE_VARIABLE}"
+        )));
+    };
+    let default = defaults.get(section).and_then(|section| section.get(key));
+    let wrong = || Failure::new(format!("the variable {name} has a value of the wrong type"));
+    let value = match default {
+        Some(Value::Integer(_)) => Value::Integer(i64::from_str(value).map_err(|_| wrong())?),
+        Some(Value::Boolean(_)) => Value::Boolean(bool::from_str(value).map_err(|_| wrong())?),
+        Some(Value::Array(_)) => Value::Array(
+            value
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(|item| Value::String(item.to_owned()))
+                .collect(),
+        ),
+        _ => Value::String(value.to_owned()),
+    };
+    let section_table = Table::from_iter([(key.to_owned(), value)]);
+    Ok(Table::from_iter([(section.to_owned(), Value::Table(section_table))]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    fn with_file(text: &str, variables: &[(&str, &str)]) -> Result<Config, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("skin-assist.toml");
+        fs::write(&path, text).unwrap();
+        Config::read(Some(&path), &environment(variables))
+    }
+
+    #[test]
+    fn the_defaults_are_whole() {
+        let config = Config::defaults().unwrap();
+        assert_eq!(config.polling.policy, PolicyName::RoundRobin);
+        assert_eq!(config.photos.max_megapixels, 100);
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+        let config = with_file(
+            "[ehr]\nbase_url = \"https://a.example\"\ncalls_per_minute = 100\n",
+            &[
+                ("SKIN_ASSIST_EHR__BASE_URL", "https://b.example"),
+                ("SKIN_ASSIST_EHR__PHOTO_HOSTS", "c.example, d.example"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.ehr.base_url, "https://b.example");
+        assert_eq!(config.ehr.calls_per_minute, 100);
+        assert_eq!(config.ehr.photo_hosts, ["c.example", "d.example"]);
+        assert_eq!(config.ehr.profile, "modmed-ema");
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_values_are_refused_with_a_hint() {
+        for (text, variables, expected) in [
+            ("[ehr]\nbase = 1\n", &[][..], "unknown key `ehr.base`"),
+            ("[her]\nbase_url = \"\"\n", &[], "unknown key `her`"),
+            ("ehr = 1\n", &[], "`ehr` is a section"),
+            ("[ehr\n", &[], "is not TOML"),
+            (
+                "[polling]\npolicy = \"psychic\"\n",
+                &[],
+                "wrong type or is not one of those allowed",
+            ),
+            (
+                "[ehr]\ncalls_per_minute = 3\n",
+                &[],
+                "ehr.calls_per_minute is too small",
+            ),
+            ("[workers]\npoll = 0\n", &[], "a number of workers is 0"),
+            ("", &[("SKIN_ASSIST_EHR__BASEURL", "x")], "unknown key `ehr.baseurl`"),
+            (
+                "",
+                &[("SKIN_ASSIST_EHR_BASE_URL", "x")],
+                "SKIN_ASSIST_EHR_BASE_URL is not known",
+            ),
+            (
+                "",
+                &[("SKIN_ASSIST_PHOTOS__MAX_MEGABYTES", "many")],
+                "value of the wrong type",
+            ),
+        ] {
+            let failure = with_file(text, variables).unwrap_err();
+            assert!(failure.to_string().contains(expected), "{failure}");
+        }
+    }
+
+    #[test]
+    fn there_is_no_default_key() {
+        let config = with_file("", &[]).unwrap();
+        assert!(
+            config
+                .state_key()
+                .unwrap_err()
+                .to_string()
+                .contains("no key for the state file")
+        );
+        let config = with_file("", &[(STATE_KEY_VARIABLE, "secret")]).unwrap();
+        assert!(!format!("{config:?}").contains("\"secret\""));
+        assert!(config.state_key().unwrap_err().to_string().contains("is no key"));
+    }
+}

@@ -1,0 +1,25 @@
+//! Logs: structured, on standard error, ids and codes only (docs/logging.md).
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::{
+    config::{LogConfig, LogFormat},
+    failure::{Failure, Hinted as _, WithHint as _},
+};
+
+/// Begins to write logs as configured. At the first call only; later ones change nothing.
+pub(crate) fn begin(config: &LogConfig) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&config.level)
+        .failed(|| "log.level is not a level or a filter".to_owned())
+        .hint("for example \"info\" or \"info,skin_assist_ehr=debug\"")?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let written = match config.format {
+        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Json => registry
+            .with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
+            .try_init(),
+    };
+    // A second begin is a test or an embedding program that has its own subscriber.
+    drop(written);
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! Wiring: from a configuration to the ports. The only place where adapters meet.
+
+use std::{num::NonZeroUsize, path::Path, sync::Arc};
+
+use skin_assist_core::{
+    domain::Route,
+    photos::MemoryPhotos,
+    ports::QuotaKey,
+    synthesis::{Composer, Knowledge},
+    time::Clock,
+};
+use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, HttpOptions, Limits, Profile, ReqwestTransport};
+use skin_assist_models::{
+    PackVision, VisionOptions,
+    pack::{self, Pack},
+    photo,
+    runtime::{Runtime, RuntimeChoice},
+};
+use skin_assist_store::SqliteStore;
+use url::Url;
+
+use crate::{
+    clock::SystemClock,
+    config::{Config, RuntimeName},
+    driver::{Engine, Observer, Workers},
+    failure::{Failure, Hinted as _, WithHint as _},
+};
+
+const MEGA: usize = 1_000_000;
+
+/// Opens the state file.
+pub fn state(config: &Config) -> Result<Arc<SqliteStore>, Failure> {
+    let key = config.state_key()?;
+    match SqliteStore::open(&config.state_file(), &key) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error) => {
+            let hint = error.hint();
+            Err(Failure::new("the state cannot be used").because(error).with_hint(hint))
+        }
+    }
+}
+
+/// The profile of the configured EHR.
+pub fn profile(config: &Config) -> Result<Profile, Failure> {
+    let name = &config.ehr.profile;
+    if Path::new(name).extension().is_some_and(|extension| extension == "toml") {
+        let path = config.path(name);
+        let text = std::fs::read_to_string(&path)
+            .failed(|| format!("the EHR profile {} cannot be read", path.display()))
+            .hint("check ehr.profile")?;
+        return Profile::from_toml(&text)
+            .failed(|| format!("the EHR profile {} cannot be used", path.display()))
+            .hint("compare it with a shipped profile");
+    }
+    Profile::shipped(name)
+        .failed(|| format!("there is no EHR profile `{name}`"))
+        .map_err(|failure| {
+            failure.with_hint(format!(
+                "shipped are {}; or name a file ending in .toml",
+                Profile::shipped_names().join(", ")
+            ))
+        })
+}
+
+/// Connects to the configured EHR. Nothing is sent yet.
+pub fn ehr(config: &Config) -> Result<Arc<EhrClient>, Failure> {
+    let url = |key: &str, text: &str| {
+        if text.is_empty() {
+            let problem = format!("{key} is not configured");
+            return Err(Failure::new(problem).with_hint("set it in skin-assist.toml; see `skin-assist config default`"));
+        }
+        Url::parse(text).failed(|| format!("{key} is not a URL"))
+    };
+    let hosts = config.ehr.photo_hosts.iter().map(|host| HostPattern::parse(host));
+    let connection = EhrConnection {
+        profile: profile(config)?,
+        base_url: url("ehr.base_url", &config.ehr.base_url)?,
+        token_url: url("ehr.token_url", &config.ehr.token_url)?,
+        api_key: config.api_key()?,
+        photo_hosts: hosts
+            .collect::<Result<_, _>>()
+            .failed(|| "ehr.photo_hosts has an entry that is no host".to_owned())?,
+        allow_loopback_http: config.ehr.allow_loopback_http,
+        limits: Limits {
+            photo_bytes: config.photos.max_megabytes * MEGA,
+            ..Limits::default()
+        },
+    };
+    let options = HttpOptions {
+        allow_loopback_http: config.ehr.allow_loopback_http,
+        ..HttpOptions::default()
+    };
+    let transports = ReqwestTransport::for_api(&options)
+        .and_then(|api| Ok((api, ReqwestTransport::for_photos(&options)?)))
+        .failed(|| "HTTP cannot be set up".to_owned())?;
+    EhrClient::new(connection, Arc::new(transports.0), Arc::new(transports.1))
+        .map(Arc::new)
+        .failed(|| "the connection to the EHR cannot be used".to_owned())
+        .hint("check the section [ehr] of the configuration, and its API key")
+}
+
+/// The quota that all firms share.
+pub fn quota(config: &Config) -> Result<QuotaKey, Failure> {
+    let profile = profile(config)?;
+    let configured = config.ehr.calls_per_minute;
+    let calls_per_minute = if configured > 0 {
+        configured
+    } else {
+        profile.quota.calls_per_minute()
+    };
+    Ok(QuotaKey {
+        name: profile.name,
+        calls_per_minute,
+    })
+}
+
+/// The inference runtime.
+pub fn runtime(config: &Config) -> Result<Runtime, Failure> {
+    let choice = match config.models.runtime {
+        RuntimeName::Auto => RuntimeChoice::Auto,
+        RuntimeName::Rten => RuntimeChoice::Rten,
+        RuntimeName::OnnxRuntime => RuntimeChoice::OnnxRuntime(config.path(&config.models.onnx_runtime_library)),
+    };
+    Runtime::open(&choice).map_err(|error| {
+        let hint = error.hint();
+        Failure::new("the inference runtime cannot be used")
+            .because(error)
+            .with_hint(hint)
+    })
+}
+
+/// The model packs: those of the configured folder, or the built-in reference packs.
+pub fn packs(config: &Config) -> Result<Vec<Pack>, Failure> {
+    let unusable = |error: pack::Error| {
+        let hint = error.hint();
+        Failure::new("a model pack cannot be used")
+            .because(error)
+            .with_hint(hint)
+    };
+    if config.models.directory.is_empty() {
+        return Route::ALL
+            .into_iter()
+            .map(Pack::reference)
+            .collect::<Result<_, _>>()
+            .map_err(unusable);
+    }
+    let folder = config.path(&config.models.directory);
+    let folders = pack::find(&folder)
+        .failed(|| format!("the folder of model packs {} cannot be read", folder.display()))
+        .hint("check models.directory")?;
+    if folders.is_empty() {
+        return Err(Failure::new(format!("there is no model pack in {}", folder.display()))
+            .with_hint("a pack is a folder with a pack.toml"));
+    }
+    folders
+        .iter()
+        .map(|folder| Pack::from_directory(folder))
+        .collect::<Result<_, _>>()
+        .map_err(unusable)
+}
+
+fn vision_workers(config: &Config) -> NonZeroUsize {
+    NonZeroUsize::new(config.models.workers).unwrap_or(VisionOptions::default().workers)
+}
+
+/// The vision models, loaded and tried.
+pub fn vision(config: &Config) -> Result<Arc<PackVision>, Failure> {
+    let limits = photo::Limits {
+        max_pixels: config.photos.max_megapixels * MEGA as u64,
+    };
+    let options = VisionOptions {
+        workers: vision_workers(config),
+        limits,
+        ..VisionOptions::default()
+    };
+    PackVision::new(&runtime(config)?, &packs(config)?, options)
+        .map(Arc::new)
+        .map_err(|error| {
+            let hint = error.hint();
+            Failure::new("the vision models cannot be put to work")
+                .because(error)
+                .with_hint(hint)
+        })
+}
+
+/// The deterministic composer.
+pub fn composer() -> Result<Arc<Composer>, Failure> {
+    let knowledge = Knowledge::shipped().failed(|| "the knowledge file cannot be used".to_owned())?;
+    Ok(Arc::new(Composer::new(knowledge)))
+}
+
+/// The whole engine.
+pub fn engine(config: &Config, state: Arc<SqliteStore>, observer: Observer) -> Result<Engine, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Ok(Engine {
+        photos: Arc::new(MemoryPhotos::new(
+            config.photos.memory_megabytes * MEGA,
+            Arc::clone(&clock),
+        )),
+        clock,
+        state,
+        ehr: ehr(config)?,
+        language: composer()?,
+        quota: quota(config)?,
+        policy: config.polling.policy,
+        workers: Workers {
+            poll: config.workers.poll,
+            download: config.workers.download,
+            // While one photo is at the models, the next one's context is read.
+            infer: 2 * vision_workers(config).get(),
+            write_back: config.workers.write_back,
+        },
+        vision: vision(config)?,
+        observer,
+    })
+}
