@@ -148,8 +148,9 @@ and test; the seeds do not overlap.
 
 ## What was measured
 
-On {pictures} rendered photos of 1500 pixels on the short side, aspect ratios from 1:1 to 16:9, stored as JPEG, prepared as the manifest says, run in ONNX Runtime, with seeds that were used for nothing else; by
-`python models/train/train.py`, see `metrics.json`:
+On {pictures} rendered photos with 1500 pixels on the short side and aspect ratios from 1:1 to 16:9, stored as JPEG, prepared
+as the manifest says, run in ONNX Runtime, with seeds that were used for nothing else. Measured by
+`python models/train/train.py`, kept in `metrics.json`:
 
 | measure | value |
 | --- | --- |
@@ -159,7 +160,8 @@ Which label was chosen (columns) for which condition (rows):
 
 {confusion}
 
-The temperature was fitted to {calibration}: negative log-likelihood {before:.4f} before, {after:.4f} after.
+The temperature was fitted to {calibration}, by cross-entropy to the smoothed targets of the training:
+{before:.4f} before, {after:.4f} after.
 
 ## Limits
 
@@ -183,7 +185,8 @@ one scale, stride 8, output in YOLOv8's layout), and a classifier that names the
   in a licensed release of SNOMED CT. Check before any other use.""",
     ),
     "widespread": dict(
-        what="""A classifier of a whole picture (a convolutional network of 0.1 million weights): {labels}.""",
+        what="""A classifier of a whole picture (a convolutional network of 0.1 million weights):
+{labels}.""",
         limits="""- It has no label for healthy skin. It was trained to prefer none of the labels there, so that it abstains.
 """,
         codes="""check digits are valid; the concepts were not looked up in a licensed release of SNOMED CT. Check before any
@@ -196,6 +199,7 @@ def measures(route, metrics):
     if route == "widespread":
         return [
             ("first choice right", percent(metrics["top1"])),
+            ("mean probability of the first choice", percent(metrics["mean_confidence"])),
             ("abstained", percent(metrics["abstained"])),
             ("first choice right when not abstaining", percent(metrics["top1_when_not_abstaining"])),
             ("abstained on healthy skin", percent(metrics["healthy_pictures_with_abstention"])),
@@ -206,6 +210,7 @@ def measures(route, metrics):
         ("pictures of healthy skin with a finding", percent(metrics["healthy_pictures_with_a_finding"])),
         ("first choice right, crops of the detector's boxes", percent(metrics["top1_on_detected_boxes"])),
         ("first choice right, crops of the true boxes", percent(metrics["top1_on_true_boxes"])),
+        ("mean probability of the first choice", percent(metrics["mean_confidence"])),
         ("abstained", percent(metrics["abstained"])),
         ("first choice right when not abstaining", percent(metrics["top1_when_not_abstaining"])),
     ]

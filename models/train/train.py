@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -43,6 +44,7 @@ SCORE_THRESHOLD = 0.4
 OVERLAP = 0.45
 MAXIMUM = 8
 ABSTAIN_BELOW = {"solitary": 0.5, "widespread": 0.5}
+SMOOTHING = 0.02
 LARGEST_TRUTH = 2
 JITTERS = 2
 
@@ -62,7 +64,7 @@ def detector_set(binary, work, seeds):
     random = np.random.default_rng(seeds[0])
     size = SIZES["detector"]
     images, boxes = [], []
-    options = renderer("solitary", 569, 320, "--shapes", "--healthy", HEALTHY["solitary"])
+    options = renderer("solitary", 455, 256, "--shapes", "--healthy", HEALTHY["solitary"])
     for record, pixels in pictures.render(binary, work, options, *seeds):
         images.append(pictures.stretch(pictures.through_jpeg(pixels, random), size))
         truth = np.zeros((LARGEST_TRUTH, 4), np.float32)
@@ -75,7 +77,7 @@ def detector_set(binary, work, seeds):
 def crop_set(binary, work, seeds):
     random = np.random.default_rng(seeds[0])
     labels = [label["id"] for label in CLASSIFIERS["solitary"]]
-    images, targets = [], []
+    images, chosen = [], []
     options = renderer("solitary", 1422, 800, "--shapes", "--crops", 1.9)
     for record, pixels in pictures.render(binary, work, options, *seeds):
         image = pictures.through_jpeg(pixels, random)
@@ -84,20 +86,20 @@ def crop_set(binary, work, seeds):
             found = pictures.jitter(box, random, 0.1)
             window = pictures.crop_window(found, CROP_MARGIN, *image.size)
             images.append(pictures.stretch(image, SIZES["solitary"], window))
-            targets.append(labels.index(record["condition"]))
-    return {"images": np.stack(images), "labels": np.array(targets)}
+            chosen.append(labels.index(record["condition"]))
+    return {"images": np.stack(images), "labels": np.array(chosen)}
 
 
 def whole_set(binary, work, seeds):
     random = np.random.default_rng(seeds[0])
     labels = [label["id"] for label in CLASSIFIERS["widespread"]]
-    images, targets = [], []
+    images, chosen = [], []
     options = renderer("widespread", 569, 320, "--shapes", "--healthy", HEALTHY["widespread"])
     for record, pixels in pictures.render(binary, work, options, *seeds):
         images.append(pictures.stretch(pictures.through_jpeg(pixels, random), SIZES["widespread"]))
         # Healthy skin has no label: the network learns to prefer none.
-        targets.append(labels.index(record["condition"]) if record["condition"] else -1)
-    return {"images": np.stack(images), "labels": np.array(targets)}
+        chosen.append(labels.index(record["condition"]) if record["condition"] else -1)
+    return {"images": np.stack(images), "labels": np.array(chosen)}
 
 
 MAKERS = {"detector": detector_set, "solitary": crop_set, "widespread": whole_set}
@@ -143,12 +145,15 @@ def turn_boxes(boxes, which, size):
     return np.stack([x, y, width, height], -1)
 
 
+def targets(labels, count):
+    """What the probabilities should be: nearly certain, or undecided where there is no label."""
+    certain = jax.nn.one_hot(labels, count) * (1 - SMOOTHING) + SMOOTHING / count
+    return jnp.where(labels[:, None] >= 0, certain, 1 / count)
+
+
 def classifier_loss(layers, parameters, statistics, images, labels):
     logits, seen = networks.classify(layers, parameters, statistics, normalise(images), True)
-    chosen = jax.nn.log_softmax(logits)
-    count = logits.shape[1]
-    target = jnp.where(labels[:, None] >= 0, jax.nn.one_hot(labels, count) * 0.98 + 0.02 / count, 1 / count)
-    return -(target * chosen).sum(-1).mean(), seen
+    return -(targets(labels, logits.shape[1]) * jax.nn.log_softmax(logits)).sum(-1).mean(), seen
 
 
 def overlap(one, other):
@@ -303,6 +308,7 @@ def measure_solitary(binary, work, folder, temperature):
     finder, judge = Session(folder / "detector.onnx"), Session(folder / "classifier.onnx")
     counts = dict(truth=0, found=0, extra=0, healthy=0, healthy_with_finding=0, judged=0, right=0, abstained=0)
     right_given_box = kept_right = 0
+    confidence = 0.0
     confusion = np.zeros((len(labels), len(labels)), int)
     options = renderer("solitary", *TEST_SIZE, "--shapes", "--healthy", HEALTHY["solitary"])
     for record, pixels in pictures.render(binary, work, options, *TEST["solitary"]):
@@ -331,7 +337,9 @@ def measure_solitary(binary, work, folder, temperature):
             counts["judged"] += 1
             counts["right"] += int(logits.argmax()) == target
             confusion[target, logits.argmax()] += 1
-            sure = softmax(logits / temperature).max() >= ABSTAIN_BELOW["solitary"]
+            probability = softmax(logits / temperature).max()
+            confidence += float(probability)
+            sure = probability >= ABSTAIN_BELOW["solitary"]
             counts["abstained"] += int(not sure)
             kept_right += bool(sure) and int(logits.argmax()) == target
     return {
@@ -341,6 +349,7 @@ def measure_solitary(binary, work, folder, temperature):
         "healthy_pictures_with_a_finding": counts["healthy_with_finding"] / counts["healthy"],
         "top1_on_detected_boxes": counts["right"] / counts["judged"],
         "top1_on_true_boxes": right_given_box / counts["truth"],
+        "mean_confidence": confidence / counts["judged"],
         "abstained": counts["abstained"] / counts["judged"],
         "top1_when_not_abstaining": kept_right / (counts["judged"] - counts["abstained"]),
         "counts": counts,
@@ -352,11 +361,13 @@ def measure_widespread(binary, work, folder, temperature):
     labels = [label["id"] for label in CLASSIFIERS["widespread"]]
     judge = Session(folder / "classifier.onnx")
     count = right = abstained = kept_right = healthy = healthy_abstained = 0
+    confidence = 0.0
     confusion = np.zeros((len(labels), len(labels)), int)
     options = renderer("widespread", *TEST_SIZE, "--shapes", "--healthy", HEALTHY["widespread"])
     for record, pixels in pictures.render(binary, work, options, *TEST["widespread"]):
         logits = judge.run(pictures.stretch(as_photo(pixels), SIZES["widespread"]))[0]
-        sure = softmax(logits / temperature).max() >= ABSTAIN_BELOW["widespread"]
+        probability = softmax(logits / temperature).max()
+        sure = probability >= ABSTAIN_BELOW["widespread"]
         if record["condition"] is None:
             healthy += 1
             healthy_abstained += int(not sure)
@@ -364,12 +375,14 @@ def measure_widespread(binary, work, folder, temperature):
         target = labels.index(record["condition"])
         confusion[target, logits.argmax()] += 1
         count += 1
+        confidence += float(probability)
         right += int(logits.argmax()) == target
         abstained += int(not sure)
         kept_right += bool(sure) and int(logits.argmax()) == target
     return {
         "pictures": TEST["widespread"][1],
         "top1": right / count,
+        "mean_confidence": confidence / count,
         "abstained": abstained / count,
         "top1_when_not_abstaining": kept_right / (count - abstained),
         "healthy_pictures_with_abstention": healthy_abstained / healthy,
@@ -384,22 +397,26 @@ def softmax(logits):
 
 
 def fit_temperature(path, data):
-    """The temperature with the least negative log-likelihood, and that likelihood before and after."""
+    """The temperature with the least cross-entropy to the targets of training.
+
+    Those targets are not quite certain, and undecided on healthy skin. Against plain labels the best temperature of a
+    network that makes no mistake on the calibration pictures would be zero.
+    """
     session = Session(path)
-    labelled = data["labels"] >= 0
-    labels = data["labels"][labelled]
-    logits = np.stack([session.run(image)[0] for image in data["images"][labelled]]).astype(np.float64)
-    rows = np.arange(len(logits))
+    logits = np.stack([session.run(image)[0] for image in data["images"]]).astype(np.float64)
+    target = np.asarray(targets(data["labels"], logits.shape[1]))
 
     def cost(temperature):
         scaled = logits / temperature
         scaled -= scaled.max(1, keepdims=True)
-        return float((np.log(np.exp(scaled).sum(1)) - scaled[rows, labels]).mean())
+        chosen = scaled - np.log(np.exp(scaled).sum(1, keepdims=True))
+        return float(-(target * chosen).sum(1).mean())
 
-    candidates = np.exp(np.linspace(np.log(0.2), np.log(5), 161))
+    candidates = np.exp(np.linspace(np.log(0.5), np.log(3), 181))
     best = min(candidates, key=cost)
-    accuracy = float((logits.argmax(1) == labels).mean())
-    return round(float(best), 3), {"before": cost(1.0), "after": cost(best), "top1": accuracy}
+    labelled = data["labels"] >= 0
+    top1 = float((logits.argmax(1) == data["labels"])[labelled].mean())
+    return round(float(best), 3), {"before": cost(1.0), "after": cost(best), "top1": top1}
 
 
 def compare_runtimes(path, expected, images):
@@ -417,6 +434,7 @@ def main():
     options.add_argument("--out", type=Path, default=ROOT / "models")
     options.add_argument("--renderer", type=Path, help="a built `pictures` example; by default cargo builds it")
     options.add_argument("--only", choices=["solitary", "widespread"], help="one pack only")
+    options.add_argument("--measure-only", action="store_true", help="keep the networks that are there")
     options.add_argument("--epochs", type=float, default=1.0, help="factor on the number of epochs")
     options = options.parse_args()
     work = options.work / "pictures"
@@ -431,18 +449,26 @@ def main():
     def times(epochs):
         return max(1, round(epochs * options.epochs))
 
+    def classifier_of(route, folder, epochs):
+        held_out = data_set(binary, work, route, "calibration", CALIBRATION[route])
+        path = folder / "classifier.onnx"
+        if not options.measure_only:
+            data = data_set(binary, work, route, "training", TRAINING[route])
+            trained = classifier(route, data, times(epochs))
+            export_classifier(path, route, trained, held_out)
+        temperature, fit = fit_temperature(path, held_out)
+        log(f"{route}: temperature {temperature}, {fit}")
+        return temperature, fit
+
     if options.only != "solitary":
-        folder = options.out / "reference-widespread"
-        folder.mkdir(parents=True, exist_ok=True)
-        data = data_set(binary, work, "widespread", "training", TRAINING["widespread"])
-        held_out = data_set(binary, work, "widespread", "calibration", CALIBRATION["widespread"])
-        trained = classifier("widespread", data, times(7))
-        temperature, differences, fit = finish_classifier(folder, "widespread", trained, held_out)
-        log(f"widespread: {fit}, JAX against ONNX Runtime {differences:.1e}")
+        pack = options.out / "reference-widespread"
+        folder = stage(pack, work, options.measure_only)
+        temperature, fit = classifier_of("widespread", folder, 7)
         measured = measure_widespread(binary, work, folder, temperature)
         log(f"widespread: {json.dumps(measured)}")
+        install(folder, pack)
         write_pack(
-            folder,
+            pack,
             "widespread",
             temperature=temperature,
             abstain_below=ABSTAIN_BELOW["widespread"],
@@ -450,27 +476,17 @@ def main():
             **common,
         )
     if options.only != "widespread":
-        folder = options.out / "reference-solitary"
-        folder.mkdir(parents=True, exist_ok=True)
-        data = data_set(binary, work, "solitary", "training", TRAINING["solitary"])
-        held_out = data_set(binary, work, "solitary", "calibration", CALIBRATION["solitary"])
-        trained = classifier("solitary", data, times(6))
-        temperature, differences, fit = finish_classifier(folder, "solitary", trained, held_out)
-        log(f"solitary: {fit}, JAX against ONNX Runtime {differences:.1e}")
-        data = data_set(binary, work, "detector", "training", TRAINING["detector"])
-        trained = detector(data, times(9))
-        path, size = folder / "detector.onnx", SIZES["detector"]
-        networks.export_detector(path, networks.DETECTOR, *trained, size, "Finds lesions in synthetic pictures.")
-
-        def expected(image):
-            scores, boxes, _ = networks.detect(networks.DETECTOR, *trained, normalise(image[None]))
-            return np.concatenate([np.asarray(boxes)[0].T, np.asarray(jax.nn.sigmoid(scores))])[None]
-
-        log(f"detector: JAX against ONNX Runtime {compare_runtimes(path, expected, data['images'][:20]):.1e}")
+        pack = options.out / "reference-solitary"
+        folder = stage(pack, work, options.measure_only)
+        temperature, fit = classifier_of("solitary", folder, 6)
+        if not options.measure_only:
+            data = data_set(binary, work, "detector", "training", TRAINING["detector"])
+            export_detector(folder / "detector.onnx", detector(data, times(9)), data)
         measured = measure_solitary(binary, work, folder, temperature)
         log(f"solitary: {json.dumps(measured)}")
+        install(folder, pack)
         write_pack(
-            folder,
+            pack,
             "solitary",
             temperature=temperature,
             abstain_below=ABSTAIN_BELOW["solitary"],
@@ -495,16 +511,41 @@ def seeds(*tasks):
     return ranges
 
 
-def finish_classifier(folder, name, trained, held_out):
-    path, layers = folder / "classifier.onnx", networks.CLASSIFIER
-    networks.export_classifier(path, layers, *trained, SIZES[name], f"Classifies synthetic pictures: {name}.")
+def stage(pack, work, keep):
+    """A folder for networks under training, so that a pack's files and its manifest change together at the end."""
+    folder = work / pack.name
+    folder.mkdir(parents=True, exist_ok=True)
+    if keep:
+        for network in pack.glob("*.onnx"):
+            shutil.copy(network, folder)
+    return folder
+
+
+def install(folder, pack):
+    pack.mkdir(parents=True, exist_ok=True)
+    for network in folder.glob("*.onnx"):
+        shutil.copy(network, pack)
+
+
+def export_classifier(path, route, trained, data):
+    layers = networks.CLASSIFIER
+    networks.export_classifier(path, layers, *trained, SIZES[route], f"Classifies synthetic pictures: {route}.")
 
     def expected(image):
         return np.asarray(networks.classify(layers, *trained, normalise(image[None]))[0])
 
-    difference = compare_runtimes(path, expected, held_out["images"][:20])
-    temperature, fit = fit_temperature(path, held_out)
-    return temperature, difference, fit
+    log(f"{route}: JAX against ONNX Runtime {compare_runtimes(path, expected, data['images'][:20]):.1e}")
+
+
+def export_detector(path, trained, data):
+    layers, size = networks.DETECTOR, SIZES["detector"]
+    networks.export_detector(path, layers, *trained, size, "Finds lesions in synthetic pictures.")
+
+    def expected(image):
+        scores, boxes, _ = networks.detect(layers, *trained, normalise(image[None]))
+        return np.concatenate([np.asarray(boxes)[0].T, np.asarray(jax.nn.sigmoid(scores))])[None]
+
+    log(f"detector: JAX against ONNX Runtime {compare_runtimes(path, expected, data['images'][:20]):.1e}")
 
 
 if __name__ == "__main__":
