@@ -1,2 +1,55 @@
-//! Checks.
-fn main() {}
+//! `cargo xtask`: what proves the project, and what else needs more than cargo.
+//!
+//! Runs from the workspace's root with nothing but the standard library and a JSON reader, so that it is built in
+//! seconds. It changes nothing but files under `target/` and, after a whole run of the benchmarks, their report.
+
+// A command-line tool prints, and reads the environment and a stopwatch; the bans are for the product.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+
+mod bench;
+mod dependency_rules;
+mod documented;
+mod house;
+mod onnx_runtime;
+mod packs;
+mod process;
+mod proof;
+mod steps;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  test [--all]      Prove the project: format, dependency rules, house checks, cargo-deny, clippy, docs, all tests.
+                    What the machine lacks is listed as NOT RUN; with --all it is a failure.
+  bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
+                    written; NAME is one of store_bench, vision_bench, pipeline_bench.
+  models [ARG]...   Train the reference model packs again (Python and about 25 minutes); ARGs go to
+                    models/train/train.py, see models/README.md.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["test"] => proof::run(false),
+        ["test", "--all"] => proof::run(true),
+        ["bench"] => bench::run(None),
+        ["bench", name] if !name.starts_with('-') => bench::run(Some(name)),
+        ["models", rest @ ..] => packs::train(rest),
+        ["help" | "--help" | "-h"] | ["test" | "bench", "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => Err(format!("this is not a command\n\n{HELP}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
