@@ -184,4 +184,13 @@ mod tests {
             assert!(check(&wrong).is_err(), "{wrong}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_makes_a_narrative(heading in ".*", paragraph in "(?s).*") {
+            let blocks = [Block::heading(&heading), Block::paragraph(&paragraph), Block::paragraph("end")];
+            let outcome = check(&xhtml(&blocks));
+            proptest::prop_assert_eq!(outcome, Ok(()));
+        }
+    }
 }

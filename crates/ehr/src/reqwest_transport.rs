@@ -31,10 +31,10 @@ use crate::{
 pub struct HttpOptions {
     /// For name, TCP and TLS.
     pub connect_timeout: Duration,
-    /// For each wait for bytes of the reply.
+    /// For each wait for bytes of the reply. Taken as at least a little more than `connect_timeout`, since the library
+    /// counts it from the start, and a connection that never came to be has to be known as such.
     pub read_timeout: Duration,
-    /// For the whole exchange. Longer than `connect_timeout`, so that a connection that never came to be is known as
-    /// such.
+    /// For the whole exchange; at least as `read_timeout`.
     pub total_timeout: Duration,
     /// Whether plain http, and https, may go to this very machine.
     pub allow_loopback_http: bool,
@@ -137,14 +137,15 @@ impl ReqwestTransport {
 }
 
 fn common(options: &HttpOptions) -> Result<reqwest::ClientBuilder, HttpSetupError> {
+    let shortest = options.connect_timeout + Duration::from_millis(500);
     let builder = Client::builder()
         .https_only(!options.allow_loopback_http)
         .min_tls_version(reqwest::tls::Version::TLS_1_2)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(options.connect_timeout)
-        .read_timeout(options.read_timeout)
-        .timeout(options.total_timeout)
+        .read_timeout(options.read_timeout.max(shortest))
+        .timeout(options.total_timeout.max(shortest))
         .referer(false)
         .no_proxy();
     match &options.proxy {
@@ -205,7 +206,7 @@ fn classify(error: &reqwest::Error, status: Option<StatusCode>) -> TransportErro
         } else {
             let io_kind = causes
                 .find_map(|cause| cause.downcast_ref::<io::Error>())
-                .map(io::Error::kind);
+                .map(innermost_kind);
             match io_kind {
                 Some(io::ErrorKind::ConnectionRefused) => "the connection was refused",
                 Some(io::ErrorKind::InvalidData) => "TLS failed: the certificate or the protocol is not accepted",
@@ -223,6 +224,12 @@ fn classify(error: &reqwest::Error, status: Option<StatusCode>) -> TransportErro
         "the connection broke"
     };
     TransportError::Unknown { what, status }
+}
+
+/// Errors of TLS come wrapped in I/O errors, and those in others; `source` passes over the inner one.
+fn innermost_kind(error: &io::Error) -> io::ErrorKind {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>());
+    inner.map_or_else(|| error.kind(), innermost_kind)
 }
 
 /// The name led to an address that photos may not come from.

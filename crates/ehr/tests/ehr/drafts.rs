@@ -1,0 +1,350 @@
+//! Posting a draft: its form, and what each outcome says about it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use skin_assist_core::{
+    domain::{
+        Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, DraftReference, EncounterId, FirmId,
+        ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Route, Versions,
+    },
+    phi::Phi,
+    ports::{DraftError, DraftSearch, DraftWriter, EhrError},
+};
+use skin_assist_ehr::{LABEL, NOT_BY_THE_AUTHOR, Profile, TransportError};
+
+use crate::script::{
+    Answer, SERVICE, Script, at, client, client_with, firm, json as reply_json, lost, not_sent, profile, profile_with,
+    reply, run, status, token,
+};
+
+fn note() -> DraftNote {
+    DraftNote {
+        title: "Skin lesion photo assessment (AI draft)".into(),
+        sections: vec![
+            NoteSection {
+                heading: LABEL.into(),
+                paragraphs: vec!["Images used: file|139977.".into()],
+            },
+            NoteSection {
+                heading: "Findings".into(),
+                paragraphs: vec![
+                    "Melanocytic nevus 0.62 & others < 0.2".into(),
+                    "A low score does not exclude malignancy.".into(),
+                ],
+            },
+        ],
+        instructions: vec!["Review before filing.".into()],
+        regions: vec![NoteRegion {
+            document: DocumentId::new("file|139977"),
+            areas: vec![
+                NormalisedBox {
+                    x: 0.123_456,
+                    y: 0.2,
+                    width: 0.333_33,
+                    height: -0.0,
+                },
+                NormalisedBox {
+                    x: f32::NAN,
+                    y: 0.2,
+                    width: 0.3,
+                    height: 0.1,
+                },
+            ],
+        }],
+    }
+}
+
+fn draft(note: DraftNote) -> Draft {
+    let assessment = Assessment {
+        id: AssessmentId::new("0123456789abcdef"),
+        firm: FirmId::new("derm"),
+        encounter: EncounterId::new("e|1"),
+        patient: PatientId::new("7"),
+        practitioner: Some(PractitionerId::new("201")),
+        category: CategoryCode::new("12"),
+        route: Route::Solitary,
+        documents: BTreeSet::from([DocumentId::new("file|139977")]),
+    };
+    let versions = Versions {
+        models: vec![ModelVersion {
+            pack: "solitary".into(),
+            version: "1".into(),
+        }],
+        synthesis: "composer 1".into(),
+        pipeline: "skin-assist 0.1.0".into(),
+    };
+    Draft::new(&assessment, Phi::new(note), versions, at("2026-01-05T10:00:03Z"))
+}
+
+fn post(answer: Answer) -> Result<DraftReference, DraftError> {
+    let (client, script) = client([answer]);
+    let outcome = run(client.post(&firm("derm-a"), &token(), &draft(note())));
+    assert_eq!(script.count(), 1, "posted once and never again by itself");
+    outcome
+}
+
+/// What is posted under this profile.
+fn posted(profile: Profile, draft: &Draft) -> Value {
+    let script = Script::of([reply(201, &[("location", "Composition/1")], "")]);
+    run(client_with(profile, &script, &Script::of([])).post(&firm("derm-a"), &token(), draft)).unwrap();
+    serde_json::from_slice(script.request().body()).unwrap()
+}
+
+#[test]
+fn the_composition() {
+    let (client, script) = client([reply(201, &[("location", "Composition/1")], "")]);
+    run(client.post(&firm("derm-a"), &token(), &draft(note()))).unwrap();
+    let request = script.request();
+    assert_eq!(
+        (request.method().as_str(), request.uri().to_string()),
+        ("POST", format!("{SERVICE}/Composition"))
+    );
+    assert_eq!(request.headers()["content-type"], "application/fhir+json");
+    assert!(!request.headers().contains_key("if-none-exist"));
+    let composition: Value = serde_json::from_slice(request.body()).unwrap();
+    insta::assert_json_snapshot!(composition);
+}
+
+fn body_of(composition: &Value) -> &str {
+    composition["section"][0]["code"]["text"].as_str().unwrap()
+}
+
+#[test]
+fn the_label_is_the_first_line_and_said_once() {
+    let composition = posted(profile(), &draft(note()));
+    let body = body_of(&composition);
+    assert_eq!(body.lines().take(2).collect::<Vec<_>>(), [LABEL, NOT_BY_THE_AUTHOR]);
+    assert_eq!(body.matches(LABEL).count(), 1);
+    // Whatever the note says: its first line is not its own.
+    let empty = DraftNote {
+        title: "x".into(),
+        sections: vec![],
+        instructions: vec![],
+        regions: vec![],
+    };
+    let draft = draft(empty);
+    let composition = posted(profile(), &draft);
+    let body = body_of(&composition);
+    assert!(body.starts_with(LABEL));
+    assert!(
+        body.contains(draft.reference_code.as_str()),
+        "the reference code can be read by eye"
+    );
+    assert!(!composition["section"][1]["code"]["text"].as_str().unwrap().is_empty());
+    assert_eq!(composition.get("attester"), None);
+}
+
+#[test]
+fn a_reference_code_that_the_note_has_is_not_repeated() {
+    let mut note = note();
+    let code = draft(note.clone()).reference_code;
+    note.sections[1]
+        .paragraphs
+        .push(format!("Reference {code}; report errors to the vendor."));
+    let composition = posted(profile(), &draft(note));
+    assert_eq!(body_of(&composition).matches(code.as_str()).count(), 1);
+}
+
+#[test]
+fn the_author_is_by_the_profile() {
+    let mut without = draft(note());
+    without.practitioner = None;
+    let device = posted(
+        profile_with("author = \"practitioner\"", "author = \"device\""),
+        &without,
+    );
+    assert_eq!(device["author"], json!([{ "reference": "#skin-assist" }]));
+    assert_eq!(device["contained"][0]["resourceType"], "Device");
+    assert!(!body_of(&device).contains(NOT_BY_THE_AUTHOR));
+    let omitted = posted(profile_with("author = \"practitioner\"", "author = \"omit\""), &without);
+    assert_eq!(omitted.get("author"), None);
+    // Where a practitioner is forced and none is known, nothing is sent.
+    let (client, script) = client([]);
+    let refused = run(client.post(&firm("derm-a"), &token(), &without));
+    assert_eq!(refused, Err(DraftError::NotTaken(EhrError::NoAuthor)));
+    assert_eq!(script.count(), 0);
+}
+
+#[test]
+fn references_and_text_go_where_the_profile_says() {
+    let relative = posted(
+        profile_with("references = \"absolute\"", "references = \"relative\""),
+        &draft(note()),
+    );
+    assert_eq!(relative["encounter"]["reference"], "Encounter/e%7C1");
+    let absolute = posted(profile(), &draft(note()));
+    assert_eq!(absolute["encounter"]["reference"], format!("{SERVICE}/Encounter/e%7C1"));
+    let narrative = posted(
+        profile_with("text_in_section_code = true", "text_in_section_code = false"),
+        &draft(note()),
+    );
+    assert_eq!(narrative["section"][0]["code"].get("text"), None);
+    assert!(narrative["section"][0]["text"]["div"].as_str().unwrap().contains("<p>"));
+    let code = posted(
+        profile_with("text_in_section_narrative = true", "text_in_section_narrative = false"),
+        &draft(note()),
+    );
+    assert_eq!(code["section"][0].get("text"), None);
+}
+
+#[test]
+fn what_was_taken_is_named_by_location_or_body() {
+    let created = |location: &str, body: &str| {
+        let headers = [("location", location)];
+        post(reply(
+            201,
+            if location.is_empty() { &[] } else { &headers },
+            body.to_owned(),
+        ))
+    };
+    let expected = Ok(DraftReference("Composition/81".into()));
+    for location in [
+        "https://ehr.example/base/firm/derm-a/ema/fhir/v2/Composition/81",
+        "https://ehr.example/base/firm/derm-a/ema/fhir/v2/Composition/81/_history/1",
+        "/base/firm/derm-a/ema/fhir/v2/Composition/81",
+        "Composition/81",
+    ] {
+        assert_eq!(created(location, "<html>"), expected, "{location}");
+    }
+    let body = r#"{"resourceType":"Composition","id":"81"}"#;
+    assert_eq!(created("", body), expected);
+    assert_eq!(created("https://ehr.example/somewhere", body), expected);
+    assert_eq!(post(reply(200, &[], body)), expected);
+    assert_eq!(
+        post(reply(201, &[], r#"{"resourceType":"Composition","id":81}"#)),
+        expected
+    );
+}
+
+#[test]
+fn a_refusal_and_a_request_that_was_not_sent_say_that_it_was_not_taken() {
+    for (answer, expected) in [
+        (status(400), EhrError::Rejected { status: 400 }),
+        (status(401), EhrError::Unauthorized),
+        (status(403), EhrError::Forbidden),
+        (status(404), EhrError::NotFound { status: 404 }),
+        (status(409), EhrError::Rejected { status: 409 }),
+        (status(422), EhrError::Rejected { status: 422 }),
+        (status(429), EhrError::OverQuota { retry_after: None }),
+        (
+            not_sent(),
+            EhrError::Unavailable {
+                what: "the connection was refused",
+            },
+        ),
+    ] {
+        assert_eq!(post(answer), Err(DraftError::NotTaken(expected)));
+    }
+    // The refusal was read, its text was not.
+    let broken = Err(TransportError::Unknown {
+        what: "the connection broke",
+        status: Some(::http::StatusCode::UNPROCESSABLE_ENTITY),
+    });
+    assert_eq!(
+        post(broken),
+        Err(DraftError::NotTaken(EhrError::Rejected { status: 422 }))
+    );
+    // A redirect that asks for the same request elsewhere.
+    assert!(matches!(post(status(308)), Err(DraftError::NotTaken(_))));
+}
+
+#[test]
+fn everything_else_leaves_it_unknown() {
+    let whole = r#"{"resourceType":"Composition","id":"81"}"#;
+    for (name, answer) in [
+        ("reply lost", lost()),
+        ("500", status(500)),
+        ("502", status(502)),
+        ("503", status(503)),
+        ("504", status(504)),
+        ("408", status(408)),
+        ("499", status(499)),
+        (
+            "302 to a page",
+            reply(302, &[("location", "https://login.example/")], ""),
+        ),
+        ("303 to the created", reply(303, &[("location", "Composition/81")], "")),
+        ("201, body cut off", reply(201, &[], &whole[..20])),
+        ("201, HTML", reply(201, &[], "<html>ok</html>")),
+        ("201, empty", reply(201, &[], "")),
+        (
+            "200, an OperationOutcome",
+            reply(200, &[], r#"{"resourceType":"OperationOutcome","id":"x","issue":[]}"#),
+        ),
+        ("202", reply(202, &[], "{}")),
+        (
+            "200, then broken",
+            Err(TransportError::Unknown {
+                what: "it took too long",
+                status: Some(::http::StatusCode::OK),
+            }),
+        ),
+        (
+            "201, too large",
+            Err(TransportError::TooLarge {
+                status: ::http::StatusCode::CREATED,
+            }),
+        ),
+    ] {
+        assert!(matches!(post(answer), Err(DraftError::Unknown(_))), "{name}");
+    }
+}
+
+#[test]
+fn where_drafts_cannot_be_searched_nobody_asks() {
+    let (client, script) = client([]);
+    assert!(!client.can_search());
+    let found = run(client.find(&firm("derm-a"), &token(), &draft(note())));
+    assert_eq!((found, script.count()), (Ok(DraftSearch::Unsupported), 0));
+}
+
+#[test]
+fn where_they_can_only_the_identifier_counts() {
+    let draft = draft(note());
+    let composition = |id: &str, code: &str| {
+        json!({ "resource": { "resourceType": "Composition", "id": id,
+            "identifier": { "system": "https://skin-assist.example/fhir/draft", "value": code } } })
+    };
+    let find = |answer: Answer| {
+        let script = Script::of([answer]);
+        let client = client_with(
+            profile_with("search = \"unsupported\"", "search = \"identifier\""),
+            &script,
+            &Script::of([]),
+        );
+        assert!(client.can_search());
+        let found = run(client.find(&firm("derm-a"), &token(), &draft));
+        let code = &draft.reference_code;
+        let query = format!("identifier=https%3A%2F%2Fskin-assist.example%2Ffhir%2Fdraft%7C{code}");
+        assert_eq!(script.urls(), [format!("{SERVICE}/Composition?{query}")]);
+        found
+    };
+    let own = composition("81", draft.reference_code.as_str());
+    let others = composition("80", "SA-0000-0000-0000");
+    let bundle = |entries: &[&Value]| reply_json(&json!({ "resourceType": "Bundle", "entry": entries }));
+    assert_eq!(find(bundle(&[])), Ok(DraftSearch::Absent));
+    assert_eq!(
+        find(bundle(&[&others, &own])),
+        Ok(DraftSearch::Found(DraftReference("Composition/81".into())))
+    );
+    // The parameter was ignored: what is listed proves nothing about what is not.
+    assert!(find(bundle(&[&others])).is_err());
+    assert!(find(status(500)).is_err());
+}
+
+#[test]
+fn a_conditional_create_names_the_identifier() {
+    let script = Script::of([reply(200, &[("location", "Composition/81")], "")]);
+    let profile = profile_with("conditional_create = false", "conditional_create = true");
+    let draft = draft(note());
+    run(client_with(profile, &script, &Script::of([])).post(&firm("derm-a"), &token(), &draft)).unwrap();
+    let condition = script.request().headers()["if-none-exist"].to_str().unwrap().to_owned();
+    assert_eq!(
+        condition,
+        format!(
+            "identifier=https%3A%2F%2Fskin-assist.example%2Ffhir%2Fdraft%7C{}",
+            draft.reference_code
+        )
+    );
+}

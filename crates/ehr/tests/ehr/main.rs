@@ -1,0 +1,8 @@
+//! The client against scripted replies: each quirk has a test that names it. `http.rs` is against real sockets.
+
+mod drafts;
+mod http;
+mod photos;
+mod reading;
+mod script;
+mod tokens;
