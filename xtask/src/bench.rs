@@ -78,16 +78,10 @@ pub(crate) fn run(name: Option<&str>) -> Result<(), String> {
 }
 
 fn measure(benchmark: &Benchmark) -> Result<Vec<Measurement>, String> {
-    let mut command = cargo();
-    command.args([
-        "run",
-        "--release",
-        "--quiet",
-        "--locked",
-        "--package",
-        benchmark.package,
-    ]);
-    command.args(["--example", benchmark.example]);
+    let (package, example) = (benchmark.package, benchmark.example);
+    let mut command = cargo(&format!(
+        "run --release --quiet --locked --package {package} --example {example}"
+    ));
     if benchmark.example == "vision_bench" {
         command.arg("--").args(photos()?);
     }
@@ -108,34 +102,10 @@ fn photos() -> Result<Vec<PathBuf>, String> {
         // The list of pictures is finished last.
         if !folder.join("done").is_file() {
             println!("==> photos for the benchmark ({route})");
-            let mut render = cargo();
-            render.args([
-                "run",
-                "--release",
-                "--quiet",
-                "--locked",
-                "--package",
-                "skin-assist-simulator",
-            ]);
-            render.args([
-                "--example",
-                "pictures",
-                "--",
-                "--jpeg",
-                "--route",
-                route,
-                "--count",
-                "6",
-            ]);
-            render.args([
-                "--first-seed",
-                "5000000",
-                "--width",
-                "4032",
-                "--height",
-                "3024",
-                "--out",
-            ]);
+            let mut render = cargo(&format!(
+                "run --release --quiet --locked --package skin-assist-simulator --example pictures -- \
+                 --jpeg --route {route} --count 6 --first-seed 5000000 --width 4032 --height 3024 --out"
+            ));
             process::run(render.arg(&folder))?;
             fs::write(folder.join("done"), "").map_err(|error| format!("{PHOTOS} cannot be written: {error}"))?;
         }

@@ -44,12 +44,12 @@ const ROOMS: &[Room] = &[
     Room {
         name: STORE,
         knows: &[CORE],
-        dev: &[],
+        dev: &[TESTKIT],
     },
     Room {
         name: AWS,
         knows: &[CORE],
-        dev: &[],
+        dev: &[TESTKIT],
     },
     Room {
         name: SIMULATOR,
@@ -60,7 +60,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: TESTKIT,
         knows: &[CORE, SIMULATOR, EHR],
-        dev: &[STORE],
+        dev: &[],
     },
     Room {
         name: APP,
@@ -116,7 +116,7 @@ struct Package {
 
 /// Checks the workspace.
 pub(crate) fn check() -> Result<(), String> {
-    let metadata = output(cargo().args(["metadata", "--format-version", "1", "--no-deps", "--locked"]))?;
+    let metadata = output(&mut cargo("metadata --format-version 1 --no-deps --locked"))?;
     let packages = read(&metadata)?;
     let violations = violations(&packages);
     if violations.is_empty() {
@@ -238,9 +238,9 @@ mod tests {
             package(CORE, &["serde"], &["proptest"]),
             package(EHR, &[CORE, "reqwest", "tokio"], &[]),
             package(MODELS, &[CORE, "ort", "rten", "rten-tensor"], &[]),
-            package(STORE, &[CORE, "rusqlite"], &["tempfile"]),
+            package(STORE, &[CORE, "rusqlite"], &[TESTKIT, "tempfile"]),
             package(SIMULATOR, &[CORE, "axum"], &[]),
-            package(TESTKIT, &[CORE, SIMULATOR, EHR], &[STORE]),
+            package(TESTKIT, &[CORE, SIMULATOR, EHR], &[]),
             package(APP, &[CORE, EHR, MODELS, STORE, SIMULATOR, "axum"], &[TESTKIT]),
             package("xtask", &["serde_json"], &[]),
         ];
@@ -281,8 +281,12 @@ mod tests {
                 "skin-assist-ehr must not know skin-assist-simulator in its tests",
             ),
             (
-                package(STORE, &[CORE], &[TESTKIT]),
-                "skin-assist-store must not know skin-assist-testkit in its tests",
+                package(STORE, &[CORE, TESTKIT], &[]),
+                "skin-assist-store must not know skin-assist-testkit",
+            ),
+            (
+                package(TESTKIT, &[], &[STORE]),
+                "skin-assist-testkit must not know skin-assist-store in its tests",
             ),
             (
                 package(TESTKIT, &[CORE, STORE], &[]),

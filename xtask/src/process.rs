@@ -20,9 +20,11 @@ pub(crate) fn program(name: &str) -> Command {
     command
 }
 
-/// The cargo that started this.
-pub(crate) fn cargo() -> Command {
-    program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+/// The cargo that started this, with these arguments.
+pub(crate) fn cargo(arguments: &str) -> Command {
+    let mut command = program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    command.args(arguments.split_whitespace());
+    command
 }
 
 /// Runs to the end; its output is the user's.
