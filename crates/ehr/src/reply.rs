@@ -61,9 +61,6 @@ pub(crate) fn failure(status: StatusCode, headers: &HeaderMap) -> EhrError {
         400..500 => EhrError::Rejected {
             status: status.as_u16(),
         },
-        500 => EhrError::Unavailable {
-            what: "it failed (500)",
-        },
         502 => EhrError::Unavailable {
             what: "its gateway has no answer (502)",
         },
@@ -73,7 +70,7 @@ pub(crate) fn failure(status: StatusCode, headers: &HeaderMap) -> EhrError {
         504 => EhrError::Unavailable {
             what: "its gateway waited too long (504)",
         },
-        500.. => EhrError::Unavailable {
+        500 | 501 | 505.. => EhrError::Unavailable {
             what: "it failed (5xx)",
         },
         300..400 => EhrError::Malformed {

@@ -1,5 +1,8 @@
 //! The client against scripted replies: each quirk has a test that names it. `http.rs` is against real sockets.
 
+// In a test, a panic is the report.
+#![allow(clippy::unwrap_used)]
+
 mod drafts;
 mod http;
 mod photos;
