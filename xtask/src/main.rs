@@ -24,6 +24,7 @@ Usage: cargo xtask <COMMAND>
 Commands:
   test [--all]      Prove the project: format, dependency rules, house checks, cargo-deny, clippy, docs, all tests.
                     What the machine lacks is listed as NOT RUN; with --all it is a failure.
+  check             The quick part of `test`, in seconds: format, dependency rules, house checks, codes and keys documented.
   bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
                     written; NAME is one of store_bench, vision_bench, pipeline_bench.
   models [ARG]...   Train the reference model packs again (Python and about 25 minutes); ARGs go to
@@ -34,12 +35,13 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
+        ["check"] => proof::quick(),
         ["test"] => proof::run(false),
         ["test", "--all"] => proof::run(true),
         ["bench"] => bench::run(None),
         ["bench", name] if !name.starts_with('-') => bench::run(Some(name)),
         ["models", rest @ ..] => packs::train(rest),
-        ["help" | "--help" | "-h"] | ["test" | "bench", "--help" | "-h"] => {
+        ["help" | "--help" | "-h"] | ["check" | "test" | "bench", "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
         }

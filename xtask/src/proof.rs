@@ -9,21 +9,30 @@ use crate::{
     steps::Steps,
 };
 
-const NAME: &str = "cargo xtask test";
-
 /// Enough to ask a tool for its version.
 const MOMENT: Duration = Duration::from_secs(20);
 
 /// Enough to fetch the advisory database, or to find that it cannot be reached.
 const FETCH: Duration = Duration::from_secs(120);
 
-/// Runs everything. With `all`, what the machine lacks is a failure.
-pub(crate) fn run(all: bool) -> Result<(), String> {
+/// Runs what needs nothing to be built.
+pub(crate) fn quick() -> Result<(), String> {
     let mut steps = Steps::begin();
+    without_building(&mut steps);
+    steps.end("cargo xtask check")
+}
+
+fn without_building(steps: &mut Steps) {
     steps.step("format", || process::run(&mut cargo("fmt --all --check")));
     steps.step("dependency rules", dependency_rules::check);
     steps.step("house checks", house::check);
     steps.step("documented", documented::check);
+}
+
+/// Runs everything. With `all`, what the machine lacks is a failure.
+pub(crate) fn run(all: bool) -> Result<(), String> {
+    let mut steps = Steps::begin();
+    without_building(&mut steps);
     deny(&mut steps, all);
     steps.step("clippy", || {
         process::run(&mut cargo("clippy --workspace --all-targets --locked -- -D warnings"))
@@ -41,7 +50,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
         Err(why) => steps.lacking(&format!("ONNX Runtime conformance ({why})"), all),
     }
     steps.step("tests", || process::run(&mut tests(library.ok().as_deref())));
-    steps.end(NAME)
+    steps.end("cargo xtask test")
 }
 
 /// cargo-deny: always, but for the advisories, whose database is on a network that the machine may not have.
