@@ -49,8 +49,8 @@ impl Step {
 
     const fn lease_for(self) -> Duration {
         match self {
-            Self::Download | Self::WriteBack => Duration::from_secs(60),
-            Self::Infer => Duration::from_secs(120),
+            Self::Download | Self::WriteBack => Duration::from_secs(30),
+            Self::Infer => Duration::from_secs(60),
         }
     }
 }

@@ -1,0 +1,341 @@
+//! The command line as its user meets it: the demonstration, the operator's commands, and bad input.
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::{fs, process::Command, time::Duration};
+
+use process::{Installation, Served, write_photo};
+use skin_assist::clock::SystemClock;
+use skin_assist_core::time::Clock as _;
+use skin_assist_simulator::{EncounterSpec, FirmSpec, Options, PhotoFault, PhotoSpec, PracticeEhr};
+
+#[test]
+fn the_demonstration_gives_every_photo_exactly_one_draft() {
+    for seed in ["1", "2"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_skin-assist"))
+            .args([
+                "demo",
+                "--exit-when-done",
+                "--json",
+                "--speed",
+                "40",
+                "--minutes",
+                "5",
+                "--seed",
+                seed,
+            ])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "seed {seed}: {error}");
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let totals = &document["totals"];
+        let photos = totals["photos"].as_u64().unwrap();
+        assert!(photos >= 4, "a clinic of {photos} photos proves nothing");
+        assert_eq!(totals["drafts"], photos);
+        assert_eq!(
+            (&totals["duplicates"], &totals["uncertain"], &totals["dead_letters"]),
+            (&0.into(), &0.into(), &0.into())
+        );
+        assert_eq!(totals["refused_429"], 0);
+        assert_eq!(
+            (&totals["calls"]["read"], &totals["calls"]["draft"]),
+            (&photos.into(), &photos.into())
+        );
+        for photo in document["documents"].as_array().unwrap() {
+            let at = |key: &str| {
+                photo[key]
+                    .as_str()
+                    .unwrap_or_else(|| panic!("{key} is missing: {photo}"))
+                    .to_owned()
+            };
+            let times = [
+                "attached_at",
+                "detected_at",
+                "downloaded_at",
+                "assessed_at",
+                "delivered_at",
+            ]
+            .map(at);
+            assert!(times.is_sorted(), "{times:?}");
+            assert!(at("reference").starts_with("Composition/"));
+        }
+    }
+}
+
+#[test]
+fn an_operator_connects_a_practice_and_repairs_what_failed() {
+    let ehr = PracticeEhr::new(Options::default());
+    let served = Served::start(ehr.clone());
+    ehr.add_firm(FirmSpec::new("elm")).unwrap();
+    let installation = Installation::connected(&ehr);
+    let categories = installation.succeed(&["categories", "list", "elm"]);
+    assert!(
+        categories.contains("PHOTO-LESION") && categories.contains("solitary"),
+        "{categories}"
+    );
+    assert!(installation.succeed(&["firm", "list"]).contains("draft"));
+    assert!(installation.succeed(&["config", "check"]).contains("sound"));
+    let doctor = installation.succeed(&["doctor"]);
+    assert!(
+        doctor.contains("inference runtime") && doctor.contains("1 practices"),
+        "{doctor}"
+    );
+
+    let now = SystemClock.now();
+    let visit = ehr.open_encounter(now, "elm", EncounterSpec::default()).unwrap();
+    let photo = |seed, fault| PhotoSpec {
+        fault,
+        ..PhotoSpec::synthetic("PHOTO-LESION", seed, None)
+    };
+    let faults = [
+        (Some(PhotoFault::NotAnImage), "photo.unsupported-format"),
+        (Some(PhotoFault::Truncated), "photo.broken"),
+        (Some(PhotoFault::HugeDimensions), "photo.too-many-pixels"),
+        (Some(PhotoFault::Oversize { bytes: 31_000_000 }), "photo.too-many-bytes"),
+        (None, ""),
+    ];
+    let mut documents = Vec::new();
+    for (seed, (fault, _)) in faults.iter().enumerate() {
+        documents.push(
+            ehr.attach_photo(now, "elm", &visit, photo(seed as u64, fault.clone()))
+                .unwrap(),
+        );
+    }
+    let engine = installation.start();
+    let letters = wait_for(&served, || {
+        let letters = installation
+            .json(&["dead-letters", "list", "--json"])
+            .as_array()
+            .unwrap()
+            .clone();
+        (letters.len() == 4 && ehr.report().compositions == 1).then_some(letters)
+    });
+    for (document, (_, reason)) in documents.iter().zip(&faults).take(4) {
+        let letter = letters
+            .iter()
+            .find(|letter| letter["subject"]["document"] == **document)
+            .unwrap();
+        assert_eq!(letter["reason"]["code"], *reason);
+    }
+    let status = installation.succeed(&["status"]);
+    for shown in ["photo.broken", "Dead letters:", "photograph again"] {
+        assert!(status.contains(shown), "{status}");
+    }
+
+    // The photos are taken again under the same document; one letter by number, then the rest.
+    for document in &documents {
+        ehr.set_photo_fault("elm", document, None).unwrap();
+    }
+    let number = letters[0]["id"].to_string();
+    assert!(
+        installation
+            .succeed(&["dead-letters", "replay", &number])
+            .contains("Put back: 1.")
+    );
+    assert!(
+        installation
+            .succeed(&["dead-letters", "replay", "--all"])
+            .contains("Put back: 3.")
+    );
+    wait_for(&served, || (ehr.report().compositions == 5).then_some(()));
+    assert_eq!(ehr.report().duplicates(), 0);
+
+    // A lost reply leaves a draft uncertain, for an operator to resolve.
+    ehr.set_faults(|faults| faults.drop_composition_replies = 1);
+    ehr.attach_photo(SystemClock.now(), "elm", &visit, photo(9, None))
+        .unwrap();
+    let uncertain = wait_for(&served, || {
+        installation
+            .json(&["uncertain", "list", "--json"])
+            .as_array()
+            .unwrap()
+            .first()
+            .cloned()
+    });
+    assert!(installation.succeed(&["status"]).contains("draft.reply-lost"));
+    let assessment = uncertain["assessment"].as_str().unwrap();
+    let posted = ehr.report().photos.last().unwrap().drafts[0].reference.clone();
+    installation.succeed(&["uncertain", "resolve", "elm", assessment, "--delivered", &posted]);
+    assert_eq!(
+        installation.json(&["uncertain", "list", "--json"]),
+        serde_json::json!([])
+    );
+    assert_eq!(ehr.report().duplicates(), 0);
+
+    installation.succeed(&["firm", "pause", "elm"]);
+    assert!(installation.succeed(&["status"]).contains("paused"));
+    installation.succeed(&["firm", "resume", "elm"]);
+    assert_eq!(engine.terminate(), Some(0));
+    assert!(installation.fail(&["firm", "remove", "elm"]).contains("--yes"));
+    installation.succeed(&["firm", "remove", "elm", "--yes"]);
+    assert_eq!(installation.json(&["status", "--json"])["firms"], serde_json::json!([]));
+}
+
+#[test]
+fn photos_are_assessed_without_an_ehr() {
+    let installation = Installation::new();
+    let (sound, broken) = (installation.path("sound.jpg"), installation.path("broken.jpg"));
+    write_photo(&sound, 3);
+    fs::write(&broken, &fs::read(&sound).unwrap()[..4000]).unwrap();
+    let sound_path = sound.to_str().unwrap();
+    let documents = installation.json(&["assess", sound_path, "--route", "widespread", "--json"]);
+    let findings = &documents[0]["findings"];
+    // EXIF orientation 6 was stored turned: upright it is 640 by 480 again.
+    assert_eq!(
+        (&findings["image"]["width"], &findings["image"]["height"]),
+        (&640.into(), &480.into())
+    );
+    assert_eq!(findings["ranked"].as_array().unwrap().len(), 4);
+
+    let output = installation.output(&["assess", sound_path, broken.to_str().unwrap(), "--route", "solitary"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("640 by 480") && text.contains("photo.broken") && text.contains("hint:"),
+        "{text}"
+    );
+}
+
+#[test]
+fn bad_input_is_named_with_a_hint() {
+    let installation = Installation::new();
+    let missing = installation.path("missing.toml");
+    let cases: &[(&str, &[&str], &str)] = &[
+        (
+            "[state]\nfile = \"s.sqlite\"\n",
+            &["status"],
+            "there is no key for the state file",
+        ),
+        (
+            "[state]\nkey_file = \"absent.key\"\n",
+            &["status"],
+            "the key of the state file cannot be read",
+        ),
+        (
+            "[state]\nkey_file = \"skin-assist.toml\"\n",
+            &["status"],
+            "the key of the state file is no key",
+        ),
+        ("[state]\nkey = \"x\"\n", &["status"], "unknown key `state.key`"),
+        (
+            "[state]\nkey_file = \"state.key\"\nfile = \"no/such/folder/s.sqlite\"\n",
+            &["status"],
+            "the state cannot be used",
+        ),
+        (
+            "[state]\nkey_file = \"state.key\"\n",
+            &["run"],
+            "ehr.base_url is not configured",
+        ),
+        (
+            "[state]\nkey_file = \"state.key\"\n",
+            &["firm", "pause", "elm"],
+            "there is no practice `elm`",
+        ),
+        (
+            "[models]\ndirectory = \"nowhere\"\n",
+            &["assess", "x.jpg", "--route", "solitary"],
+            "the folder of model packs",
+        ),
+        (
+            "[models]\nruntime = \"onnxruntime\"\nonnx_runtime_library = \"absent.so\"\n",
+            &["assess", "x.jpg", "--route", "solitary"],
+            "the inference runtime cannot be used",
+        ),
+        (
+            "[ehr]\nprofile = \"epic\"\n[state]\nkey_file = \"state.key\"\n",
+            &["config", "check"],
+            "",
+        ),
+    ];
+    for (config, arguments, expected) in cases {
+        fs::write(&installation.config, config).unwrap();
+        let error = installation.fail(arguments);
+        assert!(
+            error.starts_with("error: ") && error.contains(expected) && error.contains("hint: "),
+            "{expected}:\n{error}"
+        );
+    }
+    let error = installation.fail(&["--config", missing.to_str().unwrap(), "status"]);
+    assert!(error.contains("cannot be read") && error.contains("hint: "), "{error}");
+}
+
+#[test]
+fn a_wrong_key_opens_nothing_and_changes_nothing() {
+    let installation = Installation::new();
+    installation.succeed(&["status"]);
+    let state = installation.path("skin-assist.sqlite");
+    let before = fs::read(&state).unwrap();
+    let other = installation.path("other.key");
+    installation.succeed(&["key", "generate", other.to_str().unwrap()]);
+    assert!(
+        installation
+            .fail(&["key", "generate", other.to_str().unwrap()])
+            .contains("never overwritten")
+    );
+    fs::write(&installation.config, "[state]\nkey_file = \"other.key\"\n").unwrap();
+    let error = installation.fail(&["status"]);
+    assert!(
+        error.contains("the key does not open the state file") && error.contains("hint: "),
+        "{error}"
+    );
+    assert_eq!(fs::read(&state).unwrap(), before);
+}
+
+#[test]
+fn a_model_pack_with_a_changed_file_is_refused() {
+    let installation = Installation::new();
+    let pack = installation.path("packs/widespread");
+    fs::create_dir_all(&pack).unwrap();
+    let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/reference-widespread");
+    for file in ["pack.toml", "classifier.onnx"] {
+        fs::copy(format!("{reference}/{file}"), pack.join(file)).unwrap();
+    }
+    let mut onnx = fs::read(pack.join("classifier.onnx")).unwrap();
+    let last = onnx.len() - 1;
+    onnx[last] ^= 1;
+    fs::write(pack.join("classifier.onnx"), onnx).unwrap();
+    fs::write(&installation.config, "[models]\ndirectory = \"packs\"\n").unwrap();
+    let error = installation.fail(&["assess", "x.jpg", "--route", "widespread"]);
+    assert!(
+        error.contains("SHA-256") && error.contains("classifier.onnx") && error.contains("hint: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_ehr_that_is_down_is_waited_for() {
+    let ehr = PracticeEhr::new(Options::default());
+    let served = Served::start(ehr.clone());
+    ehr.add_firm(FirmSpec::new("elm")).unwrap();
+    let installation = Installation::connected(&ehr);
+    ehr.set_faults(|faults| faults.outage = true);
+    let mut engine = installation.start();
+    served.sleep(Duration::from_secs(2));
+    assert!(engine.is_running());
+    ehr.set_faults(|faults| faults.outage = false);
+    let now = SystemClock.now();
+    let visit = ehr.open_encounter(now, "elm", EncounterSpec::default()).unwrap();
+    ehr.attach_photo(now, "elm", &visit, PhotoSpec::synthetic("PHOTO-RASH", 1, None))
+        .unwrap();
+    wait_for(&served, || (ehr.report().compositions == 1).then_some(()));
+    let log = fs::read_to_string(installation.path("run.log")).unwrap();
+    assert!(
+        log.contains("firm.resting") || log.contains("token.unavailable"),
+        "{log}"
+    );
+    assert_eq!(engine.terminate(), Some(0));
+}
+
+/// Asks until there is an answer.
+fn wait_for<T>(served: &Served, ask: impl Fn() -> Option<T>) -> T {
+    for _ in 0..600 {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        served.sleep(Duration::from_millis(100));
+    }
+    panic!("it did not happen within a minute");
+}

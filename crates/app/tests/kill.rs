@@ -1,0 +1,98 @@
+//! `kill -9` of the real binary at random moments, with the real store, over HTTP.
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::time::Duration;
+
+use process::{Installation, Served};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use skin_assist::clock::SystemClock;
+use skin_assist_core::time::Clock as _;
+use skin_assist_simulator::{CallKind, ClinicScript, Options, PracticeEhr, ScriptOptions};
+
+const KILLS: u32 = 12;
+
+/// Longer than the longest lease, with time for what is then due.
+const RECOVERY: Duration = Duration::from_secs(150);
+
+#[test]
+fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
+    let seed = 20_261;
+    let ehr = PracticeEhr::new(Options {
+        seed,
+        ..Options::default()
+    });
+    let served = Served::start(ehr.clone());
+    let script = ClinicScript::generate(
+        seed,
+        &ScriptOptions {
+            firms: 2,
+            visits_per_firm: 12,
+            duration: Duration::from_secs(600),
+            photo_width: 480,
+            photo_height: 360,
+            ..ScriptOptions::default()
+        },
+    );
+    for firm in &script.firms {
+        ehr.add_firm(firm.clone()).unwrap();
+    }
+    // Slow posts give a kill the chance to fall between a post and its acknowledgement.
+    ehr.set_faults(|faults| _ = faults.delays.insert(CallKind::Draft, Duration::from_millis(400)));
+    let installation = Installation::connected(&ehr);
+    ehr.play(&script, SystemClock.now(), 30.0).unwrap();
+
+    let mut random = StdRng::seed_from_u64(seed);
+    for _ in 0..KILLS {
+        let mut engine = installation.start();
+        served.sleep(Duration::from_millis(random.random_range(300..4000)));
+        assert!(
+            engine.is_running(),
+            "{}",
+            std::fs::read_to_string(installation.path("run.log")).unwrap()
+        );
+        engine.kill();
+    }
+    let engine = installation.start();
+    let since = SystemClock.now();
+    let settled = loop {
+        served.sleep(Duration::from_millis(500));
+        let uncertain = installation.json(&["uncertain", "list", "--json"]);
+        let report = ehr.report();
+        let open = report.expected().filter(|photo| photo.drafts.is_empty()).count();
+        let listed = uncertain.as_array().unwrap().len();
+        if ehr.script_progress().is_over() && open <= listed {
+            break listed;
+        }
+        assert!(
+            SystemClock.now().since(since) < RECOVERY,
+            "{open} photos have no draft, {listed} are uncertain"
+        );
+    };
+    assert_eq!(engine.terminate(), Some(0), "SIGTERM ends the engine cleanly");
+
+    let report = ehr.report();
+    assert!(
+        report.expected().count() >= 20,
+        "a clinic with too few photos proves nothing"
+    );
+    for photo in report.expected() {
+        assert!(
+            photo.drafts.len() <= 1,
+            "{} of {} has {} drafts",
+            photo.document,
+            photo.firm,
+            photo.drafts.len()
+        );
+    }
+    assert!(report.unmatched_drafts.is_empty());
+    assert!(
+        report.missing().count() <= settled,
+        "a photo without a draft is listed as uncertain"
+    );
+    assert_eq!(
+        installation.json(&["dead-letters", "list", "--json"]),
+        serde_json::json!([])
+    );
+}

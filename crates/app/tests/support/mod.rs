@@ -1,0 +1,262 @@
+//! A world for tests: a practice EHR in process, a state store, scripted models, all under one virtual clock.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::Poll,
+    time::Duration,
+};
+
+use futures::future::{Either, select};
+use skin_assist::driver::{Engine, Event, Workers, stop_signal};
+use skin_assist_core::{
+    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, Mode},
+    phi::Secret,
+    photos::MemoryPhotos,
+    polling::PolicyName,
+    ports::{QuotaKey, StateStore},
+    synthesis::{Composer, Knowledge},
+    time::{Clock, Timestamp, VirtualClock},
+};
+use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile};
+use skin_assist_simulator::{
+    CallKind, ClinicScript, Credentials, ExpectedRoute, Options, PracticeEhr, Report, ScriptOptions,
+};
+use skin_assist_store::SqliteStore;
+use skin_assist_testkit::{PracticeTransport, scripted::ScriptedVision};
+use url::Url;
+
+/// 2026-03-02, 14:00 UTC: a Monday morning in the practices.
+pub const MORNING: Timestamp = Timestamp::from_millis(1_772_460_000_000);
+
+pub struct World {
+    pub clock: VirtualClock,
+    pub ehr: PracticeEhr,
+    pub state: Arc<dyn StateStore>,
+    pub vision: ScriptedVision,
+    pub events: Arc<Mutex<Vec<Event>>>,
+    pub policy: PolicyName,
+    pub calls_per_minute: u32,
+}
+
+impl World {
+    /// Practices with a clinic of an hour, connected, in draft mode.
+    pub fn new(seed: u64, firms: usize) -> Self {
+        let script = ClinicScript::generate(
+            seed,
+            &ScriptOptions {
+                firms,
+                duration: Duration::from_secs(3600),
+                photo_width: 64,
+                photo_height: 48,
+                ..ScriptOptions::default()
+            },
+        );
+        let world = Self::empty(seed);
+        world.ehr.play(&script, MORNING, 1.0).unwrap();
+        for firm in world.ehr.firms() {
+            world.connect(&firm, Mode::Draft);
+        }
+        world
+    }
+
+    /// No practice yet.
+    pub fn empty(seed: u64) -> Self {
+        let clock = VirtualClock::new(MORNING);
+        let ehr = PracticeEhr::new(Options {
+            seed,
+            ..Options::default()
+        });
+        ehr.set_faults(|faults| {
+            for kind in [
+                CallKind::Encounter,
+                CallKind::Document,
+                CallKind::Read,
+                CallKind::Draft,
+                CallKind::Context,
+            ] {
+                faults.delays.insert(kind, Duration::from_millis(200));
+            }
+        });
+        Self {
+            state: Arc::new(SqliteStore::open_in_memory().unwrap()),
+            vision: ScriptedVision::new(Arc::new(clock.clone()), Duration::from_millis(300)),
+            clock,
+            ehr,
+            events: Arc::default(),
+            policy: PolicyName::RoundRobin,
+            calls_per_minute: 120,
+        }
+    }
+
+    pub fn connect(&self, prefix: &str, mode: Mode) -> Credentials {
+        let credentials = self.ehr.credentials(prefix).unwrap();
+        let categories = credentials.categories.iter().filter_map(|category| {
+            let used = match category.route {
+                ExpectedRoute::Solitary => CategoryUse::Solitary,
+                ExpectedRoute::Widespread => CategoryUse::Widespread,
+                ExpectedRoute::Ignored => return None,
+            };
+            Some((CategoryCode::new(&category.code), used))
+        });
+        let firm = Firm {
+            id: FirmId::new(prefix),
+            url_prefix: prefix.to_owned(),
+            status: FirmStatus::Active,
+            mode,
+            intended_use: None,
+            categories: categories.collect::<BTreeMap<_, _>>(),
+            connected_at: self.clock.now(),
+        };
+        let secret = Secret::new(credentials.client_secret.clone());
+        self.clock
+            .run(self.state.add_firm(&firm, &credentials.client_id, &secret))
+            .unwrap();
+        credentials
+    }
+
+    /// An engine on this world, as a fresh process would wire it: with an empty memory.
+    pub fn engine(&self) -> Engine {
+        let endpoints = self.ehr.endpoints();
+        let host = |url: &str| Url::parse(url).unwrap().host_str().unwrap().to_owned();
+        let api_key = self
+            .ehr
+            .firms()
+            .first()
+            .map(|firm| self.ehr.credentials(firm).unwrap().api_key);
+        let connection = EhrConnection {
+            profile: Profile::shipped("modmed-ema").unwrap(),
+            base_url: Url::parse(&endpoints.api).unwrap(),
+            token_url: Url::parse(&self.ehr.credentials(&self.ehr.firms()[0]).unwrap().token_url).unwrap(),
+            api_key: Secret::new(api_key.unwrap_or_default()),
+            photo_hosts: vec![HostPattern::parse(&host(&endpoints.photos)).unwrap()],
+            allow_loopback_http: false,
+            limits: Limits::default(),
+        };
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let transport = Arc::new(PracticeTransport::new(self.ehr.clone(), Arc::clone(&clock)));
+        let events = Arc::clone(&self.events);
+        Engine {
+            photos: Arc::new(MemoryPhotos::new(100_000_000, Arc::clone(&clock))),
+            clock,
+            state: Arc::clone(&self.state),
+            ehr: Arc::new(EhrClient::new(connection, Arc::clone(&transport) as _, transport).unwrap()),
+            vision: Arc::new(self.vision.clone()),
+            language: Arc::new(Composer::new(Knowledge::shipped().unwrap())),
+            quota: QuotaKey {
+                name: "practice".to_owned(),
+                calls_per_minute: self.calls_per_minute,
+            },
+            policy: self.policy,
+            workers: Workers {
+                poll: 8,
+                download: 4,
+                infer: 4,
+                write_back: 4,
+            },
+            observer: Arc::new(move |event| events.lock().unwrap().push(event.clone())),
+        }
+    }
+
+    /// Runs one engine for a while, then stops it as an operator would.
+    pub fn run_for(&self, duration: Duration) {
+        self.clock.run(async {
+            let engine = self.engine();
+            let (stopper, stop) = stop_signal();
+            let until = self.clock.now() + duration;
+            let stopping = async {
+                self.clock.sleep_until(until).await;
+                stopper.stop();
+            };
+            futures::join!(engine.run(stop), stopping);
+        });
+    }
+
+    /// Runs one engine and drops it in the middle of whatever it does, after so many turns: a crash. Whether it
+    /// crashed before `duration` was over.
+    pub fn crash_after(&self, turns: usize, duration: Duration) -> bool {
+        self.clock.run(async {
+            let engine = self.engine();
+            let (_stopper, stop) = stop_signal();
+            let until = self.clock.now() + duration;
+            let crash = after_turns(engine.run(stop), turns);
+            matches!(
+                select(pin!(crash), self.clock.sleep_until(until)).await,
+                Either::Left(_)
+            )
+        })
+    }
+
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn report(&self) -> Report {
+        self.ehr.advance(self.clock.now());
+        self.ehr.report()
+    }
+
+    /// Each photo that asks for a draft has one, or is one of so many that are listed as uncertain; none has two, and
+    /// nothing else has any.
+    pub fn assert_delivered_once(&self, uncertain_at_most: usize) -> Report {
+        let report = self.report();
+        let uncertain = self.clock.run(self.state.uncertain()).unwrap();
+        assert!(
+            uncertain.len() <= uncertain_at_most,
+            "{} drafts are uncertain",
+            uncertain.len()
+        );
+        for photo in report.expected() {
+            let listed = uncertain.iter().any(|result| {
+                result.assessment.firm.as_str() == photo.firm
+                    && result
+                        .assessment
+                        .documents
+                        .iter()
+                        .any(|document| document.as_str() == photo.document)
+            });
+            assert!(
+                photo.drafts.len() <= 1,
+                "{} of {} has {} drafts",
+                photo.document,
+                photo.firm,
+                photo.drafts.len()
+            );
+            assert!(
+                listed || photo.drafts.len() == 1,
+                "{} of {} has no draft",
+                photo.document,
+                photo.firm
+            );
+        }
+        assert!(report.unmatched_drafts.is_empty(), "a draft names no photo");
+        let ignored = report
+            .photos
+            .iter()
+            .filter(|photo| photo.route == ExpectedRoute::Ignored);
+        assert_eq!(
+            ignored
+                .filter(|photo| photo.read_at.is_some() || !photo.drafts.is_empty())
+                .count(),
+            0
+        );
+        assert_eq!(self.clock.run(self.state.dead_letters()).unwrap(), []);
+        report
+    }
+}
+
+/// Polls `future` so many times and drops it.
+async fn after_turns(future: impl Future<Output = ()>, turns: usize) {
+    let mut future = pin!(future);
+    let mut left = turns;
+    std::future::poll_fn(move |context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        future.as_mut().poll(context)
+    })
+    .await;
+}

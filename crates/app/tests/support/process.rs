@@ -1,0 +1,204 @@
+//! The binary as its user runs it: a folder with a configuration, a practice EHR over HTTP, commands.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use skin_assist_simulator::{
+    ExpectedRoute, PracticeEhr,
+    http_server::{Server, ServerOptions},
+};
+use tempfile::TempDir;
+
+pub struct Installation {
+    pub folder: TempDir,
+    pub config: PathBuf,
+}
+
+impl Installation {
+    /// A folder with a key and a configuration that names no EHR yet.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("skin-assist.toml");
+        let installation = Self { folder, config };
+        std::fs::write(&installation.config, "[state]\nkey_file = \"state.key\"\n").unwrap();
+        let key = installation.path("state.key");
+        installation.succeed(&["key", "generate", key.to_str().unwrap()]);
+        installation
+    }
+
+    /// Connected to all practices of a served practice EHR, with the commands that an operator would use.
+    pub fn connected(ehr: &PracticeEhr) -> Self {
+        let installation = Self::new();
+        let firms: Vec<_> = ehr.firms().iter().map(|firm| ehr.credentials(firm).unwrap()).collect();
+        let config = format!(
+            "[state]\nkey_file = \"state.key\"\n[ehr]\nbase_url = \"{}\"\ntoken_url = \"{}\"\napi_key_file = \"api.key\"\n\
+             photo_hosts = [\"127.0.0.1\"]\nallow_loopback_http = true\n[log]\nlevel = \"warn\"\n",
+            firms[0].api_base, firms[0].token_url
+        );
+        std::fs::write(&installation.config, config).unwrap();
+        std::fs::write(installation.path("api.key"), &firms[0].api_key).unwrap();
+        std::fs::write(installation.path("intended-use.txt"), "for this test").unwrap();
+        for firm in &firms {
+            let (id, secret) = (firm.firm.as_str(), installation.path("client.secret"));
+            std::fs::write(&secret, &firm.client_secret).unwrap();
+            let secret = secret.to_str().unwrap().to_owned();
+            let intended_use = installation.path("intended-use.txt").to_str().unwrap().to_owned();
+            installation.succeed(&[
+                "firm",
+                "add",
+                id,
+                "--url-prefix",
+                id,
+                "--client-id",
+                &firm.client_id,
+                "--client-secret-file",
+                &secret,
+            ]);
+            let mut set = vec!["categories".to_owned(), "set".to_owned(), id.to_owned()];
+            for category in &firm.categories {
+                match category.route {
+                    ExpectedRoute::Solitary => set.push(format!("{}=solitary", category.code)),
+                    ExpectedRoute::Widespread => set.push(format!("{}=widespread", category.code)),
+                    ExpectedRoute::Ignored => {}
+                }
+            }
+            installation.succeed(&set.iter().map(String::as_str).collect::<Vec<_>>());
+            installation.succeed(&[
+                "firm",
+                "mode",
+                id,
+                "draft",
+                "--intended-use",
+                &intended_use,
+                "--recorded-by",
+                "Test Operator",
+            ]);
+        }
+        installation
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skin-assist"));
+        command
+            .args(arguments)
+            .env("SKIN_ASSIST_CONFIG", &self.config)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Standard output of a command that has to succeed.
+    pub fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "skin-assist {} failed:\n{error}",
+            arguments.join(" ")
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Standard error of a command that has to fail with exit code 1.
+    pub fn fail(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "skin-assist {} did not fail",
+            arguments.join(" ")
+        );
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// `skin-assist run`, in the background, its log appended to a file.
+    pub fn start(&self) -> Running {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("run.log"))
+            .unwrap();
+        Running(
+            self.command(&["run"])
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.succeed(arguments)).unwrap()
+    }
+}
+
+/// A running engine; killed when the test ends.
+pub struct Running(Child);
+
+impl Running {
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        let kill = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
+        assert!(kill.success());
+        self.0.wait().unwrap().code()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already waited for, or the test failed: either way nothing more can be done.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Serves a practice EHR until the value is dropped.
+pub struct Served {
+    pub ehr: PracticeEhr,
+    _server: Server,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Served {
+    pub fn start(ehr: PracticeEhr) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let server = runtime
+            .block_on(Server::start(ehr.clone(), ServerOptions::default()))
+            .unwrap();
+        Self {
+            ehr,
+            _server: server,
+            runtime,
+        }
+    }
+
+    pub fn sleep(&self, duration: std::time::Duration) {
+        self.runtime.block_on(tokio::time::sleep(duration));
+    }
+}
+
+/// A picture as a camera writes it, in a file.
+pub fn write_photo(path: &Path, seed: u64) {
+    use skin_assist_simulator::picture::{Condition, PictureParameters, render};
+    let picture = render(&PictureParameters::new(seed, Some(Condition::Melanoma), 640, 480));
+    std::fs::write(path, picture.to_jpeg(90, 6)).unwrap();
+}

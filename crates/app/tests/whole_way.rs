@@ -1,0 +1,309 @@
+//! The whole way under virtual time: the production driver, stages, store and EHR client against the practice EHR, with
+//! scripted models. A clinic of an hour takes a moment, and every run is the same.
+
+mod support;
+
+use std::time::Duration;
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use skin_assist::driver::Event;
+use skin_assist_core::{
+    domain::{FirmId, FirmStatus, Mode},
+    polling::PolicyName,
+};
+use skin_assist_simulator::{CallKind, EncounterSpec, FailNext, FirmSpec, PhotoFault, PhotoSpec};
+use support::World;
+
+const CLINIC: Duration = Duration::from_secs(3600 + 600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn every_photo_gets_exactly_one_draft() {
+    for seed in 1..=3 {
+        let world = World::new(seed, 3);
+        world.run_for(CLINIC);
+        let report = world.assert_delivered_once(0);
+        assert!(
+            report.expected().count() >= 15,
+            "a clinic with too few photos proves nothing"
+        );
+        assert_eq!(report.refused_429, 0);
+        assert!(
+            report.other_documents.iter().all(|document| document.read_at.is_none()),
+            "a PDF was read"
+        );
+        assert_eq!(
+            world.vision.looks(),
+            report.expected().count() as u64,
+            "an inference was paid twice"
+        );
+        for photo in report.expected() {
+            let detected = photo.first_listed_at.unwrap().since(photo.attached_at);
+            assert!(detected < MINUTE, "{} was found after {detected:?}", photo.document);
+        }
+    }
+}
+
+#[test]
+fn the_published_schedule_delivers_too() {
+    let mut world = World::new(4, 2);
+    world.policy = PolicyName::Reference;
+    world.run_for(CLINIC);
+    let report = world.assert_delivered_once(0);
+    assert!(report.expected().count() > 0);
+}
+
+#[test]
+fn a_tight_quota_is_never_exceeded() {
+    let mut world = World::new(5, 3);
+    world.calls_per_minute = 40;
+    world.run_for(CLINIC);
+    let report = world.assert_delivered_once(0);
+    assert!(
+        report.max_calls_in_window <= 40,
+        "{} calls in a minute",
+        report.max_calls_in_window
+    );
+    assert!(report.max_calls_in_window >= 30, "the quota was hardly used");
+}
+
+#[test]
+fn crashes_anywhere_lose_nothing_and_double_nothing() {
+    let mut crashes = 0;
+    let mut uncertain = 0;
+    for seed in 0..12 {
+        let world = World::new(seed, 2);
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut left = 15;
+        while left > 0 && world.crash_after(random.random_range(5..4000), CLINIC) {
+            left -= 1;
+            crashes += 1;
+        }
+        // Long enough for the last leases to expire and the clinic to end.
+        world.run_for(CLINIC);
+        world.assert_delivered_once(15);
+        uncertain += world.clock.run(world.state.uncertain()).unwrap().len();
+    }
+    assert!(crashes >= 150, "only {crashes} crashes");
+    // If no crash ever fell between a post and its acknowledgement, the test would prove nothing about it.
+    assert!(uncertain > 0, "no crash fell into a post");
+}
+
+#[test]
+fn a_lost_reply_makes_a_draft_uncertain_and_never_two() {
+    let world = World::new(6, 2);
+    world.ehr.set_faults(|faults| faults.drop_composition_replies = 4);
+    world.run_for(CLINIC);
+    world.assert_delivered_once(4);
+    let uncertain = world.clock.run(world.state.uncertain()).unwrap();
+    assert_eq!(uncertain.len(), 4);
+    // The EHR stored them: had they been posted again, there would be two.
+    assert!(world.report().missing().next().is_none());
+}
+
+#[test]
+fn an_outage_and_refusals_are_waited_out() {
+    let world = World::new(7, 2);
+    world.ehr.set_faults(|faults| {
+        for (kind, status) in [(CallKind::Read, 500), (CallKind::Draft, 429), (CallKind::Document, 503)] {
+            let status = http::StatusCode::from_u16(status).unwrap();
+            faults.failures.push(FailNext {
+                kind,
+                status,
+                remaining: 5,
+            });
+        }
+    });
+    world.run_for(Duration::from_secs(900));
+    world.ehr.set_faults(|faults| faults.outage = true);
+    world.run_for(Duration::from_secs(900));
+    world.ehr.set_faults(|faults| faults.outage = false);
+    for firm in world.ehr.firms() {
+        world.ehr.revoke_tokens(&firm);
+    }
+    world.run_for(CLINIC);
+    // A draft whose post met the outage's 503 may be in the chart, for all that a client can know.
+    world.assert_delivered_once(2);
+}
+
+#[test]
+fn a_refused_credential_stops_its_firm_alone_until_it_is_replaced() {
+    let world = World::new(8, 2);
+    let firms = world.ehr.firms();
+    world.ehr.revoke_secret(&firms[0]).unwrap();
+    world.run_for(CLINIC);
+    let report = world.report();
+    assert!(
+        report
+            .expected()
+            .filter(|photo| photo.firm == firms[0])
+            .all(|photo| photo.drafts.is_empty())
+    );
+    assert!(
+        report
+            .expected()
+            .filter(|photo| photo.firm == firms[1])
+            .all(|photo| photo.drafts.len() == 1)
+    );
+    assert!(
+        report.token_calls < 60,
+        "{} token calls are a retry storm",
+        report.token_calls
+    );
+    let resting = |event: &Event| matches!(event, Event::Resting { firm, .. } if firm.as_str() == firms[0]);
+    assert!(world.events.lock().unwrap().iter().any(resting), "no alarm was raised");
+
+    let fresh = world.ehr.rotate_secret(&firms[0]).unwrap();
+    let secret = skin_assist_core::phi::Secret::new(fresh.client_secret);
+    world
+        .clock
+        .run(
+            world
+                .state
+                .replace_credential(&FirmId::new(&firms[0]), &fresh.client_id, &secret),
+        )
+        .unwrap();
+    world.run_for(CLINIC);
+    world.assert_delivered_once(0);
+}
+
+#[test]
+fn silent_mode_writes_nothing() {
+    let world = World::new(9, 1);
+    let firm = FirmId::new(&world.ehr.firms()[0]);
+    world
+        .clock
+        .run(world.state.set_mode(&firm, Mode::Silent, None))
+        .unwrap();
+    world.run_for(CLINIC);
+    let report = world.report();
+    assert_eq!((report.calls.draft, report.compositions), (0, 0));
+    let overview = world.clock.run(world.state.overview(world.clock_now())).unwrap();
+    assert_eq!(overview[0].withheld, report.expected().count() as u64);
+}
+
+#[test]
+fn a_paused_firm_is_left_alone_and_resumes_where_it_was() {
+    let world = World::new(10, 2);
+    let paused = FirmId::new(&world.ehr.firms()[0]);
+    world
+        .clock
+        .run(world.state.set_firm_status(&paused, FirmStatus::Paused))
+        .unwrap();
+    world.run_for(CLINIC);
+    let report = world.report();
+    assert!(
+        report
+            .photos
+            .iter()
+            .all(|photo| photo.firm != paused.as_str() || photo.first_listed_at.is_none())
+    );
+    world
+        .clock
+        .run(world.state.set_firm_status(&paused, FirmStatus::Active))
+        .unwrap();
+    world.run_for(CLINIC);
+    world.assert_delivered_once(0);
+}
+
+#[test]
+fn a_poison_photo_is_buried_with_its_reason_and_replayed_when_it_is_mended() {
+    let world = World::empty(11);
+    world.ehr.add_firm(FirmSpec::new("elm")).unwrap();
+    world.connect("elm", Mode::Draft);
+    let now = world.clock_now();
+    let visit = world.ehr.open_encounter(now, "elm", EncounterSpec::default()).unwrap();
+    let mut photos = Vec::new();
+    for (number, fault) in [None, Some(PhotoFault::NotAnImage), Some(PhotoFault::Missing)]
+        .into_iter()
+        .enumerate()
+    {
+        let photo = PhotoSpec {
+            fault,
+            ..PhotoSpec::synthetic("PHOTO-LESION", number as u64, None)
+        };
+        photos.push(world.ehr.attach_photo(now, "elm", &visit, photo).unwrap());
+    }
+    world.run_for(2 * MINUTE);
+    let letters = world.clock.run(world.state.dead_letters()).unwrap();
+    let reasons: Vec<_> = letters.iter().map(|letter| letter.reason.code().to_owned()).collect();
+    assert!(reasons.contains(&"photo.unsupported-format".to_owned()), "{reasons:?}");
+    assert!(letters.iter().all(|letter| !letter.reason.hint().is_empty()));
+    assert_eq!(
+        world.report().photos[0].drafts.len(),
+        1,
+        "the sound photo is not held up"
+    );
+
+    for photo in &photos {
+        world.ehr.set_photo_fault("elm", photo, None).unwrap();
+    }
+    for letter in letters {
+        world
+            .clock
+            .run(world.state.replay(letter.id, world.clock_now()))
+            .unwrap();
+    }
+    world.run_for(10 * MINUTE);
+    world.assert_delivered_once(0);
+}
+
+#[test]
+fn photos_from_before_the_connection_are_left_alone() {
+    let world = World::empty(12);
+    world.ehr.add_firm(FirmSpec::new("elm")).unwrap();
+    let now = world.clock_now();
+    let visit = world.ehr.open_encounter(now, "elm", EncounterSpec::default()).unwrap();
+    world
+        .ehr
+        .attach_photo(now, "elm", &visit, PhotoSpec::synthetic("PHOTO-LESION", 1, None))
+        .unwrap();
+    world
+        .clock
+        .run(skin_assist_core::time::Clock::sleep_until(&world.clock, now + MINUTE));
+    world.connect("elm", Mode::Draft);
+    // The visit opened before the connection, but this photo comes after it.
+    let later = world.clock_now();
+    world
+        .ehr
+        .attach_photo(later, "elm", &visit, PhotoSpec::synthetic("PHOTO-LESION", 2, None))
+        .unwrap();
+    world.run_for(5 * MINUTE);
+    let drafts: Vec<_> = world.report().photos.iter().map(|photo| photo.drafts.len()).collect();
+    assert_eq!(drafts, [0, 1]);
+}
+
+#[test]
+fn two_engines_on_one_state_share_the_work() {
+    let world = World::new(13, 2);
+    world.clock.run(async {
+        let (first, second) = (world.engine(), world.engine());
+        let (stopper, stop) = skin_assist::driver::stop_signal();
+        let until = world.clock_now() + CLINIC;
+        let stopping = async {
+            skin_assist_core::time::Clock::sleep_until(&world.clock, until).await;
+            stopper.stop();
+        };
+        futures::join!(first.run(stop.clone()), second.run(stop), stopping);
+    });
+    let report = world.assert_delivered_once(0);
+    assert_eq!(
+        world.vision.looks(),
+        report.expected().count() as u64,
+        "an inference was paid twice"
+    );
+    assert_eq!(report.refused_429, 0, "the two share one quota");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = || {
+        let world = World::new(14, 2);
+        world.run_for(CLINIC);
+        (
+            serde_json::to_string(&world.report()).unwrap(),
+            world.events.lock().unwrap().clone(),
+        )
+    };
+    assert_eq!(run(), run());
+}
