@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnxruntime
+from jax import lax
 from PIL import Image
 
 import networks
@@ -172,24 +173,30 @@ def detector_loss(layers, parameters, statistics, images, truth):
     scores, boxes, seen = networks.detect(layers, parameters, statistics, normalise(images), True)
     size = images.shape[1]
     centres = networks.cell_centres(size // networks.STRIDE, size // networks.STRIDE)
+    extent = truth[:, None, :, 2:]
     offset = jnp.abs(centres[None, :, None] - truth[:, None, :, :2])
-    real = truth[:, None, :, 2] > 0
-    # The middle of a box, but at least one cell, is its own; the rest of the box may score as it likes.
-    reach = jnp.maximum(truth[:, None, :, 2:] * 0.2, networks.STRIDE * 0.55)
-    own = real & (offset < reach).all(-1)
-    inside = real & (offset < truth[:, None, :, 2:] * 0.5 + networks.STRIDE * 0.5).all(-1)
+    real = extent[..., 0] > 0
+    # The middle of a box, but at least one cell, claims it; the cells around may score as they like. All cells inside
+    # learn the box, so that the suppression of overlaps recognises what they find.
+    own = real & (offset < jnp.maximum(extent * 0.2, networks.STRIDE * 0.55)).all(-1)
+    around = real & (offset < jnp.maximum(extent * 0.4, networks.STRIDE * 1.1)).all(-1)
+    inside = own | (real & (offset < extent * 0.5).all(-1))
     positive = own.any(-1)
-    negative = ~inside.any(-1)
-    which = jnp.argmax(own, -1)
+    learning = inside.any(-1)
+    which = jnp.argmax(own * 2 + inside, -1)
     target = jnp.take_along_axis(truth, which[..., None], 1)
-    similar, waste = overlap(boxes, jnp.where(positive[..., None], target, 1.0))
-    count = jnp.maximum(positive.sum(), 1)
-    box_loss = jnp.where(positive, 1 - similar + waste, 0).sum() / count
+    target = jnp.where(learning[..., None], target, boxes)
+    similar, waste = overlap(boxes, target)
+    ratio = jnp.abs(jnp.log(boxes[..., 2:] / jnp.maximum(target[..., 2:], 1e-3))).sum(-1)
+    weight = jnp.where(positive, 1.0, 0.3) * learning
+    box_loss = (weight * (1 - similar + waste + 0.3 * ratio)).sum() / jnp.maximum(weight.sum(), 1)
+    # A score says how good its box is (quality focal loss), so that the best box survives the suppression.
+    quality = jnp.where(positive, lax.stop_gradient(jnp.clip(similar, 0.05, 1.0)), 0.0)
     probability = jax.nn.sigmoid(scores)
-    focal = jnp.where(positive, (1 - probability) ** 2, probability**2)
-    entropy = jnp.where(positive, jax.nn.softplus(-scores), jax.nn.softplus(scores))
-    score_loss = jnp.where(positive | negative, 2.0 * focal * entropy, 0).sum() / count
-    return score_loss + box_loss, seen
+    entropy = jax.nn.softplus(scores) - scores * quality
+    counted = positive | ~around.any(-1)
+    score_loss = (counted * 2.0 * (probability - quality) ** 2 * entropy).sum() / jnp.maximum(positive.sum(), 1)
+    return score_loss + 2.0 * box_loss, seen
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -434,7 +441,7 @@ def main():
     options.add_argument("--out", type=Path, default=ROOT / "models")
     options.add_argument("--renderer", type=Path, help="a built `pictures` example; by default cargo builds it")
     options.add_argument("--only", choices=["solitary", "widespread"], help="one pack only")
-    options.add_argument("--measure-only", action="store_true", help="keep the networks that are there")
+    options.add_argument("--keep", nargs="*", choices=["detector", "classifier"], default=[], help="train these not again")
     options.add_argument("--epochs", type=float, default=1.0, help="factor on the number of epochs")
     options = options.parse_args()
     work = options.work / "pictures"
@@ -452,7 +459,7 @@ def main():
     def classifier_of(route, folder, epochs):
         held_out = data_set(binary, work, route, "calibration", CALIBRATION[route])
         path = folder / "classifier.onnx"
-        if not options.measure_only:
+        if "classifier" not in options.keep:
             data = data_set(binary, work, route, "training", TRAINING[route])
             trained = classifier(route, data, times(epochs))
             export_classifier(path, route, trained, held_out)
@@ -462,7 +469,7 @@ def main():
 
     if options.only != "solitary":
         pack = options.out / "reference-widespread"
-        folder = stage(pack, work, options.measure_only)
+        folder = stage(pack, work, options.keep)
         temperature, fit = classifier_of("widespread", folder, 7)
         measured = measure_widespread(binary, work, folder, temperature)
         log(f"widespread: {json.dumps(measured)}")
@@ -477,11 +484,11 @@ def main():
         )
     if options.only != "widespread":
         pack = options.out / "reference-solitary"
-        folder = stage(pack, work, options.measure_only)
+        folder = stage(pack, work, options.keep)
         temperature, fit = classifier_of("solitary", folder, 6)
-        if not options.measure_only:
+        if "detector" not in options.keep:
             data = data_set(binary, work, "detector", "training", TRAINING["detector"])
-            export_detector(folder / "detector.onnx", detector(data, times(9)), data)
+            export_detector(folder / "detector.onnx", detector(data, times(12)), data)
         measured = measure_solitary(binary, work, folder, temperature)
         log(f"solitary: {json.dumps(measured)}")
         install(folder, pack)
@@ -515,9 +522,9 @@ def stage(pack, work, keep):
     """A folder for networks under training, so that a pack's files and its manifest change together at the end."""
     folder = work / pack.name
     folder.mkdir(parents=True, exist_ok=True)
-    if keep:
-        for network in pack.glob("*.onnx"):
-            shutil.copy(network, folder)
+    for task in keep:
+        if (pack / f"{task}.onnx").exists():
+            shutil.copy(pack / f"{task}.onnx", folder)
     return folder
 
 
