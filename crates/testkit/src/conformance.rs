@@ -1,0 +1,204 @@
+//! The conformance suite of state stores: one list of cases, run on every backend.
+//!
+//! A backend says how to get an empty state ([`Backend`]), and its test calls [`check`] and
+//! [`Report::assert_passed`]. Each case is a rule of the contracts in `skin_assist_core::ports`, stated in its own
+//! comment; a case that needs several firms or several states makes them itself. All times are virtual: a case says what
+//! time it is.
+//!
+//! That the suite bites is tested too: [`mutations`] are stores that break a rule, on which the cases about that rule
+//! have to fail.
+
+// A case fails by panicking, as a test does.
+#![allow(clippy::unwrap_used)]
+
+mod credentials;
+mod deliveries;
+mod documents;
+mod encounters;
+mod firms;
+mod fixtures;
+mod grants;
+pub mod mutations;
+mod operations;
+mod retraction;
+mod tenants;
+mod zombies;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use async_trait::async_trait;
+use futures::{
+    FutureExt,
+    executor::block_on,
+    future::{BoxFuture, join_all},
+};
+use skin_assist_core::ports::StateStore;
+
+/// A kind of store, and how to get one.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// A new, empty state, with one or more handles on it: more where several processes can share it. Cases about
+    /// concurrency spread over the handles.
+    async fn fresh(&self) -> Vec<Arc<dyn StateStore>>;
+
+    /// Runs tasks at the same time, to their end, and panics when one of them does. Here on a thread each; a backend
+    /// whose futures need a runtime's context spawns them there instead.
+    async fn at_once(&self, tasks: Vec<BoxFuture<'static, ()>>) {
+        std::thread::scope(|scope| {
+            for task in tasks {
+                scope.spawn(|| block_on(task));
+            }
+        });
+    }
+}
+
+/// A rule, checked.
+pub struct Case {
+    /// Its name: the room and the rule.
+    pub name: &'static str,
+    run: fn(Bench) -> BoxFuture<'static, ()>,
+}
+
+/// What a case works with.
+#[derive(Clone)]
+struct Bench(Arc<dyn Backend>);
+
+impl Bench {
+    /// A new, empty state.
+    async fn store(&self) -> Arc<dyn StateStore> {
+        self.0.fresh().await.swap_remove(0)
+    }
+
+    /// Runs `work` on a new state that `prepare` has filled, `times` times at once, spread over its handles.
+    async fn race<T: Send + 'static>(
+        &self,
+        handles: &[Arc<dyn StateStore>],
+        times: usize,
+        work: impl Fn(Arc<dyn StateStore>) -> BoxFuture<'static, T>,
+    ) -> Vec<T> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let tasks = (0..times)
+            .map(|turn| {
+                let (sender, task) = (sender.clone(), work(Arc::clone(&handles[turn % handles.len()])));
+                async move { sender.send(task.await).expect("the receiver outlives the tasks") }.boxed()
+            })
+            .collect();
+        self.0.at_once(tasks).await;
+        drop(sender);
+        let outcomes: Vec<T> = receiver.iter().collect();
+        assert_eq!(outcomes.len(), times, "a task did not come to its end");
+        outcomes
+    }
+}
+
+macro_rules! cases {
+    ($($room:ident: $($rule:ident),+;)+) => {
+        vec![$($(Case {
+            name: concat!(stringify!($room), "::", stringify!($rule)),
+            run: |bench| $room::$rule(bench).boxed(),
+        }),+),+]
+    };
+}
+
+/// All cases.
+pub fn cases() -> Vec<Case> {
+    cases! {
+        firms:
+            a_firm_is_added_once, settings_are_kept, what_is_not_there_is_not_found, removal_leaves_nothing,
+            a_lease_does_not_outlive_its_firm;
+        credentials:
+            one_refreshes_at_a_time, a_refusal_drops_the_token, a_refresh_lease_expires,
+            a_new_credential_voids_the_refresh_under_way, concurrent_refreshes_get_one_lease;
+        encounters:
+            the_cursor_moves_only_from_where_it_was, concurrent_polls_move_the_cursor_once,
+            seeing_the_same_version_again_changes_nothing, an_older_version_changes_nothing,
+            without_versions_the_contents_decide, an_ended_watch_is_not_there, a_lease_is_exclusive_and_expires,
+            a_look_is_noted_and_ends_the_lease, a_release_does_not_count, concurrent_pollers_share_no_encounter;
+        documents:
+            what_is_due_longest_comes_first, each_step_has_its_own_queue, a_lease_is_exclusive_and_expires,
+            attempts_count_since_the_last_progress, a_known_document_stays_as_it_is,
+            concurrent_workers_share_no_document, a_paused_firm_waits, findings_are_found_again,
+            what_is_given_up_is_a_dead_letter_and_can_be_replayed, a_second_result_changes_nothing;
+        deliveries:
+            a_result_comes_back_as_it_was_recorded, a_delivery_ends_with_its_reference,
+            an_intent_outlives_its_lease, a_retry_withdraws_the_intent, a_release_keeps_the_intent,
+            an_uncertain_result_waits_for_an_operator, a_withheld_result_is_not_posted,
+            what_is_given_up_is_a_dead_letter_and_can_be_replayed, concurrent_writers_share_no_result;
+        retraction:
+            before_the_result, under_a_lease, before_the_post, after_an_intent, while_uncertain, after_delivery,
+            of_what_was_given_up, of_an_unknown_document;
+        zombies: encounters, documents, results, refreshes;
+        tenants: every_method_stays_within_its_firm;
+        grants:
+            a_new_quota_starts_empty, workers_share_one_quota, a_hold_holds_everybody, quotas_do_not_share;
+        operations: overview_counts, journeys_tell_the_way, a_sweep_changes_nothing_that_shows, the_audit_trail_keeps_its_order;
+    }
+}
+
+/// A case that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The case.
+    pub case: &'static str,
+    /// What it said.
+    pub message: String,
+}
+
+/// How a backend did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many cases ran.
+    pub ran: usize,
+    /// Those that failed.
+    pub failures: Vec<Failure>,
+}
+
+impl Report {
+    /// Panics with the names of the cases that failed, if any did.
+    pub fn assert_passed(&self) {
+        let list: Vec<String> = self
+            .failures
+            .iter()
+            .map(|failure| format!("  {}: {}", failure.case, failure.message))
+            .collect();
+        assert!(
+            self.failures.is_empty(),
+            "{} of {} cases failed:\n{}",
+            list.len(),
+            self.ran,
+            list.join("\n")
+        );
+        assert!(self.ran > 0, "no case ran");
+    }
+}
+
+/// Runs every case on the backend.
+pub async fn check(backend: Arc<dyn Backend>) -> Report {
+    check_some(backend, |_| true).await
+}
+
+/// Runs the cases whose names `wanted` accepts.
+pub async fn check_some(backend: Arc<dyn Backend>, wanted: impl Fn(&str) -> bool) -> Report {
+    let mut report = Report::default();
+    for case in cases().into_iter().filter(|case| wanted(case.name)) {
+        report.ran += 1;
+        let run = async { (case.run)(Bench(Arc::clone(&backend))).await };
+        if let Err(panic) = AssertUnwindSafe(run).catch_unwind().await {
+            let message = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+                .unwrap_or_else(|| "panicked".to_owned());
+            report.failures.push(Failure {
+                case: case.name,
+                message,
+            });
+        }
+    }
+    report
+}
+
+/// Waits for all of some futures of a case, one after the other in effect: for steps that need no concurrency.
+async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    join_all(futures).await
+}

@@ -1,0 +1,456 @@
+//! Stores that break a rule, to see that the suite notices.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use skin_assist_core::{
+    domain::{
+        AccessToken, AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
+        DocumentStep, DocumentWatch, DraftReference, Encounter, EncounterId, EncounterWatch, Findings, Firm, FirmId,
+        FirmStatus, IntendedUseRecord, Journey, Mode, Reason, ResultKey, Stage, StoredPhoto,
+    },
+    lease::{Fence, Lease},
+    phi::{Phi, Secret},
+    ports::{
+        Audit, AuditRecord, CallGrants, CallKind, Credentials, Deliveries, DocumentQueue, EncounterWatches,
+        FirmAdministration, Firms, Grant, InferenceRecords, Operations, Overview, QuotaKey, RecordedDocuments,
+        RecordedEncounters, StateError, StateStore, UncertainResolution,
+    },
+    time::Timestamp,
+};
+
+use super::Backend;
+
+type Outcome<T> = Result<T, StateError>;
+
+/// Which rule is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// None: the store behind is passed on, to show that it is the mutation that makes the suite fail.
+    None,
+    /// Writes under a lost lease are accepted, as if the fence were not compared.
+    FenceIgnored,
+    /// Attempts are not counted.
+    AttemptsForgotten,
+    /// A poll records its encounters although the cursor was moved.
+    CursorIgnored,
+    /// Acquired twice: leases are granted until a tenth of the time that was asked for.
+    LeasesTooShort,
+}
+
+/// A backend whose stores break a rule.
+pub struct Mutated {
+    backend: Arc<dyn Backend>,
+    mutation: Mutation,
+}
+
+impl Mutated {
+    /// The stores of `backend`, with `mutation`.
+    pub fn new(backend: Arc<dyn Backend>, mutation: Mutation) -> Self {
+        Self { backend, mutation }
+    }
+}
+
+#[async_trait]
+impl Backend for Mutated {
+    async fn fresh(&self) -> Vec<Arc<dyn StateStore>> {
+        let fences = Arc::new(Mutex::new(HashMap::new()));
+        let handles = self.backend.fresh().await;
+        handles
+            .into_iter()
+            .map(|store| {
+                let store = MutatedStore {
+                    store,
+                    mutation: self.mutation,
+                    fences: Arc::clone(&fences),
+                };
+                Arc::new(store) as Arc<dyn StateStore>
+            })
+            .collect()
+    }
+}
+
+/// What names an item: table, firm, id.
+type Name = (&'static str, String, String);
+
+/// Items that are leased.
+trait Leased: Clone {
+    fn name(&self) -> Name;
+}
+
+impl Leased for EncounterWatch {
+    fn name(&self) -> Name {
+        ("encounter", self.firm.to_string(), self.encounter.id.to_string())
+    }
+}
+
+impl Leased for DocumentWatch {
+    fn name(&self) -> Name {
+        ("document", self.firm.to_string(), self.document.to_string())
+    }
+}
+
+impl Leased for AssistResult {
+    fn name(&self) -> Name {
+        (
+            "result",
+            self.assessment.firm.to_string(),
+            self.assessment.id.to_string(),
+        )
+    }
+}
+
+impl Leased for Credential {
+    fn name(&self) -> Name {
+        ("credential", self.firm.to_string(), String::new())
+    }
+}
+
+struct MutatedStore {
+    store: Arc<dyn StateStore>,
+    mutation: Mutation,
+    /// The latest fence of each item.
+    fences: Arc<Mutex<HashMap<Name, Fence>>>,
+}
+
+impl MutatedStore {
+    fn asked(&self, lease_for: Duration) -> Duration {
+        if self.mutation == Mutation::LeasesTooShort {
+            lease_for / 10
+        } else {
+            lease_for
+        }
+    }
+
+    /// A lease on its way to the worker.
+    fn granted<T: Leased>(&self, lease: &Lease<T>, now: Timestamp, lease_for: Duration) -> Lease<T> {
+        let mut fences = self.fences.lock().unwrap_or_else(PoisonError::into_inner);
+        fences.insert(lease.item().name(), lease.fence());
+        let attempt = if self.mutation == Mutation::AttemptsForgotten {
+            1
+        } else {
+            lease.attempt()
+        };
+        Lease::granted(lease.item().clone(), lease.fence(), now + lease_for, attempt)
+    }
+
+    /// A lease on its way back to the store.
+    fn returned<T: Leased>(&self, lease: &Lease<T>) -> Lease<T> {
+        let mut fence = lease.fence();
+        if self.mutation == Mutation::FenceIgnored {
+            let fences = self.fences.lock().unwrap_or_else(PoisonError::into_inner);
+            fence = fences.get(&lease.item().name()).copied().unwrap_or(fence);
+        }
+        Lease::granted(lease.item().clone(), fence, lease.locked_until(), lease.attempt())
+    }
+}
+
+#[async_trait]
+impl Firms for MutatedStore {
+    async fn firms(&self) -> Outcome<Vec<Firm>> {
+        self.store.firms().await
+    }
+
+    async fn firm(&self, firm: &FirmId) -> Outcome<Option<Firm>> {
+        self.store.firm(firm).await
+    }
+}
+
+#[async_trait]
+impl FirmAdministration for MutatedStore {
+    async fn add_firm(&self, firm: &Firm, client_id: &str, client_secret: &Secret) -> Outcome<()> {
+        self.store.add_firm(firm, client_id, client_secret).await
+    }
+
+    async fn set_firm_status(&self, firm: &FirmId, status: FirmStatus) -> Outcome<()> {
+        self.store.set_firm_status(firm, status).await
+    }
+
+    async fn set_categories(&self, firm: &FirmId, categories: &BTreeMap<CategoryCode, CategoryUse>) -> Outcome<()> {
+        self.store.set_categories(firm, categories).await
+    }
+
+    async fn set_mode(&self, firm: &FirmId, mode: Mode, record: Option<&IntendedUseRecord>) -> Outcome<()> {
+        self.store.set_mode(firm, mode, record).await
+    }
+
+    async fn replace_credential(&self, firm: &FirmId, client_id: &str, client_secret: &Secret) -> Outcome<()> {
+        self.store.replace_credential(firm, client_id, client_secret).await
+    }
+
+    async fn remove_firm(&self, firm: &FirmId) -> Outcome<()> {
+        self.store.remove_firm(firm).await
+    }
+}
+
+#[async_trait]
+impl Credentials for MutatedStore {
+    async fn credential(&self, firm: &FirmId) -> Outcome<Option<Credential>> {
+        self.store.credential(firm).await
+    }
+
+    async fn acquire_refresh(
+        &self,
+        firm: &FirmId,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Option<Lease<Credential>>> {
+        let lease = self.store.acquire_refresh(firm, now, self.asked(lease_for)).await?;
+        Ok(lease.map(|lease| self.granted(&lease, now, lease_for)))
+    }
+
+    async fn record_token(&self, lease: Lease<Credential>, token: &AccessToken) -> Outcome<()> {
+        self.store.record_token(self.returned(&lease), token).await
+    }
+
+    async fn record_refusal(&self, lease: Lease<Credential>, reason: &Reason, retry_at: Timestamp) -> Outcome<()> {
+        self.store.record_refusal(self.returned(&lease), reason, retry_at).await
+    }
+
+    async fn release_refresh(&self, lease: Lease<Credential>, now: Timestamp) -> Outcome<()> {
+        self.store.release_refresh(self.returned(&lease), now).await
+    }
+}
+
+#[async_trait]
+impl EncounterWatches for MutatedStore {
+    async fn cursor(&self, firm: &FirmId) -> Outcome<Option<Cursor>> {
+        self.store.cursor(firm).await
+    }
+
+    async fn record_encounters(
+        &self,
+        firm: &FirmId,
+        expected: Option<Cursor>,
+        next: Cursor,
+        seen: &[Encounter],
+        now: Timestamp,
+    ) -> Outcome<RecordedEncounters> {
+        let expected = if self.mutation == Mutation::CursorIgnored {
+            self.store.cursor(firm).await?
+        } else {
+            expected
+        };
+        self.store.record_encounters(firm, expected, next, seen, now).await
+    }
+
+    async fn watched(&self, firm: &FirmId, now: Timestamp) -> Outcome<Vec<EncounterWatch>> {
+        self.store.watched(firm, now).await
+    }
+
+    async fn acquire_encounters(
+        &self,
+        firm: &FirmId,
+        encounters: &[EncounterId],
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<EncounterWatch>>> {
+        let leases = self
+            .store
+            .acquire_encounters(firm, encounters, now, self.asked(lease_for))
+            .await?;
+        Ok(leases
+            .into_iter()
+            .map(|lease| self.granted(&lease, now, lease_for))
+            .collect())
+    }
+
+    async fn record_documents(
+        &self,
+        lease: Lease<EncounterWatch>,
+        found: &[DocumentWatch],
+        retracted: &[DocumentId],
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments> {
+        self.store
+            .record_documents(self.returned(&lease), found, retracted, now)
+            .await
+    }
+
+    async fn release_encounter(&self, lease: Lease<EncounterWatch>, now: Timestamp) -> Outcome<()> {
+        self.store.release_encounter(self.returned(&lease), now).await
+    }
+}
+
+#[async_trait]
+impl DocumentQueue for MutatedStore {
+    async fn acquire_documents(
+        &self,
+        step: DocumentStep,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<DocumentWatch>>> {
+        let leases = self
+            .store
+            .acquire_documents(step, now, self.asked(lease_for), limit)
+            .await?;
+        Ok(leases
+            .into_iter()
+            .map(|lease| self.granted(&lease, now, lease_for))
+            .collect())
+    }
+
+    async fn record_photo(&self, lease: Lease<DocumentWatch>, photo: &StoredPhoto) -> Outcome<()> {
+        self.store.record_photo(self.returned(&lease), photo).await
+    }
+
+    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()> {
+        self.store.record_photo_lost(self.returned(&lease), now).await
+    }
+
+    async fn retry_document(&self, lease: Lease<DocumentWatch>, retry_at: Timestamp) -> Outcome<()> {
+        self.store.retry_document(self.returned(&lease), retry_at).await
+    }
+
+    async fn release_document(&self, lease: Lease<DocumentWatch>, due_at: Timestamp) -> Outcome<()> {
+        self.store.release_document(self.returned(&lease), due_at).await
+    }
+
+    async fn bury_document(
+        &self,
+        lease: Lease<DocumentWatch>,
+        stage: Stage,
+        reason: &Reason,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.store
+            .bury_document(self.returned(&lease), stage, reason, now)
+            .await
+    }
+}
+
+#[async_trait]
+impl InferenceRecords for MutatedStore {
+    async fn findings(&self, firm: &FirmId, key: &ResultKey) -> Outcome<Option<Phi<Findings>>> {
+        self.store.findings(firm, key).await
+    }
+
+    async fn record_findings(
+        &self,
+        lease: &Lease<DocumentWatch>,
+        key: &ResultKey,
+        findings: &Phi<Findings>,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.store
+            .record_findings(&self.returned(lease), key, findings, now)
+            .await
+    }
+
+    async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()> {
+        self.store.record_result(self.returned(&lease), result).await
+    }
+}
+
+#[async_trait]
+impl Deliveries for MutatedStore {
+    async fn acquire_results(
+        &self,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<AssistResult>>> {
+        let leases = self.store.acquire_results(now, self.asked(lease_for), limit).await?;
+        Ok(leases
+            .into_iter()
+            .map(|lease| self.granted(&lease, now, lease_for))
+            .collect())
+    }
+
+    async fn record_intent(&self, lease: &Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
+        self.store.record_intent(&self.returned(lease), now).await
+    }
+
+    async fn record_delivered(
+        &self,
+        lease: Lease<AssistResult>,
+        reference: &DraftReference,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.store.record_delivered(self.returned(&lease), reference, now).await
+    }
+
+    async fn record_uncertain(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
+        self.store.record_uncertain(self.returned(&lease), reason, now).await
+    }
+
+    async fn record_withheld(&self, lease: Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
+        self.store.record_withheld(self.returned(&lease), now).await
+    }
+
+    async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
+        self.store.retry_delivery(self.returned(&lease), retry_at).await
+    }
+
+    async fn release_delivery(&self, lease: Lease<AssistResult>, due_at: Timestamp) -> Outcome<()> {
+        self.store.release_delivery(self.returned(&lease), due_at).await
+    }
+
+    async fn bury_delivery(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
+        self.store.bury_delivery(self.returned(&lease), reason, now).await
+    }
+}
+
+#[async_trait]
+impl CallGrants for MutatedStore {
+    async fn take(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Outcome<Grant> {
+        self.store.take(key, kind, now).await
+    }
+
+    async fn hold(&self, key: &QuotaKey, until: Timestamp) -> Outcome<()> {
+        self.store.hold(key, until).await
+    }
+}
+
+#[async_trait]
+impl Audit for MutatedStore {
+    async fn record(&self, record: &AuditRecord) -> Outcome<()> {
+        self.store.record(record).await
+    }
+
+    async fn records(&self) -> Outcome<Vec<AuditRecord>> {
+        self.store.records().await
+    }
+}
+
+#[async_trait]
+impl Operations for MutatedStore {
+    async fn overview(&self, now: Timestamp) -> Outcome<Vec<Overview>> {
+        self.store.overview(now).await
+    }
+
+    async fn journeys(&self, limit: usize) -> Outcome<Vec<Journey>> {
+        self.store.journeys(limit).await
+    }
+
+    async fn dead_letters(&self) -> Outcome<Vec<DeadLetter>> {
+        self.store.dead_letters().await
+    }
+
+    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Outcome<()> {
+        self.store.replay(dead_letter, now).await
+    }
+
+    async fn uncertain(&self) -> Outcome<Vec<AssistResult>> {
+        self.store.uncertain().await
+    }
+
+    async fn resolve(
+        &self,
+        firm: &FirmId,
+        assessment: &AssessmentId,
+        resolution: &UncertainResolution,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.store.resolve(firm, assessment, resolution, now).await
+    }
+
+    async fn sweep_expired(&self, now: Timestamp) -> Outcome<u64> {
+        self.store.sweep_expired(now).await
+    }
+}

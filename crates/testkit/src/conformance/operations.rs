@@ -1,0 +1,224 @@
+//! What operators see, housekeeping, and the audit trail.
+
+use futures::FutureExt;
+use skin_assist_core::{
+    domain::{Cursor, DocumentId, DocumentStep, JourneyState, Route, Stage, WATCH_LIFE},
+    ports::{AuditAction, AuditRecord},
+};
+
+use super::{
+    Bench,
+    fixtures::{
+        REASON, Store, add_firm, at, document, document_lease, download, find_documents, findings, firm, firm_id,
+        infer, one_document, picture, record_documents, reference, result_key, result_lease, seconds, watch_encounters,
+    },
+};
+
+/// One photo in each state, in the firm `a`.
+async fn one_of_each(store: &Store) {
+    let firm = add_firm(store, "a").await;
+    for end in [
+        "delivered",
+        "uncertain",
+        "withheld",
+        "pending",
+        "infer",
+        "dead",
+        "download",
+    ] {
+        find_documents(store, &firm, &[end], at(0)).await;
+        match end {
+            "download" => {}
+            "dead" => {
+                let lease = document_lease(store, DocumentStep::Download, at(0)).await;
+                store
+                    .bury_document(lease, Stage::DownloadPhoto, &REASON, at(0))
+                    .await
+                    .unwrap();
+            }
+            "infer" => download(store, at(0)).await,
+            _ => {
+                download(store, at(0)).await;
+                infer(store, at(0)).await;
+                if end == "pending" {
+                    continue;
+                }
+                let lease = result_lease(store, at(0)).await;
+                match end {
+                    "delivered" => store.record_delivered(lease, &reference(1), at(0)).await.unwrap(),
+                    "uncertain" => store.record_uncertain(lease, &REASON, at(0)).await.unwrap(),
+                    _ => store.record_withheld(lease, at(0)).await.unwrap(),
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn overview_counts(bench: Bench) {
+    let store = bench.store().await;
+    one_of_each(&store).await;
+    add_firm(&store, "b").await;
+    let overviews = store.overview(at(1)).await.unwrap();
+    assert_eq!(overviews.len(), 2, "every firm, in the order of their ids");
+    let a = &overviews[0];
+    assert_eq!(
+        (&a.firm, a.cursor, &a.credential_refused),
+        (&firm("a"), Some(Cursor(at(0))), &None)
+    );
+    assert_eq!(
+        (
+            a.watched_encounters,
+            a.waiting_download,
+            a.waiting_inference,
+            a.waiting_delivery
+        ),
+        (1, 1, 1, 1)
+    );
+    assert_eq!((a.delivered, a.uncertain, a.withheld, a.dead_letters), (1, 1, 1, 1));
+    let b = &overviews[1];
+    assert_eq!((&b.firm, b.cursor), (&firm("b"), None));
+    assert_eq!(
+        (
+            b.watched_encounters,
+            b.waiting_download,
+            b.waiting_inference,
+            b.waiting_delivery
+        ),
+        (0, 0, 0, 0)
+    );
+    assert_eq!((b.delivered, b.uncertain, b.withheld, b.dead_letters), (0, 0, 0, 0));
+}
+
+pub(super) async fn journeys_tell_the_way(bench: Bench) {
+    let store = bench.store().await;
+    one_of_each(&store).await;
+    let mut states: Vec<(String, JourneyState)> = Vec::new();
+    for journey in store.journeys(100).await.unwrap() {
+        states.push((journey.document.to_string(), journey.state));
+    }
+    states.sort_by(|one, other| one.0.cmp(&other.0));
+    let expected = [
+        ("dead", JourneyState::DeadLetter),
+        ("delivered", JourneyState::Delivered),
+        ("download", JourneyState::Download),
+        ("infer", JourneyState::Infer),
+        ("pending", JourneyState::WriteBack),
+        ("uncertain", JourneyState::Uncertain),
+        ("withheld", JourneyState::Withheld),
+    ];
+    assert_eq!(states, expected.map(|(document, state)| (document.to_owned(), state)));
+
+    let store = bench.store().await;
+    let firm = one_document(&store).await;
+    let lease = document_lease(&store, DocumentStep::Download, at(1)).await;
+    store.record_photo(lease, &super::fixtures::photo(at(2))).await.unwrap();
+    infer(&store, at(3)).await;
+    let lease = result_lease(&store, at(4)).await;
+    store.record_delivered(lease, &reference(7), at(5)).await.unwrap();
+    let mut later = document(&firm, "e", "later", at(9));
+    (later.route, later.attached_at) = (Route::Widespread, None);
+    record_documents(&store, &firm, &[later], &[], at(9)).await;
+    let journeys = store.journeys(100).await.unwrap();
+    let names: Vec<&str> = journeys.iter().map(|journey| journey.document.as_str()).collect();
+    assert_eq!(names, ["later", "d"], "latest first");
+    assert_eq!((journeys[0].route, journeys[0].attached_at), (Route::Widespread, None));
+    assert_eq!(
+        (
+            &journeys[0].top_finding,
+            journeys[0].downloaded_at,
+            journeys[0].assessed_at
+        ),
+        (&None, None, None)
+    );
+    let way = &journeys[1];
+    assert_eq!(way.top_finding.as_deref(), Some("Melanocytic nevus"));
+    assert_eq!((way.attached_at, way.detected_at), (Some(at(0) - seconds(5)), at(0)));
+    assert_eq!(
+        (way.downloaded_at, way.assessed_at, way.delivered_at),
+        (Some(at(2)), Some(at(3)), Some(at(5)))
+    );
+    assert_eq!(
+        (&way.reference, way.state, way.route),
+        (&Some(reference(7)), JourneyState::Delivered, Route::Solitary)
+    );
+    assert_eq!(store.journeys(1).await.unwrap(), journeys[..1]);
+}
+
+/// Housekeeping: nothing depends on it.
+pub(super) async fn a_sweep_changes_nothing_that_shows(bench: Bench) {
+    let store = bench.store().await;
+    let firm = one_document(&store).await;
+    download(&store, at(0)).await;
+    let lease = document_lease(&store, DocumentStep::Infer, at(0)).await;
+    let key = result_key(&DocumentId::new("d"));
+    store.record_findings(&lease, &key, &findings(), at(0)).await.unwrap();
+    let soon = picture(&store, &firm, at(60)).await;
+    store.sweep_expired(at(60)).await.unwrap();
+    assert_eq!(picture(&store, &firm, at(60)).await, soon);
+    assert_eq!(store.findings(&firm, &key).await.unwrap(), Some(findings()));
+
+    // Days later, and polls have gone on since.
+    let later = at(0) + 10 * WATCH_LIFE;
+    watch_encounters(&store, &firm, &["other"], later).await;
+    let journeys = store.journeys(10).await.unwrap();
+    let watched = store.watched(&firm, later).await.unwrap();
+    store.sweep_expired(later).await.unwrap();
+    assert_eq!(store.journeys(10).await.unwrap(), journeys, "the history stays");
+    assert_eq!(store.watched(&firm, later).await.unwrap(), watched);
+}
+
+/// Append-only, oldest first, whatever the times say and whoever writes.
+pub(super) async fn the_audit_trail_keeps_its_order(bench: Bench) {
+    let handles = bench.0.fresh().await;
+    let record = |actor: String, number: u64, action| AuditRecord {
+        at: at(100 - number),
+        firm: firm_id("a"),
+        actor,
+        action,
+        subject: number.to_string(),
+    };
+    let actions = [
+        AuditAction::PhotoRead,
+        AuditAction::Inferred,
+        AuditAction::DraftWritten,
+        AuditAction::FirmChanged,
+        AuditAction::Replayed,
+        AuditAction::UncertainResolved,
+    ];
+    let mut expected = Vec::new();
+    for (number, action) in actions.into_iter().enumerate() {
+        expected.push(record("infer".into(), number as u64, action));
+        handles[0].record(&expected[number]).await.unwrap();
+    }
+    assert_eq!(handles[0].records().await.unwrap(), expected);
+    let actors = bench
+        .race(&handles, 4, |store| {
+            async move {
+                let actor = format!("{:?}", std::thread::current().id());
+                for number in 0..20 {
+                    store
+                        .record(&record(actor.clone(), number, AuditAction::PhotoRead))
+                        .await
+                        .unwrap();
+                }
+                actor
+            }
+            .boxed()
+        })
+        .await;
+    let records = handles[0].records().await.unwrap();
+    assert_eq!(records.len(), expected.len() + 80);
+    assert_eq!(records[..expected.len()], expected);
+    for actor in actors {
+        let subjects: Vec<&str> = records
+            .iter()
+            .filter(|record| record.actor == actor)
+            .map(|record| record.subject.as_str())
+            .collect();
+        assert!(
+            subjects
+                .chunks(20)
+                .all(|chunk| chunk.iter().enumerate().all(|(place, it)| *it == place.to_string()))
+        );
+    }
+}
