@@ -34,16 +34,21 @@ impl Audit for SqliteStore {
 
     async fn records(&self) -> Outcome<Vec<AuditRecord>> {
         self.read(|state| {
-            rows(state, "SELECT at, firm, actor, action, subject FROM audit ORDER BY id", [], |row| {
-                let columns = Columns { table: "audit", row };
-                Ok(AuditRecord {
-                    at: columns.time("at")?,
-                    firm: columns.text("firm", FirmId::new)?,
-                    actor: columns.get("actor")?,
-                    action: columns.word("action")?,
-                    subject: columns.get("subject")?,
-                })
-            })
+            rows(
+                state,
+                "SELECT at, firm, actor, action, subject FROM audit ORDER BY id",
+                [],
+                |row| {
+                    let columns = Columns { table: "audit", row };
+                    Ok(AuditRecord {
+                        at: columns.time("at")?,
+                        firm: columns.text("firm", FirmId::new)?,
+                        actor: columns.get("actor")?,
+                        action: columns.word("action")?,
+                        subject: columns.get("subject")?,
+                    })
+                },
+            )
         })
     }
 }

@@ -94,17 +94,15 @@ impl Columns<'_, '_> {
     /// JSON text that may be missing.
     pub(crate) fn optional_json<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>, StateError> {
         match self.get::<Option<String>>(column)? {
-            Some(text) => serde_json::from_str(&text).map(Some).map_err(|_| damaged(self.table, column)),
+            Some(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|_| damaged(self.table, column)),
             None => Ok(None),
         }
     }
 
     /// A reason in two columns, missing when the code is.
-    pub(crate) fn optional_reason(
-        &self,
-        code: &'static str,
-        hint: &'static str,
-    ) -> Result<Option<Reason>, StateError> {
+    pub(crate) fn optional_reason(&self, code: &'static str, hint: &'static str) -> Result<Option<Reason>, StateError> {
         match self.get::<Option<String>>(code)? {
             Some(code) => Ok(Some(Reason::recorded(code, self.get(hint)?))),
             None => Ok(None),
@@ -113,13 +111,17 @@ impl Columns<'_, '_> {
 
     /// A reason in two columns.
     pub(crate) fn reason(&self, code: &'static str, hint: &'static str) -> Result<Reason, StateError> {
-        self.optional_reason(code, hint)?.ok_or_else(|| damaged(self.table, code))
+        self.optional_reason(code, hint)?
+            .ok_or_else(|| damaged(self.table, code))
     }
 }
 
 /// A row that does not hold what this program writes.
 pub(crate) fn damaged(table: &'static str, column: &'static str) -> StateError {
-    StateError::Corrupt { table, source: Box::new(Damaged { column }) }
+    StateError::Corrupt {
+        table,
+        source: Box::new(Damaged { column }),
+    }
 }
 
 /// A value as JSON text.
@@ -131,7 +133,9 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, StateError> {
 pub(crate) fn to_word<T: Serialize>(value: &T) -> Result<String, StateError> {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => Ok(word),
-        Ok(_) => Err(unavailable(Damaged { column: "an enumeration" })),
+        Ok(_) => Err(unavailable(Damaged {
+            column: "an enumeration",
+        })),
         Err(error) => Err(unavailable(error)),
     }
 }
@@ -151,7 +155,11 @@ mod tests {
 
     #[test]
     fn the_short_way_and_serde_agree_on_words() {
-        for status in [EncounterStatus::Open, EncounterStatus::Finished, EncounterStatus::Cancelled] {
+        for status in [
+            EncounterStatus::Open,
+            EncounterStatus::Finished,
+            EncounterStatus::Cancelled,
+        ] {
             assert_eq!(to_word(&status).unwrap(), status_word(status));
         }
     }

@@ -31,7 +31,10 @@ fn read_credential(row: &Row<'_>) -> Outcome<Credential> {
         None => None,
     };
     let state = match columns.optional_reason("refused_code", "refused_hint")? {
-        Some(reason) => CredentialState::Refused { reason, retry_at: columns.time("retry_at")? },
+        Some(reason) => CredentialState::Refused {
+            reason,
+            retry_at: columns.time("retry_at")?,
+        },
         None => CredentialState::Usable,
     };
     Ok(Credential {
@@ -46,7 +49,14 @@ fn read_credential(row: &Row<'_>) -> Outcome<Credential> {
 #[async_trait]
 impl Credentials for SqliteStore {
     async fn credential(&self, firm: &FirmId) -> Outcome<Option<Credential>> {
-        self.read(|state| first(state, "SELECT * FROM credentials WHERE firm = ?1", [firm.as_str()], read_credential))
+        self.read(|state| {
+            first(
+                state,
+                "SELECT * FROM credentials WHERE firm = ?1",
+                [firm.as_str()],
+                read_credential,
+            )
+        })
     }
 
     async fn acquire_refresh(
@@ -65,11 +75,20 @@ impl Credentials for SqliteStore {
                 |row| {
                     let columns = Columns { table: TABLE, row };
                     let fence = Fence(columns.count("fence")?);
-                    Ok(Lease::granted(read_credential(row)?, fence, locked_until, columns.count("attempt")?))
+                    Ok(Lease::granted(
+                        read_credential(row)?,
+                        fence,
+                        locked_until,
+                        columns.count("attempt")?,
+                    ))
                 },
             )?;
             if lease.is_none()
-                && number(state, "SELECT count(*) FROM credentials WHERE firm = ?1", [firm.as_str()])? == 0
+                && number(
+                    state,
+                    "SELECT count(*) FROM credentials WHERE firm = ?1",
+                    [firm.as_str()],
+                )? == 0
             {
                 return Err(StateError::NotFound { what: "firm" });
             }

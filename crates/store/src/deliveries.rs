@@ -8,14 +8,14 @@ use skin_assist_core::{
     domain::{AssistResult, Delivery, DraftReference, Reason},
     lease::{Fence, Lease},
     phi::Phi,
-    ports::Deliveries,
+    ports::{Deliveries, StateError},
     time::Timestamp,
 };
 
 use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, damaged},
-    execute, fenced, rows,
+    execute, fenced, first, rows,
 };
 
 const TABLE: &str = "assist_results";
@@ -49,8 +49,14 @@ fn read_delivery(columns: &Columns<'_, '_>) -> Outcome<Delivery> {
     Ok(match columns.get::<String>("delivery")?.as_str() {
         "pending" => Delivery::Pending,
         "intended" => Delivery::Intended { at: at()? },
-        "delivered" => Delivery::Delivered { reference: columns.text("reference", DraftReference)?, at: at()? },
-        "uncertain" => Delivery::Uncertain { reason: columns.reason("reason_code", "reason_hint")?, at: at()? },
+        "delivered" => Delivery::Delivered {
+            reference: columns.text("reference", DraftReference)?,
+            at: at()?,
+        },
+        "uncertain" => Delivery::Uncertain {
+            reason: columns.reason("reason_code", "reason_hint")?,
+            at: at()?,
+        },
         "withheld" => Delivery::Withheld { at: at()? },
         "buried" => Delivery::Buried { at: at()? },
         _ => return Err(damaged(TABLE, "delivery")),
@@ -102,12 +108,19 @@ impl Deliveries for SqliteStore {
             rows(
                 state,
                 ACQUIRE,
-                params![Millis(now), Millis(locked_until), i64::try_from(limit).unwrap_or(i64::MAX)],
+                params![
+                    Millis(now),
+                    Millis(locked_until),
+                    i64::try_from(limit).unwrap_or(i64::MAX)
+                ],
                 |row| {
                     let columns = Columns { table: TABLE, row };
                     let place = (columns.time("waited_since")?, columns.get::<i64>("rowid")?);
                     let fence = Fence(columns.count("fence")?);
-                    Ok((place, Lease::granted(read_result(row)?, fence, locked_until, columns.count("attempt")?)))
+                    Ok((
+                        place,
+                        Lease::granted(read_result(row)?, fence, locked_until, columns.count("attempt")?),
+                    ))
                 },
             )
         })?;
@@ -118,14 +131,27 @@ impl Deliveries for SqliteStore {
 
     async fn record_intent(&self, lease: &Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
         let assessment = &lease.item().assessment;
-        self.write(|state| {
-            fenced(execute(
+        let retracted = self.write(|state| {
+            // Who wants to post knows that the EHR does not have the draft: one whose photo was retracted while an
+            // earlier post was unknown is cancelled now, and the lease with it.
+            let retracted = first(
                 state,
-                "UPDATE assist_results SET delivery = 'intended', delivery_at = ?4
-                 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
-                params![assessment.firm.as_str(), assessment.id.as_str(), lease.fence().0 as i64, Millis(now)],
-            )?)
-        })
+                "UPDATE assist_results
+                 SET delivery = iif(retracted, 'cancelled', 'intended'), delivery_at = ?4,
+                     available_at = iif(retracted, NULL, available_at), fence = fence + retracted
+                 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3
+                 RETURNING retracted",
+                params![
+                    assessment.firm.as_str(),
+                    assessment.id.as_str(),
+                    lease.fence().0 as i64,
+                    Millis(now)
+                ],
+                |row| Columns { table: TABLE, row }.get::<bool>("retracted"),
+            )?;
+            retracted.ok_or(StateError::LeaseLost)
+        })?;
+        if retracted { Err(StateError::LeaseLost) } else { Ok(()) }
     }
 
     async fn record_delivered(
@@ -153,26 +179,41 @@ impl Deliveries for SqliteStore {
                 "UPDATE assist_results SET delivery = iif(retracted, 'cancelled', 'pending'), delivery_at = NULL,
                      available_at = iif(retracted, NULL, ?4)
                  WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
-                params![assessment.firm.as_str(), assessment.id.as_str(), lease.fence().0 as i64, Millis(retry_at)],
+                params![
+                    assessment.firm.as_str(),
+                    assessment.id.as_str(),
+                    lease.fence().0 as i64,
+                    Millis(retry_at)
+                ],
             )?)
         })
     }
 
-    async fn release_delivery(&self, lease: Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
+    async fn release_delivery(&self, lease: Lease<AssistResult>, due_at: Timestamp) -> Outcome<()> {
         let assessment = &lease.item().assessment;
         self.write(|state| {
             fenced(execute(
                 state,
                 "UPDATE assist_results SET available_at = ?4, attempt = max(attempt - 1, 0)
                  WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
-                params![assessment.firm.as_str(), assessment.id.as_str(), lease.fence().0 as i64, Millis(now)],
+                params![
+                    assessment.firm.as_str(),
+                    assessment.id.as_str(),
+                    lease.fence().0 as i64,
+                    Millis(due_at)
+                ],
             )?)
         })
     }
 
     async fn bury_delivery(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
         let assessment = &lease.item().assessment;
-        let key = params![assessment.firm.as_str(), assessment.id.as_str(), lease.fence().0 as i64, Millis(now)];
+        let key = params![
+            assessment.firm.as_str(),
+            assessment.id.as_str(),
+            lease.fence().0 as i64,
+            Millis(now)
+        ];
         self.write(|state| {
             // A draft whose photo was retracted meanwhile is not worth a letter: it is cancelled.
             fenced(execute(

@@ -66,7 +66,11 @@ pub(crate) fn insert(
     now: Timestamp,
 ) -> Outcome<bool> {
     let photo = watch.photo.as_ref();
-    let step = if photo.is_some() { DocumentStep::Infer } else { DocumentStep::Download };
+    let step = if photo.is_some() {
+        DocumentStep::Infer
+    } else {
+        DocumentStep::Download
+    };
     let inserted = execute(
         state,
         "INSERT INTO document_watch (firm, document, step, parked, available_at, fence, encounter, patient,
@@ -158,12 +162,20 @@ impl DocumentQueue for SqliteStore {
             rows(
                 state,
                 ACQUIRE,
-                params![step.as_str(), Millis(now), Millis(locked_until), i64::try_from(limit).unwrap_or(i64::MAX)],
+                params![
+                    step.as_str(),
+                    Millis(now),
+                    Millis(locked_until),
+                    i64::try_from(limit).unwrap_or(i64::MAX)
+                ],
                 |row| {
                     let columns = Columns { table: TABLE, row };
                     let place = (columns.time("waited_since")?, columns.get::<i64>("rowid")?);
                     let fence = Fence(columns.count("fence")?);
-                    Ok((place, Lease::granted(read_watch(row)?, fence, locked_until, columns.count("attempt")?)))
+                    Ok((
+                        place,
+                        Lease::granted(read_watch(row)?, fence, locked_until, columns.count("attempt")?),
+                    ))
                 },
             )
         })?;
@@ -223,7 +235,7 @@ impl DocumentQueue for SqliteStore {
         })
     }
 
-    async fn release_document(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()> {
+    async fn release_document(&self, lease: Lease<DocumentWatch>, due_at: Timestamp) -> Outcome<()> {
         self.write(|state| {
             fenced(execute(
                 state,
@@ -233,7 +245,7 @@ impl DocumentQueue for SqliteStore {
                     lease.item().firm.as_str(),
                     lease.item().document.as_str(),
                     lease.fence().0 as i64,
-                    Millis(now)
+                    Millis(due_at)
                 ],
             )?)
         })

@@ -25,6 +25,13 @@ use crate::{
 
 const TABLE: &str = "encounter_watch";
 
+/// Each encounter that was asked for, by its key.
+pub(crate) const ACQUIRE: &str = "UPDATE encounter_watch
+     SET fence = fence + 1, attempt = attempt + 1, available_at = ?4
+     WHERE firm = ?1 AND encounter IN (SELECT value FROM json_each(?2))
+         AND available_at <= ?3 AND expires_at > ?3
+     RETURNING *";
+
 fn read_watch(row: &Row<'_>) -> Outcome<EncounterWatch> {
     let columns = Columns { table: TABLE, row };
     Ok(EncounterWatch {
@@ -73,13 +80,20 @@ fn move_cursor(state: &Connection, firm: &FirmId, expected: Option<Cursor>, next
             params![firm.as_str(), next],
         )?,
     };
-    if moved == 0 { Err(StateError::CursorMoved) } else { Ok(()) }
+    if moved == 0 {
+        Err(StateError::CursorMoved)
+    } else {
+        Ok(())
+    }
 }
 
 pub(crate) fn cursor(state: &Connection, firm: &FirmId) -> Outcome<Option<Cursor>> {
-    first(state, "SELECT cursor FROM cursors WHERE firm = ?1", [firm.as_str()], |row| {
-        Columns { table: "cursors", row }.time("cursor").map(Cursor)
-    })
+    first(
+        state,
+        "SELECT cursor FROM cursors WHERE firm = ?1",
+        [firm.as_str()],
+        |row| Columns { table: "cursors", row }.time("cursor").map(Cursor),
+    )
 }
 
 #[async_trait]
@@ -176,15 +190,17 @@ impl EncounterWatches for SqliteStore {
         let mut leases = self.write(|state| {
             rows(
                 state,
-                "UPDATE encounter_watch SET fence = fence + 1, attempt = attempt + 1, available_at = ?4
-                 WHERE firm = ?1 AND encounter IN (SELECT value FROM json_each(?2))
-                     AND available_at <= ?3 AND expires_at > ?3
-                 RETURNING *",
+                ACQUIRE,
                 params![firm.as_str(), to_json(&encounters)?, Millis(now), Millis(locked_until)],
                 |row| {
                     let columns = Columns { table: TABLE, row };
                     let fence = Fence(columns.count("fence")?);
-                    Ok(Lease::granted(read_watch(row)?, fence, locked_until, columns.count("attempt")?))
+                    Ok(Lease::granted(
+                        read_watch(row)?,
+                        fence,
+                        locked_until,
+                        columns.count("attempt")?,
+                    ))
                 },
             )
         })?;
@@ -210,7 +226,12 @@ impl EncounterWatches for SqliteStore {
                 state,
                 "UPDATE encounter_watch SET looked_at = ?4, attempt = 0, available_at = 0
                  WHERE firm = ?1 AND encounter = ?2 AND fence = ?3",
-                params![firm.as_str(), lease.item().encounter.id.as_str(), lease.fence().0 as i64, Millis(now)],
+                params![
+                    firm.as_str(),
+                    lease.item().encounter.id.as_str(),
+                    lease.fence().0 as i64,
+                    Millis(now)
+                ],
             )?)?;
             let mut recorded = RecordedDocuments::default();
             if !found.is_empty() {

@@ -18,9 +18,10 @@ pub(crate) fn unavailable(error: impl std::error::Error + Send + Sync + 'static)
 /// What an error of SQLite means. Nothing was changed: every write is a transaction.
 pub(crate) fn meaning(error: rusqlite::Error) -> StateError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            StateError::Corrupt { table: "the state file", source: Box::new(error) }
-        }
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StateError::Corrupt {
+            table: "the state file",
+            source: Box::new(error),
+        },
         _ => unavailable(error),
     }
 }

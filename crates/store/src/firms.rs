@@ -37,14 +37,22 @@ fn read_firm(row: &Row<'_>) -> Outcome<Firm> {
 
 /// All firms, in the order of their ids.
 pub(crate) fn all_firms(connection: &Connection) -> Outcome<Vec<Firm>> {
-    rows(connection, &format!("SELECT {COLUMNS} FROM firms ORDER BY firm"), [], read_firm)
+    rows(
+        connection,
+        &format!("SELECT {COLUMNS} FROM firms ORDER BY firm"),
+        [],
+        read_firm,
+    )
 }
 
 /// What a new row of the firm has in `parked`. [`StateError::NotFound`] when there is no such firm.
 pub(crate) fn parked(connection: &Connection, firm: &FirmId) -> Outcome<bool> {
-    first(connection, "SELECT status = 'paused' FROM firms WHERE firm = ?1", [firm.as_str()], |row| {
-        row.get(0).map_err(crate::error::meaning)
-    })?
+    first(
+        connection,
+        "SELECT status = 'paused' FROM firms WHERE firm = ?1",
+        [firm.as_str()],
+        |row| row.get(0).map_err(crate::error::meaning),
+    )?
     .ok_or(StateError::NotFound { what: "firm" })
 }
 
@@ -56,7 +64,12 @@ impl Firms for SqliteStore {
 
     async fn firm(&self, firm: &FirmId) -> Outcome<Option<Firm>> {
         self.read(|state| {
-            first(state, &format!("SELECT {COLUMNS} FROM firms WHERE firm = ?1"), [firm.as_str()], read_firm)
+            first(
+                state,
+                &format!("SELECT {COLUMNS} FROM firms WHERE firm = ?1"),
+                [firm.as_str()],
+                read_firm,
+            )
         })
     }
 }
@@ -166,7 +179,10 @@ impl FirmAdministration for SqliteStore {
                 [firm.as_str()],
             )?;
             raise_fence_floor(state, highest)?;
-            found(execute(state, "DELETE FROM firms WHERE firm = ?1", [firm.as_str()])?, "firm")
+            found(
+                execute(state, "DELETE FROM firms WHERE firm = ?1", [firm.as_str()])?,
+                "firm",
+            )
         })
     }
 }

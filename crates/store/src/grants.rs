@@ -15,14 +15,22 @@ use crate::{
 };
 
 fn load(state: &Connection, key: &QuotaKey) -> Outcome<Option<TokenBucket>> {
-    first(state, "SELECT tokens, at, held_until FROM call_grants WHERE quota = ?1", [&key.name], |row| {
-        let columns = Columns { table: "call_grants", row };
-        Ok(TokenBucket {
-            tokens: columns.get("tokens")?,
-            at: columns.time("at")?,
-            held_until: columns.time("held_until")?,
-        })
-    })
+    first(
+        state,
+        "SELECT tokens, at, held_until FROM call_grants WHERE quota = ?1",
+        [&key.name],
+        |row| {
+            let columns = Columns {
+                table: "call_grants",
+                row,
+            };
+            Ok(TokenBucket {
+                tokens: columns.get("tokens")?,
+                at: columns.time("at")?,
+                held_until: columns.time("held_until")?,
+            })
+        },
+    )
 }
 
 fn save(state: &Connection, key: &QuotaKey, bucket: &TokenBucket) -> Outcome<()> {

@@ -27,16 +27,24 @@ struct DeliveryColumns<'a> {
 
 impl<'a> DeliveryColumns<'a> {
     fn of(delivery: &'a Delivery) -> Self {
-        let plain = |delivery, at, waits| Self { delivery, at, reference: None, reason: None, waits };
+        let plain = |delivery, at, waits| Self {
+            delivery,
+            at,
+            reference: None,
+            reason: None,
+            waits,
+        };
         match delivery {
             Delivery::Pending => plain("pending", None, true),
             Delivery::Intended { at } => plain("intended", Some(*at), true),
-            Delivery::Delivered { reference, at } => {
-                Self { reference: Some(&reference.0), ..plain("delivered", Some(*at), false) }
-            }
-            Delivery::Uncertain { reason, at } => {
-                Self { reason: Some(reason), ..plain("uncertain", Some(*at), false) }
-            }
+            Delivery::Delivered { reference, at } => Self {
+                reference: Some(&reference.0),
+                ..plain("delivered", Some(*at), false)
+            },
+            Delivery::Uncertain { reason, at } => Self {
+                reason: Some(reason),
+                ..plain("uncertain", Some(*at), false)
+            },
             Delivery::Withheld { at } => plain("withheld", Some(*at), false),
             Delivery::Buried { at } => plain("buried", Some(*at), false),
         }

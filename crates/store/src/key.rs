@@ -31,14 +31,10 @@ impl StateKey {
     /// # Errors
     /// [`InvalidKey`] for anything else. The error does not quote the text.
     pub fn parse(text: &Secret) -> Result<Self, InvalidKey> {
-        let mut bytes = [0; 32];
-        match hex::decode_to_slice(text.expose().trim(), &mut bytes) {
-            Ok(()) => Ok(Self(bytes)),
-            Err(_) => {
-                bytes.zeroize();
-                Err(InvalidKey)
-            }
-        }
+        // A key from the start, so that what was read of a text that is none is wiped too.
+        let mut key = Self([0; 32]);
+        hex::decode_to_slice(text.expose().trim(), &mut key.0).map_err(|_| InvalidKey)?;
+        Ok(key)
     }
 
     /// The 64 hexadecimal digits, to be written to a key file.
@@ -79,7 +75,13 @@ mod tests {
         let digits = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
         let key = StateKey::parse(&Secret::new(format!("{digits}\n"))).unwrap();
         assert_eq!(key.to_text().expose(), digits.to_ascii_lowercase());
-        for wrong in ["", "secret", &digits[1..], &format!("{digits}0"), &digits.replace('0', "g")] {
+        for wrong in [
+            "",
+            "secret",
+            &digits[1..],
+            &format!("{digits}0"),
+            &digits.replace('0', "g"),
+        ] {
             assert_eq!(StateKey::parse(&Secret::new(wrong.to_owned())).unwrap_err(), InvalidKey);
         }
     }

@@ -62,14 +62,18 @@ impl SqliteStore {
     /// Runs `work` on one consistent view of the state.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         let mut connection = self.connection();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(meaning)?;
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Deferred)
+            .map_err(meaning)?;
         work(&transaction)
     }
 
     /// Runs `work` alone, and makes what it did durable. Rolls back when it returns an error.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Outcome<T>) -> Outcome<T> {
         let mut connection = self.connection();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(meaning)?;
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(meaning)?;
         let done = work(&transaction)?;
         transaction.commit().map_err(meaning)?;
         Ok(done)
@@ -84,7 +88,10 @@ impl std::fmt::Debug for SqliteStore {
 
 /// Runs a statement that changes rows; how many it changed.
 fn execute(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Outcome<usize> {
-    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters)).map_err(meaning)
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(parameters))
+        .map_err(meaning)
 }
 
 /// Runs a statement and reads all its rows.
@@ -123,12 +130,20 @@ fn number(connection: &Connection, sql: &str, parameters: impl rusqlite::Params)
 
 /// What a write that is conditional on a fence has to find: the one row, still under that fence.
 const fn fenced(changed: usize) -> Outcome<()> {
-    if changed == 0 { Err(StateError::LeaseLost) } else { Ok(()) }
+    if changed == 0 {
+        Err(StateError::LeaseLost)
+    } else {
+        Ok(())
+    }
 }
 
 /// What a write about something named has to find.
 const fn found(changed: usize, what: &'static str) -> Outcome<()> {
-    if changed == 0 { Err(StateError::NotFound { what }) } else { Ok(()) }
+    if changed == 0 {
+        Err(StateError::NotFound { what })
+    } else {
+        Ok(())
+    }
 }
 
 /// The fence that a new row starts with: at or above that of every row deleted so far.
@@ -140,3 +155,6 @@ fn fence_floor(connection: &Connection) -> Outcome<i64> {
 fn raise_fence_floor(connection: &Connection, fence: i64) -> Outcome<()> {
     execute(connection, "UPDATE fence_floor SET floor = max(floor, ?1)", [fence]).map(|_| ())
 }
+
+#[cfg(test)]
+mod tests;

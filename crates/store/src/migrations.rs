@@ -26,7 +26,10 @@ pub(crate) fn edition(connection: &Connection) -> rusqlite::Result<Edition> {
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    Ok(Edition { version, ours: application == APPLICATION || (objects == 0 && version == 0) })
+    Ok(Edition {
+        version,
+        ours: application == APPLICATION || (objects == 0 && version == 0),
+    })
 }
 
 /// Brings the file to the latest edition. Another process may be doing the same: each step asks again under the lock.

@@ -22,7 +22,7 @@ use crate::{
     migrations::{self, LATEST},
 };
 
-/// How long a transaction waits for another process that holds the file.
+/// How long a transaction waits for another process that holds the file, about.
 pub const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// SQLCipher's page size; every state file is a whole number of pages.
@@ -31,6 +31,22 @@ const PAGE_BYTES: u64 = 4096;
 /// How often something that another process does at the same time (creating the file) is tried again.
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// SQLite's busy handler: waits a little and says whether to try again.
+///
+/// SQLite's own waits up to 100 ms between two tries, and a process that writes without a pause starves the others for
+/// seconds. Short, uneven waits find its gaps.
+fn wait_a_little(tries: i32) -> bool {
+    const AVERAGE_MICROSECONDS: u64 = 500;
+    let tries = u64::from(tries.unsigned_abs());
+    if tries * AVERAGE_MICROSECONDS >= BUSY_WAIT.as_micros() as u64 {
+        return false;
+    }
+    thread::sleep(Duration::from_micros(
+        100 + tries * 7919 % (2 * AVERAGE_MICROSECONDS - 200),
+    ));
+    true
+}
 
 /// The state file could not be opened. It was not changed, except that a file that did not exist may exist now.
 #[derive(Debug, thiserror::Error)]
@@ -150,8 +166,12 @@ impl SqliteStore {
     pub fn open_in_memory() -> Result<Self, OpenError> {
         let path = Path::new(":memory:");
         let mut connection = Connection::open_in_memory().map_err(|error| explain(path, error))?;
-        configure(&connection).and_then(|()| migrations::migrate(&mut connection)).map_err(|error| explain(path, error))?;
-        Ok(Self { connection: Mutex::new(connection) })
+        configure(&connection)
+            .and_then(|()| migrations::migrate(&mut connection))
+            .map_err(|error| explain(path, error))?;
+        Ok(Self {
+            connection: Mutex::new(connection),
+        })
     }
 }
 
@@ -161,13 +181,19 @@ fn create(path: &Path) -> Result<bool, OpenError> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let inaccessible = |error: io::Error| OpenError::NotAccessible { path: path.to_owned(), source: Box::new(error) };
+    let inaccessible = |error: io::Error| OpenError::NotAccessible {
+        path: path.to_owned(),
+        source: Box::new(error),
+    };
     match options.open(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let metadata = fs::metadata(path).map_err(inaccessible)?;
             if metadata.is_dir() {
-                return Err(OpenError::NotAStateFile { path: path.to_owned(), what: "it is a folder" });
+                return Err(OpenError::NotAStateFile {
+                    path: path.to_owned(),
+                    what: "it is a folder",
+                });
             }
             Ok(metadata.len() == 0)
         }
@@ -181,7 +207,7 @@ fn unlock(path: &Path, key: &StateKey) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, error))?;
     connection
-        .busy_timeout(BUSY_WAIT)
+        .busy_handler(Some(wait_a_little))
         .and_then(|()| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true))
         // SQLCipher would write to the standard error by itself.
         .and_then(|_| connection.execute_batch("PRAGMA cipher_log = off; PRAGMA cipher_log_level = NONE;"))
@@ -194,10 +220,17 @@ fn unlock(path: &Path, key: &StateKey) -> Result<Connection, OpenError> {
         Err(error) => return Err(explain(path, error)),
     };
     if !edition.ours {
-        return Err(OpenError::NotAStateFile { path: path.to_owned(), what: "it is the database of another program" });
+        return Err(OpenError::NotAStateFile {
+            path: path.to_owned(),
+            what: "it is the database of another program",
+        });
     }
     if edition.version > LATEST {
-        return Err(OpenError::NewerSchema { path: path.to_owned(), found: edition.version, known: LATEST });
+        return Err(OpenError::NewerSchema {
+            path: path.to_owned(),
+            found: edition.version,
+            known: LATEST,
+        });
     }
     if connection.is_readonly(rusqlite::MAIN_DB).unwrap_or(false) {
         return Err(OpenError::ReadOnly { path: path.to_owned() });
@@ -211,12 +244,16 @@ fn refused(path: &Path) -> OpenError {
     let plain = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .and_then(|connection| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));
     if plain.is_ok() {
-        return OpenError::NotAStateFile { path, what: "it is a database that is not encrypted" };
+        return OpenError::NotAStateFile {
+            path,
+            what: "it is a database that is not encrypted",
+        };
     }
     match fs::metadata(&path) {
-        Ok(metadata) if metadata.len() % PAGE_BYTES != 0 => {
-            OpenError::NotAStateFile { path, what: "it is not a database" }
-        }
+        Ok(metadata) if metadata.len() % PAGE_BYTES != 0 => OpenError::NotAStateFile {
+            path,
+            what: "it is not a database",
+        },
         _ => OpenError::WrongKey { path },
     }
 }
@@ -229,7 +266,9 @@ fn finish(path: &Path, mut connection: Connection) -> Result<SqliteStore, OpenEr
         .and_then(|()| configure(&connection))
         .and_then(|()| migrations::migrate(&mut connection))
         .map_err(|error| explain(path, error))?;
-    Ok(SqliteStore { connection: Mutex::new(connection) })
+    Ok(SqliteStore {
+        connection: Mutex::new(connection),
+    })
 }
 
 /// Switches to the write-ahead log. SQLite does not wait when another process is doing the same.
@@ -248,7 +287,7 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
 
 /// What every connection is set to.
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_WAIT)?;
+    connection.busy_handler(Some(wait_a_little))?;
     connection.set_prepared_statement_cache_capacity(128);
     // A commit waits for the disk: "returned" means "durable", as the ports promise.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -266,12 +305,19 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            OpenError::NotAccessible { path, source: Box::new(error) }
-        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => OpenError::NotAccessible {
+            path,
+            source: Box::new(error),
+        },
         Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked { path, source: Box::new(error) },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked {
+            path,
+            source: Box::new(error),
+        },
         Some(ErrorCode::DiskFull) => OpenError::DiskFull { path },
-        _ => OpenError::Failed { path, source: Box::new(error) },
+        _ => OpenError::Failed {
+            path,
+            source: Box::new(error),
+        },
     }
 }

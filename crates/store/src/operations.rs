@@ -26,6 +26,22 @@ const FINDINGS_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far behind the cursor a poll may reach: its overlap, and an EHR that counts in days.
 const POLL_REACH: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
+pub(crate) const STEPS: &str =
+    "SELECT step AS word, count(*) AS number FROM document_watch WHERE firm = ?1 GROUP BY step";
+
+pub(crate) const DELIVERIES: &str =
+    "SELECT delivery AS word, count(*) AS number FROM assist_results WHERE firm = ?1 GROUP BY delivery";
+
+pub(crate) const JOURNEYS: &str =
+    "SELECT d.firm, d.document, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
+         r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding
+     FROM document_watch AS d
+     LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
+     ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?1";
+
+pub(crate) const UNCERTAIN: &str =
+    "SELECT * FROM assist_results WHERE delivery = 'uncertain' ORDER BY delivery_at, rowid";
+
 /// How many rows of a firm are in each state, from an index alone.
 fn counts(state: &Connection, sql: &'static str, firm: &FirmId) -> Outcome<Vec<(String, u64)>> {
     rows(state, sql, [firm.as_str()], |row| {
@@ -36,20 +52,27 @@ fn counts(state: &Connection, sql: &'static str, firm: &FirmId) -> Outcome<Vec<(
 
 fn overview_of(state: &Connection, firm: Firm, now: Timestamp) -> Outcome<Overview> {
     let id = &firm.id;
-    let steps = counts(state, "SELECT step AS word, count(*) AS number FROM document_watch WHERE firm = ?1 GROUP BY step", id)?;
-    let deliveries = counts(
-        state,
-        "SELECT delivery AS word, count(*) AS number FROM assist_results WHERE firm = ?1 GROUP BY delivery",
-        id,
-    )?;
+    let steps = counts(state, STEPS, id)?;
+    let deliveries = counts(state, DELIVERIES, id)?;
     let of = |counts: &[(String, u64)], word: &str| {
-        counts.iter().find(|(known, _)| known == word).map_or(0, |(_, number)| *number)
+        counts
+            .iter()
+            .find(|(known, _)| known == word)
+            .map_or(0, |(_, number)| *number)
     };
-    let credential_refused =
-        first(state, "SELECT refused_code, refused_hint FROM credentials WHERE firm = ?1", [id.as_str()], |row| {
-            Columns { table: "credentials", row }.optional_reason("refused_code", "refused_hint")
-        })?
-        .flatten();
+    let credential_refused = first(
+        state,
+        "SELECT refused_code, refused_hint FROM credentials WHERE firm = ?1",
+        [id.as_str()],
+        |row| {
+            Columns {
+                table: "credentials",
+                row,
+            }
+            .optional_reason("refused_code", "refused_hint")
+        },
+    )?
+    .flatten();
     Ok(Overview {
         credential_refused,
         cursor: encounters::cursor(state, id)?,
@@ -64,13 +87,20 @@ fn overview_of(state: &Connection, firm: Firm, now: Timestamp) -> Outcome<Overvi
         delivered: of(&deliveries, "delivered"),
         uncertain: of(&deliveries, "uncertain"),
         withheld: of(&deliveries, "withheld"),
-        dead_letters: number(state, "SELECT count(*) FROM dead_letters WHERE firm = ?1", [id.as_str()])? as u64,
+        dead_letters: number(
+            state,
+            "SELECT count(*) FROM dead_letters WHERE firm = ?1",
+            [id.as_str()],
+        )? as u64,
         firm,
     })
 }
 
 fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
-    let columns = Columns { table: "document_watch", row };
+    let columns = Columns {
+        table: "document_watch",
+        row,
+    };
     let delivery = columns.get::<Option<String>>("delivery")?;
     let state = match (columns.get::<String>("step")?.as_str(), delivery.as_deref()) {
         ("download", _) => JourneyState::Download,
@@ -93,8 +123,16 @@ fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
         detected_at: columns.time("detected_at")?,
         downloaded_at: columns.optional_time("downloaded_at")?,
         assessed_at: columns.optional_time("assessed_at")?,
-        delivered_at: if delivered { Some(columns.time("delivery_at")?) } else { None },
-        reference: if delivered { Some(columns.text("reference", DraftReference)?) } else { None },
+        delivered_at: if delivered {
+            Some(columns.time("delivery_at")?)
+        } else {
+            None
+        },
+        reference: if delivered {
+            Some(columns.text("reference", DraftReference)?)
+        } else {
+            None
+        },
         state,
     })
 }
@@ -122,7 +160,10 @@ fn read_dead_letter(row: &Row<'_>) -> Outcome<DeadLetter> {
 impl Operations for SqliteStore {
     async fn overview(&self, now: Timestamp) -> Outcome<Vec<Overview>> {
         self.read(|state| {
-            firms::all_firms(state)?.into_iter().map(|firm| overview_of(state, firm, now)).collect()
+            firms::all_firms(state)?
+                .into_iter()
+                .map(|firm| overview_of(state, firm, now))
+                .collect()
         })
     }
 
@@ -130,11 +171,7 @@ impl Operations for SqliteStore {
         self.read(|state| {
             rows(
                 state,
-                "SELECT d.firm, d.document, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
-                     r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding
-                 FROM document_watch AS d
-                 LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
-                 ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?1",
+                JOURNEYS,
                 [i64::try_from(limit).unwrap_or(i64::MAX)],
                 read_journey,
             )
@@ -142,7 +179,14 @@ impl Operations for SqliteStore {
     }
 
     async fn dead_letters(&self) -> Outcome<Vec<DeadLetter>> {
-        self.read(|state| rows(state, "SELECT * FROM dead_letters ORDER BY at, id", [], read_dead_letter))
+        self.read(|state| {
+            rows(
+                state,
+                "SELECT * FROM dead_letters ORDER BY at, id",
+                [],
+                read_dead_letter,
+            )
+        })
     }
 
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Outcome<()> {
@@ -170,14 +214,7 @@ impl Operations for SqliteStore {
     }
 
     async fn uncertain(&self) -> Outcome<Vec<AssistResult>> {
-        self.read(|state| {
-            rows(
-                state,
-                "SELECT * FROM assist_results WHERE delivery = 'uncertain' ORDER BY delivery_at, rowid",
-                [],
-                read_result,
-            )
-        })
+        self.read(|state| rows(state, UNCERTAIN, [], read_result))
     }
 
     async fn resolve(
@@ -188,9 +225,10 @@ impl Operations for SqliteStore {
         now: Timestamp,
     ) -> Outcome<()> {
         let (change, reference) = match resolution {
-            UncertainResolution::Delivered(reference) => {
-                ("delivery = 'delivered', delivery_at = ?3, reference = ?4", Some(reference.0.as_str()))
-            }
+            UncertainResolution::Delivered(reference) => (
+                "delivery = 'delivered', delivery_at = ?3, reference = ?4",
+                Some(reference.0.as_str()),
+            ),
             // Unless its photo was retracted meanwhile: then it is not posted again.
             UncertainResolution::PostAgain => (
                 "delivery = iif(retracted, 'cancelled', 'pending'), delivery_at = NULL, reference = ?4,

@@ -1,0 +1,228 @@
+//! What only this store can be asked: its query plans, its fence floor, its damage and its full disk.
+
+use std::{collections::BTreeMap, error::Error, time::Duration};
+
+use futures::executor::block_on;
+use rusqlite::{Connection, params_from_iter, types::Null};
+use skin_assist_core::{
+    domain::{
+        AssessmentId, CategoryCode, Cursor, DocumentId, DocumentStep, DocumentWatch, Encounter, EncounterId,
+        EncounterStatus, Firm, FirmId, FirmStatus, Mode, PatientId, Route, WATCH_LIFE,
+    },
+    phi::Secret,
+    ports::{DocumentQueue, EncounterWatches, FirmAdministration, Firms, Operations, StateError},
+    time::Timestamp,
+};
+
+use crate::{SqliteStore, deliveries, documents, encounters, migrations, operations};
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_767_600_000_000) + Duration::from_secs(seconds)
+}
+
+fn store() -> SqliteStore {
+    let store = SqliteStore::open_in_memory().unwrap();
+    let firm = Firm {
+        id: FirmId::new("a"),
+        url_prefix: "a".into(),
+        status: FirmStatus::Active,
+        mode: Mode::Silent,
+        intended_use: None,
+        categories: BTreeMap::new(),
+        connected_at: at(0),
+    };
+    block_on(store.add_firm(&firm, "client", &Secret::new("secret".into()))).unwrap();
+    store
+}
+
+fn watch(store: &SqliteStore, id: &str, expected: Option<Timestamp>, now: Timestamp) {
+    let seen = Encounter {
+        id: EncounterId::new(id),
+        patient: PatientId::new("p"),
+        practitioner: None,
+        status: EncounterStatus::Open,
+        last_updated: Some(now),
+    };
+    let (firm, seen) = (FirmId::new("a"), [seen]);
+    let poll = store.record_encounters(&firm, expected.map(Cursor), Cursor(now), &seen, now);
+    block_on(poll).unwrap();
+}
+
+fn with_a_document() -> SqliteStore {
+    let store = store();
+    watch(&store, "e", None, at(0));
+    let firm = FirmId::new("a");
+    let found = DocumentWatch {
+        firm: firm.clone(),
+        document: DocumentId::new("d"),
+        encounter: EncounterId::new("e"),
+        patient: PatientId::new("p"),
+        practitioner: None,
+        category: CategoryCode::new("c"),
+        route: Route::Solitary,
+        assessment: AssessmentId::new("x"),
+        attached_at: None,
+        detected_at: at(0),
+        photo: None,
+    };
+    let ids = [EncounterId::new("e")];
+    let mut leases = block_on(store.acquire_encounters(&firm, &ids, at(0), Duration::from_secs(30))).unwrap();
+    block_on(store.record_documents(leases.remove(0), &[found], &[], at(0))).unwrap();
+    store
+}
+
+/// The steps of a statement's plan.
+fn plan(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let parameters = vec![Null; statement.parameter_count()];
+    statement
+        .query_map(params_from_iter(parameters), |row| row.get::<_, String>("detail"))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap()
+}
+
+/// Acquiring is one look at the head of one index: nothing is scanned, nothing is sorted.
+#[test]
+fn statements_on_the_way_of_a_photo_search_one_index() {
+    let store = store();
+    let connection = store.connection();
+    for (sql, search) in [
+        (
+            documents::ACQUIRE,
+            "SEARCH document_watch USING COVERING INDEX document_due (step=? AND available_at>? AND available_at<?)",
+        ),
+        (
+            deliveries::ACQUIRE,
+            "SEARCH assist_results USING COVERING INDEX result_due (available_at>? AND available_at<?)",
+        ),
+        (
+            encounters::ACQUIRE,
+            "SEARCH encounter_watch USING INDEX sqlite_autoindex_encounter_watch_1 (firm=? AND encounter=?)",
+        ),
+        (
+            operations::UNCERTAIN,
+            "SCAN assist_results USING INDEX result_uncertain",
+        ),
+        (operations::JOURNEYS, "SCAN d USING INDEX document_detected"),
+        (
+            operations::STEPS,
+            "SEARCH document_watch USING COVERING INDEX document_step (firm=?)",
+        ),
+        (
+            operations::DELIVERIES,
+            "SEARCH assist_results USING COVERING INDEX result_delivery (firm=?)",
+        ),
+    ] {
+        let steps = plan(&connection, sql);
+        assert!(steps.iter().any(|step| step == search), "{sql}\n{steps:#?}");
+        // Of scans, only those of an index in its order (with a limit, or of a partial index), and of the caller's list.
+        for step in &steps {
+            let scans = step.starts_with("SCAN") && step != search && !step.starts_with("SCAN json_each");
+            assert!(!scans && !step.contains("TEMP B-TREE"), "{sql}\n{steps:#?}");
+        }
+    }
+}
+
+/// A paused firm's photos are not in the index that acquiring reads: a long queue of them costs the others nothing.
+#[test]
+fn a_paused_firm_is_out_of_the_index() {
+    let store = with_a_document();
+    let due = |store: &SqliteStore| -> i64 {
+        let sql = "SELECT count(*) FROM document_watch INDEXED BY document_due
+                   WHERE parked = 0 AND available_at IS NOT NULL AND step = 'download'";
+        store.connection().query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(due(&store), 1);
+    block_on(store.set_firm_status(&FirmId::new("a"), FirmStatus::Paused)).unwrap();
+    assert_eq!(due(&store), 0);
+}
+
+/// A swept watch may be watched anew; a worker that slept through both changes nothing.
+#[test]
+fn fences_grow_across_a_sweep() {
+    let store = store();
+    let (firm, ids, lease_for) = (FirmId::new("a"), [EncounterId::new("e")], Duration::from_secs(30));
+    watch(&store, "e", None, at(0));
+    let lost = block_on(store.acquire_encounters(&firm, &ids, at(0), lease_for))
+        .unwrap()
+        .remove(0);
+    let later = at(0) + 4 * WATCH_LIFE;
+    watch(&store, "other", Some(at(0)), later);
+    assert_eq!(block_on(store.sweep_expired(later)).unwrap(), 1);
+    watch(&store, "e", Some(later), later);
+    let live = block_on(store.acquire_encounters(&firm, &ids, later, lease_for))
+        .unwrap()
+        .remove(0);
+    assert!(live.fence() > lost.fence());
+    let outcome = block_on(store.record_documents(lost, &[], &[], later));
+    assert!(matches!(outcome, Err(StateError::LeaseLost)), "{outcome:?}");
+    block_on(store.release_encounter(live, later)).unwrap();
+}
+
+/// Errors are logged, and rows hold what patients said.
+#[test]
+fn a_damaged_row_is_an_error_that_does_not_quote_it() {
+    let store = store();
+    let damage = "UPDATE firms SET categories = '{\"Jane Roe\": \"Jane Roe\"}', mode = 'Jane Roe'";
+    store.connection().execute_batch(damage).unwrap();
+    let error = block_on(store.firms()).unwrap_err();
+    assert!(matches!(error, StateError::Corrupt { table: "firms", .. }), "{error:?}");
+    let source = error.source().unwrap();
+    assert!(!format!("{error} {error:?} {source} {source:?}").contains("Jane"));
+}
+
+#[test]
+fn a_full_disk_is_unavailable_and_changes_nothing() {
+    let store = with_a_document();
+    let pages: i64 = store
+        .connection()
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .unwrap();
+    store
+        .connection()
+        .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+        .unwrap();
+    let categories = (0..5000).map(|number| {
+        (
+            CategoryCode::new(format!("category-{number}")),
+            skin_assist_core::domain::CategoryUse::Ignored,
+        )
+    });
+    let outcome = block_on(store.set_categories(&FirmId::new("a"), &categories.collect()));
+    assert!(matches!(outcome, Err(StateError::Unavailable(_))), "{outcome:?}");
+    assert!(
+        block_on(store.firm(&FirmId::new("a")))
+            .unwrap()
+            .unwrap()
+            .categories
+            .is_empty()
+    );
+    let leases = store.acquire_documents(DocumentStep::Download, at(0), Duration::from_secs(30), 1);
+    assert_eq!(block_on(leases).unwrap().len(), 1, "what needs no room still works");
+}
+
+#[test]
+fn the_audit_trail_cannot_be_changed() {
+    let store = store();
+    let connection = store.connection();
+    connection
+        .execute_batch("INSERT INTO audit (at, firm, actor, action, subject) VALUES (1, 'a', 'b', 'c', 'd')")
+        .unwrap();
+    assert!(connection.execute_batch("UPDATE audit SET actor = 'x'").is_err());
+    assert!(connection.execute_batch("DELETE FROM audit").is_err());
+}
+
+#[test]
+fn a_new_state_has_the_latest_edition_and_sound_references() {
+    let store = with_a_document();
+    let connection = store.connection();
+    let edition = migrations::edition(&connection).unwrap();
+    assert!(edition.ours && edition.version == migrations::LATEST);
+    let synchronous: i64 = connection
+        .pragma_query_value(None, "synchronous", |row| row.get(0))
+        .unwrap();
+    assert_eq!(synchronous, 2, "FULL: what has returned is on disk");
+    let wrong = connection.query_row("PRAGMA foreign_key_check", [], |_| Ok(()));
+    assert!(matches!(wrong, Err(rusqlite::Error::QueryReturnedNoRows)));
+}

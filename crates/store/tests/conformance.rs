@@ -1,0 +1,144 @@
+//! The conformance suite, on a state in memory and on a file that several stores share.
+
+// Helpers of tests, which clippy does not take for tests.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use futures::executor::block_on;
+use skin_assist_core::ports::StateStore;
+use skin_assist_store::{SqliteStore, StateKey};
+use skin_assist_testkit::conformance::{
+    Backend, check, check_some,
+    mutations::{Mutated, Mutation},
+};
+use tempfile::TempDir;
+
+struct InMemory;
+
+#[async_trait]
+impl Backend for InMemory {
+    async fn fresh(&self) -> Vec<Arc<dyn StateStore>> {
+        vec![Arc::new(SqliteStore::open_in_memory().unwrap())]
+    }
+}
+
+/// Each state a file, open three times.
+struct OnFile {
+    folder: TempDir,
+    states: AtomicUsize,
+}
+
+impl OnFile {
+    fn new() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+            states: AtomicUsize::new(0),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        let number = self.states.fetch_add(1, Ordering::Relaxed);
+        self.folder.path().join(format!("{number}.db"))
+    }
+}
+
+#[async_trait]
+impl Backend for OnFile {
+    async fn fresh(&self) -> Vec<Arc<dyn StateStore>> {
+        let path = self.path();
+        let open = || SqliteStore::open(&path, &StateKey::from_bytes([7; 32])).unwrap();
+        vec![Arc::new(open()), Arc::new(open()), Arc::new(open())]
+    }
+}
+
+#[test]
+fn a_state_in_memory_conforms() {
+    block_on(check(Arc::new(InMemory))).assert_passed();
+}
+
+#[test]
+fn a_file_that_three_stores_share_conforms() {
+    block_on(check(Arc::new(OnFile::new()))).assert_passed();
+}
+
+/// The cases that fail when a rule is broken, of those whose names contain one of `rooms`.
+fn failures(mutation: Mutation, rooms: &[&str]) -> Vec<(&'static str, String)> {
+    let backend = Arc::new(Mutated::new(Arc::new(InMemory), mutation));
+    let report = block_on(check_some(backend, |name| rooms.iter().any(|room| name.contains(room))));
+    assert!(report.ran > 0);
+    report
+        .failures
+        .into_iter()
+        .map(|failure| (failure.case, failure.message))
+        .collect()
+}
+
+#[test]
+fn the_suite_accepts_a_store_that_is_only_passed_on() {
+    assert_eq!(failures(Mutation::None, &[""]), []);
+}
+
+#[test]
+fn the_suite_notices_a_store_that_ignores_fences() {
+    let failures = failures(Mutation::FenceIgnored, &["zombies"]);
+    let cases: Vec<&str> = failures.iter().map(|(case, _)| *case).collect();
+    assert_eq!(
+        cases,
+        [
+            "zombies::encounters",
+            "zombies::documents",
+            "zombies::results",
+            "zombies::refreshes"
+        ]
+    );
+    let messages: String = failures.iter().map(|(_, message)| message.as_str()).collect();
+    for transition in [
+        "record_documents",
+        "release_encounter",
+        "record_photo",
+        "record_photo_lost",
+        "retry_document",
+        "release_document",
+        "bury_document",
+        "record_findings",
+        "record_result",
+        "record_intent",
+        "record_delivered",
+        "record_uncertain",
+        "record_withheld",
+        "retry_delivery",
+        "release_delivery",
+        "bury_delivery",
+        "record_token",
+        "record_refusal",
+        "release_refresh",
+    ] {
+        assert!(messages.contains(transition), "{transition} was not noticed");
+    }
+}
+
+#[test]
+fn the_suite_notices_other_broken_rules() {
+    for (mutation, rooms) in [
+        (
+            Mutation::AttemptsForgotten,
+            &["documents::attempts", "documents::a_lease"],
+        ),
+        (
+            Mutation::CursorIgnored,
+            &["encounters::the_cursor", "encounters::concurrent_polls"],
+        ),
+        (Mutation::LeasesTooShort, &["documents::a_lease", "encounters::a_lease"]),
+    ] {
+        let failed = failures(mutation, rooms);
+        assert_eq!(failed.len(), rooms.len(), "{mutation:?}: {failed:?}");
+    }
+}
