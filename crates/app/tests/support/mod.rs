@@ -29,21 +29,21 @@ use skin_assist_testkit::{PracticeTransport, scripted::ScriptedVision};
 use url::Url;
 
 /// 2026-03-02, 14:00 UTC: a Monday morning in the practices.
-pub const MORNING: Timestamp = Timestamp::from_millis(1_772_460_000_000);
+pub(crate) const MORNING: Timestamp = Timestamp::from_millis(1_772_460_000_000);
 
-pub struct World {
-    pub clock: VirtualClock,
-    pub ehr: PracticeEhr,
-    pub state: Arc<dyn StateStore>,
-    pub vision: ScriptedVision,
-    pub events: Arc<Mutex<Vec<Event>>>,
-    pub policy: PolicyName,
-    pub calls_per_minute: u32,
+pub(crate) struct World {
+    pub(crate) clock: VirtualClock,
+    pub(crate) ehr: PracticeEhr,
+    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) vision: ScriptedVision,
+    pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    pub(crate) policy: PolicyName,
+    pub(crate) calls_per_minute: u32,
 }
 
 impl World {
     /// Practices with a clinic of an hour, connected, in draft mode.
-    pub fn new(seed: u64, firms: usize) -> Self {
+    pub(crate) fn new(seed: u64, firms: usize) -> Self {
         let script = ClinicScript::generate(
             seed,
             &ScriptOptions {
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// No practice yet.
-    pub fn empty(seed: u64) -> Self {
+    pub(crate) fn empty(seed: u64) -> Self {
         let clock = VirtualClock::new(MORNING);
         let ehr = PracticeEhr::new(Options {
             seed,
@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    pub fn connect(&self, prefix: &str, mode: Mode) -> Credentials {
+    pub(crate) fn connect(&self, prefix: &str, mode: Mode) -> Credentials {
         let credentials = self.ehr.credentials(prefix).unwrap();
         let categories = credentials.categories.iter().filter_map(|category| {
             let used = match category.route {
@@ -118,7 +118,7 @@ impl World {
     }
 
     /// An engine on this world, as a fresh process would wire it: with an empty memory.
-    pub fn engine(&self) -> Engine {
+    pub(crate) fn engine(&self) -> Engine {
         let endpoints = self.ehr.endpoints();
         let host = |url: &str| Url::parse(url).unwrap().host_str().unwrap().to_owned();
         let api_key = self
@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Runs one engine for a while, then stops it as an operator would.
-    pub fn run_for(&self, duration: Duration) {
+    pub(crate) fn run_for(&self, duration: Duration) {
         self.clock.run(async {
             let engine = self.engine();
             let (stopper, stop) = stop_signal();
@@ -176,7 +176,7 @@ impl World {
 
     /// Runs one engine and drops it in the middle of whatever it does, after so many turns: a crash. Whether it
     /// crashed before `duration` was over.
-    pub fn crash_after(&self, turns: usize, duration: Duration) -> bool {
+    pub(crate) fn crash_after(&self, turns: usize, duration: Duration) -> bool {
         self.clock.run(async {
             let engine = self.engine();
             let (_stopper, stop) = stop_signal();
@@ -189,18 +189,18 @@ impl World {
         })
     }
 
-    pub fn clock_now(&self) -> Timestamp {
+    pub(crate) fn clock_now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    pub fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         self.ehr.advance(self.clock.now());
         self.ehr.report()
     }
 
     /// Each photo that asks for a draft has one, or is one of so many that are listed as uncertain; none has two, and
     /// nothing else has any.
-    pub fn assert_delivered_once(&self, uncertain_at_most: usize) -> Report {
+    pub(crate) fn assert_delivered_once(&self, uncertain_at_most: usize) -> Report {
         let report = self.report();
         let uncertain = self.clock.run(self.state.uncertain()).unwrap();
         assert!(

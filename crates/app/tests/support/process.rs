@@ -1,5 +1,7 @@
 //! The binary as its user runs it: a folder with a configuration, a practice EHR over HTTP, commands.
 
+#![allow(dead_code, reason = "shared by tests of which none needs all")]
+
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -11,14 +13,14 @@ use skin_assist_simulator::{
 };
 use tempfile::TempDir;
 
-pub struct Installation {
-    pub folder: TempDir,
-    pub config: PathBuf,
+pub(crate) struct Installation {
+    pub(crate) folder: TempDir,
+    pub(crate) config: PathBuf,
 }
 
 impl Installation {
     /// A folder with a key and a configuration that names no EHR yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("skin-assist.toml");
         let installation = Self { folder, config };
@@ -29,7 +31,7 @@ impl Installation {
     }
 
     /// Connected to all practices of a served practice EHR, with the commands that an operator would use.
-    pub fn connected(ehr: &PracticeEhr) -> Self {
+    pub(crate) fn connected(ehr: &PracticeEhr) -> Self {
         let installation = Self::new();
         let firms: Vec<_> = ehr.firms().iter().map(|firm| ehr.credentials(firm).unwrap()).collect();
         let config = format!(
@@ -79,7 +81,7 @@ impl Installation {
         installation
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -92,12 +94,12 @@ impl Installation {
         command
     }
 
-    pub fn output(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn output(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// Standard output of a command that has to succeed.
-    pub fn succeed(&self, arguments: &[&str]) -> String {
+    pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(
@@ -109,7 +111,7 @@ impl Installation {
     }
 
     /// Standard error of a command that has to fail with exit code 1.
-    pub fn fail(&self, arguments: &[&str]) -> String {
+    pub(crate) fn fail(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
         assert_eq!(
             output.status.code(),
@@ -121,7 +123,7 @@ impl Installation {
     }
 
     /// `skin-assist run`, in the background, its log appended to a file.
-    pub fn start(&self) -> Running {
+    pub(crate) fn start(&self) -> Running {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -136,29 +138,29 @@ impl Installation {
         )
     }
 
-    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
         serde_json::from_str(&self.succeed(arguments)).unwrap()
     }
 }
 
 /// A running engine; killed when the test ends.
-pub struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
     /// kill -9.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
     /// SIGTERM, and the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         let kill = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
         assert!(kill.success());
         self.0.wait().unwrap().code()
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 }
@@ -172,14 +174,14 @@ impl Drop for Running {
 }
 
 /// Serves a practice EHR until the value is dropped.
-pub struct Served {
-    pub ehr: PracticeEhr,
+pub(crate) struct Served {
+    pub(crate) ehr: PracticeEhr,
     _server: Server,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Served {
-    pub fn start(ehr: PracticeEhr) -> Self {
+    pub(crate) fn start(ehr: PracticeEhr) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let server = runtime
             .block_on(Server::start(ehr.clone(), ServerOptions::default()))
@@ -191,13 +193,13 @@ impl Served {
         }
     }
 
-    pub fn sleep(&self, duration: std::time::Duration) {
+    pub(crate) fn sleep(&self, duration: std::time::Duration) {
         self.runtime.block_on(tokio::time::sleep(duration));
     }
 }
 
 /// A picture as a camera writes it, in a file.
-pub fn write_photo(path: &Path, seed: u64) {
+pub(crate) fn write_photo(path: &Path, seed: u64) {
     use skin_assist_simulator::picture::{Condition, PictureParameters, render};
     let picture = render(&PictureParameters::new(seed, Some(Condition::Melanoma), 640, 480));
     std::fs::write(path, picture.to_jpeg(90, 6)).unwrap();
