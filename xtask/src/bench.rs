@@ -3,11 +3,14 @@
 //! A benchmark is an example that prints lines of JSON, `{"name": …, "value": …, "unit": …}`; what else it prints is for
 //! people and passed over.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{fmt::Write as _, fs, path::PathBuf, process::Command};
 
 use serde_json::Value;
 
-use crate::process::{self, cargo, output, root};
+use crate::{
+    onnx_runtime,
+    process::{self, cargo, output, root},
+};
 
 const REPORT: &str = "docs/benchmarks/foundation.md";
 const PHOTOS: &str = "target/bench/photos";
@@ -41,7 +44,8 @@ const BENCHMARKS: &[Benchmark] = &[
 #[derive(Debug, PartialEq)]
 struct Measurement {
     name: String,
-    value: f64,
+    /// A number as it is shown, or a text, such as which runtime ran.
+    value: String,
     unit: String,
 }
 
@@ -57,14 +61,16 @@ pub(crate) fn run(name: Option<&str>) -> Result<(), String> {
     }
     let mut report = heading();
     for benchmark in chosen {
-        let measurements = measure(benchmark)?;
-        let table = table(&measurements);
-        println!("{}: {}\n\n{table}", benchmark.example, benchmark.measures);
-        _ = write!(
-            report,
-            "\n## {}\n\nMeasures {}.\n\n{table}",
-            benchmark.example, benchmark.measures
-        );
+        for (title, mut command) in runs(benchmark)? {
+            println!("==> {title}");
+            let measurements = read(&output(&mut command)?)?;
+            if measurements.is_empty() {
+                return Err(format!("{title} printed no measurement"));
+            }
+            let table = table(&measurements);
+            println!("{title}: {}\n\n{table}", benchmark.measures);
+            _ = write!(report, "\n## {title}\n\nMeasures {}.\n\n{table}", benchmark.measures);
+        }
     }
     if name.is_none() {
         let path = root().join(REPORT);
@@ -77,21 +83,30 @@ pub(crate) fn run(name: Option<&str>) -> Result<(), String> {
     Ok(())
 }
 
-fn measure(benchmark: &Benchmark) -> Result<Vec<Measurement>, String> {
+/// What is run for a benchmark, with a title: the models once for each inference runtime that is there.
+fn runs(benchmark: &Benchmark) -> Result<Vec<(String, Command)>, String> {
     let (package, example) = (benchmark.package, benchmark.example);
-    let mut command = cargo(&format!(
-        "run --release --quiet --locked --package {package} --example {example}"
-    ));
-    if benchmark.example == "vision_bench" {
-        command.arg("--").args(photos()?);
+    let command = || {
+        cargo(&format!(
+            "run --release --quiet --locked --package {package} --example {example} --"
+        ))
+    };
+    if example != "vision_bench" {
+        return Ok(vec![(example.to_owned(), command())]);
     }
-    println!("==> {}", benchmark.example);
-    let printed = output(&mut command)?;
-    let measurements = read(&printed)?;
-    if measurements.is_empty() {
-        return Err(format!("{} printed no measurement", benchmark.example));
+    let photos = photos()?;
+    let mut rten = command();
+    rten.args(["--runtime", "rten"]).args(&photos);
+    let mut runs = vec![(format!("{example}, rten"), rten)];
+    match onnx_runtime::find_or_fetch() {
+        Ok(library) => {
+            let mut onnx_runtime = command();
+            onnx_runtime.arg("--runtime").arg(library).args(&photos);
+            runs.push((format!("{example}, ONNX Runtime"), onnx_runtime));
+        }
+        Err(why) => println!("NOT RUN: {example} with ONNX Runtime ({why})"),
     }
-    Ok(measurements)
+    Ok(runs)
 }
 
 /// Photos as phones take them, of both routes, rendered once.
@@ -99,7 +114,7 @@ fn photos() -> Result<Vec<PathBuf>, String> {
     let mut photos = Vec::new();
     for route in ["solitary", "widespread"] {
         let folder = root().join(PHOTOS).join(route);
-        // The list of pictures is finished last.
+        // The mark is made last: an interrupted run begins again.
         if !folder.join("done").is_file() {
             println!("==> photos for the benchmark ({route})");
             let mut render = cargo(&format!(
@@ -122,11 +137,11 @@ fn read(printed: &str) -> Result<Vec<Measurement>, String> {
     let read = |line: &str| {
         let line: Value = serde_json::from_str(line).ok()?;
         let (name, unit) = (line["name"].as_str()?.to_owned(), line["unit"].as_str()?.to_owned());
-        Some(Measurement {
-            name,
-            value: line["value"].as_f64()?,
-            unit,
-        })
+        let value = match &line["value"] {
+            Value::String(text) => without_path(text).to_owned(),
+            number => rounded(number.as_f64()?),
+        };
+        Some(Measurement { name, value, unit })
     };
     lines
         .map(|line| read(line).ok_or_else(|| format!("not a measurement: {line}")))
@@ -136,9 +151,14 @@ fn read(printed: &str) -> Result<Vec<Measurement>, String> {
 fn table(measurements: &[Measurement]) -> String {
     let mut table = String::from("| measured | value | unit |\n| --- | ---: | --- |\n");
     for Measurement { name, value, unit } in measurements {
-        _ = writeln!(table, "| {name} | {} | {unit} |", rounded(*value));
+        _ = writeln!(table, "| {name} | {value} | {unit} |");
     }
     table
+}
+
+/// A text without the path that it ends with in brackets: the report is about numbers, not about somebody's folders.
+fn without_path(text: &str) -> &str {
+    text.split_once(" (/").map_or(text, |(before, _)| before)
 }
 
 /// Three digits that mean something.
@@ -187,6 +207,12 @@ mod tests {
             read("{\"name\": \"leases\"}").is_err(),
             "a broken line must not be passed over"
         );
+    }
+
+    #[test]
+    fn the_report_names_no_folder() {
+        let printed = r#"{"name": "runtime", "value": "onnxruntime 1.32.0 (/opt/libonnxruntime.so)", "unit": ""}"#;
+        assert_eq!(read(printed).unwrap()[0].value, "onnxruntime 1.32.0");
     }
 
     #[test]

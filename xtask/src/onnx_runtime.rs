@@ -19,7 +19,7 @@ const REQUIREMENTS: &str = "models/train/requirements.txt";
 
 /// The library: the one that the environment names, the one fetched before, or a fresh one.
 pub(crate) fn find_or_fetch() -> Result<PathBuf, String> {
-    if let Some(named) = std::env::var_os(VARIABLE) {
+    if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
         let path = PathBuf::from(named);
         return match path.canonicalize() {
             Ok(path) if path.is_file() => Ok(path),
