@@ -1,6 +1,9 @@
 //! The commands. Each prints for people, or one JSON document with `--json`.
 
-#![allow(clippy::print_stdout, reason = "printing is what commands are for")]
+/// Prints a line for people.
+macro_rules! say {
+    ($($argument:tt)*) => { $crate::commands::print(&format!("{}\n", format_args!($($argument)*))) };
+}
 
 pub(crate) mod assess;
 pub(crate) mod categories;
@@ -16,6 +19,8 @@ pub(crate) mod status;
 mod table;
 pub(crate) mod uncertain;
 
+use std::io::Write as _;
+
 use serde::Serialize;
 use skin_assist_core::{
     domain::{Firm, FirmId},
@@ -28,9 +33,19 @@ use crate::{
     failure::{Failure, Hinted as _},
 };
 
+/// Prints to standard output. A reader that has gone away (`| head`) ends the command quietly.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && error.kind() == std::io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}
+
 fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(document).failed(|| "the result cannot be written as JSON".to_owned())?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Logs: structured, on standard error, ids and codes only (docs/logging.md).
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
@@ -13,8 +15,11 @@ pub(crate) fn begin(config: &LogConfig) -> Result<(), Failure> {
         .failed(|| "log.level is not a level or a filter".to_owned())
         .hint("for example \"info\" or \"info,skin_assist_ehr=debug\"")?;
     let registry = tracing_subscriber::registry().with(filter);
+    let colours = std::io::stderr().is_terminal();
     let written = match config.format {
-        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Text => registry
+            .with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr))
+            .try_init(),
         LogFormat::Json => registry
             .with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
             .try_init(),

@@ -71,8 +71,12 @@ fn a_tight_quota_is_never_exceeded() {
 fn crashes_anywhere_lose_nothing_and_double_nothing() {
     let mut crashes = 0;
     let mut uncertain = 0;
-    for seed in 0..12 {
+    for seed in 0..8 {
         let world = World::new(seed, 2);
+        // Posts that take long give a crash the chance to fall between a post and its acknowledgement.
+        world
+            .ehr
+            .set_faults(|faults| _ = faults.delays.insert(CallKind::Draft, Duration::from_secs(20)));
         let mut random = StdRng::seed_from_u64(seed);
         let mut left = 15;
         while left > 0 && world.crash_after(random.random_range(5..4000), CLINIC) {
@@ -84,7 +88,7 @@ fn crashes_anywhere_lose_nothing_and_double_nothing() {
         world.assert_delivered_once(15);
         uncertain += world.clock.run(world.state.uncertain()).unwrap().len();
     }
-    assert!(crashes >= 150, "only {crashes} crashes");
+    assert!(crashes >= 100, "only {crashes} crashes");
     // If no crash ever fell between a post and its acknowledgement, the test would prove nothing about it.
     assert!(uncertain > 0, "no crash fell into a post");
 }

@@ -40,10 +40,10 @@ pub(crate) async fn assess(config: &Config, arguments: AssessArguments) -> Resul
         print_json(&documents)?;
     } else {
         for (photo, outcome) in outcomes {
-            println!("{}", photo.display());
+            say!("{}", photo.display());
             match outcome {
                 Ok(findings) => print(findings),
-                Err(failure) => println!("  {}", failure.report().replace('\n', "\n  ")),
+                Err(failure) => say!("  {}", failure.report().replace('\n', "\n  ")),
             }
         }
     }
@@ -74,23 +74,31 @@ fn refused(error: &VisionError) -> Failure {
 
 fn print(findings: &Findings) {
     let image = &findings.image;
-    println!(
+    say!(
         "  {} by {} pixels, {}, sharpness {:.0}, brightness {:.2}",
-        image.width, image.height, image.format, image.quality.sharpness, image.quality.brightness
+        image.width,
+        image.height,
+        image.format,
+        image.quality.sharpness,
+        image.quality.brightness
     );
     for region in &findings.regions {
         let area = region.area;
         let top = region.classes.first().map_or("-", |class| class.label.display.as_str());
-        println!(
+        say!(
             "  lesion at {:.2},{:.2} size {:.2}x{:.2} (score {:.2}): {top}",
-            area.x, area.y, area.width, area.height, region.score
+            area.x,
+            area.y,
+            area.width,
+            area.height,
+            region.score
         );
     }
     if let Some(abstention) = findings.abstention {
-        println!("  no assessment: {abstention:?}");
+        say!("  no assessment: {abstention:?}");
     }
     for class in findings.ranked.iter().take(3) {
-        println!(
+        say!(
             "  {:>5.1} %  {} (SNOMED CT {})",
             class.probability * 100.0,
             class.label.display,
@@ -98,5 +106,5 @@ fn print(findings: &Findings) {
         );
     }
     let models: Vec<_> = findings.models.iter().map(ToString::to_string).collect();
-    println!("  models: {}. Not a diagnosis.", models.join(", "));
+    say!("  models: {}. Not a diagnosis.", models.join(", "));
 }

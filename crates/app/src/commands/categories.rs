@@ -104,7 +104,7 @@ fn list(firm: &Firm, listed: &[DocumentCategory], json: bool) -> Result<(), Fail
             ]
         })
         .collect();
-    print!("{}", table(["CODE", "DISPLAY", "USE"], &rows));
+    super::print(&table(["CODE", "DISPLAY", "USE"], &rows));
     Ok(())
 }
 
@@ -143,7 +143,7 @@ async fn set(
         .await
         .map_err(state_failed)?;
     audit(state, &firm.id, AuditAction::FirmChanged, "categories".to_owned()).await?;
-    println!(
+    say!(
         "Set {} of `{}`.",
         if uses.len() == 1 {
             "the category"

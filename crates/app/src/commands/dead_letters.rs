@@ -23,7 +23,7 @@ pub(crate) async fn dead_letters(config: &Config, command: DeadLettersCommand) -
     let letters = state.dead_letters().await.map_err(state_failed)?;
     match command {
         DeadLettersCommand::List(JsonFlag { json: true }) => print_json(&letters)?,
-        DeadLettersCommand::List(_) if letters.is_empty() => println!("Nothing was given up."),
+        DeadLettersCommand::List(_) if letters.is_empty() => say!("Nothing was given up."),
         DeadLettersCommand::List(_) => print(&letters),
         DeadLettersCommand::Replay { id, .. } => {
             let chosen: Vec<_> = letters
@@ -38,7 +38,7 @@ pub(crate) async fn dead_letters(config: &Config, command: DeadLettersCommand) -
                 audit(&*state, &letter.firm, AuditAction::Replayed, subject(letter)).await?;
                 state.replay(letter.id, SystemClock.now()).await.map_err(state_failed)?;
             }
-            println!("Put back: {}.", chosen.len());
+            say!("Put back: {}.", chosen.len());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -67,11 +67,8 @@ pub(super) fn print(letters: &[DeadLetter]) {
             ]
         })
         .collect();
-    print!(
-        "{}",
-        table(
-            ["ID", "PRACTICE", "WHAT", "STAGE", "WHEN", "ATTEMPTS", "REASON", "HINT"],
-            &rows
-        )
-    );
+    super::print(&table(
+        ["ID", "PRACTICE", "WHAT", "STAGE", "WHEN", "ATTEMPTS", "REASON", "HINT"],
+        &rows,
+    ));
 }

@@ -198,7 +198,7 @@ struct Show {
 impl Show {
     fn say(&self, line: &str) {
         if !self.quiet {
-            println!("{line}");
+            say!("{line}");
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) async fn doctor(config: Result<Config, Failure>, json: bool) -> Resul
                 Verdict::NotConfigured => "--",
                 Verdict::Wrong => "!!",
             };
-            println!(
+            say!(
                 "{mark}  {:<18} {}",
                 check.what,
                 check.says.replace('\n', "\n                       ")

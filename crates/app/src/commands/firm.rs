@@ -32,7 +32,7 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
         } => {
             let secret = client_secret(&client_secret_file)?;
             add(&state, &id, url_prefix, &client_id, &secret).await?;
-            println!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
+            say!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
         }
         FirmCommand::List(JsonFlag { json }) => list(&state, json).await?,
         FirmCommand::Pause { id } => set_status(&state, &id, FirmStatus::Paused).await?,
@@ -47,7 +47,7 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             }
             state.remove_firm(&firm.id).await.map_err(state_failed)?;
             audit(&*state, &firm.id, AuditAction::FirmChanged, "removed".to_owned()).await?;
-            println!("Removed `{id}`.");
+            say!("Removed `{id}`.");
         }
         FirmCommand::Credential {
             id,
@@ -61,7 +61,7 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
                 .await
                 .map_err(state_failed)?;
             audit(&*state, &firm.id, AuditAction::FirmChanged, "credential".to_owned()).await?;
-            println!("Replaced the credential of `{id}`; a running engine takes it within seconds.");
+            say!("Replaced the credential of `{id}`; a running engine takes it within seconds.");
         }
         FirmCommand::Mode {
             id,
@@ -124,10 +124,10 @@ async fn list(state: &SqliteStore, json: bool) -> Result<(), Failure> {
             ]
         })
         .collect();
-    print!(
-        "{}",
-        table(["PRACTICE", "URL PREFIX", "STATUS", "MODE", "CATEGORIES"], &rows)
-    );
+    super::print(&table(
+        ["PRACTICE", "URL PREFIX", "STATUS", "MODE", "CATEGORIES"],
+        &rows,
+    ));
     Ok(())
 }
 
@@ -140,7 +140,7 @@ async fn set_status(state: &SqliteStore, id: &str, status: FirmStatus) -> Result
         "paused"
     };
     audit(state, &firm.id, AuditAction::FirmChanged, word.to_owned()).await?;
-    println!("`{id}` is {word}.");
+    say!("`{id}` is {word}.");
     Ok(())
 }
 
@@ -181,7 +181,7 @@ async fn set_mode(
         .map_err(state_failed)?;
     let word = if mode == Mode::Draft { "draft" } else { "silent" };
     audit(state, &firm.id, AuditAction::FirmChanged, format!("mode {word}")).await?;
-    println!("`{id}` is in {word} mode.");
+    say!("`{id}` is in {word} mode.");
     Ok(())
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn write_secret(file: &Path, text: &str) -> Result<(), Failure> {
 /// Writes a new key into a new file.
 pub(crate) fn generate(file: &Path) -> Result<ExitCode, Failure> {
     write_secret(file, random()?.to_text().expose())?;
-    println!(
+    say!(
         "A new key is in {}. Keep a copy of it apart from the state file and its backups.",
         file.display()
     );

@@ -60,21 +60,23 @@ pub(crate) async fn practice_ehr(arguments: PracticeEhrArguments) -> Result<Exit
         .collect::<Result<Vec<_>, _>>()
         .failed(|| "the practices have no credentials".to_owned())?;
 
-    println!("A practice EHR is served on this machine.");
-    println!("  chart page      {}", server.chart_url());
-    println!("  base_url        {}", server.endpoints().api);
+    say!("A practice EHR is served on this machine.");
+    say!("  chart page      {}", server.chart_url());
+    say!("  base_url        {}", server.endpoints().api);
     for firm in &firms {
-        println!(
+        say!(
             "  practice        {} ({}), client_id {}",
-            firm.firm, firm.name, firm.client_id
+            firm.firm,
+            firm.name,
+            firm.client_id
         );
     }
-    println!("  photos to come  {photos}");
+    say!("  photos to come  {photos}");
     if let Some(folder) = &arguments.connect {
         write_connection(folder, &firms, arguments.calls_per_minute)?;
-        println!("\n{}", connection_steps(folder, &firms));
+        say!("\n{}", connection_steps(folder, &firms));
     }
-    println!("Ctrl-C ends it.");
+    say!("Ctrl-C ends it.");
     asked_to_stop().await?;
     server.shutdown().await;
     Ok(ExitCode::SUCCESS)

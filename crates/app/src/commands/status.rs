@@ -63,18 +63,18 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
         "UNCERTAIN",
         "DEAD LETTERS",
     ];
-    print!("{}", table(heading, &rows));
+    super::print(&table(heading, &rows));
     for firm in &overview {
         if let Some(reason) = &firm.credential_refused {
-            println!("\n{} stands still: {reason}\n  hint: {}", firm.firm.id, reason.hint());
+            say!("\n{} stands still: {reason}\n  hint: {}", firm.firm.id, reason.hint());
         }
     }
     if !uncertain.is_empty() {
-        println!("\nUncertain drafts:");
+        say!("\nUncertain drafts:");
         super::uncertain::print(&uncertain);
     }
     if !dead_letters.is_empty() {
-        println!("\nDead letters:");
+        say!("\nDead letters:");
         super::dead_letters::print(&dead_letters);
     }
     Ok(ExitCode::SUCCESS)

@@ -39,7 +39,7 @@ pub(crate) async fn uncertain(config: &Config, command: UncertainCommand) -> Res
             if json {
                 print_json(&entries)?;
             } else if entries.is_empty() {
-                println!("No draft is uncertain.");
+                say!("No draft is uncertain.");
             } else {
                 print(&entries);
             }
@@ -64,7 +64,7 @@ pub(crate) async fn uncertain(config: &Config, command: UncertainCommand) -> Res
                 .await
                 .map_err(state_failed)?;
             audit(&*state, &firm, AuditAction::UncertainResolved, assessment.clone()).await?;
-            println!("Resolved {assessment}.");
+            say!("Resolved {assessment}.");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -103,19 +103,16 @@ pub(super) fn print(entries: &[Entry]) {
             ]
         })
         .collect();
-    print!(
-        "{}",
-        table(
-            [
-                "PRACTICE",
-                "ASSESSMENT",
-                "ENCOUNTER",
-                "REFERENCE CODE",
-                "SINCE",
-                "REASON",
-                "HINT"
-            ],
-            &rows
-        )
-    );
+    super::print(&table(
+        [
+            "PRACTICE",
+            "ASSESSMENT",
+            "ENCOUNTER",
+            "REFERENCE CODE",
+            "SINCE",
+            "REASON",
+            "HINT",
+        ],
+        &rows,
+    ));
 }

@@ -194,7 +194,7 @@ impl Served {
     }
 
     pub(crate) fn sleep(&self, duration: std::time::Duration) {
-        self.runtime.block_on(tokio::time::sleep(duration));
+        self.runtime.block_on(async { tokio::time::sleep(duration).await });
     }
 }
 
