@@ -18,7 +18,6 @@ use sha2::{Digest, Sha256};
 use skin_assist_core::domain::{ModelVersion, Route};
 
 pub use manifest::{ClassifierManifest, ColourOrder, DetectorManifest, Manifest, ModelFile, ModelInput, QualityLimits};
-pub use reference::reference;
 
 use crate::runtime::{self, Model, Names, Runtime, Tensor};
 
@@ -287,14 +286,32 @@ impl Pack {
 /// A pack whose models run.
 pub struct LoadedPack {
     manifest: Manifest,
-    pub(crate) detector: Option<Box<dyn Model>>,
-    pub(crate) classifier: Box<dyn Model>,
+    detector: Option<Box<dyn Model>>,
+    classifier: Box<dyn Model>,
 }
 
 impl LoadedPack {
+    /// A pack whose models are already there, wherever they run. The manifest's route decides whether a detector is
+    /// needed; without one the classifier judges the whole image.
+    pub fn new(manifest: Manifest, detector: Option<Box<dyn Model>>, classifier: Box<dyn Model>) -> Self {
+        Self {
+            manifest,
+            detector,
+            classifier,
+        }
+    }
+
     /// What the pack says about itself.
     pub const fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// What goes on each finding.
+    pub fn version(&self) -> ModelVersion {
+        ModelVersion {
+            pack: self.manifest.id.clone(),
+            version: self.manifest.version.clone(),
+        }
     }
 
     /// The detector, on the solitary route.

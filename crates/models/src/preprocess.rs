@@ -158,3 +158,65 @@ pub fn square_around(area: &NormalisedBox, factor: f32, width: u32, height: u32)
     };
     (rectangle.width() > 0.0 && rectangle.height() > 0.0).then_some(rectangle)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn square(x: f32, y: f32, width: f32, height: f32, factor: f32) -> Option<[f64; 4]> {
+        square_around(&NormalisedBox { x, y, width, height }, factor, 400, 200)
+            .map(|rectangle| [rectangle.left, rectangle.top, rectangle.right, rectangle.bottom])
+    }
+
+    #[test]
+    fn the_square_takes_the_longer_side_in_pixels() {
+        // 40 × 30 pixels around (220, 115).
+        assert_eq!(square(0.5, 0.5, 0.1, 0.15, 1.0), Some([200.0, 95.0, 240.0, 135.0]));
+        // 20 × 60 pixels around (210, 130), enlarged to 90.
+        assert_eq!(square(0.5, 0.5, 0.05, 0.3, 1.5), Some([165.0, 85.0, 255.0, 175.0]));
+    }
+
+    #[test]
+    fn at_the_edges_it_is_cut() {
+        assert_eq!(square(0.0, 0.0, 0.1, 0.2, 1.5), Some([0.0, 0.0, 50.0, 50.0]));
+        assert_eq!(square(0.95, 0.9, 0.05, 0.1, 2.0), Some([370.0, 170.0, 400.0, 200.0]));
+        assert_eq!(
+            square(-0.05, 0.45, 0.1, 0.1, 1.0),
+            Some([0.0, 80.0, 20.0, 120.0]),
+            "a box beyond the edge"
+        );
+        assert_eq!(square(0.0, 0.0, 1.0, 1.0, 10.0), Some([0.0, 0.0, 400.0, 200.0]));
+    }
+
+    #[test]
+    fn halves_are_rounded_to_the_even_pixel_and_nothing_is_nothing() {
+        // Centre 112.5, half 50: 62.5 and 162.5.
+        assert_eq!(square(0.25, 0.25, 0.062_5, 0.5, 1.0), Some([62.0, 50.0, 162.0, 150.0]));
+        assert_eq!(square(0.5, 0.5, 0.000_1, 0.000_1, 1.0), None);
+        assert_eq!(square(1.5, 0.5, 0.1, 0.1, 1.0), None);
+    }
+
+    #[test]
+    fn the_tensor_is_planes_in_colour_order() {
+        let image = SmallImage::new(vec![255, 0, 51, 0, 102, 255], 2, 1).expect("two pixels");
+        let mut input = ModelInput {
+            name: "image".into(),
+            width: 2,
+            height: 1,
+            colour_order: ColourOrder::Rgb,
+            scale: 1.0 / 255.0,
+            mean: [0.5, 0.0, 0.0],
+            std: [0.5, 1.0, 2.0],
+        };
+        let close = |tensor: &Tensor, expected: [f32; 6]| {
+            assert_eq!(tensor.shape, [1, 3, 1, 2]);
+            for (value, expected) in tensor.data.iter().zip(expected) {
+                assert!((value - expected).abs() < 1e-6, "{:?}", tensor.data);
+            }
+        };
+        close(&tensor(&image, &input), [1.0, -1.0, 0.0, 0.4, 0.1, 0.5]);
+        // Mean and deviation go with the place, not with the colour.
+        input.colour_order = ColourOrder::Bgr;
+        close(&tensor(&image, &input), [-0.6, 1.0, 0.0, 0.4, 0.5, 0.0]);
+    }
+}

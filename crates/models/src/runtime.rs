@@ -9,6 +9,7 @@
 
 mod onnx_runtime;
 mod rten_runtime;
+mod structure;
 
 use std::{
     fmt,
@@ -215,18 +216,25 @@ impl Runtime {
         }
     }
 
+    const fn name(&self) -> &'static str {
+        match self.engine {
+            Engine::Rten => rten_runtime::NAME,
+            Engine::OnnxRuntime(_) => onnx_runtime::NAME,
+        }
+    }
+
     /// What runs.
     pub fn describe(&self) -> Description {
         let note = self.note.clone();
         match &self.engine {
             Engine::Rten => Description {
-                name: "rten",
+                name: self.name(),
                 version: rten_runtime::VERSION.to_owned(),
                 library: None,
                 note,
             },
             Engine::OnnxRuntime(library) => Description {
-                name: "onnxruntime",
+                name: self.name(),
                 version: library.version(),
                 library: Some(library.path().to_owned()),
                 note,
@@ -236,6 +244,10 @@ impl Runtime {
 
     /// Loads a model from the bytes of an ONNX file. Only the given names need to exist; the model has one input.
     pub fn load(&self, onnx: &[u8], names: Names<'_>) -> Result<Box<dyn Model>, Error> {
+        structure::check(onnx).map_err(|problem| Error::Load {
+            runtime: self.name(),
+            problem: problem.to_owned(),
+        })?;
         match &self.engine {
             Engine::Rten => rten_runtime::load(onnx, names),
             Engine::OnnxRuntime(library) => library.load(onnx, names),

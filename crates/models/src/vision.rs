@@ -27,7 +27,7 @@ use skin_assist_core::{
 };
 
 use crate::{
-    pack::{self, Pack},
+    pack::{self, LoadedPack, Pack},
     photo,
     runtime::{self, Runtime},
 };
@@ -108,23 +108,28 @@ pub struct PackVision {
 impl PackVision {
     /// Loads the packs, tries each model once, and starts the workers. A route without a pack is unavailable.
     pub fn new(runtime: &Runtime, packs: &[Pack], options: VisionOptions) -> Result<Self, VisionSetupError> {
-        let mut versions: Vec<(Route, ModelVersion)> = Vec::new();
         let mut loaded = Vec::new();
         for pack in packs {
-            if let Some((route, first)) = versions.iter().find(|(route, _)| *route == pack.route()) {
-                let (route, first) = (*route, first.clone());
-                return Err(VisionSetupError::TwoPacks {
-                    route,
-                    first,
-                    second: pack.version(),
-                });
-            }
-            versions.push((pack.route(), pack.version()));
-            loaded.push(Arc::new(pack.load(runtime)?));
+            loaded.push(pack.load(runtime)?);
             tracing::info!(
                 pack = %pack.version(), route = %pack.route(), runtime = %runtime.describe(), "model pack loaded"
             );
         }
+        Self::with_loaded(loaded, options)
+    }
+
+    /// Starts the workers on packs whose models are loaded.
+    pub fn with_loaded(packs: Vec<LoadedPack>, options: VisionOptions) -> Result<Self, VisionSetupError> {
+        let mut versions: Vec<(Route, ModelVersion)> = Vec::new();
+        for pack in &packs {
+            let route = pack.manifest().route;
+            if let Some((_, first)) = versions.iter().find(|(other, _)| *other == route) {
+                let (first, second) = (first.clone(), pack.version());
+                return Err(VisionSetupError::TwoPacks { route, first, second });
+            }
+            versions.push((route, pack.version()));
+        }
+        let packs: Vec<_> = packs.into_iter().map(Arc::new).collect();
         let (sender, receiver) = mpsc::channel(options.queue);
         let receiver = Arc::new(BlockingMutex::new(receiver));
         let mut vision = Self {
@@ -133,7 +138,7 @@ impl PackVision {
             workers: Vec::new(),
         };
         for index in 0..options.workers.get() {
-            let mut worker = Worker::new(&loaded, options.limits)?;
+            let mut worker = Worker::new(&packs, options.limits)?;
             let jobs = Arc::clone(&receiver);
             let thread = std::thread::Builder::new()
                 .name(format!("vision-{index}"))

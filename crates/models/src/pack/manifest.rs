@@ -589,3 +589,6 @@ fn is_icd_10_cm(code: &str) -> bool {
         && rest
             .is_none_or(|rest| (1..=4).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
+
+#[cfg(test)]
+mod tests;

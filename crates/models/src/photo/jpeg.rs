@@ -2,6 +2,9 @@
 //!
 //! The walk finds the frame header (for the pixel limit), the EXIF block, and whether the file goes on to its end
 //! marker: a decoder that fills up what is missing would hide that a photo is cut off. It follows ITU-T T.81, annex B.
+//!
+//! Known limit: a file that was cut off and then closed with an end marker by another program is decoded, its missing
+//! rows grey; the decoder does not tell, even in its strict mode.
 
 use skin_assist_core::ports::PhotoRefusal;
 use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
@@ -159,5 +162,74 @@ fn end_of_scan(bytes: &[u8], mut position: usize) -> Result<usize, PhotoRefusal>
             Some(0xFF) => position += 1,
             Some(_) => return Ok(position),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { max_pixels: 1000 };
+
+    /// SOI, the segments, a scan with two bytes of data, EOI.
+    fn file(segments: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![0xFF, 0xD8];
+        for (marker, content) in segments {
+            bytes.extend_from_slice(&[0xFF, *marker]);
+            bytes.extend_from_slice(&(content.len() as u16 + 2).to_be_bytes());
+            bytes.extend_from_slice(content);
+        }
+        bytes.extend_from_slice(&[0xFF, 0xDA, 0, 3, 0, 0x12, 0xFF, 0x00, 0xFF, 0xD0, 0x34, 0xFF, 0xD9]);
+        bytes
+    }
+
+    const FRAME: &[u8] = &[8, 0, 20, 0, 30, 3];
+
+    #[test]
+    fn the_walk_finds_size_and_exif_and_ignores_thumbnails() {
+        // An EXIF block with something inside that looks like a frame header.
+        let exif = b"Exif\0\0MM\xFF\xC0\0\x08\x08\xFF\xFF\xFF\xFF\x03";
+        let bytes = file(&[(0xE1, b"http://ns.adobe.com/xap/1.0/\0"), (0xE1, exif), (0xC0, FRAME)]);
+        let structure = walk(&bytes, LIMITS).expect("a whole file");
+        assert_eq!((structure.width, structure.height), (30, 20));
+        assert_eq!(structure.exif, Some(&exif[6..]));
+        assert!(!structure.has_stray_bytes);
+    }
+
+    #[test]
+    fn the_walk_refuses_what_cannot_be() {
+        let refused = |segments: &[(u8, &[u8])]| walk(&file(segments), LIMITS).expect_err("refused");
+        assert_eq!(refused(&[]), PhotoRefusal::Broken, "a scan without a frame");
+        assert_eq!(
+            refused(&[(0xC0, FRAME), (0xC2, FRAME)]),
+            PhotoRefusal::Broken,
+            "two frames"
+        );
+        assert_eq!(
+            refused(&[(0xC0, &FRAME[..4])]),
+            PhotoRefusal::Broken,
+            "a short frame header"
+        );
+        assert_eq!(
+            refused(&[(0xC0, &[8, 0, 0, 0, 30, 3])]),
+            PhotoRefusal::Broken,
+            "no height"
+        );
+        assert_eq!(refused(&[(0xC0, &[8, 0, 40, 0, 30, 3])]), PhotoRefusal::TooManyPixels);
+        assert_eq!(
+            refused(&[(0xC0, &[12, 0, 20, 0, 30, 3])]),
+            PhotoRefusal::UnsupportedFormat,
+            "12 bits"
+        );
+        assert_eq!(
+            refused(&[(0xC0, &[8, 0, 20, 0, 30, 2])]),
+            PhotoRefusal::UnsupportedFormat,
+            "two components"
+        );
+        assert_eq!(
+            refused(&[(0xC9, FRAME)]),
+            PhotoRefusal::UnsupportedFormat,
+            "arithmetic coding"
+        );
     }
 }

@@ -18,7 +18,7 @@ use ort::{
 
 use super::{Error, Model, Names, Session, Tensor, panic_text};
 
-const NAME: &str = "onnxruntime";
+pub(super) const NAME: &str = "onnxruntime";
 
 /// The library in use by this process.
 static IN_USE: Mutex<Option<Library>> = Mutex::new(None);
@@ -73,16 +73,21 @@ impl Library {
         &self.path
     }
 
-    /// What the library says about its build, shortened to the branch it was built from (`rel-1.24.0`).
+    /// The version, where it shows: in the branch that the library was built from (`rel-1.24.0`) or in the file's name
+    /// (`libonnxruntime.so.1.24.0`); else the commit. The library's own function for it cannot be reached from here.
     pub(super) fn version(&self) -> String {
         let information = ort::info();
-        information
-            .split("git-branch=")
-            .nth(1)
-            .and_then(|rest| rest.split([',', ' ']).next())
-            .unwrap_or(information)
-            .trim_start_matches("rel-")
-            .to_owned()
+        let part = |key: &str| {
+            information
+                .split_once(key)
+                .and_then(|(_, rest)| rest.split([',', ' ']).next())
+        };
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        part("git-branch=rel-")
+            .or_else(|| name.split_once(".so.").map(|(_, version)| version))
+            .map(str::to_owned)
+            .or_else(|| part("git-commit-id=").map(|commit| format!("1.24 or newer, commit {commit}")))
+            .unwrap_or_else(|| "1.24 or newer".to_owned())
     }
 
     pub(super) fn load(&self, onnx: &[u8], names: Names<'_>) -> Result<Box<dyn Model>, Error> {

@@ -12,7 +12,7 @@ use super::{Error, Model, Names, Session, Tensor, panic_text};
 
 /// The version in the workspace's manifest.
 pub(super) const VERSION: &str = "0.27";
-const NAME: &str = "rten";
+pub(super) const NAME: &str = "rten";
 
 struct RtenModel {
     model: Arc<rten::Model>,

@@ -37,3 +37,25 @@ pub fn ranked(answer: &Tensor, manifest: &ClassifierManifest) -> Result<Vec<Clas
     ranked.sort_by(|one, other| other.probability.total_cmp(&one.probability));
     Ok(ranked)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softmax_is_that_of_the_book() {
+        let expected = [0.090_030_57, 0.244_728_47, 0.665_240_96];
+        for (value, expected) in softmax(&[1.0, 2.0, 3.0], 1.0).into_iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-6);
+        }
+        // A higher temperature evens out, and it is the same as scaling the logits.
+        assert_eq!(softmax(&[2.0, 4.0, 6.0], 2.0), softmax(&[1.0, 2.0, 3.0], 1.0));
+    }
+
+    #[test]
+    fn great_logits_do_not_overflow() {
+        assert_eq!(softmax(&[1e30, -1e30, 0.0], 0.01), [1.0, 0.0, 0.0]);
+        let even = softmax(&[f32::MAX, f32::MAX], 1.0);
+        assert_eq!(even, [0.5, 0.5]);
+    }
+}

@@ -80,3 +80,126 @@ fn inside(raw: &NormalisedBox) -> Option<NormalisedBox> {
         height: bottom - top,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::{ColourOrder, ModelFile, ModelInput};
+
+    fn manifest(max_detections: usize) -> DetectorManifest {
+        DetectorManifest {
+            file: ModelFile {
+                name: String::new(),
+                sha256: String::new(),
+                output: String::new(),
+            },
+            input: ModelInput {
+                name: String::new(),
+                width: 200,
+                height: 100,
+                colour_order: ColourOrder::Rgb,
+                scale: 1.0,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+            },
+            score_threshold: 0.5,
+            nms_iou_threshold: 0.45,
+            max_detections,
+            crop_margin: 1.0,
+        }
+    }
+
+    /// An answer of boxes given as centre x, centre y, width, height and scores.
+    fn answer<const ROWS: usize>(boxes: &[[f32; ROWS]]) -> Tensor {
+        let data = (0..ROWS)
+            .flat_map(|row| boxes.iter().map(move |values| values[row]))
+            .collect();
+        Tensor {
+            shape: vec![1, ROWS, boxes.len()],
+            data,
+        }
+    }
+
+    #[test]
+    fn boxes_become_fractions_of_the_image_strongest_first() {
+        let answer = answer(&[
+            [50.0, 25.0, 20.0, 10.0, 0.6],
+            [150.0, 75.0, 40.0, 30.0, 0.9],
+            [9.0, 9.0, 9.0, 9.0, 0.49],
+        ]);
+        let found = yolov8(&answer, &manifest(10)).expect("boxes");
+        assert_eq!(found.len(), 2);
+        let area = found[0].area;
+        for (value, expected) in [(area.x, 0.65), (area.y, 0.6), (area.width, 0.2), (area.height, 0.3)] {
+            assert!((value - expected).abs() < 1e-6, "{area:?}");
+        }
+        assert!((found[1].area.x - 0.2).abs() < 1e-6 && (found[1].area.height - 0.1).abs() < 1e-6);
+        assert!(found[0].score > found[1].score);
+    }
+
+    #[test]
+    fn of_overlapping_boxes_the_strongest_stays() {
+        // The second overlaps the first by 1/2 to 3/2 (0.33), the third overlaps it by 9/11 (0.82).
+        let boxes = [
+            [50.0, 50.0, 20.0, 20.0, 0.8],
+            [60.0, 50.0, 20.0, 20.0, 0.7],
+            [52.0, 50.0, 20.0, 20.0, 0.9],
+        ];
+        let found = yolov8(&answer(&boxes), &manifest(10)).expect("boxes");
+        // The third wins over the first; the second overlaps it by 12/28 (0.43) and stays.
+        let scores: Vec<f32> = found.iter().map(|detection| detection.score).collect();
+        assert_eq!(scores, [0.9, 0.7]);
+        assert_eq!(yolov8(&answer(&boxes), &manifest(1)).expect("boxes").len(), 1);
+    }
+
+    #[test]
+    fn the_best_class_gives_the_score() {
+        let found = yolov8(&answer(&[[50.0, 50.0, 20.0, 20.0, 0.1, 0.75, 0.3]]), &manifest(10)).expect("boxes");
+        assert!((found[0].score - 0.75).abs() < 1e-6);
+    }
+
+    #[test]
+    fn boxes_are_cut_at_the_edges_and_those_outside_are_dropped() {
+        let boxes = [
+            [195.0, 5.0, 20.0, 20.0, 0.9],
+            [300.0, 50.0, 20.0, 20.0, 0.9],
+            [50.0, 50.0, -20.0, 20.0, 0.9],
+        ];
+        let found = yolov8(&answer(&boxes), &manifest(10)).expect("boxes");
+        assert_eq!(found.len(), 1);
+        let area = found[0].area;
+        assert!((area.x + area.width - 1.0).abs() < 1e-6 && area.y.abs() < 1e-6);
+        assert!((area.height - 0.15).abs() < 1e-6, "{area:?}");
+        assert!((found[0].raw.height - 0.2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn equal_scores_stay_in_order() {
+        let boxes: Vec<_> = (0..9_u8)
+            .map(|index| [f32::from(index) * 20.0 + 10.0, 50.0, 8.0, 8.0, 0.7])
+            .collect();
+        let found = yolov8(&answer(&boxes), &manifest(9)).expect("boxes");
+        assert!(found.windows(2).all(|pair| pair[0].area.x < pair[1].area.x));
+    }
+
+    #[test]
+    fn other_shapes_and_what_is_not_a_number_are_no_answer() {
+        let wrong = |shape: &[usize], data: Vec<f32>| {
+            yolov8(
+                &Tensor {
+                    shape: shape.to_vec(),
+                    data,
+                },
+                &manifest(1),
+            )
+            .is_err()
+        };
+        assert!(wrong(&[1, 4, 2], vec![0.0; 8]), "no class");
+        assert!(wrong(&[2, 5, 1], vec![0.0; 10]), "a batch");
+        assert!(wrong(&[1, 5], vec![0.0; 5]), "two dimensions");
+        assert!(wrong(&[1, 5, 0], Vec::new()), "no candidates");
+        assert!(wrong(&[1, 5, 2], vec![0.0; 9]), "a number missing");
+        assert!(wrong(&[1, 5, 1], vec![0.0, 0.0, f32::NAN, 0.0, 0.0]), "not a number");
+        assert!(wrong(&[1, 5, 1], vec![0.0, 0.0, 0.0, 0.0, f32::INFINITY]), "infinite");
+    }
+}

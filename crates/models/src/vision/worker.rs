@@ -7,13 +7,13 @@ use std::{
 
 use futures::channel::oneshot;
 use skin_assist_core::{
-    domain::{Abstention, ClassProbability, Findings, ImageFacts, ModelVersion, PhotoBytes, Region, Route},
+    domain::{Abstention, ClassProbability, Findings, ImageFacts, PhotoBytes, Region, Route},
     ports::VisionError,
 };
 
 use super::{VisionSetupError, classify, detect};
 use crate::{
-    pack::{ClassifierManifest, LoadedPack, Manifest},
+    pack::{ClassifierManifest, LoadedPack},
     photo::{self, Photo},
     preprocess::{self, Reducer, SmallImage},
     runtime::{Session, Tensor},
@@ -101,7 +101,7 @@ impl PackSessions {
             .as_ref()
             .map_or(&manifest.classifier.input, |detector| &detector.input);
         let small = reducer.whole(photo, input.width, input.height);
-        let mut findings = blank(manifest, photo, &small);
+        let mut findings = blank(&pack, photo, &small);
         if !manifest.quality.admit(findings.image.quality) {
             findings.abstention = Some(Abstention::PoorImage);
             return Ok(findings);
@@ -141,10 +141,10 @@ impl PackSessions {
 }
 
 /// What is known before a model has run.
-fn blank(manifest: &Manifest, photo: &Photo, small: &SmallImage) -> Findings {
+fn blank(pack: &LoadedPack, photo: &Photo, small: &SmallImage) -> Findings {
     let (width, height) = photo.upright_size();
     Findings {
-        route: manifest.route,
+        route: pack.manifest().route,
         image: ImageFacts {
             width,
             height,
@@ -154,10 +154,7 @@ fn blank(manifest: &Manifest, photo: &Photo, small: &SmallImage) -> Findings {
         regions: Vec::new(),
         ranked: Vec::new(),
         abstention: None,
-        models: vec![ModelVersion {
-            pack: manifest.id.clone(),
-            version: manifest.version.clone(),
-        }],
+        models: vec![pack.version()],
     }
 }
 
@@ -181,4 +178,58 @@ fn run(session: &mut dyn Session, input: &Tensor) -> Result<Tensor, VisionError>
 
 const fn no_answer(what: &'static str) -> VisionError {
     VisionError::Model { what }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+    use skin_assist_core::ports::VisionModel;
+
+    use super::*;
+    use crate::{
+        PackVision, VisionOptions,
+        pack::Pack,
+        runtime::{Error, Model},
+    };
+
+    /// A model that panics while the first photos are looked at, then answers with too many numbers.
+    struct Unreliable;
+
+    struct UnreliableSession(u32);
+
+    impl Model for Unreliable {
+        fn session(&self) -> Result<Box<dyn Session>, Error> {
+            Ok(Box::new(UnreliableSession(0)))
+        }
+    }
+
+    impl Session for UnreliableSession {
+        fn run(&mut self, _input: &Tensor) -> Result<Tensor, Error> {
+            self.0 += 1;
+            assert!(self.0 > 2, "on purpose");
+            Ok(Tensor {
+                shape: vec![1, 1000],
+                data: vec![0.0; 1000],
+            })
+        }
+    }
+
+    #[test]
+    fn a_panic_costs_the_photo_and_not_the_worker() {
+        let manifest = Pack::reference(Route::Widespread).expect("a pack").manifest().clone();
+        let pack = LoadedPack::new(manifest, None, Box::new(Unreliable));
+        let options = VisionOptions {
+            workers: std::num::NonZeroUsize::MIN,
+            ..VisionOptions::default()
+        };
+        let vision = PackVision::with_loaded(vec![pack], options).expect("a worker");
+        let photo = include_bytes!("../../tests/fixtures/upright.png");
+        let photo = PhotoBytes::new(bytes::Bytes::from_static(photo));
+        let look = || match block_on(vision.look(Route::Widespread, &photo)) {
+            Err(VisionError::Model { what }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([look(), look()], ["it stopped unexpectedly"; 2]);
+        assert!(look().contains("another shape"));
+    }
 }
