@@ -83,8 +83,9 @@ impl TokenBucket {
             self.tokens -= 1.0;
             return Grant::Granted;
         }
-        let wait = Duration::from_secs_f64((needed - self.tokens) / allowance.rate).max(Duration::from_millis(1));
-        Grant::Wait(now + wait)
+        // Rounded up to what a timestamp can hold, so that whoever asks again then is granted.
+        let wait_ms = ((needed - self.tokens) / allowance.rate * 1000.0).ceil().max(1.0);
+        Grant::Wait(now + Duration::from_millis(wait_ms as u64))
     }
 
     /// Nobody calls before `until`; the tokens gathered are given up, so that the hold does not end in a burst.

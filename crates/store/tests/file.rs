@@ -309,9 +309,9 @@ fn a_file_that_stays_locked_is_unavailable() {
 
 const CHILD: &str = "SKIN_ASSIST_STORE_TEST_FILE";
 
-/// Not a test: what the processes of the tests below do. Records numbers for ever, and says each when it is recorded.
+/// What the processes of the tests below do, when their variable is set: records numbers for ever, and says each when it
+/// is recorded.
 #[test]
-#[ignore = "run by the tests about processes"]
 #[allow(clippy::disallowed_methods)]
 fn child() {
     let Some(path) = std::env::var_os(CHILD) else { return };
@@ -331,7 +331,7 @@ fn child() {
 
 fn spawn(path: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "child", "--nocapture"])
+        .args(["--exact", "child", "--nocapture"])
         .env(CHILD, path)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

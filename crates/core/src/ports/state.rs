@@ -57,7 +57,7 @@ pub trait FirmAdministration: Firms {
     /// Replaces the credential and forgets token and refusal.
     async fn replace_credential(&self, firm: &FirmId, client_id: &str, client_secret: &Secret) -> Outcome<()>;
 
-    /// Removes the firm and every row of it.
+    /// Removes the firm and every row of it; the audit trail alone stays.
     async fn remove_firm(&self, firm: &FirmId) -> Outcome<()>;
 }
 
