@@ -31,17 +31,17 @@ ROOT = Path(__file__).resolve().parents[2]
 VERSION = "2026.11.0"
 
 # Seeds. Training, calibration and test pictures share none.
-TRAINING = {"detector": (0, 4000), "solitary": (1_000_000, 4000), "widespread": (2_000_000, 4000)}
+TRAINING = {"detector": (0, 5000), "solitary": (1_000_000, 4000), "widespread": (2_000_000, 4000)}
 CALIBRATION = {"solitary": (6_000_000, 500), "widespread": (7_000_000, 500)}
 TEST = {"solitary": (8_000_000, 400), "widespread": (9_000_000, 300)}
 # The longest and the shortest side; the aspect ratios vary between 1:1 and 16:9, upright and lying.
 TEST_SIZE = (2667, 1500)
 HEALTHY = {"solitary": 0.2, "widespread": 0.1}
 
-SIZES = {"detector": 160, "solitary": 96, "widespread": 128}
+SIZES = {"detector": 224, "solitary": 96, "widespread": 128}
 MEAN, DEVIATION = 0.5, 0.25
 CROP_MARGIN = 1.3
-SCORE_THRESHOLD = 0.4
+SCORE_THRESHOLD = 0.3
 OVERLAP = 0.45
 MAXIMUM = 8
 ABSTAIN_BELOW = {"solitary": 0.5, "widespread": 0.5}
@@ -169,9 +169,10 @@ def overlap(one, other):
     return shared / (union + 1e-6), (around - union) / (around + 1e-6)
 
 
-def detector_loss(layers, parameters, statistics, images, truth):
+def detector_loss(size, layers, parameters, statistics, images, truth):
+    truth = truth * (size / images.shape[1])
+    images = jax.image.resize(images.astype(jnp.float32), (len(images), size, size, 3), "linear")
     scores, boxes, seen = networks.detect(layers, parameters, statistics, normalise(images), True)
-    size = images.shape[1]
     centres = networks.cell_centres(size // networks.STRIDE, size // networks.STRIDE)
     extent = truth[:, None, :, 2:]
     offset = jnp.abs(centres[None, :, None] - truth[:, None, :, :2])
@@ -214,18 +215,21 @@ def step(loss, parameters, statistics, moments, images, targets, rate, number):
     return jax.tree.map(move, parameters, first, second), seen, (first, second), value
 
 
-def train(name, layers, heads, loss, data, targets_of, epochs, batch=32, peak=3e-3):
+def train(name, layers, heads, stages, data, targets_of, batch=32, peak=3e-3):
+    """Trains through stages of (epochs, loss) with one learning rate schedule over all of them."""
     random = np.random.default_rng(1)
     parameters, statistics = networks.initialise(layers, heads, jax.random.key(1))
     if name == "detector":
         parameters["heads"]["score"]["bias"] -= 4.0
     zeros = jax.tree.map(jnp.zeros_like, parameters)
     moments = (zeros, zeros)
-    loss = functools.partial(loss, tuple(layers))
+    schedule = []
+    for epochs, loss in stages:
+        schedule += [functools.partial(loss, tuple(layers))] * epochs
     images = data["images"]
     steps = len(images) // batch
-    total, number = steps * epochs, 0
-    for epoch in range(epochs):
+    total, number = steps * len(schedule), 0
+    for epoch, loss in enumerate(schedule):
         order = random.permutation(len(images))
         losses = []
         for index in range(steps):
@@ -243,27 +247,23 @@ def train(name, layers, heads, loss, data, targets_of, epochs, batch=32, peak=3e
                 np.float32(number),
             )
             losses.append(value)
-        log(f"{name}: epoch {epoch + 1} of {epochs}, loss {float(np.mean(losses)):.4f}")
+        log(f"{name}: epoch {epoch + 1} of {len(schedule)}, loss {float(np.mean(losses)):.4f}")
     return parameters, statistics
 
 
 def classifier(name, data, epochs):
     heads = {"logits": len(CLASSIFIERS[name])}
     labels = data["labels"]
-    return train(name, networks.CLASSIFIER, heads, classifier_loss, data, lambda rows, _: labels[rows], epochs)
+    return train(name, networks.CLASSIFIER, heads, [(epochs, classifier_loss)], data, lambda rows, _: labels[rows])
 
 
-def detector(data, epochs):
+def detector(data, coarse, fine):
+    """Most of the epochs see small pictures, which is quick; the last ones see them at the size of the input."""
     heads = {"centre": 2, "size": 2, "score": 1}
     boxes, size = data["boxes"], SIZES["detector"]
+    stages = [(coarse, functools.partial(detector_loss, 128)), (fine, functools.partial(detector_loss, size))]
     return train(
-        "detector",
-        networks.DETECTOR,
-        heads,
-        detector_loss,
-        data,
-        lambda rows, which: turn_boxes(boxes[rows], which, size),
-        epochs,
+        "detector", networks.DETECTOR, heads, stages, data, lambda rows, which: turn_boxes(boxes[rows], which, size)
     )
 
 
@@ -488,7 +488,7 @@ def main():
         temperature, fit = classifier_of("solitary", folder, 6)
         if "detector" not in options.keep:
             data = data_set(binary, work, "detector", "training", TRAINING["detector"])
-            export_detector(folder / "detector.onnx", detector(data, times(12)), data)
+            export_detector(folder / "detector.onnx", detector(data, times(8), times(4)), data)
         measured = measure_solitary(binary, work, folder, temperature)
         log(f"solitary: {json.dumps(measured)}")
         install(folder, pack)
