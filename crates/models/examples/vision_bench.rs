@@ -86,7 +86,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<d
 
 fn bench(options: &Options) -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::open(&options.runtime)?;
-    print("runtime", json!(runtime.describe().to_string()), "");
+    print("runtime", runtime.describe().to_string(), "");
     let packs = match &options.packs {
         Some(folder) => pack::find(folder)?
             .iter()
@@ -109,7 +109,7 @@ fn bench(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn print(name: &str, value: serde_json::Value, unit: &str) {
+fn print(name: &str, value: impl serde::Serialize, unit: &str) {
     println!("{}", json!({ "name": name, "value": value, "unit": unit }));
 }
 
@@ -123,7 +123,7 @@ fn median(name: &str, mut measure: impl FnMut() -> Result<(), Box<dyn Error>>) -
         times.push(start.elapsed().as_secs_f64() * 1000.0);
     }
     times.sort_by(f64::total_cmp);
-    print(name, json!((times[times.len() / 2] * 1000.0).round() / 1000.0), "ms");
+    print(name, (times[times.len() / 2] * 1000.0).round() / 1000.0, "ms");
     Ok(())
 }
 
@@ -138,11 +138,7 @@ fn decoding(options: &Options) -> Result<(), Box<dyn Error>> {
         .map(|photo| photo.pixels().len() as f64 / 3e6)
         .sum::<f64>()
         / pixels.len() as f64;
-    print(
-        "photo_megapixels",
-        json!((megapixels * 100.0).round() / 100.0),
-        "megapixels",
-    );
+    print("photo_megapixels", (megapixels * 100.0).round() / 100.0, "megapixels");
     let mut next = 0;
     median("decode", || {
         next += 1;
@@ -175,7 +171,7 @@ fn steps(pack: &LoadedPack, options: &Options) -> Result<(), Box<dyn Error>> {
             Ok(())
         })?;
         let found = detect::yolov8(&detecting.run(&whole)?, detector)?;
-        print(&format!("{route}_detections"), json!(found.len()), "boxes");
+        print(&format!("{route}_detections"), found.len(), "boxes");
         let (width, height) = photo.upright_size();
         let area = found.first().map_or(
             skin_assist_core::domain::NormalisedBox {
@@ -227,10 +223,6 @@ fn throughput(runtime: &Runtime, pack: &Pack, workers: NonZeroUsize, options: &O
         }
     })?;
     let rate = (f64::from(seen) / elapsed * 100.0).round() / 100.0;
-    print(
-        &format!("{route}_throughput_{workers}_workers"),
-        json!(rate),
-        "photos/s",
-    );
+    print(&format!("{route}_throughput_{workers}_workers"), rate, "photos/s");
     Ok(())
 }
