@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use skin_assist_core::time::{Clock, Timestamp};
 
-/// The longest single sleep: the wall clock may be set meanwhile, so it is looked at again.
+/// The longest single sleep: the wall clock may be set forward meanwhile, so it is looked at again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The machine's wall clock, and sleeping on tokio's timer.
@@ -24,12 +24,12 @@ impl Clock for SystemClock {
     }
 
     async fn sleep_until(&self, instant: Timestamp) {
-        loop {
-            let left = instant.since(self.now());
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+        // Never longer than it looked at the beginning: a wall clock that is set back must not stop the engine.
+        let mut left = instant.since(self.now());
+        while !left.is_zero() {
+            let nap = left.min(LONGEST_SLEEP);
+            tokio::time::sleep(nap).await;
+            left = (left - nap).min(instant.since(self.now()));
         }
     }
 }

@@ -371,7 +371,7 @@ impl Driver<'_> {
         };
         let mut observations = Vec::new();
         match self.attempt(&firm, &call, &mut observations).await {
-            Ok(()) => self.tokens.well(&firm.id),
+            Ok(()) => {}
             Err(error) if error.class() == Class::LeaseLost => {}
             Err(error) => {
                 let until = self.rest(&firm.id, &error);
@@ -448,6 +448,10 @@ impl Driver<'_> {
             match outcome {
                 // A token can end at any moment: renew it once and go on.
                 Err(error) if error.class() == Class::Unauthorized && refused.is_none() => refused = Some(token),
+                Ok(()) => {
+                    self.tokens.well(&firm.id);
+                    return Ok(());
+                }
                 outcome => return outcome,
             }
         }
@@ -464,7 +468,8 @@ impl Driver<'_> {
         };
         let until = self.now() + wait.max(told);
         let reason = error.reason();
-        tracing::warn!(event = "firm.resting", %firm, reason = reason.code(), error = %error, %until);
+        let (code, hint) = (reason.code(), reason.hint());
+        tracing::warn!(event = "firm.resting", %firm, reason = code, hint, error = %error, %until);
         self.emit(&Event::Resting {
             firm: firm.clone(),
             until,

@@ -9,7 +9,7 @@ use process::{Installation, Served};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use skin_assist::clock::SystemClock;
 use skin_assist_core::time::Clock as _;
-use skin_assist_simulator::{CallKind, ClinicScript, Options, PracticeEhr, ScriptOptions};
+use skin_assist_simulator::{CallKind, ClinicScript, Options, PhotoReport, PracticeEhr, ScriptOptions};
 
 const KILLS: u32 = 12;
 
@@ -44,32 +44,44 @@ fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
     ehr.play(&script, SystemClock.now(), 30.0).unwrap();
 
     let mut random = StdRng::seed_from_u64(seed);
+    let (mut worked, mut before) = (0, 0);
     for _ in 0..KILLS {
         let mut engine = installation.start();
-        served.sleep(Duration::from_millis(random.random_range(300..4000)));
+        served.sleep(Duration::from_millis(random.random_range(300..6000)));
         assert!(
             engine.is_running(),
             "{}",
             std::fs::read_to_string(installation.path("run.log")).unwrap()
         );
         engine.kill();
+        let drafts = ehr.report().compositions;
+        worked += u32::from(drafts > before);
+        before = drafts;
     }
     let engine = installation.start();
     let since = SystemClock.now();
-    let settled = loop {
+    loop {
         served.sleep(Duration::from_millis(500));
         let uncertain = installation.json(&["uncertain", "list", "--json"]);
         let report = ehr.report();
         let open = report.expected().filter(|photo| photo.drafts.is_empty()).count();
-        let listed = uncertain.as_array().unwrap().len();
-        if ehr.script_progress().is_over() && open <= listed {
-            break listed;
+        let listed = uncertain.as_array().unwrap().clone();
+        let is_listed = |photo: &PhotoReport| {
+            let has = |entry: &serde_json::Value| {
+                let documents = entry["documents"].as_array().unwrap();
+                entry["firm"] == photo.firm && documents.iter().any(|document| *document == photo.document)
+            };
+            listed.iter().any(has)
+        };
+        // Each photo by name: one that is uncertain and did arrive must not stand for one that was lost.
+        if ehr.script_progress().is_over() && report.missing().all(is_listed) {
+            break;
         }
         assert!(
             SystemClock.now().since(since) < RECOVERY,
-            "{open} photos have no draft, {listed} are uncertain"
+            "{open} photos have no draft; uncertain: {listed:?}"
         );
-    };
+    }
     assert_eq!(engine.terminate(), Some(0), "SIGTERM ends the engine cleanly");
 
     let report = ehr.report();
@@ -86,11 +98,8 @@ fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
             photo.drafts.len()
         );
     }
+    assert!(worked >= 3, "only {worked} of the engines that were killed got to work");
     assert!(report.unmatched_drafts.is_empty());
-    assert!(
-        report.missing().count() <= settled,
-        "a photo without a draft is listed as uncertain"
-    );
     assert_eq!(
         installation.json(&["dead-letters", "list", "--json"]),
         serde_json::json!([])

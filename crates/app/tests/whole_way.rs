@@ -262,9 +262,10 @@ fn photos_from_before_the_connection_are_left_alone() {
         .ehr
         .attach_photo(now, "elm", &visit, PhotoSpec::synthetic("PHOTO-LESION", 1, None))
         .unwrap();
-    world
-        .clock
-        .run(skin_assist_core::time::Clock::sleep_until(&world.clock, now + MINUTE));
+    world.clock.run(skin_assist_core::time::Clock::sleep_until(
+        &world.clock,
+        now + 10 * MINUTE,
+    ));
     world.connect("elm", Mode::Draft);
     // The visit opened before the connection, but this photo comes after it.
     let later = world.clock_now();

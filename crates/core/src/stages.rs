@@ -45,6 +45,9 @@ pub enum StageError {
     /// The language model.
     #[error(transparent)]
     Language(#[from] LanguageError),
+    /// The models began to look at the photo again and again, and never came to an end.
+    #[error("the models never came to an end with this photo")]
+    TooManyLooks,
     /// The lease had no time left.
     #[error(transparent)]
     OutOfTime(#[from] Elapsed),
@@ -57,6 +60,7 @@ impl StageError {
             Self::State(error) => error.class(),
             Self::Ehr(error) => error.class(),
             Self::Vision(error) => error.class(),
+            Self::TooManyLooks => Class::Permanent,
             Self::Language(_) | Self::OutOfTime(_) => Class::Transient(None),
         }
     }
@@ -72,6 +76,10 @@ impl StageError {
             Self::Ehr(error) => error.reason(),
             Self::Vision(error) => error.reason(),
             Self::Language(_) => Reason::new("language-model.unavailable", "check the language model; then replay"),
+            Self::TooManyLooks => Reason::new(
+                "photo.stops-the-models",
+                "the process may have ended each time; look at its log, then replay",
+            ),
             Self::OutOfTime(_) => Reason::new("stage.out-of-time", "it takes longer than its lease; see the log"),
         }
     }
@@ -82,6 +90,8 @@ impl StageError {
 pub enum StepEnd {
     /// The item is one step further.
     Done,
+    /// The photo's bytes were gone (a restart): it is downloaded again.
+    BytesLost,
     /// Its draft is in the chart.
     Delivered,
     /// Its draft is kept back: the firm is in silent mode.

@@ -97,8 +97,15 @@ fn body(draft: &Draft, rules: &DraftRules) -> Vec<Block> {
     // The note's own label, as heading or paragraph of its first section, is the one above.
     let is_said = |block: &Block| block.text() == LABEL || block.text() == NOT_BY_THE_AUTHOR;
     for section in &draft.note.expose().sections {
+        let paragraphs: Vec<_> = section
+            .paragraphs
+            .iter()
+            .map(|paragraph| Block::paragraph(paragraph))
+            .collect();
+        if !paragraphs.is_empty() && paragraphs.iter().all(is_said) {
+            continue;
+        }
         let heading = std::iter::once(Block::heading(&section.heading));
-        let paragraphs = section.paragraphs.iter().map(|paragraph| Block::paragraph(paragraph));
         blocks.extend(heading.chain(paragraphs).filter(|block| !is_said(block)));
     }
     let code = draft.reference_code.as_str();

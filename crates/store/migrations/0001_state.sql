@@ -20,7 +20,8 @@ INSERT INTO fence_floor (one, floor) VALUES (1, 0);
 
 CREATE TABLE firms (
     firm         TEXT    NOT NULL PRIMARY KEY,
-    url_prefix   TEXT    NOT NULL,
+    -- Unique: two firms on one chart would each write a draft into it.
+    url_prefix   TEXT    NOT NULL UNIQUE,
     status       TEXT    NOT NULL,
     mode         TEXT    NOT NULL,
     intended_use TEXT,
@@ -75,6 +76,8 @@ CREATE TABLE document_watch (
     waited_since  INTEGER,
     fence         INTEGER NOT NULL,
     attempt       INTEGER NOT NULL DEFAULT 0,
+    -- Looks of the models that were begun, since it was found or replayed.
+    looks         INTEGER NOT NULL DEFAULT 0,
     encounter     TEXT    NOT NULL,
     patient       TEXT    NOT NULL,
     practitioner  TEXT,

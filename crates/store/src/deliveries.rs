@@ -189,6 +189,22 @@ impl Deliveries for SqliteStore {
         })
     }
 
+    async fn retry_search(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
+        let assessment = &lease.item().assessment;
+        self.write(|state| {
+            fenced(execute(
+                state,
+                "UPDATE assist_results SET available_at = ?4 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
+                params![
+                    assessment.firm.as_str(),
+                    assessment.id.as_str(),
+                    lease.fence().0 as i64,
+                    Millis(retry_at)
+                ],
+            )?)
+        })
+    }
+
     async fn release_delivery(&self, lease: Lease<AssistResult>, due_at: Timestamp) -> Outcome<()> {
         let assessment = &lease.item().assessment;
         self.write(|state| {

@@ -83,7 +83,7 @@ impl FirmAdministration for SqliteStore {
             let added = execute(
                 state,
                 "INSERT INTO firms (firm, url_prefix, status, mode, intended_use, categories, connected_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (firm) DO NOTHING",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
                 params![
                     firm.id.as_str(),
                     firm.url_prefix,
@@ -95,7 +95,9 @@ impl FirmAdministration for SqliteStore {
                 ],
             )?;
             if added == 0 {
-                return Err(StateError::Exists { what: "firm" });
+                return Err(StateError::Exists {
+                    what: "firm, or one with this URL prefix,",
+                });
             }
             execute(
                 state,

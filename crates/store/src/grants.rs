@@ -47,9 +47,14 @@ fn save(state: &Connection, key: &QuotaKey, bucket: &TokenBucket) -> Outcome<()>
 impl CallGrants for SqliteStore {
     async fn take(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Outcome<Grant> {
         self.write(|state| {
-            let mut bucket = load(state, key)?.unwrap_or_else(|| TokenBucket::empty(now));
+            let known = load(state, key)?;
+            let mut bucket = known.unwrap_or_else(|| TokenBucket::empty(now));
             let grant = bucket.take(key.calls_per_minute, kind, now);
-            save(state, key, &bucket)?;
+            // A refusal changes nothing that a later look at the older bucket would not find out again, and is not worth
+            // a write to disk.
+            if grant == Grant::Granted || known.is_none() {
+                save(state, key, &bucket)?;
+            }
             Ok(grant)
         })
     }

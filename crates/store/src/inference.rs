@@ -107,6 +107,29 @@ impl InferenceRecords for SqliteStore {
         })
     }
 
+    async fn count_look(&self, lease: &Lease<DocumentWatch>) -> Outcome<u32> {
+        let looks = self.write(|state| {
+            first(
+                state,
+                "UPDATE document_watch SET looks = looks + 1 WHERE firm = ?1 AND document = ?2 AND fence = ?3
+                 RETURNING looks",
+                params![
+                    lease.item().firm.as_str(),
+                    lease.item().document.as_str(),
+                    lease.fence().0 as i64
+                ],
+                |row| {
+                    Columns {
+                        table: "document_watch",
+                        row,
+                    }
+                    .count("looks")
+                },
+            )
+        })?;
+        looks.ok_or(skin_assist_core::ports::StateError::LeaseLost)
+    }
+
     async fn record_findings(
         &self,
         lease: &Lease<DocumentWatch>,

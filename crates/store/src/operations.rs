@@ -194,7 +194,7 @@ impl Operations for SqliteStore {
             // What was given up has no lease, so that no fence asks; it grows all the same.
             execute(
                 state,
-                "UPDATE document_watch AS d SET step = l.step, available_at = ?2, attempt = 0, fence = fence + 1
+                "UPDATE document_watch AS d SET step = l.step, available_at = ?2, attempt = 0, looks = 0, fence = fence + 1
                  FROM dead_letters AS l
                  WHERE l.id = ?1 AND l.kind = 'document' AND d.firm = l.firm AND d.document = l.subject
                      AND d.step = 'dead'",

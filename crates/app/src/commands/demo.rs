@@ -23,7 +23,7 @@ use skin_assist_simulator::{
 use skin_assist_store::SqliteStore;
 use tokio::sync::mpsc;
 
-use super::{key::random, print_json, run::asked_to_stop, state_failed};
+use super::{key::random, print_json, run::Signals, state_failed};
 use crate::{
     cli::DemoArguments,
     clock::SystemClock,
@@ -39,8 +39,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long after the clinic's end a photo may take. The published schedule looks each encounter over within a minute.
 const PATIENCE: Duration = Duration::from_secs(150);
 
+/// The exit code of a demonstration that was ended before every photo had its draft, as shells have it for Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
 /// Shows the whole way on a practice EHR.
 pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::listen()?;
     let folder = tempfile::tempdir()
         .failed(|| "a temporary folder cannot be made".to_owned())
         .hint("check the disk, and TMPDIR")?;
@@ -114,26 +118,27 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
         .play(&script, SystemClock.now(), arguments.speed)
         .failed(|| "the clinic cannot be played".to_owned())
         .hint("--speed is a number above 0")?;
+    let charts = server.chart_url();
     let (stopper, stop) = stop_signal();
-    let directed = async {
-        let outcome = show.until_done().await;
-        let interrupted = matches!(outcome, Ok(Ending::Interrupted));
-        if !interrupted && outcome.is_ok() {
-            show.summary(&server).await?;
+    // Dropping the stopper, at the end of this whatever it is, stops the engine.
+    let directed = async move {
+        let _stopper = stopper;
+        let ending = show.until_done(&mut signals).await?;
+        if ending != Ending::Interrupted {
+            show.summary().await?;
             if !arguments.exit_when_done {
                 show.say(&format!(
-                    "\nSee the charts at {} - Ctrl-C ends the demonstration.",
-                    server.chart_url()
+                    "\nSee the charts at {charts} - Ctrl-C ends the demonstration."
                 ));
-                asked_to_stop().await?;
+                signals.asked_to_stop().await;
             }
         }
-        stopper.stop();
-        outcome
+        Ok::<_, Failure>((ending, show))
     };
     let ((), outcome) = futures::join!(engine.run(stop), directed);
-    let code = match outcome? {
-        Ending::Interrupted => ExitCode::SUCCESS,
+    let (ending, show) = outcome?;
+    let code = match ending {
+        Ending::Interrupted => ExitCode::from(INTERRUPTED),
         Ending::Done | Ending::OutOfPatience => {
             // Read again after the engine has stopped: nothing can be added any more.
             let (document, complete) = show.document().await?;
@@ -203,15 +208,11 @@ impl Show {
     }
 
     /// Until the clinic is over and each photo has come to an end.
-    async fn until_done(&mut self) -> Result<Ending, Failure> {
+    async fn until_done(&mut self, signals: &mut Signals) -> Result<Ending, Failure> {
         let mut over_since: Option<Timestamp> = None;
-        let mut interrupted = std::pin::pin!(asked_to_stop());
         loop {
             tokio::select! {
-                outcome = &mut interrupted => {
-                    outcome?;
-                    return Ok(Ending::Interrupted);
-                }
+                () = signals.asked_to_stop() => return Ok(Ending::Interrupted),
                 Some(event) = self.happened.recv() => self.tell(&event).await?,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
@@ -284,7 +285,7 @@ impl Show {
         Ok(())
     }
 
-    async fn summary(&self, server: &Server) -> Result<(), Failure> {
+    async fn summary(&self) -> Result<(), Failure> {
         let report = self.ehr.report();
         let journeys = self.journeys().await?;
         let mut delays: Vec<f64> = journeys.values().filter_map(seconds_to_draft).collect();
@@ -307,7 +308,6 @@ impl Show {
             calls.context,
             report.refused_429,
         ));
-        self.say(&format!("Charts: {}", server.chart_url()));
         Ok(())
     }
 

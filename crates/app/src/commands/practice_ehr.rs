@@ -16,7 +16,7 @@ use skin_assist_simulator::{
 
 use super::{
     key::{random, write_secret},
-    run::asked_to_stop,
+    run::Signals,
 };
 use crate::{
     cli::PracticeEhrArguments,
@@ -26,6 +26,7 @@ use crate::{
 
 /// Serves a practice EHR alone.
 pub(crate) async fn practice_ehr(arguments: PracticeEhrArguments) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::listen()?;
     let ehr = PracticeEhr::new(Options {
         seed: arguments.seed,
         quota_per_minute: arguments.calls_per_minute,
@@ -77,7 +78,7 @@ pub(crate) async fn practice_ehr(arguments: PracticeEhrArguments) -> Result<Exit
         say!("\n{}", connection_steps(folder, &firms));
     }
     say!("Ctrl-C ends it.");
-    asked_to_stop().await?;
+    signals.asked_to_stop().await;
     server.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }

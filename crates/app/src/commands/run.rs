@@ -2,6 +2,9 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use crate::{
     config::Config,
     driver::stop_signal,
@@ -9,11 +12,14 @@ use crate::{
     telemetry, wiring,
 };
 
-/// How long a stop waits for what was begun; what is not done by then is picked up after its lease.
-const DRAIN: Duration = Duration::from_secs(25);
+/// How long a stop waits for what was begun: as long as a draft's lease, so that none is cut off in its post. What is not
+/// done by then is picked up after its lease.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// Serves the configured EHR until Ctrl-C or SIGTERM.
 pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
+    // From here on a signal is a request to stop, not the end.
+    let mut signals = Signals::listen()?;
     telemetry::begin(&config.log)?;
     let state = wiring::state(config)?;
     let engine = wiring::engine(config, state, Arc::new(|_| {}))?;
@@ -27,33 +33,57 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     let mut running = std::pin::pin!(engine.run(stop));
     tokio::select! {
         () = &mut running => return Ok(ExitCode::SUCCESS),
-        outcome = asked_to_stop() => outcome?,
+        () = signals.asked_to_stop() => {}
     }
     tracing::info!(event = "run.stopping");
     stopper.stop();
     tokio::select! {
         () = running => tracing::info!(event = "run.stopped"),
         () = tokio::time::sleep(DRAIN) => tracing::warn!(event = "run.cut-short", "leases will expire and be taken over"),
-        outcome = asked_to_stop() => {
-            outcome?;
+        () = signals.asked_to_stop() => {
             tracing::warn!(event = "run.cut-short", "leases will expire and be taken over");
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub(super) async fn asked_to_stop() -> Result<(), Failure> {
-    let failed = || "signals cannot be received".to_owned();
+/// Ctrl-C and SIGTERM, listened to from its making on.
+pub(super) struct Signals {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).failed(failed)?;
+    interrupt: Signal,
+    #[cfg(unix)]
+    terminate: Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let failed = || "signals cannot be received".to_owned();
+        let interrupt = signal(SignalKind::interrupt()).failed(failed)?;
+        Ok(Self {
+            interrupt,
+            terminate: signal(SignalKind::terminate()).failed(failed)?,
+        })
+    }
+
+    #[cfg(unix)]
+    pub(super) async fn asked_to_stop(&mut self) {
         tokio::select! {
-            outcome = tokio::signal::ctrl_c() => outcome.failed(failed),
-            _ = terminate.recv() => Ok(()),
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
+
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await.failed(failed)
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    pub(super) async fn asked_to_stop(&mut self) {
+        // Without a console there is no Ctrl-C to wait for.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }

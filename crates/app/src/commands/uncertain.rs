@@ -1,10 +1,10 @@
 //! `skin-assist uncertain`.
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use serde::Serialize;
 use skin_assist_core::{
-    domain::{AssessmentId, Delivery, DraftReference, EncounterId, FirmId, Reason, ReferenceCode},
+    domain::{AssessmentId, Delivery, DocumentId, DraftReference, EncounterId, FirmId, Reason, ReferenceCode},
     ports::{AuditAction, Operations as _, UncertainResolution},
     time::{Clock as _, Timestamp},
 };
@@ -25,6 +25,7 @@ pub(super) struct Entry {
     firm: FirmId,
     assessment: AssessmentId,
     encounter: EncounterId,
+    documents: BTreeSet<DocumentId>,
     reference_code: ReferenceCode,
     since: Timestamp,
     reason: Reason,
@@ -81,6 +82,7 @@ pub(super) async fn entries(state: &SqliteStore) -> Result<Vec<Entry>, Failure> 
             firm: result.assessment.firm,
             assessment: result.assessment.id,
             encounter: result.assessment.encounter,
+            documents: result.assessment.documents,
             since: at,
             reason,
         })

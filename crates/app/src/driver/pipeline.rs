@@ -141,6 +141,10 @@ impl Driver<'_> {
             Ok(token) => token,
             Err(resting_until) => return self.put_back(work, resting_until).await,
         };
+        // While polls of the firm fail, a post would meet the same EHR, and a failing EHR makes drafts uncertain.
+        if step == Step::WriteBack && self.tokens.is_ill(&firm.id) {
+            return self.put_back(work, self.now() + FIRM_PAUSE).await;
+        }
         let engine = self.engine;
         let (quota, audit) = (self.quota(), &*engine.state);
         let end = match work {
@@ -217,6 +221,7 @@ impl Driver<'_> {
                     stage,
                 });
             }
+            StepEnd::BytesLost => self.wake[Step::Download as usize].notify_one(),
             StepEnd::Withheld => self.emit(&Event::Withheld {
                 firm,
                 assessment: AssessmentId::new(subject),
@@ -236,7 +241,8 @@ impl Driver<'_> {
                 });
             }
             StepEnd::Waiting { until, reason, .. } => {
-                tracing::warn!(event = "item.waiting", %firm, %subject, %stage, reason = reason.code(), %until);
+                let (code, hint) = (reason.code(), reason.hint());
+                tracing::warn!(event = "item.waiting", %firm, %subject, %stage, reason = code, hint, %until);
                 self.emit(&Event::Waiting {
                     firm,
                     subject,

@@ -36,6 +36,11 @@ impl Tokens {
         self.with(firm, |standing| standing.failures = 0);
     }
 
+    /// Whether the last poll failed.
+    pub(super) fn is_ill(&self, firm: &FirmId) -> bool {
+        self.with(firm, |standing| standing.failures > 0)
+    }
+
     /// A poll failed: how many in a row now.
     pub(super) fn ill(&self, firm: &FirmId) -> u32 {
         self.with(firm, |standing| {
@@ -49,20 +54,21 @@ impl Driver<'_> {
     /// A token that the EHR should take, or until when the firm has to rest for the lack of one. `refused` is one that
     /// the EHR did not take although it has not run out.
     pub(super) async fn token(&self, firm: &Firm, refused: Option<&AccessToken>) -> Result<AccessToken, Timestamp> {
-        let now = self.now();
-        let in_hand = self.tokens.with(&firm.id, |standing| match standing.resting_until {
-            Some(until) if until > now => Err(until),
-            _ => Ok(standing.token.clone()),
-        })?;
-        if let Some(token) = in_hand.filter(|token| !token.is_due(now) && Some(token) != refused) {
-            return Ok(token);
-        }
         let stage = RefreshCredentials {
             credentials: &*self.engine.state,
             endpoint: &*self.engine.ehr,
             clock: &*self.engine.clock,
         };
         loop {
+            // Looked at again each time: another worker may have renewed the token, or found that the endpoint fails.
+            let now = self.now();
+            let in_hand = self.tokens.with(&firm.id, |standing| match standing.resting_until {
+                Some(until) if until > now => Err(until),
+                _ => Ok(standing.token.clone()),
+            })?;
+            if let Some(token) = in_hand.filter(|token| !token.is_due(now) && Some(token) != refused) {
+                return Ok(token);
+            }
             match stage.run(firm, refused).await {
                 Ok(TokenState::Ready(token)) => {
                     self.tokens
@@ -85,7 +91,7 @@ impl Driver<'_> {
                 }
                 Err(error) => {
                     let reason = error.reason();
-                    tracing::warn!(event = "token.unavailable", firm = %firm.id, reason = reason.code(), error = %error);
+                    tracing::warn!(event = "token.unavailable", firm = %firm.id, reason = reason.code(), hint = reason.hint(), error = %error);
                     return Err(self.stand_still(firm, reason, self.now() + ENDPOINT_PAUSE));
                 }
             }

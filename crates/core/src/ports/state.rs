@@ -188,6 +188,10 @@ pub trait InferenceRecords: Send + Sync {
     /// Findings that were paid for already.
     async fn findings(&self, firm: &FirmId, key: &ResultKey) -> Outcome<Option<Phi<Findings>>>;
 
+    /// Counts a look of the models at the document, before it begins, and says how many that makes since the document
+    /// was found or replayed. Keeps the lease. A photo that brings the process down leaves this count and nothing else.
+    async fn count_look(&self, lease: &Lease<DocumentWatch>) -> Outcome<u32>;
+
     /// Stores findings as soon as they are there, before the language model is called. Keeps the lease.
     async fn record_findings(
         &self,
@@ -233,6 +237,10 @@ pub trait Deliveries: Send + Sync {
 
     /// Withdraws the intent, because the EHR certainly does not have the draft; due again at `retry_at`.
     async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()>;
+
+    /// Ends the lease; the intent stays, since nobody knows yet whether the EHR has the draft, and the attempt counts. Due
+    /// again at `retry_at`.
+    async fn retry_search(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()>;
 
     /// Ends the lease as if it had not been granted (the attempt does not count, a recorded intent stays); due again at
     /// `due_at`.

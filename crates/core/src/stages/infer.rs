@@ -1,5 +1,7 @@
 //! Models and synthesis: from a photo to a result.
 
+use std::time::Duration;
+
 use super::{Quota, StageError, StepEnd, done, download_photo::settle};
 use crate::{
     domain::{
@@ -15,6 +17,13 @@ use crate::{
     synthesis::{self, PIPELINE_VERSION},
     time::within,
 };
+
+/// How often the models begin to look at one photo, failures and crashes included. A photo that brings the process down
+/// would otherwise do so for ever.
+const MOST_LOOKS: u32 = 12;
+
+/// How long a draft waits for the patient's context. Without it a draft is still worth more than none.
+const CONTEXT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Looks at a photo and makes a result of it.
 pub struct Infer<'a> {
@@ -46,7 +55,10 @@ impl Infer<'_> {
         let photo = self.photos.get(&firm.id, &lease.item().document).await?;
         let (Some(stored), Some(photo)) = (lease.item().photo.clone(), photo) else {
             // The process was restarted: the bytes are gone, the document is not.
-            return done(self.queue.record_photo_lost(lease, now).await);
+            return match done(self.queue.record_photo_lost(lease, now).await)? {
+                StepEnd::Done => Ok(StepEnd::BytesLost),
+                end => Ok(end),
+            };
         };
         let attempt = within(
             self.quota.clock,
@@ -59,7 +71,7 @@ impl Infer<'_> {
             Ok(result) => done(self.records.record_result(lease, &result).await),
             Err(error) => settle(self.queue, lease, Stage::Infer, &error, self.quota.clock.now()).await,
         }?;
-        if matches!(end, StepEnd::Done | StepEnd::Buried(_)) {
+        if matches!(end, StepEnd::Done | StepEnd::Buried(_) | StepEnd::LeaseLost) {
             self.photos.delete(&firm.id, &document).await?;
         }
         Ok(end)
@@ -119,6 +131,9 @@ impl Infer<'_> {
         photo: &PhotoBytes,
     ) -> Result<Phi<Findings>, StageError> {
         let watch = lease.item();
+        if self.records.count_look(lease).await? > MOST_LOOKS {
+            return Err(StageError::TooManyLooks);
+        }
         let findings = Phi::new(self.vision.look(watch.route, photo).await?);
         let now = self.quota.clock.now();
         self.records.record_findings(lease, key, &findings, now).await?;
@@ -138,7 +153,9 @@ impl Infer<'_> {
     /// in the draft as not known.
     async fn patient_facts(&self, firm: &Firm, assessment: &Assessment) -> PatientFacts {
         let read = self.context.patient_facts(firm, self.token, &assessment.patient);
-        match self.quota.call(CallKind::Context, read).await {
+        let give_up_at = self.quota.clock.now() + CONTEXT_PATIENCE;
+        let answer = within(self.quota.clock, give_up_at, self.quota.call(CallKind::Context, read)).await;
+        match answer.map_err(StageError::from).and_then(|answer| answer) {
             Ok(facts) => facts.into_exposed(),
             Err(error) => {
                 tracing::info!(event = "context.unavailable", firm = %firm.id, reason = error.reason().code());

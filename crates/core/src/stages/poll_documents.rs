@@ -16,6 +16,9 @@ use crate::{
 /// More pages than any visit has documents for: the `next` links go in a circle.
 const MOST_PAGES: usize = 200;
 
+/// How far the EHR's clock may be behind ours before a photo filed after the connection is taken for one from before.
+const CLOCK_ALLOWANCE: Duration = Duration::from_secs(300);
+
 /// Looks for photos in the categories that the practice chose.
 pub struct PollDocuments<'a> {
     /// The firm's token.
@@ -138,7 +141,7 @@ impl PollDocuments<'_> {
 fn relevant(firm: &Firm, watch: &EncounterWatch, document: &DocumentSummary, now: Timestamp) -> Option<DocumentWatch> {
     let from_before = document
         .attached_at
-        .is_some_and(|attached| attached < firm.connected_at);
+        .is_some_and(|attached| attached + CLOCK_ALLOWANCE < firm.connected_at);
     if document.status != DocumentStatus::Current || from_before || !document.may_be_a_photo() {
         return None;
     }

@@ -20,8 +20,7 @@ pub enum Verdict {
     Stop,
 }
 
-/// How often a step is tried before its item is given up. A photo that brings the process down counts like one whose
-/// step failed, since the attempt is counted when the lease is granted. Steps that depend on the EHR have patience for
+/// How often a step is tried before its item is given up; an attempt is counted when its lease is granted. Steps that depend on the EHR have patience for
 /// an outage of most of a day; the models are ours.
 pub const fn most_attempts(stage: Stage) -> u32 {
     match stage {

@@ -4,6 +4,8 @@
 //! intent and no acknowledgement was posted perhaps: where the EHR can search, the search decides; where it cannot, the
 //! result becomes uncertain, is shown to an operator, and is never posted again by itself.
 
+use std::time::Duration;
+
 use super::{
     Quota, StageError, StepEnd,
     retry::{Verdict, verdict},
@@ -15,7 +17,7 @@ use crate::{
         Audit, AuditAction, AuditRecord, CallKind, Deliveries, DraftError, DraftSearch, DraftWriter, EhrError,
         StateError,
     },
-    time::within,
+    time::{Elapsed, within},
 };
 
 /// Why a draft is uncertain when the process ended between the post and its acknowledgement.
@@ -29,6 +31,9 @@ const REPLY_LOST: Reason = Reason::new(
     "draft.reply-lost",
     "look for the reference code in the chart, then `skin-assist uncertain resolve`",
 );
+
+/// What a post needs of its lease. It does not begin with less: it would be cut off, and be uncertain for nothing.
+const POST_NEEDS: Duration = Duration::from_secs(15);
 
 /// Writes drafts back.
 pub struct WriteBack<'a> {
@@ -79,7 +84,16 @@ impl WriteBack<'_> {
         }
 
         // Everything that may wait comes before the intent, so that an intent is as short as the post itself.
-        match within(clock, lease.deadline(), self.before(firm, &draft, interrupted)).await {
+        let begin_by = lease.deadline() - POST_NEEDS;
+        match within(clock, begin_by, self.before(firm, &draft, interrupted)).await {
+            // The switch to silent mode holds for a draft that an interrupted post did not bring into the chart, too.
+            Ok(Ok(Before::Post)) if firm.mode == Mode::Silent => {
+                self.deliveries.record_withheld(lease, clock.now()).await?;
+                return Ok(StepEnd::Withheld);
+            }
+            Ok(Ok(Before::Post)) if clock.now() > begin_by => {
+                return self.not_taken(lease, &Elapsed.into(), interrupted).await;
+            }
             Ok(Ok(Before::Post)) => {}
             Ok(Ok(Before::Known(reference))) => return self.delivered(lease, &reference).await,
             Ok(Err(error)) => return self.not_taken(lease, &error, interrupted).await,
@@ -97,7 +111,7 @@ impl WriteBack<'_> {
                 if self.writer.can_search() {
                     // The intent stays: the next attempt begins with the search.
                     let until = clock.now() + super::retry::backoff(lease.attempt());
-                    self.deliveries.release_delivery(lease, until).await?;
+                    self.deliveries.retry_search(lease, until).await?;
                     Ok(StepEnd::Waiting {
                         until,
                         reason: REPLY_LOST,
@@ -165,7 +179,7 @@ impl WriteBack<'_> {
             Verdict::Stop => Ok(StepEnd::LeaseLost),
             Verdict::Retry { at, renew_token } => {
                 if kept {
-                    self.deliveries.release_delivery(lease, at).await?;
+                    self.deliveries.retry_search(lease, at).await?;
                 } else {
                     self.deliveries.retry_delivery(lease, at).await?;
                 }

@@ -158,16 +158,25 @@ fn condition_line(condition: &EvidencedCondition) -> String {
         None => format!("SNOMED CT {}", condition.label.snomed_ct),
     };
     let mut line = format!(
-        "{} ({codes}): {}, {:.0} %; evidence: image {}.",
+        "{} ({codes}): {}, {}; evidence: image {}.",
         condition.label.display,
         confidence_word(condition.probability),
-        condition.probability * 100.0,
+        percent(condition.probability),
         condition.evidence
     );
     if !condition.features.is_empty() {
         _ = write!(line, " Look for: {}.", condition.features.join(", "));
     }
     line
+}
+
+/// A probability for people. No model is certain.
+fn percent(probability: f32) -> String {
+    if probability > 0.99 {
+        "over 99 %".to_owned()
+    } else {
+        format!("{:.0} %", probability * 100.0)
+    }
 }
 
 /// The word for a probability. The ranges are part of the draft's specification (docs/draft-note.md).

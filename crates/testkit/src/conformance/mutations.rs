@@ -330,6 +330,10 @@ impl InferenceRecords for MutatedStore {
         self.store.findings(firm, key).await
     }
 
+    async fn count_look(&self, lease: &Lease<DocumentWatch>) -> Outcome<u32> {
+        self.store.count_look(&self.returned(lease)).await
+    }
+
     async fn record_findings(
         &self,
         lease: &Lease<DocumentWatch>,
@@ -385,6 +389,10 @@ impl Deliveries for MutatedStore {
 
     async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
         self.store.retry_delivery(self.returned(&lease), retry_at).await
+    }
+
+    async fn retry_search(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
+        self.store.retry_search(self.returned(&lease), retry_at).await
     }
 
     async fn release_delivery(&self, lease: Lease<AssistResult>, due_at: Timestamp) -> Outcome<()> {

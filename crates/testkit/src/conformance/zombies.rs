@@ -133,7 +133,7 @@ pub(super) async fn documents(bench: Bench) {
 }
 
 pub(super) async fn results(bench: Bench) {
-    let transitions: [Transition<AssistResult>; 7] = [
+    let transitions: [Transition<AssistResult>; 8] = [
         Transition("record_intent", |store, lease| {
             async move { store.record_intent(&lease, at(35)).await }.boxed()
         }),
@@ -149,6 +149,7 @@ pub(super) async fn results(bench: Bench) {
         Transition("retry_delivery", |store, lease| {
             store.retry_delivery(lease, at(35)).boxed()
         }),
+        Transition("retry_search", |store, lease| store.retry_search(lease, at(35)).boxed()),
         Transition("release_delivery", |store, lease| {
             store.release_delivery(lease, at(35)).boxed()
         }),
