@@ -311,7 +311,10 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
     let config = || Config::read(cli.config.as_deref(), environment);
     // These need no configuration, and must not fail for a broken one.
     match &cli.command {
-        Command::Config(ConfigCommand::Default) => return commands::config::default(),
+        Command::Config(ConfigCommand::Default) => {
+            commands::config::default();
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Key(KeyCommand::Generate { file }) => return commands::key::generate(file),
         Command::Doctor(JsonFlag { json }) => return block_on(commands::doctor::doctor(config(), *json)),
         _ => {}

@@ -29,7 +29,7 @@ impl Clock for SystemClock {
         while !left.is_zero() {
             let nap = left.min(LONGEST_SLEEP);
             tokio::time::sleep(nap).await;
-            left = (left - nap).min(instant.since(self.now()));
+            left = left.saturating_sub(nap).min(instant.since(self.now()));
         }
     }
 }

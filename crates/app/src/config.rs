@@ -330,14 +330,12 @@ fn merge(base: &mut Table, over: Table, source: &str) -> Result<(), Failure> {
                 .with_hint(format!("write [{section}] and its keys below it")));
         };
         for (key, value) in keys {
-            match known.get_mut(&key) {
-                Some(slot) => *slot = value,
-                None => {
-                    let name = format!("{section}.{key}");
-                    let keys: Vec<_> = known.keys().map(|key| format!("{section}.{key}")).collect();
-                    return Err(unknown(source, &name, keys.iter()));
-                }
-            }
+            let Some(slot) = known.get_mut(&key) else {
+                let name = format!("{section}.{key}");
+                let keys: Vec<_> = known.keys().map(|key| format!("{section}.{key}")).collect();
+                return Err(unknown(source, &name, keys.iter()));
+            };
+            *slot = value;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use skin_assist::driver::Event;
@@ -12,6 +12,7 @@ use skin_assist_core::{
     polling::PolicyName,
 };
 use skin_assist_simulator::{CallKind, EncounterSpec, FailNext, FirmSpec, PhotoFault, PhotoSpec};
+use skin_assist_testkit::scripted::ScriptedVision;
 use support::World;
 
 const CLINIC: Duration = Duration::from_secs(3600 + 600);
@@ -249,6 +250,74 @@ fn a_poison_photo_is_buried_with_its_reason_and_replayed_when_it_is_mended() {
             .unwrap();
     }
     world.run_for(10 * MINUTE);
+    world.assert_delivered_once(0);
+}
+
+#[test]
+fn a_photo_that_brings_the_process_down_is_buried_after_a_dozen_looks() {
+    let mut world = World::empty(15);
+    world.ehr.add_firm(FirmSpec::new("elm")).unwrap();
+    world.connect("elm", Mode::Draft);
+    let now = world.clock_now();
+    let visit = world.ehr.open_encounter(now, "elm", EncounterSpec::default()).unwrap();
+    world
+        .ehr
+        .attach_photo(now, "elm", &visit, PhotoSpec::synthetic("PHOTO-LESION", 1, None))
+        .unwrap();
+    let sound = std::mem::replace(
+        &mut world.vision,
+        ScriptedVision::new(Arc::new(world.clock.clone()), CLINIC),
+    );
+    let letters = || world.clock.run(world.state.dead_letters()).unwrap();
+    for _ in 0..40 {
+        // The process ends in the middle of the look, every time, before anything could be written about it.
+        world.crash_after(usize::MAX, Duration::from_secs(30));
+        world.clock.run(skin_assist_core::time::Clock::sleep_until(
+            &world.clock,
+            world.clock_now() + MINUTE,
+        ));
+        if !letters().is_empty() {
+            break;
+        }
+    }
+    assert_eq!(world.vision.looks(), 12);
+    let letter = &letters()[0];
+    assert_eq!(letter.reason.code(), "photo.stops-the-models");
+    world
+        .clock
+        .run(world.state.replay(letter.id, world.clock_now()))
+        .unwrap();
+    world.vision = sound;
+    world.run_for(5 * MINUTE);
+    world.assert_delivered_once(0);
+}
+
+#[test]
+fn a_post_is_not_begun_when_its_lease_could_run_out() {
+    let world = World::new(16, 2);
+    world
+        .ehr
+        .set_faults(|faults| _ = faults.delays.insert(CallKind::Draft, Duration::from_secs(10)));
+    world.clock.run(async {
+        let engine = world.engine();
+        let (stopper, stop) = skin_assist::driver::stop_signal();
+        let end = world.clock_now() + 2 * CLINIC;
+        let holding = async {
+            // Grants come only every half minute: just when the leases of those that waited for them are nearly over.
+            while world.clock_now() < end {
+                world
+                    .state
+                    .hold(&engine.quota, world.clock_now() + Duration::from_secs(27))
+                    .await
+                    .unwrap();
+                skin_assist_core::time::Clock::sleep_until(&world.clock, world.clock_now() + Duration::from_secs(30))
+                    .await;
+            }
+            stopper.stop();
+        };
+        futures::join!(engine.run(stop), holding);
+    });
+    world.run_for(CLINIC);
     world.assert_delivered_once(0);
 }
 

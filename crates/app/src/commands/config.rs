@@ -9,9 +9,8 @@ use crate::{
 };
 
 /// Prints the documented defaults.
-pub(crate) fn default() -> Result<ExitCode, Failure> {
+pub(crate) fn default() {
     super::print(DEFAULT);
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Checks the configuration and everything it names. Nothing is opened for writing and nothing is sent.

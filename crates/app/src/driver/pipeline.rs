@@ -26,8 +26,8 @@ pub(super) enum Step {
 
 /// Something leased for a step.
 enum Work {
-    Document(Lease<DocumentWatch>),
-    Result(Lease<AssistResult>),
+    Document(Box<Lease<DocumentWatch>>),
+    Result(Box<Lease<AssistResult>>),
 }
 
 impl Step {
@@ -111,11 +111,14 @@ impl Driver<'_> {
                     DocumentStep::Infer
                 };
                 let leases = state.acquire_documents(of, now, lease_for, limit).await?;
-                leases.into_iter().map(Work::Document).collect()
+                leases
+                    .into_iter()
+                    .map(|lease| Work::Document(Box::new(lease)))
+                    .collect()
             }
             Step::WriteBack => {
                 let leases = state.acquire_results(now, lease_for, limit).await?;
-                leases.into_iter().map(Work::Result).collect()
+                leases.into_iter().map(|lease| Work::Result(Box::new(lease))).collect()
             }
         })
     }
@@ -158,7 +161,7 @@ impl Driver<'_> {
                     audit,
                     quota,
                 }
-                .run(&firm, lease)
+                .run(&firm, *lease)
                 .await?
             }
             Work::Document(lease) => {
@@ -173,7 +176,7 @@ impl Driver<'_> {
                     audit,
                     quota,
                 };
-                stage.run(&firm, lease).await?
+                stage.run(&firm, *lease).await?
             }
             Work::Result(lease) => {
                 let (writer, deliveries) = (&*engine.ehr, &*engine.state);
@@ -184,7 +187,7 @@ impl Driver<'_> {
                     audit,
                     quota,
                 }
-                .run(&firm, lease)
+                .run(&firm, *lease)
                 .await?
             }
         };
@@ -197,8 +200,8 @@ impl Driver<'_> {
 
     async fn put_back(&self, work: Work, due_at: Timestamp) -> Result<Option<StepEnd>, StateError> {
         let outcome = match work {
-            Work::Document(lease) => self.engine.state.release_document(lease, due_at).await,
-            Work::Result(lease) => self.engine.state.release_delivery(lease, due_at).await,
+            Work::Document(lease) => self.engine.state.release_document(*lease, due_at).await,
+            Work::Result(lease) => self.engine.state.release_delivery(*lease, due_at).await,
         };
         match outcome {
             Ok(()) | Err(StateError::LeaseLost) => Ok(None),

@@ -24,6 +24,11 @@ pub(super) async fn a_firm_is_added_once(bench: Bench) {
     again.url_prefix = "another".into();
     let outcome = store.add_firm(&again, "another", &Secret::new("another".into())).await;
     assert!(matches!(outcome, Err(StateError::Exists { .. })), "{outcome:?}");
+    // Two firms on one chart would each write a draft into it.
+    let mut twin = firm("twin");
+    twin.url_prefix = firm("b").url_prefix;
+    let outcome = store.add_firm(&twin, "another", &Secret::new("another".into())).await;
+    assert!(matches!(outcome, Err(StateError::Exists { .. })), "{outcome:?}");
     assert_eq!(
         store.firms().await.unwrap(),
         ["a", "b", "c"].map(firm),
