@@ -1,5 +1,7 @@
 //! The command line as its user meets it: the demonstration, the operator's commands, and bad input.
 
+#![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
+
 #[path = "support/process.rs"]
 mod process;
 

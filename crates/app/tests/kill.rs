@@ -1,5 +1,7 @@
 //! `kill -9` of the real binary at random moments, with the real store, over HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
+
 #[path = "support/process.rs"]
 mod process;
 

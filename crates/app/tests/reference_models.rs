@@ -3,6 +3,8 @@
 //! Photos as a camera writes them - JPEG, turned by EXIF - through the product's own decoding, preprocessing and runtime.
 //! Seeds from [`FIRST_SEED`] on were used for nothing else (models/README.md lists the training's).
 
+#![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
+
 use bytes::Bytes;
 use futures::executor::block_on;
 use skin_assist::{config::Config, wiring};

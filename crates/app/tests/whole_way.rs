@@ -1,6 +1,8 @@
 //! The whole way under virtual time: the production driver, stages, store and EHR client against the practice EHR, with
 //! scripted models. A clinic of an hour takes a moment, and every run is the same.
 
+#![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
+
 mod support;
 
 use std::{sync::Arc, time::Duration};

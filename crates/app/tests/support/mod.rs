@@ -1,5 +1,7 @@
 //! A world for tests: a practice EHR in process, a state store, scripted models, all under one virtual clock.
 
+#![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
+
 use std::{
     collections::BTreeMap,
     future::Future,

@@ -1,5 +1,6 @@
 //! The binary as its user runs it: a folder with a configuration, a practice EHR over HTTP, commands.
 
+#![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 #![allow(dead_code, reason = "shared by tests of which none needs all")]
 
 use std::{
