@@ -13,7 +13,8 @@ use crate::{
 
 /// Sees the photo in the chart, looks at it with vision models, writes a draft back.
 ///
-/// Begin with `skin-assist demo`. Exit codes: 0 done; 1 failed, and standard error says why; 2 the command line is wrong.
+/// Begin with `skin-assist demo`. Exit codes: 0 done; 1 failed, and standard error says why; 2 the command line is
+/// wrong; 130 a demonstration was ended before every photo had its draft.
 #[derive(Debug, Parser)]
 #[command(name = "skin-assist", version, max_term_width = 100)]
 pub struct Cli {
