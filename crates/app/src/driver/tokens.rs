@@ -24,6 +24,8 @@ struct Standing {
     token: Option<AccessToken>,
     resting_until: Option<Timestamp>,
     failures: u32,
+    /// The refusal that was raised as an alarm, by when the endpoint is asked again: each is raised once.
+    alarmed: Option<Timestamp>,
 }
 
 impl Tokens {
@@ -77,7 +79,11 @@ impl Driver<'_> {
                 }
                 Ok(TokenState::Elsewhere(again)) => self.engine.clock.sleep_until(again).await,
                 Ok(TokenState::Refused { reason, retry_at }) => {
-                    tracing::error!(event = "credential.refused", firm = %firm.id, hint = reason.hint());
+                    if self.tokens.with(&firm.id, |standing| {
+                        standing.alarmed.replace(retry_at) != Some(retry_at)
+                    }) {
+                        tracing::error!(event = "credential.refused", firm = %firm.id, hint = reason.hint(), %retry_at);
+                    }
                     // The operator may replace the credential at any time: look again soon, without asking the
                     // endpoint, which the stage does only at `retry_at`.
                     return Err(self.stand_still(firm, reason, retry_at.min(self.now() + ENDPOINT_PAUSE)));
