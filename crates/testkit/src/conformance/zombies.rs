@@ -79,7 +79,7 @@ pub(super) async fn encounters(bench: Bench) {
 }
 
 pub(super) async fn documents(bench: Bench) {
-    let transitions: [Transition<DocumentWatch>; 7] = [
+    let transitions: [Transition<DocumentWatch>; 8] = [
         Transition("record_photo", |store, lease| {
             async move { store.record_photo(lease, &photo(at(35))).await }.boxed()
         }),
@@ -94,6 +94,9 @@ pub(super) async fn documents(bench: Bench) {
         }),
         Transition("bury_document", |store, lease| {
             async move { store.bury_document(lease, Stage::Infer, &REASON, at(35)).await }.boxed()
+        }),
+        Transition("count_look", |store, lease| {
+            async move { store.count_look(&lease).await.map(drop) }.boxed()
         }),
         Transition("record_findings", |store, lease| {
             async move {
