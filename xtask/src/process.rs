@@ -9,8 +9,10 @@ use std::{
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own).to_owned()
+    // As cargo says when it runs this, not as it was when this was built: a checkout may have moved with its target.
+    let own =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    own.parent().unwrap_or(&own).to_owned()
 }
 
 /// A program that will run in the root, with no standard input.
