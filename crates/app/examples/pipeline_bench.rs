@@ -14,14 +14,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use skin_assist::{
     clock::SystemClock,
-    driver::{Engine, Workers, stop_signal},
+    driver::{Engine, Quotas, Workers, stop_signal},
 };
 use skin_assist_core::{
     domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, JourneyState, Mode},
     phi::Secret,
     photos::MemoryPhotos,
     polling::PolicyName,
-    ports::{FirmAdministration as _, Operations as _, QuotaKey},
+    ports::{FirmAdministration as _, Operations as _},
     synthesis::{Composer, Knowledge},
     time::Clock,
 };
@@ -58,7 +58,9 @@ async fn main() {
         mode: Mode::Draft,
         intended_use: None,
         categories: BTreeMap::from([(CategoryCode::new("PHOTO-LESION"), CategoryUse::Solitary)]),
+        api_key: None,
         connected_at: clock.now(),
+        photos_since: clock.now(),
     };
     state
         .add_firm(
@@ -77,6 +79,7 @@ async fn main() {
         profile: Profile::shipped("modmed-ema").unwrap(),
         base_url: Url::parse(&credentials.api_base).unwrap(),
         token_url: Url::parse(&credentials.token_url).unwrap(),
+        further_api_keys: BTreeMap::new(),
         api_key: Secret::new(credentials.api_key.clone()),
         photo_hosts: vec![HostPattern::parse(&photo_host).unwrap()],
         allow_loopback_http: false,
@@ -89,9 +92,11 @@ async fn main() {
         ehr: Arc::new(EhrClient::new(connection, Arc::clone(&transport) as _, transport).unwrap()),
         vision: Arc::new(ScriptedVision::new(Arc::clone(&clock), Duration::ZERO)),
         language: Arc::new(Composer::new(Knowledge::shipped().unwrap())),
-        quota: QuotaKey {
+        quotas: Quotas {
             name: "bench".to_owned(),
-            calls_per_minute: CALLS_PER_MINUTE,
+            calls: CALLS_PER_MINUTE,
+            window: Duration::from_secs(60),
+            each_firm: false,
         },
         policy: PolicyName::RoundRobin,
         workers: Workers {

@@ -7,6 +7,7 @@ macro_rules! say {
 
 pub(crate) mod assess;
 pub(crate) mod categories;
+mod chart_access;
 pub(crate) mod config;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;

@@ -71,6 +71,8 @@ pub struct EhrConfig {
     pub token_url: String,
     /// The file with the API key.
     pub api_key_file: String,
+    /// Further API keys, each as `NAME=FILE`.
+    pub further_api_key_files: Vec<String>,
     /// Hosts of photos, beside the profile's.
     pub photo_hosts: Vec<String>,
     /// Calls a minute for all firms; 0 for the profile's.
@@ -295,6 +297,22 @@ impl Config {
             None if self.ehr.api_key_file.is_empty() => Ok(Secret::default()),
             None => read_secret(&self.path(&self.ehr.api_key_file), "the EHR's API key"),
         }
+    }
+
+    /// Further API keys by name.
+    pub fn further_api_keys(&self) -> Result<BTreeMap<String, Secret>, Failure> {
+        let read = |entry: &String| {
+            let (name, file) = entry
+                .split_once('=')
+                .filter(|(name, file)| !name.is_empty() && !file.is_empty())
+                .ok_or_else(|| {
+                    Failure::new(format!("ehr.further_api_key_files has the entry `{entry}`"))
+                        .with_hint("an entry is NAME=FILE; a firm is given the key with `firm add --api-key NAME`")
+                })?;
+            let secret = read_secret(&self.path(file), "a further API key")?;
+            Ok((name.to_owned(), secret))
+        };
+        self.ehr.further_api_key_files.iter().map(read).collect()
     }
 
     /// For wiring without a file or an environment: the secrets given directly.

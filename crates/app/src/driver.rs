@@ -26,8 +26,10 @@ use futures::{
 use skin_assist_core::{
     domain::{AssessmentId, DocumentId, EncounterId, Firm, FirmId, Reason, Stage},
     polling::{Decision, Observation, PolicyName, PollCall, PollPolicy},
-    ports::{Class, Ehr, LanguageModel, Photos, QuotaKey, StateError, StateStore, VisionModel},
-    stages::{DiscoverFirms, PollDocuments, PollEncounters, Quota, StageError, retry},
+    ports::{Class, Ehr, LanguageModel, Photos, QuotaKey, RetractedDraft, StateError, StateStore, VisionModel},
+    stages::{
+        DiscoverFirms, DocumentsPolled, NoToken, PollDocuments, PollEncounters, Quota, StageError, TokenSource, retry,
+    },
     time::{Clock, Timestamp},
 };
 use tokio::sync::{Notify, watch};
@@ -59,14 +61,43 @@ pub struct Engine {
     pub vision: Arc<dyn VisionModel>,
     /// The language model, or the composer.
     pub language: Arc<dyn LanguageModel>,
-    /// The quota that all firms share.
-    pub quota: QuotaKey,
+    /// The quotas that calls count against.
+    pub quotas: Quotas,
     /// Which policy polls.
     pub policy: PolicyName,
     /// How much is done at once.
     pub workers: Workers,
     /// Who is told what happens.
     pub observer: Observer,
+}
+
+/// The quotas that calls count against: one for each API key, or one for each firm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quotas {
+    /// Their name in the store.
+    pub name: String,
+    /// Calls that each allows.
+    pub calls: u32,
+    /// In any window of this length.
+    pub window: Duration,
+    /// Whether each firm has its own.
+    pub each_firm: bool,
+}
+
+impl Quotas {
+    /// The quota that a firm's calls count against.
+    pub fn of(&self, firm: &Firm) -> QuotaKey {
+        let (name, firm_id) = (&self.name, &firm.id);
+        QuotaKey {
+            name: match &firm.api_key {
+                _ if self.each_firm => format!("{name}/{firm_id}"),
+                Some(key) => format!("{name}:{key}"),
+                None => name.clone(),
+            },
+            calls: self.calls,
+            window: self.window,
+        }
+    }
 }
 
 /// How much is done at once.
@@ -113,13 +144,17 @@ pub enum Event {
         /// The assessment.
         assessment: AssessmentId,
     },
-    /// Silent mode keeps a result back.
+    /// A result is kept back.
     Withheld {
         /// Whose.
         firm: FirmId,
         /// The assessment.
         assessment: AssessmentId,
+        /// Why.
+        reason: Reason,
     },
+    /// A photo was retracted whose draft is or may be in the chart: the clinic has to know.
+    Retracted(RetractedDraft),
     /// Nobody knows whether a draft is in the chart.
     Uncertain {
         /// Whose.
@@ -242,10 +277,10 @@ impl Driver<'_> {
         self.engine.clock.now()
     }
 
-    fn quota(&self) -> Quota<'_> {
+    fn quota<'a>(&'a self, key: &'a QuotaKey) -> Quota<'a> {
         Quota {
             grants: &*self.engine.state,
-            key: &self.engine.quota,
+            key,
             clock: &*self.engine.clock,
         }
     }
@@ -373,6 +408,10 @@ impl Driver<'_> {
         match self.attempt(&firm, &call, &mut observations).await {
             Ok(()) => {}
             Err(error) if error.class() == Class::LeaseLost => {}
+            Err(StageError::NoToken(NoToken { until, .. })) => observations.push(Observation::Resting {
+                firm: firm.id.clone(),
+                until,
+            }),
             Err(error) => {
                 let until = self.rest(&firm.id, &error);
                 observations.push(Observation::Resting {
@@ -391,69 +430,60 @@ impl Driver<'_> {
         call: &PollCall,
         observations: &mut Vec<Observation>,
     ) -> Result<(), StageError> {
-        let mut refused = None;
-        loop {
-            let token = match self.token(firm, refused.as_ref()).await {
-                Ok(token) => token,
-                Err(resting_until) => {
-                    observations.push(Observation::Resting {
-                        firm: firm.id.clone(),
-                        until: resting_until,
-                    });
-                    return Ok(());
+        let key = self.engine.quotas.of(firm);
+        let (chart, watch, quota) = (&*self.engine.ehr, &*self.engine.state, self.quota(&key));
+        match call {
+            PollCall::Encounters { .. } => {
+                let stage = PollEncounters {
+                    tokens: self,
+                    chart,
+                    watch,
+                    quota,
+                };
+                let polled = stage.run(firm).await?;
+                if polled.unreadable > 0 {
+                    let unreadable = polled.unreadable;
+                    tracing::warn!(event = "encounters.unreadable", firm = %firm.id, unreadable);
                 }
-            };
-            let (chart, watch, quota) = (&*self.engine.ehr, &*self.engine.state, self.quota());
-            let outcome = match call {
-                PollCall::Encounters { .. } => {
-                    let stage = PollEncounters {
-                        token: &token,
-                        chart,
-                        watch,
-                        quota,
-                    };
-                    stage.run(firm).await.map(|polled| {
-                        if polled.unreadable > 0 {
-                            let unreadable = polled.unreadable;
-                            tracing::warn!(event = "encounters.unreadable", firm = %firm.id, unreadable);
-                        }
-                        let encounters = polled.encounters;
-                        observations.push(Observation::EncountersSeen {
-                            firm: firm.id.clone(),
-                            encounters,
-                        });
-                    })
-                }
-                PollCall::Documents {
-                    encounters, lease_for, ..
-                } => {
-                    let stage = PollDocuments {
-                        token: &token,
-                        chart,
-                        watch,
-                        quota,
-                    };
-                    stage.run(firm, encounters, *lease_for).await.map(|polled| {
-                        for (encounter, document) in polled.new {
-                            self.emit(&Event::Detected {
-                                firm: firm.id.clone(),
-                                encounter,
-                                document,
-                            });
-                            self.wake[Step::Download as usize].notify_one();
-                        }
-                    })
-                }
-            };
-            match outcome {
-                // A token can end at any moment: renew it once and go on.
-                Err(error) if error.class() == Class::Unauthorized && refused.is_none() => refused = Some(token),
-                Ok(()) => {
-                    self.tokens.well(&firm.id);
-                    return Ok(());
-                }
-                outcome => return outcome,
+                observations.push(Observation::EncountersSeen {
+                    firm: firm.id.clone(),
+                    encounters: polled.encounters,
+                });
             }
+            PollCall::Documents {
+                encounters, lease_for, ..
+            } => {
+                let stage = PollDocuments {
+                    tokens: self,
+                    chart,
+                    watch,
+                    quota,
+                    audit: &*self.engine.state,
+                };
+                let mut polled = DocumentsPolled::default();
+                let outcome = stage.run(firm, encounters, *lease_for, &mut polled).await;
+                // What was found before an error counts all the same.
+                self.tell_documents(firm, polled);
+                outcome?;
+            }
+        }
+        self.tokens.well(&firm.id);
+        Ok(())
+    }
+
+    fn tell_documents(&self, firm: &Firm, polled: DocumentsPolled) {
+        for (encounter, document) in polled.new {
+            self.emit(&Event::Detected {
+                firm: firm.id.clone(),
+                encounter,
+                document,
+            });
+            self.wake[Step::Download as usize].notify_one();
+        }
+        for draft in polled.retracted {
+            let (document, code) = (&draft.document, &draft.reference_code);
+            tracing::error!(event = "draft.photo-retracted", firm = %firm.id, %document, %code);
+            self.emit(&Event::Retracted(draft));
         }
     }
 

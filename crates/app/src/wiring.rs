@@ -1,15 +1,16 @@
 //! Wiring: from a configuration to the ports. The only place where adapters meet.
 
-use std::{num::NonZeroUsize, path::Path, sync::Arc};
+use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use skin_assist_core::{
     domain::Route,
     photos::MemoryPhotos,
-    ports::QuotaKey,
     synthesis::{Composer, Knowledge},
     time::Clock,
 };
-use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, HttpOptions, Limits, Profile, ReqwestTransport};
+use skin_assist_ehr::{
+    EhrClient, EhrConnection, HostPattern, HttpOptions, Limits, Profile, QuotaScope, ReqwestTransport,
+};
 use skin_assist_models::{
     PackVision, VisionOptions,
     pack::{self, Pack},
@@ -22,7 +23,7 @@ use url::Url;
 use crate::{
     clock::SystemClock,
     config::{Config, RuntimeName},
-    driver::{Engine, Observer, Workers},
+    driver::{Engine, Observer, Quotas, Workers},
     failure::{Failure, Hinted as _, WithHint as _},
 };
 
@@ -77,6 +78,7 @@ pub fn ehr(config: &Config) -> Result<Arc<EhrClient>, Failure> {
         base_url: url("ehr.base_url", &config.ehr.base_url)?,
         token_url: url("ehr.token_url", &config.ehr.token_url)?,
         api_key: config.api_key()?,
+        further_api_keys: config.further_api_keys()?,
         photo_hosts: hosts
             .collect::<Result<_, _>>()
             .failed(|| "ehr.photo_hosts has an entry that is no host".to_owned())?,
@@ -99,18 +101,20 @@ pub fn ehr(config: &Config) -> Result<Arc<EhrClient>, Failure> {
         .hint("check the section [ehr] of the configuration, and its API key")
 }
 
-/// The quota that all firms share.
-pub fn quota(config: &Config) -> Result<QuotaKey, Failure> {
+/// The quotas that calls count against.
+pub fn quotas(config: &Config) -> Result<Quotas, Failure> {
     let profile = profile(config)?;
     let configured = config.ehr.calls_per_minute;
-    let calls_per_minute = if configured > 0 {
-        configured
+    let (calls, window) = if configured > 0 {
+        (configured, Duration::from_secs(60))
     } else {
-        profile.quota.calls_per_minute()
+        (profile.quota.calls, profile.quota.window())
     };
-    Ok(QuotaKey {
+    Ok(Quotas {
         name: profile.name,
-        calls_per_minute,
+        calls,
+        window,
+        each_firm: profile.quota.scope == QuotaScope::Firm,
     })
 }
 
@@ -201,7 +205,7 @@ pub fn engine(config: &Config, state: Arc<SqliteStore>, observer: Observer) -> R
         state,
         ehr: ehr(config)?,
         language: composer()?,
-        quota: quota(config)?,
+        quotas: quotas(config)?,
         policy: config.polling.policy,
         workers: Workers {
             poll: config.workers.poll,

@@ -302,6 +302,8 @@ fn a_post_is_not_begun_when_its_lease_could_run_out() {
         .set_faults(|faults| _ = faults.delays.insert(CallKind::Draft, Duration::from_secs(10)));
     world.clock.run(async {
         let engine = world.engine();
+        let firm = world.state.firms().await.unwrap().remove(0);
+        let quota = engine.quotas.of(&firm);
         let (stopper, stop) = skin_assist::driver::stop_signal();
         let end = world.clock_now() + 2 * CLINIC;
         let holding = async {
@@ -309,7 +311,7 @@ fn a_post_is_not_begun_when_its_lease_could_run_out() {
             while world.clock_now() < end {
                 world
                     .state
-                    .hold(&engine.quota, world.clock_now() + Duration::from_secs(27))
+                    .hold(&quota, world.clock_now() + Duration::from_secs(27))
                     .await
                     .unwrap();
                 skin_assist_core::time::Clock::sleep_until(&world.clock, world.clock_now() + Duration::from_secs(30))

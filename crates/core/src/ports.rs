@@ -10,13 +10,14 @@ mod models;
 mod state;
 
 pub use ehr::{
-    ChartReader, DocumentQuery, DraftSearch, DraftWriter, Ehr, EncounterQuery, FirmSettings, Page, PageLink,
-    PatientContext, PhotoLocation, PhotoSource, TokenEndpoint,
+    ChartReader, DocumentQuery, DocumentSearches, DraftAbilities, DraftSearch, DraftWriter, Ehr, EncounterQuery,
+    FinishedVisit, FirmSettings, Page, PageLink, PatientContext, PhotoLocation, PhotoSource, Settlement, TokenEndpoint,
+    Visit,
 };
 pub use error::{Class, DraftError, EhrError, LanguageError, PhotoRefusal, StateError, VisionError};
 pub use models::{Differential, EvidencedCondition, LanguageModel, Synthesis, SynthesisRequest, VisionModel};
 pub use state::{
     Audit, AuditAction, AuditRecord, CallGrants, CallKind, Credentials, Deliveries, DocumentQueue, EncounterWatches,
     FirmAdministration, Firms, Grant, InferenceRecords, Operations, Overview, Photos, QuotaKey, RecordedDocuments,
-    RecordedEncounters, StateStore, UncertainResolution,
+    RecordedEncounters, RetractedDraft, StateStore, UncertainResolution,
 };

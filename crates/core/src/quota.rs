@@ -1,8 +1,8 @@
-//! The arithmetic of a quota: B calls in every window of 60 seconds.
+//! The arithmetic of a quota: B calls in every window of W, mostly 60 seconds.
 //!
 //! A token bucket of burst `b` and rate `r` lets at most `b + r·T` calls start in any window of length T. Calls travel
-//! for up to [`JITTER`], so those that arrive within 60 s were started within 60 s + JITTER. With
-//! `b + r·(60 + JITTER) ≤ B` the EHR never counts more than B, whatever the arrivals.
+//! for up to [`JITTER`], so those that arrive within W were started within W + JITTER. With
+//! `b + r·(W + JITTER) ≤ B` the EHR never counts more than B, whatever the arrivals.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 /// How much later one call may arrive than another that was started at the same time.
 pub const JITTER: Duration = Duration::from_secs(1);
 
-/// The smallest budget that makes sense, in calls a minute; configuration refuses less.
+/// The smallest budget that makes sense, in calls a window; configuration refuses less.
 pub const SMALLEST_BUDGET: u32 = 10;
 
 /// A token bucket, as it is kept in the store.
@@ -30,7 +30,7 @@ pub struct TokenBucket {
     pub held_until: Timestamp,
 }
 
-/// What a budget of calls a minute allows.
+/// What a budget allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Allowance {
     /// Calls a second.
@@ -42,11 +42,11 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Of a budget, at least [`SMALLEST_BUDGET`]. The burst is 3 % of it, and at least two calls.
-    pub fn of(calls_per_minute: u32) -> Self {
-        let budget = f64::from(calls_per_minute.max(SMALLEST_BUDGET));
+    /// Of `calls`, at least [`SMALLEST_BUDGET`], in any `window`. The burst is 3 % of them, and at least two calls.
+    pub fn of(calls: u32, window: Duration) -> Self {
+        let budget = f64::from(calls.max(SMALLEST_BUDGET));
         let burst = (0.03 * budget).max(2.0);
-        let rate = (budget - burst) / (60.0 + JITTER.as_secs_f64());
+        let rate = (budget - burst) / (window + JITTER).as_secs_f64();
         Self {
             rate,
             burst,
@@ -66,8 +66,7 @@ impl TokenBucket {
     }
 
     /// Takes a token for a call of `kind`, or says when to ask again. A clock that went back adds nothing.
-    pub fn take(&mut self, calls_per_minute: u32, kind: CallKind, now: Timestamp) -> Grant {
-        let allowance = Allowance::of(calls_per_minute);
+    pub fn take(&mut self, allowance: Allowance, kind: CallKind, now: Timestamp) -> Grant {
         let passed = now.since(self.at).as_secs_f64();
         self.tokens = (self.tokens + passed * allowance.rate).clamp(0.0, allowance.burst);
         self.at = self.at.max(now);
@@ -101,45 +100,55 @@ mod tests {
 
     use super::*;
 
+    fn minutely(calls: u32) -> Allowance {
+        Allowance::of(calls, Duration::from_secs(60))
+    }
+
     /// As many calls as the bucket grants, each arriving up to JITTER later: the EHR's own sliding window.
-    fn most_in_a_window(calls_per_minute: u32, seconds: i64) -> usize {
+    fn most_in_a_window(calls: u32, window: Duration) -> usize {
+        let allowance = Allowance::of(calls, window);
+        let end = window * 6;
         let mut bucket = TokenBucket::empty(Timestamp::from_millis(0));
         let mut arrivals = Vec::new();
         let mut now = Timestamp::from_millis(0);
         let mut turn = 0_i64;
-        while now.as_millis() < seconds * 1000 {
+        while now < Timestamp::from_millis(0) + end {
             let kind = if turn % 3 == 0 {
                 CallKind::Read
             } else {
                 CallKind::Document
             };
             turn += 1;
-            match bucket.take(calls_per_minute, kind, now) {
+            match bucket.take(allowance, kind, now) {
                 Grant::Granted => arrivals.push(now.as_millis() + (turn * 7919) % 1000),
                 Grant::Wait(until) => now = until,
             }
         }
         arrivals.sort_unstable();
-        let mut window = VecDeque::new();
+        let mut recent = VecDeque::new();
         let mut most = 0;
         for arrival in arrivals {
-            window.push_back(arrival);
-            while window.front().is_some_and(|first| arrival - first >= 60_000) {
-                window.pop_front();
+            recent.push_back(arrival);
+            while recent
+                .front()
+                .is_some_and(|first| arrival - first >= window.as_millis() as i64)
+            {
+                recent.pop_front();
             }
-            most = most.max(window.len());
+            most = most.max(recent.len());
         }
         most
     }
 
     #[test]
     fn no_window_holds_more_than_the_budget() {
-        for budget in [10, 60, 250, 1000] {
-            let most = most_in_a_window(budget, 400);
-            assert!(most <= budget as usize, "budget {budget}: {most} calls in a minute");
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+        for (budget, window) in [(10, minute), (60, minute), (250, minute), (1000, minute), (500, hour)] {
+            let most = most_in_a_window(budget, window);
+            assert!(most <= budget as usize, "budget {budget}: {most} calls in a window");
             assert!(
                 budget < 60 || most * 10 >= budget as usize * 8,
-                "budget {budget}: only {most} calls in a minute were used"
+                "budget {budget}: only {most} calls in a window were used"
             );
         }
     }
@@ -149,8 +158,8 @@ mod tests {
         let start = Timestamp::from_millis(0);
         let mut bucket = TokenBucket::empty(start);
         let later = start + Duration::from_secs(60);
-        while bucket.take(250, CallKind::Document, later) == Grant::Granted {}
-        assert_eq!(bucket.take(250, CallKind::Draft, later), Grant::Granted);
+        while bucket.take(minutely(250), CallKind::Document, later) == Grant::Granted {}
+        assert_eq!(bucket.take(minutely(250), CallKind::Draft, later), Grant::Granted);
     }
 
     #[test]
@@ -158,15 +167,15 @@ mod tests {
         let start = Timestamp::from_millis(0);
         let mut bucket = TokenBucket::empty(start);
         let later = start + Duration::from_secs(60);
-        bucket.take(1000, CallKind::Read, later);
+        bucket.take(minutely(1000), CallKind::Read, later);
         let until = later + Duration::from_secs(10);
         bucket.hold(until);
         assert_eq!(
-            bucket.take(1000, CallKind::Draft, later + Duration::from_secs(9)),
+            bucket.take(minutely(1000), CallKind::Draft, later + Duration::from_secs(9)),
             Grant::Wait(until)
         );
         let mut granted = 0;
-        while bucket.take(1000, CallKind::Read, until) == Grant::Granted {
+        while bucket.take(minutely(1000), CallKind::Read, until) == Grant::Granted {
             granted += 1;
         }
         assert!(granted <= 30, "{granted} calls at once after a hold");

@@ -5,6 +5,7 @@
 //!
 //! What an error leads to is decided in one place, [`retry`]: try again, give up, or stop quietly.
 
+mod access;
 mod discover_firms;
 mod download_photo;
 mod infer;
@@ -15,6 +16,8 @@ mod refresh_credentials;
 pub mod retry;
 mod write_back;
 
+use access::Access;
+pub use access::{NoToken, TokenSource};
 pub use discover_firms::DiscoverFirms;
 pub use download_photo::DownloadPhoto;
 pub use infer::Infer;
@@ -51,6 +54,9 @@ pub enum StageError {
     /// The lease had no time left.
     #[error(transparent)]
     OutOfTime(#[from] Elapsed),
+    /// The firm has no token.
+    #[error(transparent)]
+    NoToken(#[from] NoToken),
 }
 
 impl StageError {
@@ -61,13 +67,14 @@ impl StageError {
             Self::Ehr(error) => error.class(),
             Self::Vision(error) => error.class(),
             Self::TooManyLooks => Class::Permanent,
-            Self::Language(_) | Self::OutOfTime(_) => Class::Transient(None),
+            Self::Language(_) | Self::OutOfTime(_) | Self::NoToken(_) => Class::Transient(None),
         }
     }
 
     /// Code and hint for people.
-    pub const fn reason(&self) -> Reason {
+    pub fn reason(&self) -> Reason {
         match self {
+            Self::NoToken(no_token) => no_token.reason.clone(),
             Self::State(StateError::Corrupt { .. }) => Reason::new(
                 "state.corrupt",
                 "the state file is damaged or of another version: restore a backup",
@@ -94,8 +101,8 @@ pub enum StepEnd {
     BytesLost,
     /// Its draft is in the chart.
     Delivered,
-    /// Its draft is kept back: the firm is in silent mode.
-    Withheld,
+    /// Its draft is kept back, for this reason.
+    Withheld(Reason),
     /// Nobody knows whether its draft is in the chart: an operator has to look.
     Uncertain(Reason),
     /// It waits and is tried again then.

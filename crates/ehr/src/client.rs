@@ -5,21 +5,25 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, header};
+use serde_json::json;
 use skin_assist_core::{
     domain::{AccessToken, DocumentCategory, DocumentSummary, Encounter, Firm, PatientFacts, PatientId},
     phi::Phi,
-    ports::{ChartReader, DocumentQuery, EhrError, EncounterQuery, FirmSettings, Page, PageLink, PatientContext},
+    ports::{
+        ChartReader, DocumentQuery, DocumentSearches, EhrError, EncounterQuery, FirmSettings, Page, PageLink,
+        PatientContext, Visit,
+    },
     time::Timestamp,
 };
 use url::Url;
 
 use crate::{
     connection::{ConnectionError, EhrConnection},
-    profile::{DocumentSearch, Granularity},
+    profile::{ChangeSearch, DocumentRules, DocumentSearch, Granularity, NextPage, PagingRules},
     reply::{self, Reply},
     transport::Transport,
     urls::ServiceRoot,
-    view::{self, DocumentEntry, View},
+    view::{self, Entry, View},
 };
 
 /// A day-granular `_lastUpdated` is asked this many days earlier: the day's time zone is not known, and neither is
@@ -75,6 +79,7 @@ impl EhrClient {
     /// A request with everything that the EHR wants on each, but no body yet.
     pub(crate) fn request(
         &self,
+        firm: &Firm,
         method: Method,
         url: &Url,
         token: &AccessToken,
@@ -111,7 +116,7 @@ impl EhrClient {
             let name = HeaderName::try_from(name.as_str()).map_err(|_| EhrError::Malformed {
                 what: "a header or URL cannot be sent",
             })?;
-            headers.insert(name, secret(self.connection.api_key.expose().to_owned())?);
+            headers.insert(name, secret(self.connection.api_key(firm)?.expose().to_owned())?);
         }
         headers.insert(
             header::AUTHORIZATION,
@@ -131,7 +136,12 @@ impl EhrClient {
         resource: &'static str,
         url: &Url,
     ) -> Result<Reply, EhrError> {
-        let request = self.request(Method::GET, url, token, &[], Bytes::new())?;
+        let request = self.request(firm, Method::GET, url, token, &[], Bytes::new())?;
+        self.exchange(firm, resource, request).await
+    }
+
+    /// One request that changes nothing.
+    async fn exchange(&self, firm: &Firm, resource: &'static str, request: Request<Bytes>) -> Result<Reply, EhrError> {
         let (status, outcome) = match self.api.send(request, self.connection.limits.reply_bytes).await {
             Ok(response) => (Some(response.status()), reply::read(&response)),
             Err(error) => match reply::status_of(error).filter(|status| !status.is_success()) {
@@ -155,18 +165,97 @@ impl EhrClient {
         resource: &'static str,
         service: &ServiceRoot,
         url: &Url,
-        read: impl Fn(View<'_>) -> Option<T> + Send,
+        read: impl Fn(View<'_>) -> Entry<T> + Send,
     ) -> Result<Page<T>, EhrError> {
         let reply = self.get(firm, token, resource, url).await?;
-        let page = read_page(View::of(&reply.body), reply.server_time, resource, service, url, read);
-        match &page {
-            Ok(page) if page.unreadable > 0 => {
-                tracing::warn!(event = "ehr.entries-unreadable", firm = %firm.id, resource, count = page.unreadable);
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(event = "ehr.page-refused", firm = %firm.id, resource, %error),
+        let search = Search {
+            resource,
+            service,
+            url,
+            paging: &self.connection.profile.paging,
+            firm,
+        };
+        let page = search.page(View::of(&reply.body), reply.server_time, read);
+        if let Err(error) = &page {
+            tracing::warn!(event = "ehr.page-refused", firm = %firm.id, resource, %error);
         }
         page
+    }
+
+    /// The documents of several visits by one batch Bundle of searches, one for each visit. A search that failed or has
+    /// further pages leaves its visit unanswered.
+    async fn batch(
+        &self,
+        firm: &Firm,
+        token: &AccessToken,
+        service: &ServiceRoot,
+        visits: &[Visit],
+    ) -> Result<Page<DocumentSummary>, EhrError> {
+        let rules = &self.connection.profile.documents;
+        let searches: Vec<Url> = visits
+            .iter()
+            .map(|visit| document_search(service, rules, visit))
+            .collect();
+        let entries: Vec<_> = searches
+            .iter()
+            .map(|url| json!({ "request": { "method": "GET", "url": service.relative(url) } }))
+            .collect();
+        let bundle = json!({ "resourceType": "Bundle", "type": "batch", "entry": entries });
+        let media_type = HeaderValue::from_str(&self.connection.profile.request.media_type);
+        let further = [(
+            header::CONTENT_TYPE,
+            media_type.map_err(|_| EhrError::Malformed {
+                what: "a header or URL cannot be sent",
+            })?,
+        )];
+        let request = self.request(
+            firm,
+            Method::POST,
+            &service.root(),
+            token,
+            &further,
+            bundle.to_string().into(),
+        )?;
+        let reply = self.exchange(firm, "DocumentReference", request).await?;
+        let bundle = View::of(&reply.body);
+        let answers: Vec<_> = bundle.each("entry").collect();
+        if !bundle.get("resourceType").is("Bundle") || answers.len() != visits.len() {
+            return Err(EhrError::Malformed {
+                what: "it does not answer the searches of the batch",
+            });
+        }
+        let mut together = Page {
+            items: Vec::new(),
+            next: None,
+            server_time: reply.server_time,
+            unreadable: 0,
+            unanswered: Vec::new(),
+        };
+        for ((visit, url), answer) in visits.iter().zip(&searches).zip(answers) {
+            let query = DocumentQuery::Visit(visit.clone());
+            let search = Search {
+                resource: "DocumentReference",
+                service,
+                url,
+                paging: &self.connection.profile.paging,
+                firm,
+            };
+            let went_well = answer
+                .get("response")
+                .text("status")
+                .is_some_and(|status| status.starts_with('2'));
+            let page = search.page(answer.get("resource"), None, |entry| {
+                view::document(entry, &query, rules)
+            });
+            match page {
+                Ok(page) if went_well && page.next.is_none() => {
+                    together.items.extend(page.items);
+                    together.unreadable += page.unreadable;
+                }
+                _ => together.unanswered.push(visit.encounter.clone()),
+            }
+        }
+        Ok(together)
     }
 
     /// The URL of a page that a link names. Links were checked when they were read, and are again: a link of one firm must
@@ -176,54 +265,153 @@ impl EhrClient {
     }
 }
 
-/// Reads a page of a searchset Bundle.
-fn read_page<T>(
-    bundle: View<'_>,
-    server_time: Option<Timestamp>,
-    resource: &str,
-    service: &ServiceRoot,
-    url: &Url,
-    read: impl Fn(View<'_>) -> Option<T>,
-) -> Result<Page<T>, EhrError> {
-    if !bundle.get("resourceType").is("Bundle") {
-        return Err(EhrError::Malformed {
-            what: "it is not a Bundle",
-        });
-    }
-    let mut page = Page {
-        items: Vec::new(),
-        next: None,
-        server_time,
-        unreadable: 0,
+/// The search for the documents of one visit.
+fn document_search(service: &ServiceRoot, rules: &DocumentRules, visit: &Visit) -> Url {
+    let mut parameters = match rules.search {
+        DocumentSearch::PatientAndEncounter => vec![
+            ("patient", visit.patient.as_str()),
+            ("encounter", visit.encounter.as_str()),
+        ],
+        DocumentSearch::Patient => vec![("patient", visit.patient.as_str())],
+        DocumentSearch::Encounter => vec![("encounter", visit.encounter.as_str())],
     };
-    for entry in bundle.each("entry") {
-        let found = entry.get("resource");
-        if found.get("resourceType").is("OperationOutcome") {
-            // A search may be answered in part and say so: what is missing is not known, so the page is not believed.
-            if let Some(error) = reply::outcome_error(found) {
-                return Err(error);
+    let page_size = rules.page_size.to_string();
+    parameters.extend(rules.sort.as_deref().map(|sort| ("_sort", sort)));
+    parameters.push(("_count", &page_size));
+    service.search("DocumentReference", &parameters)
+}
+
+/// The search for the documents of several visits by an OR-list. A comma inside an id is escaped (FHIR R4, search, 3.1.1.4.3).
+fn list_search(service: &ServiceRoot, rules: &DocumentRules, visits: &[Visit]) -> Url {
+    let ids: Vec<String> = visits
+        .iter()
+        .map(|visit| visit.encounter.as_str().replace('\\', "\\\\").replace(',', "\\,"))
+        .collect();
+    let (list, page_size) = (ids.join(","), rules.page_size.to_string());
+    let mut parameters = vec![("encounter", list.as_str())];
+    parameters.extend(rules.sort.as_deref().map(|sort| ("_sort", sort)));
+    parameters.push(("_count", &page_size));
+    service.search("DocumentReference", &parameters)
+}
+
+/// The search for what changed since then.
+fn change_search(
+    service: &ServiceRoot,
+    resource: &str,
+    search: ChangeSearch,
+    since: Timestamp,
+    sort: Option<&str>,
+    page_size: u32,
+) -> Url {
+    let since = match search.granularity {
+        Granularity::Day => since.date_plus_days(DAYS_BACK),
+        Granularity::Instant => since.to_string(),
+    };
+    let since = format!("{}{since}", search.prefix.as_str());
+    let page_size = page_size.to_string();
+    let mut parameters = vec![(search.parameter.as_str(), since.as_str())];
+    parameters.extend(sort.map(|sort| ("_sort", sort)));
+    parameters.push(("_count", &page_size));
+    service.search(resource, &parameters)
+}
+
+/// A search whose answer is to be read.
+struct Search<'a> {
+    resource: &'static str,
+    service: &'a ServiceRoot,
+    url: &'a Url,
+    paging: &'a PagingRules,
+    firm: &'a Firm,
+}
+
+impl Search<'_> {
+    /// Reads a page of a searchset Bundle.
+    fn page<T>(
+        &self,
+        bundle: View<'_>,
+        server_time: Option<Timestamp>,
+        read: impl Fn(View<'_>) -> Entry<T>,
+    ) -> Result<Page<T>, EhrError> {
+        if !bundle.get("resourceType").is("Bundle") {
+            return Err(EhrError::Malformed {
+                what: "it is not a Bundle",
+            });
+        }
+        let mut page = Page {
+            items: Vec::new(),
+            next: None,
+            server_time,
+            unreadable: 0,
+            unanswered: Vec::new(),
+        };
+        let (firm, resource, mut is_empty) = (&self.firm.id, self.resource, true);
+        for entry in bundle.each("entry") {
+            let found = entry.get("resource");
+            if found.get("resourceType").is("OperationOutcome") {
+                // A search may be answered in part and say so: what is missing is not known, so the page is not believed.
+                if let Some(error) = reply::outcome_error(found) {
+                    return Err(error);
+                }
+                continue;
             }
-            continue;
+            if entry.get("search").get("mode").is("include") {
+                continue;
+            }
+            is_empty = false;
+            let what = if found.get("resourceType").is(resource) {
+                read(found)
+            } else {
+                Entry::Unreadable
+            };
+            match what {
+                Entry::Item(item) => page.items.push(item),
+                Entry::PassedOver => {}
+                Entry::NotAskedFor => {
+                    // Searching by these parameters does not work here: better no photo than another patient's.
+                    tracing::warn!(event = "ehr.entry-not-asked-for", %firm, resource);
+                    page.unreadable += 1;
+                }
+                Entry::Unreadable => page.unreadable += 1,
+            }
         }
-        if entry.get("search").get("mode").is("include") {
-            continue;
+        if page.unreadable > 0 {
+            tracing::warn!(event = "ehr.entries-unreadable", %firm, resource, count = page.unreadable);
         }
-        match Some(found)
-            .filter(|found| found.get("resourceType").is(resource))
-            .and_then(&read)
-        {
-            Some(item) => page.items.push(item),
-            None => page.unreadable += 1,
+        // Totals are page-local on some servers, and some link from the last page to an empty one, and on and on.
+        if !is_empty {
+            page.next = self.next(bundle)?.map(|next| Phi::new(next.into()));
+        }
+        Ok(page)
+    }
+
+    fn next(&self, bundle: View<'_>) -> Result<Option<Url>, EhrError> {
+        match (self.paging.next, &self.paging.parameter) {
+            (NextPage::Number, Some(parameter)) => Ok(Some(next_number(self.url, parameter))),
+            _ => {
+                let next = bundle.each("link").find(|link| link.get("relation").is("next"));
+                let link = next.and_then(|link| link.text("url"));
+                link.map(|link| self.service.next_page(self.url, &link)).transpose()
+            }
         }
     }
-    // Totals are page-local on some servers, and some link from the last page to an empty one, and on and on.
-    if !page.items.is_empty() || page.unreadable > 0 {
-        let next = bundle.each("link").find(|link| link.get("relation").is("next"));
-        if let Some(link) = next.and_then(|link| link.text("url")) {
-            page.next = Some(Phi::new(service.next_page(url, &link)?.into()));
+}
+
+/// The same search with the next number in `parameter`.
+fn next_number(url: &Url, parameter: &str) -> Url {
+    let (mut number, mut others) = (1_u32, Vec::new());
+    for (name, value) in url.query_pairs() {
+        if name == parameter {
+            number = value.parse().unwrap_or(1);
+        } else {
+            others.push((name.into_owned(), value.into_owned()));
         }
     }
-    Ok(page)
+    let mut next = url.clone();
+    let mut pairs = next.query_pairs_mut();
+    pairs.clear().extend_pairs(others);
+    pairs.append_pair(parameter, &number.saturating_add(1).to_string());
+    drop(pairs);
+    next
 }
 
 #[async_trait]
@@ -237,23 +425,27 @@ impl ChartReader for EhrClient {
     ) -> Result<Page<Encounter>, EhrError> {
         let service = self.connection.service(firm)?;
         let rules = &self.connection.profile.encounters;
-        let url = if let Some(link) = page {
-            Self::linked(&service, "Encounter", link)?
-        } else {
-            let since = match rules.last_updated.granularity {
-                Granularity::Day => query.changed_since.date_plus_days(DAYS_BACK),
-                Granularity::Instant => query.changed_since.to_string(),
-            };
-            let since = format!("{}{since}", rules.last_updated.prefix.as_str());
-            service.search(
+        let url = match page {
+            Some(link) => Self::linked(&service, "Encounter", link)?,
+            None => change_search(
+                &service,
                 "Encounter",
-                &[("_lastUpdated", &since), ("_count", &rules.page_size.to_string())],
-            )
+                rules.changed,
+                query.changed_since,
+                rules.sort.as_deref(),
+                rules.page_size,
+            ),
         };
-        self.page(firm, token, "Encounter", &service, &url, |resource| {
-            view::encounter(resource, rules)
-        })
-        .await
+        let read = |resource: View<'_>| view::encounter(resource, rules).map_or(Entry::Unreadable, Entry::Item);
+        self.page(firm, token, "Encounter", &service, &url, read).await
+    }
+
+    fn document_searches(&self) -> DocumentSearches {
+        let rules = &self.connection.profile.documents;
+        DocumentSearches {
+            visits_in_one_call: rules.encounters_in_list.max(rules.searches_in_batch).max(1),
+            changed_since: rules.changed.is_some(),
+        }
     }
 
     async fn documents(
@@ -265,26 +457,26 @@ impl ChartReader for EhrClient {
     ) -> Result<Page<DocumentSummary>, EhrError> {
         let service = self.connection.service(firm)?;
         let rules = &self.connection.profile.documents;
-        let url = match (page, rules.search) {
+        let unsupported = EhrError::Malformed {
+            what: "this EHR has no such search for documents",
+        };
+        let url = match (page, query) {
             (Some(link), _) => Self::linked(&service, "DocumentReference", link)?,
-            (None, DocumentSearch::PatientAndEncounter) => service.search(
-                "DocumentReference",
-                &[
-                    ("patient", query.patient.as_str()),
-                    ("encounter", query.encounter.as_str()),
-                    ("_count", &rules.page_size.to_string()),
-                ],
-            ),
-        };
-        let read = |resource: View<'_>| match view::document(resource, query, rules) {
-            DocumentEntry::Document(document) => Some(document),
-            DocumentEntry::NotAskedFor => {
-                // Searching by these parameters does not work here: better no photo than another patient's.
-                tracing::warn!(event = "ehr.entry-not-asked-for", firm = %firm.id, resource = "DocumentReference");
-                None
+            (None, DocumentQuery::Visit(visit)) => document_search(&service, rules, visit),
+            (None, DocumentQuery::Visits(visits)) if rules.encounters_in_list >= rules.searches_in_batch.max(2) => {
+                list_search(&service, rules, visits)
             }
-            DocumentEntry::Unreadable => None,
+            (None, DocumentQuery::Visits(visits)) if rules.searches_in_batch > 0 => {
+                return self.batch(firm, token, &service, visits).await;
+            }
+            (None, DocumentQuery::Visits(_)) => return Err(unsupported),
+            (None, DocumentQuery::ChangedSince(since)) => {
+                let search = rules.changed.ok_or(unsupported)?;
+                let sort = rules.sort.as_deref();
+                change_search(&service, "DocumentReference", search, *since, sort, rules.page_size)
+            }
         };
+        let read = |resource: View<'_>| view::document(resource, query, rules);
         self.page(firm, token, "DocumentReference", &service, &url, read).await
     }
 }
@@ -306,11 +498,11 @@ impl PatientContext for EhrClient {
 
 #[async_trait]
 impl FirmSettings for EhrClient {
-    async fn categories(&self, firm: &Firm, token: &AccessToken) -> Result<Vec<DocumentCategory>, EhrError> {
-        let url = self
-            .connection
-            .service(firm)?
-            .instance("ValueSet", &self.connection.profile.categories.value_set)?;
+    async fn categories(&self, firm: &Firm, token: &AccessToken) -> Result<Option<Vec<DocumentCategory>>, EhrError> {
+        let Some(value_set) = &self.connection.profile.categories.value_set else {
+            return Ok(None);
+        };
+        let url = self.connection.service(firm)?.instance("ValueSet", value_set)?;
         let reply = self.get(firm, token, "ValueSet", &url).await?;
         let resource = View::of(&reply.body);
         if !resource.get("resourceType").is("ValueSet") {
@@ -318,7 +510,7 @@ impl FirmSettings for EhrClient {
                 what: "it is not the kind of resource that was asked for",
             });
         }
-        Ok(view::categories(resource))
+        Ok(Some(view::categories(resource)))
     }
 }
 

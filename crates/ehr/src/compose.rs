@@ -1,8 +1,10 @@
 //! The composer: a draft as the EHR's profile wants it.
 //!
-//! A FHIR R4 Composition that is valid everywhere and whose text is complete on its own, since EHRs strip codes,
-//! identifiers and extensions. It never has an attester: nobody has reviewed it. The label comes first in the text,
+//! A FHIR R4 Composition, or a DocumentReference, that is valid everywhere and whose text is complete on its own, since
+//! EHRs strip codes, identifiers and extensions. It never has an attester: nobody has reviewed it. The label comes first in the text,
 //! whatever the note says, and the reference code is in it.
+
+mod document_reference;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,9 +15,10 @@ use skin_assist_core::{
 
 use crate::{
     narrative::{self, Block},
-    profile::{AuthorRule, DraftRules, ReferenceForm},
+    profile::{AuthorRule, DraftRules, DraftTarget, ReferenceForm},
     urls::encode_segment,
 };
+use document_reference::document_reference;
 
 /// `Composition.identifier.system` of our drafts; the value is the reference code.
 pub const IDENTIFIER_SYSTEM: &str = "https://skin-assist.example/fhir/draft";
@@ -31,42 +34,81 @@ pub const NOT_BY_THE_AUTHOR: &str = "Drafted by AI software, not by the author n
 
 const LOINC: &str = "http://loinc.org";
 
-/// The draft as a Composition. `service` is the firm's FHIR service, for absolute references.
-pub(crate) fn composition(draft: &Draft, rules: &DraftRules, service: &str) -> Result<Composition, EhrError> {
-    let reference = |resource: &str, id: &str| -> Result<Reference, EhrError> {
+/// The draft as JSON, as the profile wants it. `service` is the firm's FHIR service, for absolute references.
+pub(crate) fn body(draft: &Draft, rules: &DraftRules, service: &str) -> Result<Vec<u8>, EhrError> {
+    let json = match rules.target {
+        DraftTarget::Composition => serde_json::to_vec(&composition(draft, rules, service)?),
+        DraftTarget::DocumentReference => serde_json::to_vec(&document_reference(draft, rules, service)?),
+        DraftTarget::None => return Err(EhrError::DraftsNotHeld),
+    };
+    json.map_err(|_| EhrError::Malformed {
+        what: "the draft cannot be written as JSON",
+    })
+}
+
+/// Names other resources as the profile wants it.
+struct References<'a> {
+    form: ReferenceForm,
+    service: &'a str,
+}
+
+impl References<'_> {
+    fn to(&self, resource: &str, id: &str) -> Result<Reference, EhrError> {
         let id = encode_segment(id).ok_or(EhrError::Malformed {
             what: "an id cannot be a part of a reference",
         })?;
         Ok(Reference {
-            reference: match rules.references {
+            reference: match self.form {
                 ReferenceForm::Relative => format!("{resource}/{id}"),
-                ReferenceForm::Absolute => format!("{service}/{resource}/{id}"),
+                ReferenceForm::Absolute => format!("{}/{resource}/{id}", self.service),
             },
         })
+    }
+
+    /// The author, with what has to be contained for it.
+    fn author(&self, draft: &Draft, rule: AuthorRule) -> Result<(Vec<Value>, Vec<Reference>), EhrError> {
+        Ok(match rule {
+            AuthorRule::Practitioner => {
+                let practitioner = draft.practitioner.as_ref().ok_or(EhrError::NoAuthor)?;
+                (vec![], vec![self.to("Practitioner", practitioner.as_str())?])
+            }
+            AuthorRule::Device => (
+                vec![device(&draft.versions.pipeline)],
+                vec![Reference {
+                    reference: "#skin-assist".into(),
+                }],
+            ),
+            AuthorRule::Omit => (vec![], vec![]),
+        })
+    }
+
+    fn encounter(&self, draft: &Draft) -> Result<Option<Reference>, EhrError> {
+        let encounter = draft.encounter.as_ref();
+        encounter
+            .map(|encounter| self.to("Encounter", encounter.as_str()))
+            .transpose()
+    }
+}
+
+/// AI asserted: HL7 AI Transparency on FHIR.
+const AI_ASSERTED: Meta = Meta {
+    security: [Coding {
+        system: "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+        code: "AIAST",
+        display: "Artificial Intelligence asserted",
+    }],
+};
+
+fn composition(draft: &Draft, rules: &DraftRules, service: &str) -> Result<Composition, EhrError> {
+    let references = References {
+        form: rules.references,
+        service,
     };
-    let (contained, author) = match rules.author {
-        AuthorRule::Practitioner => {
-            let practitioner = draft.practitioner.as_ref().ok_or(EhrError::NoAuthor)?;
-            (vec![], vec![reference("Practitioner", practitioner.as_str())?])
-        }
-        AuthorRule::Device => (
-            vec![device(&draft.versions.pipeline)],
-            vec![Reference {
-                reference: "#skin-assist".into(),
-            }],
-        ),
-        AuthorRule::Omit => (vec![], vec![]),
-    };
+    let (contained, author) = references.author(draft, rules.author)?;
     let note = draft.note.expose();
     Ok(Composition {
         resource_type: "Composition",
-        meta: Meta {
-            security: [Coding {
-                system: "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
-                code: "AIAST",
-                display: "Artificial Intelligence asserted",
-            }],
-        },
+        meta: AI_ASSERTED,
         contained,
         extension: note.regions.iter().map(assessed_image).collect(),
         identifier: Identifier {
@@ -76,20 +118,20 @@ pub(crate) fn composition(draft: &Draft, rules: &DraftRules, service: &str) -> R
         status: rules.status.as_str(),
         kind: CodeableConcept::loinc("11488-4", "Consult note"),
         category: [CodeableConcept::loinc("LP173421-1", "Report")],
-        subject: reference("Patient", draft.patient.as_str())?,
-        encounter: reference("Encounter", draft.encounter.as_str())?,
+        subject: references.to("Patient", draft.patient.as_str())?,
+        encounter: references.encounter(draft)?,
         date: draft.date.to_string(),
         author,
         title: Block::paragraph(&note.title).text().to_owned(),
         section: [
-            section(rules, "18776-5", "Plan of treatment (narrative)", &body(draft, rules)),
+            section(rules, "18776-5", "Plan of treatment (narrative)", &text(draft, rules)),
             section(rules, "69730-0", "Instructions", &instructions(draft)),
         ],
     })
 }
 
 /// The label, who did not write it, the note's sections, the reference code.
-fn body(draft: &Draft, rules: &DraftRules) -> Vec<Block> {
+fn text(draft: &Draft, rules: &DraftRules) -> Vec<Block> {
     let mut blocks = vec![Block::paragraph(LABEL)];
     if rules.author == AuthorRule::Practitioner {
         blocks.push(Block::paragraph(NOT_BY_THE_AUTHOR));
@@ -183,7 +225,7 @@ fn device(pipeline: &str) -> Value {
 /// FHIR R4 `Composition`, as far as a draft needs it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Composition {
+struct Composition {
     resource_type: &'static str,
     meta: Meta,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -196,7 +238,8 @@ pub(crate) struct Composition {
     kind: CodeableConcept,
     category: [CodeableConcept; 1],
     subject: Reference,
-    encounter: Reference,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encounter: Option<Reference>,
     date: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     author: Vec<Reference>,

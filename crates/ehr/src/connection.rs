@@ -1,5 +1,7 @@
 //! What connects the client to one EHR: a profile, addresses, the API key, limits.
 
+use std::collections::BTreeMap;
+
 use http::HeaderValue;
 use skin_assist_core::{domain::Firm, phi::Secret, ports::EhrError};
 use url::Url;
@@ -21,6 +23,8 @@ pub struct EhrConnection {
     pub token_url: Url,
     /// The vendor's key; empty where the profile has no header for it.
     pub api_key: Secret,
+    /// Further keys by the names that firms have them under.
+    pub further_api_keys: BTreeMap<String, Secret>,
     /// Hosts that photos may come from, beside the profile's.
     pub photo_hosts: Vec<HostPattern>,
     /// Whether plain http may go to this very machine: for a practice EHR.
@@ -104,16 +108,29 @@ impl EhrConnection {
             if self.api_key.is_empty() {
                 return Err(ConnectionError::ApiKeyMissing);
             }
-            if HeaderValue::from_str(self.api_key.expose()).is_err() {
+            let mut keys = std::iter::once(&self.api_key).chain(self.further_api_keys.values());
+            if keys.any(|key| HeaderValue::from_str(key.expose()).is_err()) {
                 return Err(ConnectionError::ApiKeyUnsendable);
             }
         }
         Ok(())
     }
 
+    /// The key that a firm's calls carry.
+    pub(crate) fn api_key(&self, firm: &Firm) -> Result<&Secret, EhrError> {
+        match &firm.api_key {
+            None => Ok(&self.api_key),
+            Some(name) => self.further_api_keys.get(name).ok_or(EhrError::Malformed {
+                what: "the firm's API key is not configured",
+            }),
+        }
+    }
+
     /// A firm's FHIR service.
     pub(crate) fn service(&self, firm: &Firm) -> Result<ServiceRoot, EhrError> {
-        let prefix = urls::encode_segment(&firm.url_prefix).ok_or(EhrError::Malformed {
+        // A prefix may be several segments ("clinic-a/fhir").
+        let segments: Option<Vec<String>> = firm.url_prefix.split('/').map(urls::encode_segment).collect();
+        let prefix = segments.map(|segments| segments.join("/")).ok_or(EhrError::Malformed {
             what: "the firm's URL prefix cannot be a part of a URL",
         })?;
         let base = self.base_url.as_str().trim_end_matches('/');

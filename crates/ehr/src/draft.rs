@@ -4,25 +4,29 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use skin_assist_core::{
-    domain::{AccessToken, Draft, DraftReference, Firm},
-    ports::{DraftError, DraftSearch, DraftWriter, EhrError},
+    domain::{AccessToken, Draft, DraftReference, EncounterId, EncounterStatus, Firm},
+    ports::{DraftAbilities, DraftError, DraftSearch, DraftWriter, EhrError},
 };
 
 use crate::{
-    client::EhrClient,
+    client::{EhrClient, expected},
     compose::{self, IDENTIFIER_SYSTEM},
     profile::{DraftSearchRule, DraftTarget},
     reply,
     transport::TransportError,
     urls::reference_id,
-    view::View,
+    view::{self, View},
 };
 
 #[async_trait]
 impl DraftWriter for EhrClient {
     async fn post(&self, firm: &Firm, token: &AccessToken, draft: &Draft) -> Result<DraftReference, DraftError> {
-        let resource = self.resource();
-        let request = self.post_request(firm, token, draft).map_err(DraftError::NotTaken)?;
+        let Some(resource) = self.resource() else {
+            return Err(DraftError::NotTaken(EhrError::DraftsNotHeld));
+        };
+        let request = self
+            .post_request(firm, token, draft, resource)
+            .map_err(DraftError::NotTaken)?;
         let (status, outcome) = match self.api.send(request, self.connection.limits.reply_bytes).await {
             Ok(response) => (Some(response.status()), taken(&response, resource)),
             Err(error) => (reply::status_of(error), Err(not_answered(error))),
@@ -42,10 +46,10 @@ impl DraftWriter for EhrClient {
     }
 
     async fn find(&self, firm: &Firm, token: &AccessToken, draft: &Draft) -> Result<DraftSearch, EhrError> {
-        if !self.can_search() {
+        let rules = &self.connection.profile.draft;
+        let Some(resource) = self.resource().filter(|_| rules.search == DraftSearchRule::Identifier) else {
             return Ok(DraftSearch::Unsupported);
-        }
-        let resource = self.resource();
+        };
         let code = draft.reference_code.as_str();
         let url = self
             .connection
@@ -89,11 +93,18 @@ impl DraftWriter for EhrClient {
         Ok(DraftSearch::Absent)
     }
 
-    fn can_search(&self) -> bool {
-        match self.connection.profile.draft.search {
-            DraftSearchRule::Unsupported => false,
-            DraftSearchRule::Identifier => true,
-        }
+    fn abilities(&self) -> DraftAbilities {
+        self.connection.profile.draft.abilities()
+    }
+
+    async fn is_visit_over(&self, firm: &Firm, token: &AccessToken, encounter: &EncounterId) -> Result<bool, EhrError> {
+        let url = self
+            .connection
+            .service(firm)?
+            .instance("Encounter", encounter.as_str())?;
+        let reply = self.get(firm, token, "Encounter", &url).await?;
+        let resource = expected(&reply, "Encounter", encounter.as_str())?;
+        Ok(view::status(resource) != EncounterStatus::Open)
     }
 }
 
@@ -103,22 +114,28 @@ fn identifier(draft: &Draft) -> String {
 }
 
 impl EhrClient {
-    fn resource(&self) -> &'static str {
+    /// The type of resource that a draft becomes; none where the EHR holds no drafts.
+    fn resource(&self) -> Option<&'static str> {
         match self.connection.profile.draft.target {
-            DraftTarget::Composition => "Composition",
+            DraftTarget::Composition => Some("Composition"),
+            DraftTarget::DocumentReference => Some("DocumentReference"),
+            DraftTarget::None => None,
         }
     }
 
-    fn post_request(&self, firm: &Firm, token: &AccessToken, draft: &Draft) -> Result<http::Request<Bytes>, EhrError> {
+    fn post_request(
+        &self,
+        firm: &Firm,
+        token: &AccessToken,
+        draft: &Draft,
+        resource: &str,
+    ) -> Result<http::Request<Bytes>, EhrError> {
         let unsendable = |_| EhrError::Malformed {
             what: "a header or URL cannot be sent",
         };
         let profile = &self.connection.profile;
         let service = self.connection.service(firm)?;
-        let composition = compose::composition(draft, &profile.draft, service.as_str())?;
-        let body = serde_json::to_vec(&composition).map_err(|_| EhrError::Malformed {
-            what: "the draft cannot be written as JSON",
-        })?;
+        let body = compose::body(draft, &profile.draft, service.as_str())?;
         let mut further: Vec<(HeaderName, HeaderValue)> = vec![(
             header::CONTENT_TYPE,
             HeaderValue::from_str(&profile.request.media_type).map_err(unsendable)?,
@@ -130,8 +147,9 @@ impl EhrClient {
             further.push((HeaderName::from_static("if-none-exist"), value));
         }
         self.request(
+            firm,
             Method::POST,
-            &service.collection(self.resource()),
+            &service.collection(resource),
             token,
             &further,
             body.into(),
@@ -183,13 +201,13 @@ fn not_answered(error: TransportError) -> DraftError {
     }
 }
 
-/// What a status that is not a success says about the draft. A 4xx is a refusal, with two exceptions: 408 and 499 are
-/// what gateways write when they stopped waiting. A 307 or 308 asks for the same request elsewhere, so it was not
+/// What a status that is not a success says about the draft. A 4xx is a refusal, with three exceptions: 408 and 499 are
+/// what gateways write when they stopped waiting, and 412 is how a conditional create says that several match. A 307 or 308 asks for the same request elsewhere, so it was not
 /// taken; after the other redirects it may have been.
 fn refused(status: StatusCode, headers: &HeaderMap) -> DraftError {
     let error = reply::failure(status, headers);
     match status.as_u16() {
-        408 | 499 => DraftError::Unknown(error),
+        408 | 412 | 499 => DraftError::Unknown(error),
         400..500 | 307 | 308 => DraftError::NotTaken(error),
         _ => DraftError::Unknown(error),
     }

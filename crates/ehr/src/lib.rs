@@ -41,9 +41,10 @@ pub use compose::{ASSESSED_IMAGE, IDENTIFIER_SYSTEM, LABEL, NOT_BY_THE_AUTHOR};
 pub use connection::{ConnectionError, EhrConnection, Limits};
 pub use photo_hosts::{HostPattern, NotAHost, is_public};
 pub use profile::{
-    AuthorRule, CategoryRules, ClientAuthentication, DocumentRules, DocumentSearch, DraftRules, DraftSearchRule,
-    DraftStatus, DraftTarget, EncounterRules, Grant, Granularity, LastUpdatedSearch, PhotoRules, Profile, ProfileError,
-    Quota, QuotaPeriod, QuotaScope, ReferenceForm, RequestRules, SearchPrefix, TokenRules, Urls,
+    AuthorRule, CategoryRules, ChangeParameter, ChangeSearch, ClientAuthentication, DocumentRules, DocumentSearch,
+    DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, EncounterRules, FinishedVisitRule, Grant,
+    Granularity, NextPage, PagingRules, PhotoRules, Profile, ProfileError, Quota, QuotaPeriod, QuotaScope,
+    ReferenceForm, RequestRules, SearchPrefix, TokenRules, Urls,
 };
 pub use reqwest_transport::{HttpOptions, HttpSetupError, ReqwestTransport};
 pub use token::{LONGEST_TOKEN_LIFE, SHORTEST_TOKEN_LIFE};

@@ -63,27 +63,45 @@ pub(crate) fn plain(blocks: &[Block]) -> String {
 /// `Narrative.div`.
 pub(crate) fn xhtml(blocks: &[Block]) -> String {
     let mut div = String::from("<div xmlns=\"http://www.w3.org/1999/xhtml\">");
+    push_blocks(&mut div, blocks);
+    div.push_str("</div>");
+    div
+}
+
+/// A whole XHTML page.
+pub(crate) fn page(title: &str, blocks: &[Block]) -> String {
+    let mut page = String::from("<html xmlns=\"http://www.w3.org/1999/xhtml\"><head><title>");
+    push_escaped(&mut page, title);
+    page.push_str("</title></head><body>");
+    push_blocks(&mut page, blocks);
+    page.push_str("</body></html>");
+    page
+}
+
+fn push_blocks(markup: &mut String, blocks: &[Block]) {
     for block in blocks.iter().filter(|block| !block.text().is_empty()) {
         let (open, close) = match block {
             Block::Heading(_) => ("<p><b>", "</b></p>"),
             Block::Paragraph(_) => ("<p>", "</p>"),
         };
-        div.push_str(open);
-        for c in block.text().chars() {
-            match c {
-                '&' => div.push_str("&amp;"),
-                '<' => div.push_str("&lt;"),
-                '>' => div.push_str("&gt;"),
-                '"' => div.push_str("&quot;"),
-                '\'' => div.push_str("&#39;"),
-                '\n' => div.push_str("<br/>"),
-                c => div.push(c),
-            }
-        }
-        div.push_str(close);
+        markup.push_str(open);
+        push_escaped(markup, block.text());
+        markup.push_str(close);
     }
-    div.push_str("</div>");
-    div
+}
+
+fn push_escaped(markup: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '&' => markup.push_str("&amp;"),
+            '<' => markup.push_str("&lt;"),
+            '>' => markup.push_str("&gt;"),
+            '"' => markup.push_str("&quot;"),
+            '\'' => markup.push_str("&#39;"),
+            '\n' => markup.push_str("<br/>"),
+            c => markup.push(c),
+        }
+    }
 }
 
 /// A check that common validators leave out: the div is well-formed XML, carries the namespace, has only elements that

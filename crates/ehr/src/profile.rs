@@ -3,15 +3,28 @@
 //! The client asks the profile and never the vendor's name. Shipped profiles are embedded; a practice's own comes from a
 //! file of the same form. Unknown keys are refused, so that a misspelt one is not silently without effect.
 
-use std::collections::BTreeMap;
+mod draft;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
+use skin_assist_core::quota::SMALLEST_BUDGET;
 
 use crate::photo_hosts::HostPattern;
 
+pub use draft::{
+    AuthorRule, DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, FinishedVisitRule, ReferenceForm,
+};
+
 /// The shipped profiles, by name.
-const SHIPPED: [(&str, &str); 1] = [("modmed-ema", include_str!("../profiles/modmed-ema.toml"))];
+const SHIPPED: [(&str, &str); 3] = [
+    ("modmed-ema", include_str!("../profiles/modmed-ema.toml")),
+    ("fhir-r4", include_str!("../profiles/fhir-r4.toml")),
+    ("uscore-r4", include_str!("../profiles/uscore-r4.toml")),
+];
 
 /// What is different about an EHR.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -29,6 +42,8 @@ pub struct Profile {
     pub token: TokenRules,
     /// How many calls it allows.
     pub quota: Quota,
+    /// Going from one page of a search to the next.
+    pub paging: PagingRules,
     /// Listing encounters.
     pub encounters: EncounterRules,
     /// Listing documents.
@@ -105,12 +120,12 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// As calls a minute, rounded down.
-    pub const fn calls_per_minute(&self) -> u32 {
-        match self.per {
-            QuotaPeriod::Minute => self.calls,
-            QuotaPeriod::Hour => self.calls / 60,
-        }
+    /// The length of the window that the calls are counted in.
+    pub const fn window(&self) -> Duration {
+        Duration::from_secs(match self.per {
+            QuotaPeriod::Minute => 60,
+            QuotaPeriod::Hour => 3600,
+        })
     }
 }
 
@@ -134,26 +149,71 @@ pub enum QuotaScope {
     Firm,
 }
 
+/// Going from one page of a search to the next. The last page is one without entries, or one without a next.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PagingRules {
+    /// How the next page is found.
+    pub next: NextPage,
+    /// The parameter that carries the page's number; only for [`NextPage::Number`].
+    pub parameter: Option<String>,
+}
+
+/// How the next page is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NextPage {
+    /// By `Bundle.link` with the relation `next`.
+    Link,
+    /// By the same search with the next number, from 1 on.
+    Number,
+}
+
 /// Listing encounters.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncounterRules {
     /// `_count`: the largest page.
     pub page_size: u32,
-    /// How `_lastUpdated` is asked.
-    pub last_updated: LastUpdatedSearch,
+    /// How what changed is asked for.
+    pub changed: ChangeSearch,
+    /// `_sort`, where the EHR takes it: oldest first, so that what changes meanwhile moves to pages still to come.
+    pub sort: Option<String>,
     /// `participant.type` codes of the treating practitioner.
     pub treating_participant: Vec<String>,
 }
 
-/// How `_lastUpdated` is asked.
+/// How what changed is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LastUpdatedSearch {
+pub struct ChangeSearch {
+    /// By which parameter.
+    pub parameter: ChangeParameter,
     /// How fine.
     pub granularity: Granularity,
     /// With which prefix.
     pub prefix: SearchPrefix,
+}
+
+/// Search parameters for "changed since".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum ChangeParameter {
+    /// When the record changed.
+    #[serde(rename = "_lastUpdated")]
+    LastUpdated,
+    /// When the visit was, for EHRs that cannot search by change: those that began by yesterday are found.
+    #[serde(rename = "date")]
+    Date,
+}
+
+impl ChangeParameter {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LastUpdated => "_lastUpdated",
+            Self::Date => "date",
+        }
+    }
 }
 
 /// How fine a date search is.
@@ -192,28 +252,40 @@ impl SearchPrefix {
 pub struct DocumentRules {
     /// `_count`: the largest page.
     pub page_size: u32,
-    /// Which search exists.
+    /// How the documents of one visit are asked for.
     pub search: DocumentSearch,
+    /// The most visits in one OR-list of the parameter `encounter`; 0 where lists are not taken.
+    pub encounters_in_list: usize,
+    /// The most searches in one batch Bundle; 0 where there are none.
+    pub searches_in_batch: usize,
+    /// How all that changed in the firm is asked for, where it can be.
+    pub changed: Option<ChangeSearch>,
+    /// `_sort`, where the EHR takes it.
+    pub sort: Option<String>,
     /// Whether search entries have `content`, so that its media type can be believed to be there.
     pub entries_carry_attachment: bool,
     /// Whether `type.text` is a MIME type.
     pub media_type_in_type_text: bool,
 }
 
-/// Which searches for documents exist.
+/// How the documents of one visit are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DocumentSearch {
-    /// `patient` and `encounter` together.
+    /// By `patient` and `encounter` together.
     PatientAndEncounter,
+    /// By `patient` alone: the visit's are picked out of all of the patient's.
+    Patient,
+    /// By `encounter` alone.
+    Encounter,
 }
 
 /// The firm's document categories.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CategoryRules {
-    /// The id of the `ValueSet` that lists them.
-    pub value_set: String,
+    /// The id of the `ValueSet` that lists them, where there is one.
+    pub value_set: Option<String>,
 }
 
 /// Downloading photos.
@@ -222,85 +294,6 @@ pub struct CategoryRules {
 pub struct PhotoRules {
     /// Hosts that photos may be downloaded from, beside those that the operator adds.
     pub hosts: Vec<HostPattern>,
-}
-
-/// Writing drafts.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DraftRules {
-    /// What is created.
-    pub target: DraftTarget,
-    /// Its status. There is no `final`: what nobody has reviewed is not final.
-    pub status: DraftStatus,
-    /// Whether a section's text goes into `section.code.text`.
-    pub text_in_section_code: bool,
-    /// Whether a section's text goes into `section.text`, as FHIR means it.
-    pub text_in_section_narrative: bool,
-    /// Who is named as author.
-    pub author: AuthorRule,
-    /// How other resources are named.
-    pub references: ReferenceForm,
-    /// How a draft can be looked for.
-    pub search: DraftSearchRule,
-    /// Whether `If-None-Exist` on the identifier is honoured.
-    pub conditional_create: bool,
-}
-
-/// What a draft becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DraftTarget {
-    /// `Composition`.
-    Composition,
-}
-
-/// `Composition.status` of a draft.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DraftStatus {
-    /// preliminary.
-    Preliminary,
-}
-
-impl DraftStatus {
-    /// The code.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Preliminary => "preliminary",
-        }
-    }
-}
-
-/// Who is named as the author of a draft.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AuthorRule {
-    /// The treating practitioner, because the EHR forces one; the text then says that they did not write it.
-    Practitioner,
-    /// This software, as a contained `Device`.
-    Device,
-    /// Nobody: for EHRs that set it themselves.
-    Omit,
-}
-
-/// How a draft names other resources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReferenceForm {
-    /// `Patient/12`.
-    Relative,
-    /// With the firm's service in front.
-    Absolute,
-}
-
-/// How a draft can be looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DraftSearchRule {
-    /// Not at all.
-    Unsupported,
-    /// By `identifier`.
-    Identifier,
 }
 
 /// A profile cannot be used.
@@ -335,7 +328,7 @@ impl Profile {
     ///
     /// ```
     /// let profile = skin_assist_ehr::Profile::shipped("modmed-ema")?;
-    /// assert_eq!(profile.quota.calls_per_minute(), 1000);
+    /// assert_eq!(profile.quota.calls, 1000);
     /// # Ok::<(), skin_assist_ehr::ProfileError>(())
     /// ```
     ///
@@ -373,7 +366,7 @@ impl Profile {
         let Some(rest) = self.urls.service.strip_prefix("{base}") else {
             return invalid("urls.service", "it has to start with {base}");
         };
-        let rest = rest.replace("{firm}", "");
+        let rest = rest.replace("{firm}", "firm");
         if rest.contains(['{', '}', '?', '#']) {
             return invalid(
                 "urls.service",
@@ -406,65 +399,29 @@ impl Profile {
         if self.documents.page_size == 0 {
             return invalid("documents.page_size", "it has to be at least 1");
         }
-        if self.quota.calls_per_minute() == 0 {
-            return invalid("quota", "it is less than one call a minute");
+        if self.quota.calls < SMALLEST_BUDGET {
+            return invalid("quota.calls", "it has to be at least 10");
+        }
+        match (self.paging.next, &self.paging.parameter) {
+            (NextPage::Number, None) => {
+                return invalid("paging.parameter", "next = \"number\" needs the parameter's name");
+            }
+            (NextPage::Link, Some(_)) => return invalid("paging.parameter", "next = \"link\" has no parameter"),
+            _ => {}
+        }
+        let by_date = |search: &ChangeSearch| search.parameter == ChangeParameter::Date;
+        if by_date(&self.encounters.changed) && self.encounters.changed.granularity != Granularity::Day {
+            return invalid("encounters.changed", "a search by date has the granularity \"day\"");
+        }
+        if self.documents.changed.as_ref().is_some_and(by_date) {
+            return invalid("documents.changed", "it is a search by _lastUpdated");
+        }
+        if self.documents.encounters_in_list == 1 || self.documents.searches_in_batch == 1 {
+            return invalid("documents", "a list or batch of one is none: write 0");
         }
         if self.encounters.treating_participant.is_empty() {
             return invalid("encounters.treating_participant", "it has to name a code");
         }
-        if !(self.draft.text_in_section_code || self.draft.text_in_section_narrative) {
-            return invalid("draft.text_in_section_narrative", "the text has to go somewhere");
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_shipped_profile_is_sound_and_named_as_its_file() {
-        for name in Profile::shipped_names() {
-            assert_eq!(Profile::shipped(name).unwrap().name, name);
-        }
-        let error = Profile::shipped("modmed").unwrap_err().to_string();
-        assert!(error.contains("modmed-ema"), "{error}");
-    }
-
-    #[test]
-    fn unknown_keys_and_impossible_values_are_refused() {
-        let text = Profile::shipped_text("modmed-ema").unwrap();
-        let changed = |from: &str, to: &str| {
-            assert!(text.contains(from), "{from}");
-            Profile::from_toml(&text.replacen(from, to, 1))
-        };
-        assert!(matches!(
-            changed("page_size = 50", "page_sise = 50"),
-            Err(ProfileError::Unreadable(_))
-        ));
-        assert!(matches!(
-            changed("\"preliminary\"", "\"final\""),
-            Err(ProfileError::Unreadable(_))
-        ));
-        assert!(matches!(
-            changed("*.s3.amazonaws.com", "https://s3"),
-            Err(ProfileError::Unreadable(_))
-        ));
-        for (from, to, key) in [
-            ("{base}/firm", "https://example.com/firm", "urls.service"),
-            ("{firm}/ema", "{tenant}/ema", "urls.service"),
-            ("/fhir/v2\"", "/fhir/v2/\"", "urls.service"),
-            ("page_size = 50", "page_size = 0", "encounters.page_size"),
-            ("page_size = 10", "page_size = 0", "documents.page_size"),
-            ("calls = 1000\nper = \"minute\"", "calls = 59\nper = \"hour\"", "quota"),
-            ("x-api-key", "x api key", "request.api_key_header"),
-            ("[\"PPRF\"]", "[]", "encounters.treating_participant"),
-        ] {
-            match changed(from, to) {
-                Err(ProfileError::Invalid { key: found, .. }) => assert_eq!(found, key),
-                other => panic!("{to}: {other:?}"),
-            }
-        }
+        self.draft.check()
     }
 }

@@ -34,6 +34,19 @@ impl ServiceRoot {
         url
     }
 
+    /// The service itself: where batch Bundles go.
+    pub(crate) fn root(&self) -> Url {
+        self.0.clone()
+    }
+
+    /// A URL of this service as it stands in a Bundle's entry: from the resource type on.
+    pub(crate) fn relative(&self, url: &Url) -> String {
+        let url = url.as_str();
+        url.strip_prefix(self.0.as_str())
+            .map_or(url, |rest| rest.trim_start_matches('/'))
+            .to_owned()
+    }
+
     /// `{root}/{resource type}`.
     pub(crate) fn collection(&self, resource: &str) -> Url {
         let mut url = self.0.clone();

@@ -9,12 +9,12 @@ use skin_assist_core::{
         AgeBand, CategoryCode, DocumentCategory, DocumentId, DocumentStatus, DocumentSummary, Encounter, EncounterId,
         EncounterStatus, PatientFacts, PatientId, PractitionerId, Sex,
     },
-    ports::DocumentQuery,
+    ports::{DocumentQuery, Visit},
     time::Timestamp,
 };
 
 use crate::{
-    profile::{DocumentRules, EncounterRules},
+    profile::{DocumentRules, DocumentSearch, EncounterRules},
     urls::reference_id,
 };
 
@@ -108,14 +108,14 @@ pub(crate) fn encounter(resource: View<'_>, rules: &EncounterRules) -> Option<En
         id: resource.id::<EncounterId>()?,
         patient: resource.reference::<PatientId>("subject", "Patient")?,
         practitioner: resource.each("participant").filter(treats).find_map(practitioner),
-        status: encounter_status(resource.text("status").as_deref()),
+        status: status(resource),
         last_updated: resource.get("meta").instant("lastUpdated"),
     })
 }
 
 /// What is not known to be over is open: watching too long costs calls, watching too short loses photos.
-fn encounter_status(code: Option<&str>) -> EncounterStatus {
-    match code {
+pub(crate) fn status(encounter: View<'_>) -> EncounterStatus {
+    match encounter.text("status").as_deref() {
         // completed and discharged are R5's.
         Some("finished" | "completed" | "discharged") => EncounterStatus::Finished,
         Some("cancelled" | "entered-in-error" | "discontinued") => EncounterStatus::Cancelled,
@@ -123,35 +123,64 @@ fn encounter_status(code: Option<&str>) -> EncounterStatus {
     }
 }
 
-/// What an entry of a search for documents turns out to be.
+/// What an entry of a search turns out to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum DocumentEntry {
-    Document(DocumentSummary),
+pub(crate) enum Entry<T> {
+    Item(T),
+    /// It belongs to the answer, and is none of our business.
+    PassedOver,
     /// Another patient's or another encounter's: the server ignores what it was asked.
     NotAskedFor,
     Unreadable,
 }
 
-/// A document of the query's patient and encounter.
-pub(crate) fn document(resource: View<'_>, query: &DocumentQuery, rules: &DocumentRules) -> DocumentEntry {
+/// A document of the query's visits.
+pub(crate) fn document(resource: View<'_>, query: &DocumentQuery, rules: &DocumentRules) -> Entry<DocumentSummary> {
     let Some(id) = resource.id::<DocumentId>() else {
-        return DocumentEntry::Unreadable;
+        return Entry::Unreadable;
     };
-    if resource
-        .reference::<PatientId>("subject", "Patient")
-        .is_some_and(|patient| patient != query.patient)
-    {
-        return DocumentEntry::NotAskedFor;
-    }
+    let patient = resource.reference::<PatientId>("subject", "Patient");
+    let attached_at = resource.instant("date").or_else(|| {
+        let mut attachments = resource.each("content").map(|content| content.get("attachment"));
+        attachments.find_map(|attachment| attachment.instant("creation"))
+    });
     // R4 has it in context, and several may be named; R5 has it at the top, among others.
-    let mut encounters = resource
+    let mut named = resource
         .get("context")
         .each("encounter")
-        .filter_map(|encounter| reference_id(&encounter.text("reference")?, "Encounter"))
+        .filter_map(|encounter| {
+            reference_id(&encounter.text("reference")?, "Encounter")?
+                .parse::<EncounterId>()
+                .ok()
+        })
         .peekable();
-    if encounters.peek().is_some() && !encounters.any(|encounter| encounter == query.encounter.as_str()) {
-        return DocumentEntry::NotAskedFor;
-    }
+    let names_none = named.peek().is_none();
+    let is_of = |visit: &Visit| patient.as_ref().is_none_or(|patient| *patient == visit.patient);
+    let encounter = match query {
+        DocumentQuery::Visit(visit) if !is_of(visit) => return Entry::NotAskedFor,
+        DocumentQuery::Visit(visit) if names_none => match rules.search {
+            // All of the patient's were asked for. One that says neither to which visit nor to which day it belongs may
+            // be years old.
+            DocumentSearch::Patient if attached_at.is_none() => return Entry::PassedOver,
+            _ => Some(visit.encounter.clone()),
+        },
+        DocumentQuery::Visit(visit) => match (named.any(|named| named == visit.encounter), rules.search) {
+            (true, _) => Some(visit.encounter.clone()),
+            (false, DocumentSearch::Patient) => return Entry::PassedOver,
+            (false, _) => return Entry::NotAskedFor,
+        },
+        DocumentQuery::Visits(visits) => {
+            let asked = |named: EncounterId| visits.iter().find(|visit| visit.encounter == named);
+            match named.find_map(asked) {
+                Some(visit) if is_of(visit) => Some(visit.encounter.clone()),
+                _ => return Entry::NotAskedFor,
+            }
+        }
+        DocumentQuery::ChangedSince(_) => match named.next() {
+            Some(encounter) => Some(encounter),
+            None => return Entry::PassedOver,
+        },
+    };
     let status = if resource.get("status").is("entered-in-error") || resource.get("docStatus").is("entered-in-error") {
         DocumentStatus::EnteredInError
     } else if resource.get("status").is("superseded") {
@@ -165,15 +194,17 @@ pub(crate) fn document(resource: View<'_>, query: &DocumentQuery, rules: &Docume
     };
     let in_type_text = || media_type(&resource.get("type").text("text")?);
     let content_type = rules.entries_carry_attachment.then(in_attachment).flatten();
-    DocumentEntry::Document(DocumentSummary {
+    Entry::Item(DocumentSummary {
         id,
+        patient,
+        encounter,
         status,
         categories: resource
             .codes("category")
             .filter_map(|code| CategoryCode::from_str(&code).ok())
             .collect(),
         content_type: content_type.or_else(|| rules.media_type_in_type_text.then(in_type_text).flatten()),
-        attached_at: resource.instant("date"),
+        attached_at,
     })
 }
 

@@ -83,7 +83,9 @@ fn main() {
         mode: Mode::Silent,
         intended_use: None,
         categories: BTreeMap::new(),
+        api_key: None,
         connected_at: at(0),
+        photos_since: at(0),
     };
     block_on(store.add_firm(&firm, "client", &Secret::new("secret".into()))).unwrap();
     let firm = firm.id;
@@ -150,7 +152,8 @@ fn main() {
 
     let quota = QuotaKey {
         name: "bench".into(),
-        calls_per_minute: 1000,
+        calls: 1000,
+        window: Duration::from_secs(60),
     };
     measure("store.grants", 3000, "grants/s", || {
         for turn in 0..3000 {

@@ -26,7 +26,9 @@ CREATE TABLE firms (
     mode         TEXT    NOT NULL,
     intended_use TEXT,
     categories   TEXT    NOT NULL,
-    connected_at INTEGER NOT NULL
+    api_key      TEXT,
+    connected_at INTEGER NOT NULL,
+    photos_since INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE credentials (
@@ -117,6 +119,10 @@ CREATE TABLE assist_results (
     reason_hint    TEXT,
     -- 1 when a photo of it was retracted: it must not become pending again.
     retracted      INTEGER NOT NULL DEFAULT 0,
+    -- Which photo and when it was noticed, where the draft was posted by then; and when an operator took note.
+    retracted_document TEXT,
+    retracted_at       INTEGER,
+    acknowledged_at    INTEGER,
     parked         INTEGER NOT NULL DEFAULT 0,
     available_at   INTEGER,
     waited_since   INTEGER,
@@ -136,6 +142,7 @@ CREATE TABLE assist_results (
 CREATE INDEX result_due ON assist_results (available_at) WHERE parked = 0 AND available_at IS NOT NULL;
 CREATE INDEX result_delivery ON assist_results (firm, delivery);
 CREATE INDEX result_uncertain ON assist_results (delivery_at) WHERE delivery = 'uncertain';
+CREATE INDEX result_retracted ON assist_results (retracted_at) WHERE retracted_at IS NOT NULL AND acknowledged_at IS NULL;
 
 CREATE TABLE dead_letters (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -57,7 +57,10 @@ fn read_delivery(columns: &Columns<'_, '_>) -> Outcome<Delivery> {
             reason: columns.reason("reason_code", "reason_hint")?,
             at: at()?,
         },
-        "withheld" => Delivery::Withheld { at: at()? },
+        "withheld" => Delivery::Withheld {
+            reason: columns.reason("reason_code", "reason_hint")?,
+            at: at()?,
+        },
         "buried" => Delivery::Buried { at: at()? },
         _ => return Err(damaged(TABLE, "delivery")),
     })
@@ -129,15 +132,22 @@ impl Deliveries for SqliteStore {
         Ok(leases.into_iter().map(|(_, lease)| lease).collect())
     }
 
-    async fn record_intent(&self, lease: &Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
+    async fn record_intent(
+        &self,
+        lease: &Lease<AssistResult>,
+        unsettled: Option<&Reason>,
+        now: Timestamp,
+    ) -> Outcome<()> {
         let assessment = &lease.item().assessment;
         let retracted = self.write(|state| {
-            // Who wants to post knows that the EHR does not have the draft: one whose photo was retracted while an
-            // earlier post was unknown is cancelled now, and the lease with it.
+            // Who wants to post knows that the EHR does not have the draft, unless an earlier post is unsettled: one whose
+            // photo was retracted meanwhile is cancelled now, and the lease with it.
             let retracted = first(
                 state,
                 "UPDATE assist_results
-                 SET delivery = iif(retracted, 'cancelled', 'intended'), delivery_at = ?4,
+                 SET delivery = CASE WHEN NOT retracted THEN 'intended' WHEN ?5 IS NULL THEN 'cancelled'
+                         ELSE 'uncertain' END,
+                     delivery_at = ?4, reason_code = iif(retracted, ?5, NULL), reason_hint = iif(retracted, ?6, NULL),
                      available_at = iif(retracted, NULL, available_at), fence = fence + retracted
                  WHERE firm = ?1 AND assessment = ?2 AND fence = ?3
                  RETURNING retracted",
@@ -145,7 +155,9 @@ impl Deliveries for SqliteStore {
                     assessment.firm.as_str(),
                     assessment.id.as_str(),
                     lease.fence().0 as i64,
-                    Millis(now)
+                    Millis(now),
+                    unsettled.map(Reason::code),
+                    unsettled.map(Reason::hint)
                 ],
                 |row| Columns { table: TABLE, row }.get::<bool>("retracted"),
             )?;
@@ -167,8 +179,8 @@ impl Deliveries for SqliteStore {
         self.end_delivery(&lease, "uncertain", None, Some(reason), now)
     }
 
-    async fn record_withheld(&self, lease: Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
-        self.end_delivery(&lease, "withheld", None, None, now)
+    async fn record_withheld(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
+        self.end_delivery(&lease, "withheld", None, Some(reason), now)
     }
 
     async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {

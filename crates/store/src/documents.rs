@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 use skin_assist_core::{
     domain::{
-        AssessmentId, CategoryCode, DocumentId, DocumentStep, DocumentWatch, EncounterId, FirmId, PatientId,
-        PhotoDigest, PractitionerId, Reason, Stage, StoredPhoto,
+        AssessmentId, CategoryCode, DocumentId, DocumentStep, DocumentWatch, DraftReference, EncounterId, FirmId,
+        PatientId, PhotoDigest, PractitionerId, Reason, ReferenceCode, Stage, StoredPhoto,
     },
     lease::{Fence, Lease},
-    ports::DocumentQueue,
+    ports::{DocumentQueue, RetractedDraft},
     time::Timestamp,
 };
 
@@ -105,8 +105,14 @@ pub(crate) fn insert(
 /// it, and its dead letter, if it has one, is no longer to be replayed.
 ///
 /// A result whose post may be under way (intended, uncertain) is not touched, but marked: if it turns out that the EHR
-/// does not have the draft, it is cancelled instead of posted again.
-pub(crate) fn retract(state: &Connection, firm: &FirmId, document: &DocumentId, now: Timestamp) -> Outcome<()> {
+/// does not have the draft, it is cancelled instead of posted again. Such a result and a delivered one are given back, once:
+/// the clinic has to know.
+pub(crate) fn retract(
+    state: &Connection,
+    firm: &FirmId,
+    document: &DocumentId,
+    now: Timestamp,
+) -> Outcome<Option<RetractedDraft>> {
     let known = first(
         state,
         "SELECT step, assessment FROM document_watch WHERE firm = ?1 AND document = ?2",
@@ -116,7 +122,9 @@ pub(crate) fn retract(state: &Connection, firm: &FirmId, document: &DocumentId, 
             Ok((columns.get::<String>("step")?, columns.get::<String>("assessment")?))
         },
     )?;
-    let Some((step, assessment)) = known else { return Ok(()) };
+    let Some((step, assessment)) = known else {
+        return Ok(None);
+    };
     let cancelled = execute(
         state,
         "UPDATE assist_results SET delivery = 'cancelled', delivery_at = ?3, retracted = 1, available_at = NULL,
@@ -124,11 +132,14 @@ pub(crate) fn retract(state: &Connection, firm: &FirmId, document: &DocumentId, 
          WHERE firm = ?1 AND assessment = ?2 AND delivery IN ('pending', 'withheld', 'buried')",
         params![firm.as_str(), assessment, Millis(now)],
     )?;
-    execute(
+    let posted = first(
         state,
-        "UPDATE assist_results SET retracted = 1
-         WHERE firm = ?1 AND assessment = ?2 AND delivery IN ('intended', 'uncertain')",
-        params![firm.as_str(), assessment],
+        "UPDATE assist_results SET retracted = 1, retracted_document = ?3, retracted_at = ?4
+         WHERE firm = ?1 AND assessment = ?2 AND delivery IN ('intended', 'uncertain', 'delivered')
+             AND retracted_at IS NULL
+         RETURNING firm, assessment, reference, retracted_document, retracted_at",
+        params![firm.as_str(), assessment, document.as_str(), Millis(now)],
+        read_retracted,
     )?;
     if step != "done" || cancelled == 1 {
         execute(
@@ -145,7 +156,25 @@ pub(crate) fn retract(state: &Connection, firm: &FirmId, document: &DocumentId, 
             )?;
         }
     }
-    Ok(())
+    Ok(posted)
+}
+
+/// A posted draft whose photo was retracted.
+pub(crate) fn read_retracted(row: &Row<'_>) -> Outcome<RetractedDraft> {
+    let columns = Columns {
+        table: "assist_results",
+        row,
+    };
+    let firm = columns.text("firm", FirmId::new)?;
+    let assessment = columns.text("assessment", AssessmentId::new)?;
+    Ok(RetractedDraft {
+        document: columns.text("retracted_document", DocumentId::new)?,
+        reference_code: ReferenceCode::of(&firm, &assessment),
+        reference: columns.optional_text("reference", DraftReference)?,
+        noticed_at: columns.time("retracted_at")?,
+        firm,
+        assessment,
+    })
 }
 
 #[async_trait]

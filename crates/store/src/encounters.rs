@@ -244,7 +244,9 @@ impl EncounterWatches for SqliteStore {
                 }
             }
             for document in retracted {
-                documents::retract(state, firm, document, now)?;
+                recorded
+                    .retracted
+                    .extend(documents::retract(state, firm, document, now)?);
             }
             Ok(recorded)
         })

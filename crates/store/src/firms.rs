@@ -20,7 +20,7 @@ use crate::{
     execute, fence_floor, first, found, number, raise_fence_floor, rows,
 };
 
-const COLUMNS: &str = "firm, url_prefix, status, mode, intended_use, categories, connected_at";
+const COLUMNS: &str = "firm, url_prefix, status, mode, intended_use, categories, api_key, connected_at, photos_since";
 
 fn read_firm(row: &Row<'_>) -> Outcome<Firm> {
     let columns = Columns { table: "firms", row };
@@ -31,7 +31,9 @@ fn read_firm(row: &Row<'_>) -> Outcome<Firm> {
         mode: columns.word("mode")?,
         intended_use: columns.optional_json("intended_use")?,
         categories: columns.json("categories")?,
+        api_key: columns.get("api_key")?,
         connected_at: columns.time("connected_at")?,
+        photos_since: columns.time("photos_since")?,
     })
 }
 
@@ -82,8 +84,9 @@ impl FirmAdministration for SqliteStore {
         self.write(|state| {
             let added = execute(
                 state,
-                "INSERT INTO firms (firm, url_prefix, status, mode, intended_use, categories, connected_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+                &format!(
+                    "INSERT INTO firms ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING"
+                ),
                 params![
                     firm.id.as_str(),
                     firm.url_prefix,
@@ -91,7 +94,9 @@ impl FirmAdministration for SqliteStore {
                     to_word(&firm.mode)?,
                     intended_use,
                     categories,
-                    Millis(firm.connected_at)
+                    firm.api_key,
+                    Millis(firm.connected_at),
+                    Millis(firm.photos_since)
                 ],
             )?;
             if added == 0 {

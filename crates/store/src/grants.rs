@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use skin_assist_core::{
     ports::{CallGrants, CallKind, Grant, QuotaKey},
-    quota::TokenBucket,
+    quota::{Allowance, TokenBucket},
     time::Timestamp,
 };
 
@@ -49,7 +49,7 @@ impl CallGrants for SqliteStore {
         self.write(|state| {
             let known = load(state, key)?;
             let mut bucket = known.unwrap_or_else(|| TokenBucket::empty(now));
-            let grant = bucket.take(key.calls_per_minute, kind, now);
+            let grant = bucket.take(Allowance::of(key.calls, key.window), kind, now);
             // A refusal changes nothing that a later look at the older bucket would not find out again, and is not worth
             // a write to disk.
             if grant == Grant::Granted || known.is_none() {

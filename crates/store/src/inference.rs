@@ -45,7 +45,10 @@ impl<'a> DeliveryColumns<'a> {
                 reason: Some(reason),
                 ..plain("uncertain", Some(*at), false)
             },
-            Delivery::Withheld { at } => plain("withheld", Some(*at), false),
+            Delivery::Withheld { reason, at } => Self {
+                reason: Some(reason),
+                ..plain("withheld", Some(*at), false)
+            },
             Delivery::Buried { at } => plain("buried", Some(*at), false),
         }
     }

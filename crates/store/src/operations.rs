@@ -9,7 +9,7 @@ use skin_assist_core::{
         AssessmentId, AssistResult, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, Firm, FirmId, Journey,
         JourneyState,
     },
-    ports::{Operations, Overview, UncertainResolution},
+    ports::{Operations, Overview, RetractedDraft, UncertainResolution},
     time::Timestamp,
 };
 
@@ -17,7 +17,7 @@ use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, damaged},
     deliveries::read_result,
-    encounters, execute, firms, first, found, number, raise_fence_floor, rows,
+    documents, encounters, execute, firms, first, found, number, raise_fence_floor, rows,
 };
 
 /// How long findings are kept for a second attempt at the same inference.
@@ -41,6 +41,11 @@ pub(crate) const JOURNEYS: &str =
 
 pub(crate) const UNCERTAIN: &str =
     "SELECT * FROM assist_results WHERE delivery = 'uncertain' ORDER BY delivery_at, rowid";
+
+/// Drafts in the chart, or perhaps there, whose photo was retracted, as the index over them has it. One whose post turned
+/// out not to have been taken is cancelled and alarms nobody.
+const UNACKNOWLEDGED: &str =
+    "retracted_at IS NOT NULL AND acknowledged_at IS NULL AND delivery IN ('intended', 'uncertain', 'delivered')";
 
 /// How many rows of a firm are in each state, from an index alone.
 fn counts(state: &Connection, sql: &'static str, firm: &FirmId) -> Outcome<Vec<(String, u64)>> {
@@ -87,6 +92,11 @@ fn overview_of(state: &Connection, firm: Firm, now: Timestamp) -> Outcome<Overvi
         delivered: of(&deliveries, "delivered"),
         uncertain: of(&deliveries, "uncertain"),
         withheld: of(&deliveries, "withheld"),
+        retracted: number(
+            state,
+            &format!("SELECT count(*) FROM assist_results WHERE firm = ?1 AND {UNACKNOWLEDGED}"),
+            [id.as_str()],
+        )? as u64,
         dead_letters: number(
             state,
             "SELECT count(*) FROM dead_letters WHERE firm = ?1",
@@ -248,6 +258,31 @@ impl Operations for SqliteStore {
                 params![firm.as_str(), assessment.as_str(), Millis(now), reference],
             )?;
             found(changed, "uncertain result")
+        })
+    }
+
+    async fn retracted_drafts(&self) -> Outcome<Vec<RetractedDraft>> {
+        self.read(|state| {
+            rows(
+                state,
+                &format!("SELECT * FROM assist_results WHERE {UNACKNOWLEDGED} ORDER BY retracted_at, rowid"),
+                [],
+                documents::read_retracted,
+            )
+        })
+    }
+
+    async fn acknowledge_retraction(&self, firm: &FirmId, assessment: &AssessmentId, now: Timestamp) -> Outcome<()> {
+        self.write(|state| {
+            let changed = execute(
+                state,
+                &format!(
+                    "UPDATE assist_results SET acknowledged_at = ?3
+                     WHERE firm = ?1 AND assessment = ?2 AND {UNACKNOWLEDGED}"
+                ),
+                params![firm.as_str(), assessment.as_str(), Millis(now)],
+            )?;
+            found(changed, "retraction to take note of")
         })
     }
 

@@ -53,7 +53,9 @@ fn fill(store: &SqliteStore) {
         mode: Mode::Silent,
         intended_use: None,
         categories: BTreeMap::new(),
+        api_key: None,
         connected_at: at(0),
+        photos_since: at(0),
     };
     block_on(store.add_firm(&firm, "client", &Secret::new("hunter2-secret".into()))).unwrap();
     let seen = Encounter {

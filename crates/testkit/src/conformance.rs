@@ -126,6 +126,7 @@ pub fn cases() -> Vec<Case> {
             what_is_given_up_is_a_dead_letter_and_can_be_replayed, concurrent_writers_share_no_result;
         retraction:
             before_the_result, under_a_lease, before_the_post, after_an_intent, while_uncertain, after_delivery,
+            after_the_post_is_an_alarm, while_an_earlier_post_is_unsettled,
             of_what_was_given_up, of_an_unknown_document;
         zombies: encounters, documents, results, refreshes;
         tenants: every_method_stays_within_its_firm;

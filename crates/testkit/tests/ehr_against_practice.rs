@@ -16,7 +16,7 @@ use skin_assist_core::{
     phi::{Phi, Secret},
     ports::{
         ChartReader, DocumentQuery, DraftError, DraftSearch, DraftWriter, EhrError, EncounterQuery, FirmSettings,
-        PatientContext, PhotoRefusal, PhotoSource, TokenEndpoint,
+        PatientContext, PhotoRefusal, PhotoSource, Settlement, TokenEndpoint, Visit,
     },
     time::{Clock, Timestamp, VirtualClock},
 };
@@ -45,6 +45,7 @@ fn practice_with(options: Options, limits: Limits) -> Practice {
         base_url: known.api_base.parse().unwrap(),
         token_url: known.token_url.parse().unwrap(),
         api_key: Secret::new(known.api_key),
+        further_api_keys: BTreeMap::new(),
         photo_hosts: vec![HostPattern::parse("practice-photos.example").unwrap()],
         allow_loopback_http: false,
         limits,
@@ -58,7 +59,9 @@ fn practice_with(options: Options, limits: Limits) -> Practice {
         mode: Mode::Draft,
         intended_use: None,
         categories: BTreeMap::new(),
+        api_key: None,
         connected_at: clock.now(),
+        photos_since: clock.now(),
     };
     let credential = Credential {
         firm: firm.id.clone(),
@@ -187,10 +190,10 @@ fn from_a_visit_to_a_draft_in_the_chart() {
     assert_eq!(encounter.practitioner, Some(PractitionerId::new("201")));
     assert_eq!(encounter.last_updated, Some(practice.clock.now()));
 
-    let query = DocumentQuery {
+    let query = DocumentQuery::Visit(Visit {
         patient: encounter.patient.clone(),
         encounter: encounter.id.clone(),
-    };
+    });
     let page = practice
         .clock
         .run(practice.client.documents(&practice.firm, &token, &query, None))
@@ -248,10 +251,10 @@ fn every_page_is_read_and_the_firms_categories_too() {
         .into_iter()
         .find(|encounter| encounter.id.as_str() == visit)
         .unwrap();
-    let query = DocumentQuery {
+    let query = DocumentQuery::Visit(Visit {
         patient: patient.patient,
         encounter: patient.id,
-    };
+    });
     let (mut documents, mut link) = (std::collections::BTreeSet::new(), None);
     loop {
         let read = practice.client.documents(&practice.firm, &token, &query, link.as_ref());
@@ -268,6 +271,7 @@ fn every_page_is_read_and_the_firms_categories_too() {
         .clock
         .run(practice.client.categories(&practice.firm, &token))
         .unwrap();
+    let categories = categories.unwrap();
     assert_eq!(categories.len(), 5);
     assert_eq!(categories[0].code, CategoryCode::new("PHOTO-LESION"));
 }
@@ -298,10 +302,10 @@ fn a_document_that_is_no_picture_says_so_in_the_list() {
         .ehr
         .attach_document(practice.clock.now(), "derm-a", &visit, pdf)
         .unwrap();
-    let query = DocumentQuery {
+    let query = DocumentQuery::Visit(Visit {
         patient: PatientId::new("p1"),
         encounter: EncounterId::new(visit),
-    };
+    });
     let page = practice
         .clock
         .run(practice.client.documents(&practice.firm, &token, &query, None))
@@ -394,8 +398,8 @@ fn a_lost_reply_to_a_draft_is_unknown_and_the_draft_is_there() {
     assert_eq!(practice.ehr.report().compositions, 1);
     let found = practice.clock.run(practice.client.find(&practice.firm, &token, &draft));
     assert_eq!(
-        (found, practice.client.can_search()),
-        (Ok(DraftSearch::Unsupported), false)
+        (found, practice.client.abilities().settlement),
+        (Ok(DraftSearch::Unsupported), Settlement::Operator)
     );
     practice.post(&token, &draft).unwrap();
     assert_eq!(

@@ -6,14 +6,12 @@ use serde_json::json;
 use skin_assist_core::{
     domain::{CategoryCode, CategoryUse, DocumentCategory, Firm},
     ports::{AuditAction, CallKind, FirmAdministration as _, FirmSettings as _},
-    stages::{Quota, RefreshCredentials, StageError, TokenState},
 };
 use skin_assist_store::SqliteStore;
 
-use super::{audit, known_firm, print_json, state_failed, table::table};
+use super::{audit, chart_access::ChartAccess, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::CategoriesCommand,
-    clock::SystemClock,
     config::Config,
     failure::{Failure, Hinted as _, WithHint as _},
     wiring,
@@ -26,6 +24,14 @@ pub(crate) async fn categories(config: &Config, command: CategoriesCommand) -> R
         CategoriesCommand::List { firm, json } => {
             let firm = known_firm(&*state, &firm).await?;
             let listed = from_ehr(config, &state, &firm).await?;
+            let listed = listed.unwrap_or_else(|| {
+                // The codes that were chosen are all that is known.
+                let chosen = firm.categories.keys().map(|code| DocumentCategory {
+                    code: code.clone(),
+                    display: String::new(),
+                });
+                chosen.collect()
+            });
             list(&firm, &listed, json)?;
         }
         CategoriesCommand::Set { firm, uses, unchecked } => {
@@ -33,7 +39,7 @@ pub(crate) async fn categories(config: &Config, command: CategoriesCommand) -> R
             let listed = if unchecked {
                 None
             } else {
-                Some(from_ehr(config, &state, &firm).await?)
+                from_ehr(config, &state, &firm).await?
             };
             set(&state, &firm, &uses, listed.as_deref()).await?;
         }
@@ -50,39 +56,21 @@ pub(super) const fn word(used: CategoryUse) -> &'static str {
     }
 }
 
-/// The practice's value set. A token and a call of the quota, as in the engine.
-async fn from_ehr(config: &Config, state: &Arc<SqliteStore>, firm: &Firm) -> Result<Vec<DocumentCategory>, Failure> {
-    let (ehr, key) = (wiring::ehr(config)?, wiring::quota(config)?);
-    let refresh = RefreshCredentials {
-        credentials: &**state,
-        endpoint: &*ehr,
-        clock: &SystemClock,
+/// The practice's value set, where its EHR has one.
+async fn from_ehr(
+    config: &Config,
+    state: &Arc<SqliteStore>,
+    firm: &Firm,
+) -> Result<Option<Vec<DocumentCategory>>, Failure> {
+    let access = ChartAccess::open(config, state, firm).await?;
+    let failed = |error| {
+        ChartAccess::failure(
+            format!("the categories of `{}` cannot be read from its EHR", firm.id),
+            error,
+        )
     };
-    let failed = |error: StageError| {
-        let hint = error.reason().hint().to_owned();
-        Failure::new(format!("the categories of `{}` cannot be read from its EHR", firm.id))
-            .because(error)
-            .with_hint(hint)
-    };
-    let token = match refresh.run(firm, None).await.map_err(failed)? {
-        TokenState::Ready(token) => token,
-        TokenState::Refused { reason, .. } => {
-            return Err(Failure::new("the token endpoint refuses the credential").with_hint(reason.hint()));
-        }
-        TokenState::Elsewhere(_) => {
-            return Err(Failure::new("another process is renewing the token").with_hint("try again"));
-        }
-        TokenState::Missing => return Err(Failure::new("the practice has no credential")),
-    };
-    let quota = Quota {
-        grants: &**state,
-        key: &key,
-        clock: &SystemClock,
-    };
-    quota
-        .call(CallKind::Context, ehr.categories(firm, &token))
-        .await
-        .map_err(failed)
+    let request = access.ehr.categories(firm, &access.token);
+    access.quota().call(CallKind::Context, request).await.map_err(failed)
 }
 
 fn list(firm: &Firm, listed: &[DocumentCategory], json: bool) -> Result<(), Failure> {

@@ -22,12 +22,14 @@ pub(crate) fn check(config: &Config) -> Result<ExitCode, Failure> {
     config.state_key()?;
     say!("state          {} (key given)", config.state_file().display());
     wiring::ehr(config)?;
-    let quota = wiring::quota(config)?;
+    let quotas = wiring::quotas(config)?;
     say!(
-        "EHR            {} at {}, {} calls a minute",
-        quota.name,
+        "EHR            {} at {}, {} calls in {} s for each {}",
+        quotas.name,
         config.ehr.base_url,
-        quota.calls_per_minute
+        quotas.calls,
+        quotas.window.as_secs(),
+        if quotas.each_firm { "practice" } else { "API key" }
     );
     say!("polling        {}", config.polling.policy);
     let packs = wiring::packs(config)?;

@@ -174,7 +174,9 @@ async fn connect(state: &SqliteStore, credentials: &Credentials) -> Result<(), F
             document_sha256: "0".repeat(64),
         }),
         categories: categories.collect::<BTreeMap<_, _>>(),
+        api_key: None,
         connected_at: now,
+        photos_since: now,
     };
     let secret = Secret::new(credentials.client_secret.clone());
     state
@@ -280,7 +282,11 @@ impl Show {
                 ));
             }
             Event::Resting { firm, reason, .. } => self.say(&format!("  {firm} rests: {reason}")),
-            Event::Detected { .. } | Event::Advanced { .. } | Event::Withheld { .. } | Event::Waiting { .. } => {}
+            Event::Detected { .. }
+            | Event::Advanced { .. }
+            | Event::Withheld { .. }
+            | Event::Waiting { .. }
+            | Event::Retracted(_) => {}
         }
         Ok(())
     }

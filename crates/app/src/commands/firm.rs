@@ -82,6 +82,7 @@ async fn add(
     client_id: &str,
     client_secret: &Secret,
 ) -> Result<(), Failure> {
+    let now = SystemClock.now();
     let firm = Firm {
         id: firm_id(id)?,
         url_prefix,
@@ -89,7 +90,9 @@ async fn add(
         mode: Mode::Silent,
         intended_use: None,
         categories: BTreeMap::new(),
-        connected_at: SystemClock.now(),
+        api_key: None,
+        connected_at: now,
+        photos_since: now,
     };
     state
         .add_firm(&firm, client_id, client_secret)

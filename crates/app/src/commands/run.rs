@@ -26,7 +26,8 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     tracing::info!(
         event = "run.started",
         policy = %engine.policy,
-        calls_per_minute = engine.quota.calls_per_minute,
+        calls = engine.quotas.calls,
+        window_s = engine.quotas.window.as_secs(),
         version = env!("CARGO_PKG_VERSION")
     );
     let (stopper, stop) = stop_signal();

@@ -7,7 +7,7 @@ use skin_assist_core::{
     domain::{AssessmentId, AssistResult, DocumentId, DocumentStep, DocumentWatch, FirmId, Stage},
     lease::Lease,
     ports::StateError,
-    stages::{DownloadPhoto, Infer, StepEnd, WriteBack},
+    stages::{DownloadPhoto, Infer, NoToken, StepEnd, TokenSource as _, WriteBack},
     time::Timestamp,
 };
 
@@ -142,14 +142,15 @@ impl Driver<'_> {
         // A silent firm's result needs no token, but one that can be had costs nothing.
         let token = match self.token(&firm, None).await {
             Ok(token) => token,
-            Err(resting_until) => return self.put_back(work, resting_until).await,
+            Err(NoToken { until, .. }) => return self.put_back(work, until).await,
         };
         // While polls of the firm fail, a post would meet the same EHR, and a failing EHR makes drafts uncertain.
         if step == Step::WriteBack && self.tokens.is_ill(&firm.id) {
             return self.put_back(work, self.now() + FIRM_PAUSE).await;
         }
         let engine = self.engine;
-        let (quota, audit) = (self.quota(), &*engine.state);
+        let key = engine.quotas.of(&firm);
+        let (quota, audit) = (self.quota(&key), &*engine.state);
         let end = match work {
             Work::Document(lease) if step == Step::Download => {
                 let (source, photos, queue) = (&*engine.ehr, &*engine.photos, &*engine.state);
@@ -225,9 +226,10 @@ impl Driver<'_> {
                 });
             }
             StepEnd::BytesLost => self.wake[Step::Download as usize].notify_one(),
-            StepEnd::Withheld => self.emit(&Event::Withheld {
+            StepEnd::Withheld(reason) => self.emit(&Event::Withheld {
                 firm,
                 assessment: AssessmentId::new(subject),
+                reason,
             }),
             StepEnd::Delivered => {
                 let assessment = AssessmentId::new(subject);

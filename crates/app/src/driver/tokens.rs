@@ -5,9 +5,10 @@
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
+use async_trait::async_trait;
 use skin_assist_core::{
     domain::{AccessToken, Firm, FirmId, Reason},
-    stages::{RefreshCredentials, TokenState},
+    stages::{NoToken, RefreshCredentials, TokenSource, TokenState},
     time::Timestamp,
 };
 
@@ -22,7 +23,7 @@ pub(super) struct Tokens(Mutex<HashMap<FirmId, Standing>>);
 #[derive(Default)]
 struct Standing {
     token: Option<AccessToken>,
-    resting_until: Option<Timestamp>,
+    resting: Option<NoToken>,
     failures: u32,
     /// The refusal that was raised as an alarm, by when the endpoint is asked again: each is raised once.
     alarmed: Option<Timestamp>,
@@ -52,10 +53,9 @@ impl Tokens {
     }
 }
 
-impl Driver<'_> {
-    /// A token that the EHR should take, or until when the firm has to rest for the lack of one. `refused` is one that
-    /// the EHR did not take although it has not run out.
-    pub(super) async fn token(&self, firm: &Firm, refused: Option<&AccessToken>) -> Result<AccessToken, Timestamp> {
+#[async_trait]
+impl TokenSource for Driver<'_> {
+    async fn token(&self, firm: &Firm, refused: Option<&AccessToken>) -> Result<AccessToken, NoToken> {
         let stage = RefreshCredentials {
             credentials: &*self.engine.state,
             endpoint: &*self.engine.ehr,
@@ -64,8 +64,8 @@ impl Driver<'_> {
         loop {
             // Looked at again each time: another worker may have renewed the token, or found that the endpoint fails.
             let now = self.now();
-            let in_hand = self.tokens.with(&firm.id, |standing| match standing.resting_until {
-                Some(until) if until > now => Err(until),
+            let in_hand = self.tokens.with(&firm.id, |standing| match &standing.resting {
+                Some(resting) if resting.until > now => Err(resting.clone()),
                 _ => Ok(standing.token.clone()),
             })?;
             if let Some(token) = in_hand.filter(|token| !token.is_due(now) && Some(token) != refused) {
@@ -103,17 +103,23 @@ impl Driver<'_> {
             }
         }
     }
+}
 
-    fn stand_still(&self, firm: &Firm, reason: Reason, until: Timestamp) -> Timestamp {
+impl Driver<'_> {
+    fn stand_still(&self, firm: &Firm, reason: Reason, until: Timestamp) -> NoToken {
+        let no_token = NoToken {
+            until,
+            reason: reason.clone(),
+        };
         self.tokens.with(&firm.id, |standing| {
             standing.token = None;
-            standing.resting_until = Some(until);
+            standing.resting = Some(no_token.clone());
         });
         self.emit(&Event::Resting {
             firm: firm.id.clone(),
             until,
             reason,
         });
-        until
+        no_token
     }
 }

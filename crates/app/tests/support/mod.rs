@@ -12,13 +12,13 @@ use std::{
 };
 
 use futures::future::{Either, select};
-use skin_assist::driver::{Engine, Event, Workers, stop_signal};
+use skin_assist::driver::{Engine, Event, Quotas, Workers, stop_signal};
 use skin_assist_core::{
     domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, Mode},
     phi::Secret,
     photos::MemoryPhotos,
     polling::PolicyName,
-    ports::{QuotaKey, StateStore},
+    ports::StateStore,
     synthesis::{Composer, Knowledge},
     time::{Clock, Timestamp, VirtualClock},
 };
@@ -110,7 +110,9 @@ impl World {
             mode,
             intended_use: None,
             categories: categories.collect::<BTreeMap<_, _>>(),
+            api_key: None,
             connected_at: self.clock.now(),
+            photos_since: self.clock.now(),
         };
         let secret = Secret::new(credentials.client_secret.clone());
         self.clock
@@ -132,6 +134,7 @@ impl World {
             profile: Profile::shipped("modmed-ema").unwrap(),
             base_url: Url::parse(&endpoints.api).unwrap(),
             token_url: Url::parse(&self.ehr.credentials(&self.ehr.firms()[0]).unwrap().token_url).unwrap(),
+            further_api_keys: BTreeMap::new(),
             api_key: Secret::new(api_key.unwrap_or_default()),
             photo_hosts: vec![HostPattern::parse(&host(&endpoints.photos)).unwrap()],
             allow_loopback_http: false,
@@ -147,9 +150,11 @@ impl World {
             ehr: Arc::new(EhrClient::new(connection, Arc::clone(&transport) as _, transport).unwrap()),
             vision: Arc::new(self.vision.clone()),
             language: Arc::new(Composer::new(Knowledge::shipped().unwrap())),
-            quota: QuotaKey {
+            quotas: Quotas {
                 name: "practice".to_owned(),
-                calls_per_minute: self.calls_per_minute,
+                calls: self.calls_per_minute,
+                window: Duration::from_secs(60),
+                each_firm: false,
             },
             policy: self.policy,
             workers: Workers {

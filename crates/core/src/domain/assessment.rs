@@ -212,8 +212,10 @@ pub enum Delivery {
         /// Since when.
         at: Timestamp,
     },
-    /// Kept back: the firm is in silent mode.
+    /// Kept back: by silent mode, or because the EHR takes no such draft.
     Withheld {
+        /// Why.
+        reason: Reason,
         /// When.
         at: Timestamp,
     },

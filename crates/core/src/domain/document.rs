@@ -18,6 +18,10 @@ pub type PhotoBytes = Phi<Bytes>;
 pub struct DocumentSummary {
     /// `DocumentReference.id`.
     pub id: DocumentId,
+    /// Whose it is, where the EHR says so.
+    pub patient: Option<PatientId>,
+    /// The visit it was filed under, where the EHR says so.
+    pub encounter: Option<EncounterId>,
     /// `DocumentReference.status`.
     pub status: DocumentStatus,
     /// The codes of `DocumentReference.category`.

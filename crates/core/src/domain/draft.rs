@@ -45,8 +45,8 @@ pub struct NoteRegion {
 pub struct Draft {
     /// Whose; with `assessment` its identity.
     pub firm: FirmId,
-    /// The visit.
-    pub encounter: EncounterId,
+    /// The visit; none where the EHR wants the draft of a visit that is over without it.
+    pub encounter: Option<EncounterId>,
     /// The patient.
     pub patient: PatientId,
     /// The author where the EHR forces a practitioner.
@@ -66,7 +66,7 @@ impl Draft {
     pub fn new(assessment: &Assessment, note: Phi<DraftNote>, versions: Versions, date: Timestamp) -> Self {
         Self {
             firm: assessment.firm.clone(),
-            encounter: assessment.encounter.clone(),
+            encounter: Some(assessment.encounter.clone()),
             patient: assessment.patient.clone(),
             practitioner: assessment.practitioner.clone(),
             reference_code: assessment.reference_code(),

@@ -22,8 +22,13 @@ pub struct Firm {
     pub intended_use: Option<IntendedUseRecord>,
     /// What the practice chose to do with documents of each category. A category that is not listed is ignored.
     pub categories: BTreeMap<CategoryCode, CategoryUse>,
-    /// When it was connected: photos filed earlier are not assessed, so that connecting is never a surprise bill.
+    /// Which of the configured API keys its calls carry; none for the first one.
+    pub api_key: Option<String>,
+    /// When it was connected.
     pub connected_at: Timestamp,
+    /// Photos filed earlier are not assessed: when it was connected, so that connecting is never a surprise bill, or
+    /// earlier where the operator asked for a backfill.
+    pub photos_since: Timestamp,
 }
 
 impl Firm {

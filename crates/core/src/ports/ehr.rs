@@ -5,6 +5,8 @@
 //! it. Nothing is retried inside except where the method says so. Ids are taken and returned decoded; the client
 //! encodes them.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::{DraftError, EhrError};
@@ -28,6 +30,8 @@ pub struct Page<T> {
     pub server_time: Option<Timestamp>,
     /// Entries that could not be read (no id, no patient); the rest of the page is not lost for them.
     pub unreadable: usize,
+    /// Visits of a [`DocumentQuery::Visits`] that were not answered, or not in full: they are to be asked one by one.
+    pub unanswered: Vec<EncounterId>,
 }
 
 /// A `next` link, as checked by the client (same host, same firm). Opaque: it may carry a patient's id.
@@ -40,13 +44,33 @@ pub struct EncounterQuery {
     pub changed_since: Timestamp,
 }
 
+/// A visit, as far as a search for its documents needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visit {
+    /// The patient: mandatory in the search of ModMed EMA and of US Core.
+    pub patient: PatientId,
+    /// The encounter.
+    pub encounter: EncounterId,
+}
+
 /// Which documents to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DocumentQuery {
-    /// Of this patient (mandatory on ModMed EMA).
-    pub patient: PatientId,
-    /// Filed under this encounter.
-    pub encounter: EncounterId,
+pub enum DocumentQuery {
+    /// Those filed under one visit.
+    Visit(Visit),
+    /// Those filed under any of these visits, at most [`DocumentSearches::visits_in_one_call`] of them.
+    Visits(Vec<Visit>),
+    /// Those of the whole firm that changed since then, by the EHR's clock; only where [`DocumentSearches::changed_since`].
+    ChangedSince(Timestamp),
+}
+
+/// Which searches for documents an EHR has, beside the one for a single visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DocumentSearches {
+    /// How many visits one call may ask for, at least 1: by an OR-list or by a batch Bundle.
+    pub visits_in_one_call: usize,
+    /// Whether all that changed in the firm can be asked for.
+    pub changed_since: bool,
 }
 
 /// Reading the chart's lists.
@@ -61,7 +85,11 @@ pub trait ChartReader: Send + Sync {
         page: Option<&PageLink>,
     ) -> Result<Page<Encounter>, EhrError>;
 
-    /// One page of an encounter's documents; `page` is a link from the page before.
+    /// Which searches for documents there are.
+    fn document_searches(&self) -> DocumentSearches;
+
+    /// One page of documents; `page` is a link from the page before. Each document says whose and which visit's it is
+    /// as far as the EHR does; where a query for a single visit brings one that names none, it is that visit's.
     async fn documents(
         &self,
         firm: &Firm,
@@ -119,24 +147,64 @@ pub enum DraftSearch {
     Found(DraftReference),
 }
 
+/// What an EHR does with drafts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DraftAbilities {
+    /// Whether it can hold a draft at all. Where it cannot, results stay with us and nothing is posted.
+    pub holds_drafts: bool,
+    /// How it is settled whether it has a draft whose reply was lost.
+    pub settlement: Settlement,
+    /// What becomes of a draft whose visit is over.
+    pub finished_visit: FinishedVisit,
+}
+
+/// How it is settled whether the EHR has a draft whose reply was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// Nobody but a person who looks into the chart can know.
+    Operator,
+    /// By a search for its identifier.
+    Search {
+        /// How long a draft that was taken may be missing from the search: its absence is believed only this long after
+        /// the post.
+        visible_within: Duration,
+    },
+    /// By posting again: the EHR recognises the identifier and does not take a second one.
+    PostAgain,
+}
+
+/// What becomes of a draft whose visit was finished meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishedVisit {
+    /// It is posted all the same, under the visit.
+    Post,
+    /// It is posted without naming the visit.
+    PostWithoutVisit,
+    /// It stays with us.
+    Hold,
+}
+
 /// Writing drafts.
 #[async_trait]
 pub trait DraftWriter: Send + Sync {
+    /// What this EHR does with drafts.
+    fn abilities(&self) -> DraftAbilities;
+
     /// Posts the draft, exactly once per call and never again by itself. One call.
     async fn post(&self, firm: &Firm, token: &AccessToken, draft: &Draft) -> Result<DraftReference, DraftError>;
 
     /// Looks for the draft by its identity, where the EHR can. One call, none when unsupported.
     async fn find(&self, firm: &Firm, token: &AccessToken, draft: &Draft) -> Result<DraftSearch, EhrError>;
 
-    /// Whether [`DraftWriter::find`] can know: decides what happens to a draft whose reply was lost.
-    fn can_search(&self) -> bool;
+    /// Whether the visit is over by now. One call.
+    async fn is_visit_over(&self, firm: &Firm, token: &AccessToken, encounter: &EncounterId) -> Result<bool, EhrError>;
 }
 
 /// Reading a firm's own settings.
 #[async_trait]
 pub trait FirmSettings: Send + Sync {
-    /// The firm's document categories from its value set. One call.
-    async fn categories(&self, firm: &Firm, token: &AccessToken) -> Result<Vec<DocumentCategory>, EhrError>;
+    /// The firm's document categories from its value set; none where the EHR has no such list. One call.
+    async fn categories(&self, firm: &Firm, token: &AccessToken) -> Result<Option<Vec<DocumentCategory>>, EhrError>;
 }
 
 /// The OAuth2 token endpoint: another host, not under the quota.

@@ -113,6 +113,9 @@ pub enum EhrError {
     /// The EHR forces a practitioner as a draft's author, and the visit named none when its photo was found.
     #[error("the EHR forces a practitioner as author, and the visit names none")]
     NoAuthor,
+    /// The profile says that the EHR holds no drafts.
+    #[error("this EHR holds no drafts")]
+    DraftsNotHeld,
     /// The photo's URL expired or its signature was refused; the document has to be read again.
     #[error("the photo's URL is not valid (any more)")]
     PhotoUrlExpired,
@@ -133,6 +136,7 @@ impl EhrError {
             | Self::CredentialRefused { .. }
             | Self::Rejected { .. }
             | Self::NoAuthor
+            | Self::DraftsNotHeld
             | Self::PhotoRefused(_) => Class::Permanent,
         }
     }
@@ -160,6 +164,10 @@ impl EhrError {
             Self::NoAuthor => Reason::new(
                 "draft.no-author",
                 "the visit names no treating practitioner (participant PPRF), whom this EHR forces as author",
+            ),
+            Self::DraftsNotHeld => Reason::new(
+                "draft.not-held",
+                "this EHR takes no drafts (draft.target of its profile): the result stays here",
             ),
             Self::PhotoUrlExpired => Reason::new("photo.url-expired", "the photo host refused its own URL; replay"),
             Self::PhotoRefused(refusal) => refusal.reason(),

@@ -20,7 +20,7 @@ use crate::{
     domain::{
         AccessToken, AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
         DocumentStep, DocumentWatch, DraftReference, Encounter, EncounterId, EncounterWatch, Findings, Firm, FirmId,
-        FirmStatus, IntendedUseRecord, Journey, Mode, PhotoBytes, Reason, ResultKey, Stage, StoredPhoto,
+        FirmStatus, IntendedUseRecord, Journey, Mode, PhotoBytes, Reason, ReferenceCode, ResultKey, Stage, StoredPhoto,
     },
     lease::Lease,
     phi::{Phi, Secret},
@@ -100,6 +100,26 @@ pub struct RecordedEncounters {
 pub struct RecordedDocuments {
     /// Photos that were not known before.
     pub new: Vec<DocumentId>,
+    /// Drafts that are or may be in the chart and whose photo turned out now to be retracted: alarms.
+    pub retracted: Vec<RetractedDraft>,
+}
+
+/// A draft that is or may be in the chart although its photo was retracted: entered in error, or replaced by another.
+/// The clinic has to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetractedDraft {
+    /// Whose.
+    pub firm: FirmId,
+    /// The photo.
+    pub document: DocumentId,
+    /// The assessment.
+    pub assessment: AssessmentId,
+    /// The code printed in the draft.
+    pub reference_code: ReferenceCode,
+    /// The EHR's name for the draft, where it acknowledged one.
+    pub reference: Option<DraftReference>,
+    /// When the retraction was noticed, by our clock.
+    pub noticed_at: Timestamp,
 }
 
 /// Encounters being watched, and the cursor.
@@ -218,8 +238,15 @@ pub trait Deliveries: Send + Sync {
         limit: usize,
     ) -> Outcome<Vec<Lease<AssistResult>>>;
 
-    /// Records the intent to post, before the post. Keeps the lease.
-    async fn record_intent(&self, lease: &Lease<AssistResult>, now: Timestamp) -> Outcome<()>;
+    /// Records the intent to post, before the post. Keeps the lease. [`StateError::LeaseLost`] when its photo was
+    /// retracted meanwhile: it is cancelled then, or uncertain for the reason `unsettled` where an earlier post of it may
+    /// have been taken.
+    async fn record_intent(
+        &self,
+        lease: &Lease<AssistResult>,
+        unsettled: Option<&Reason>,
+        now: Timestamp,
+    ) -> Outcome<()>;
 
     /// Records the EHR's acknowledgement.
     async fn record_delivered(
@@ -232,8 +259,8 @@ pub trait Deliveries: Send + Sync {
     /// Records that nobody knows whether the EHR has it.
     async fn record_uncertain(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()>;
 
-    /// Records that silent mode keeps it back.
-    async fn record_withheld(&self, lease: Lease<AssistResult>, now: Timestamp) -> Outcome<()>;
+    /// Records that it is kept back and why: silent mode, an EHR that holds no drafts, a visit that is over.
+    async fn record_withheld(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()>;
 
     /// Withdraws the intent, because the EHR certainly does not have the draft; due again at `retry_at`.
     async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()>;
@@ -286,13 +313,15 @@ impl CallKind {
     }
 }
 
-/// A quota that all firms behind one API key share.
+/// A quota: of an API key, shared by all firms behind it, or of one firm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuotaKey {
     /// Its name in the store; not the key itself.
     pub name: String,
-    /// Calls a minute.
-    pub calls_per_minute: u32,
+    /// Calls.
+    pub calls: u32,
+    /// In any window of this length.
+    pub window: Duration,
 }
 
 /// The answer to asking for a call.
@@ -339,6 +368,10 @@ pub enum AuditAction {
     Inferred,
     /// A draft was written.
     DraftWritten,
+    /// A photo was retracted after its draft was posted.
+    RetractedAfterDelivery,
+    /// An operator took note of such a retraction.
+    RetractionAcknowledged,
     /// A firm was connected, paused, resumed, removed, or its settings were changed.
     FirmChanged,
     /// A dead letter was replayed.
@@ -378,8 +411,10 @@ pub struct Overview {
     pub delivered: u64,
     /// Drafts that may be in the chart.
     pub uncertain: u64,
-    /// Results kept back by silent mode.
+    /// Results kept back, by silent mode or because the EHR takes no draft.
     pub withheld: u64,
+    /// Drafts whose photo was retracted after the post, and that no operator has taken note of.
+    pub retracted: u64,
     /// Given up.
     pub dead_letters: u64,
 }
@@ -422,6 +457,12 @@ pub trait Operations: Send + Sync {
         resolution: &UncertainResolution,
         now: Timestamp,
     ) -> Outcome<()>;
+
+    /// Drafts whose photo was retracted after the post and that no operator has taken note of, oldest first.
+    async fn retracted_drafts(&self) -> Outcome<Vec<RetractedDraft>>;
+
+    /// An operator took note. [`StateError::NotFound`] when there is nothing to take note of.
+    async fn acknowledge_retraction(&self, firm: &FirmId, assessment: &AssessmentId, now: Timestamp) -> Outcome<()>;
 
     /// Deletes rows that have expired. Housekeeping: nothing depends on it.
     async fn sweep_expired(&self, now: Timestamp) -> Outcome<u64>;

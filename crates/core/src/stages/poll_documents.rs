@@ -2,14 +2,17 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Quota, StageError};
+use super::{Access, Quota, StageError, TokenSource};
 use crate::{
     domain::{
-        AccessToken, Assessment, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId,
-        EncounterWatch, Firm,
+        Assessment, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId, EncounterWatch, Firm,
+        Stage,
     },
     lease::Lease,
-    ports::{CallKind, ChartReader, DocumentQuery, EhrError, EncounterWatches, StateError},
+    ports::{
+        Audit, AuditAction, AuditRecord, CallKind, ChartReader, DocumentQuery, EhrError, EncounterWatches,
+        RetractedDraft, StateError, Visit,
+    },
     time::{Timestamp, within},
 };
 
@@ -22,13 +25,15 @@ const CLOCK_ALLOWANCE: Duration = Duration::from_secs(300);
 /// Looks for photos in the categories that the practice chose.
 pub struct PollDocuments<'a> {
     /// The firm's token.
-    pub token: &'a AccessToken,
+    pub tokens: &'a dyn TokenSource,
     /// The chart's lists.
     pub chart: &'a dyn ChartReader,
     /// The watch.
     pub watch: &'a dyn EncounterWatches,
     /// The quota.
     pub quota: Quota<'a>,
+    /// The audit trail.
+    pub audit: &'a dyn Audit,
 }
 
 /// What a look at a batch brought.
@@ -36,31 +41,36 @@ pub struct PollDocuments<'a> {
 pub struct DocumentsPolled {
     /// Photos that were not known before, with the encounters they belong to.
     pub new: Vec<(EncounterId, DocumentId)>,
+    /// Drafts in the chart whose photo turned out to be retracted.
+    pub retracted: Vec<RetractedDraft>,
     /// Encounters whose documents were looked at.
     pub looked_at: usize,
 }
 
 impl PollDocuments<'_> {
-    /// Leases the encounters and looks at each in turn. What could not be looked at - the lease had no time left, or
-    /// an error - is released for the next worker; what was found before an error stays recorded.
+    /// Leases the encounters and looks at them in turn, several with one call where the EHR has such a search. What
+    /// could not be looked at - the lease had no time left, or an error - is released for the next worker; what was
+    /// found before an error stays recorded, and is in `polled`.
     pub async fn run(
         &self,
         firm: &Firm,
         encounters: &[EncounterId],
         lease_for: Duration,
-    ) -> Result<DocumentsPolled, StageError> {
+        polled: &mut DocumentsPolled,
+    ) -> Result<(), StageError> {
         let now = self.quota.clock.now();
         let leases = self
             .watch
             .acquire_encounters(&firm.id, encounters, now, lease_for)
             .await?;
-        let mut polled = DocumentsPolled::default();
         let mut waiting = VecDeque::from(leases);
+        let together = self.chart.document_searches().visits_in_one_call.max(1);
         let outcome = loop {
-            let Some(lease) = waiting.pop_front() else {
+            if waiting.is_empty() {
                 break Ok(());
-            };
-            match self.look(firm, lease, &mut waiting, &mut polled).await {
+            }
+            let group = waiting.drain(..together.min(waiting.len())).collect();
+            match self.look(firm, group, &mut waiting, polled).await {
                 Ok(()) => {}
                 Err(StageError::OutOfTime(_) | StageError::State(StateError::LeaseLost)) => {
                     break Ok(());
@@ -74,27 +84,59 @@ impl PollDocuments<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        outcome.map(|()| polled)
+        outcome
     }
 
-    /// Looks at one encounter. When it cannot be done the lease goes back to those waiting.
+    /// Looks at the encounters of a group with one call, and once more at each that it left unanswered. Those that it
+    /// could not look at go back to those waiting.
     async fn look(
         &self,
         firm: &Firm,
-        lease: Lease<EncounterWatch>,
+        group: Vec<Lease<EncounterWatch>>,
         waiting: &mut VecDeque<Lease<EncounterWatch>>,
         polled: &mut DocumentsPolled,
     ) -> Result<(), StageError> {
-        let watch = lease.item();
-        let listing = within(self.quota.clock, lease.deadline(), self.list(firm, watch)).await;
-        let documents = match listing.map_err(StageError::from).and_then(|documents| documents) {
-            Ok(documents) => documents,
+        let mut listing = match self.list(firm, &group).await {
+            Ok(listing) => listing,
             Err(error) => {
-                waiting.push_back(lease);
+                waiting.extend(group);
                 return Err(error);
             }
         };
+        let mut group = VecDeque::from(group);
+        while let Some(lease) = group.pop_front() {
+            let encounter = &lease.item().encounter.id;
+            let documents = if listing.unanswered.contains(encounter) {
+                match self.list(firm, std::slice::from_ref(&lease)).await {
+                    Ok(alone) => alone.documents,
+                    Err(error) => {
+                        waiting.push_back(lease);
+                        waiting.extend(group);
+                        return Err(error);
+                    }
+                }
+            } else {
+                let its = |document: &DocumentSummary| document.encounter.as_ref() == Some(encounter);
+                listing.documents.extract_if(.., |document| its(document)).collect()
+            };
+            if let Err(error) = self.record(firm, lease, &documents, polled).await {
+                waiting.extend(group);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records what one encounter's documents show.
+    async fn record(
+        &self,
+        firm: &Firm,
+        lease: Lease<EncounterWatch>,
+        documents: &[DocumentSummary],
+        polled: &mut DocumentsPolled,
+    ) -> Result<(), StageError> {
         let now = self.quota.clock.now();
+        let watch = lease.item();
         let encounter = watch.encounter.id.clone();
         let found: Vec<_> = documents
             .iter()
@@ -102,7 +144,7 @@ impl PollDocuments<'_> {
             .collect();
         let retracted: Vec<_> = documents
             .iter()
-            .filter(|document| document.status == DocumentStatus::EnteredInError)
+            .filter(|document| document.status != DocumentStatus::Current)
             .map(|document| document.id.clone())
             .collect();
         let recorded = self.watch.record_documents(lease, &found, &retracted, now).await?;
@@ -110,23 +152,52 @@ impl PollDocuments<'_> {
         polled
             .new
             .extend(recorded.new.into_iter().map(|document| (encounter.clone(), document)));
+        for draft in recorded.retracted {
+            self.audit
+                .record(&AuditRecord {
+                    at: now,
+                    firm: firm.id.clone(),
+                    actor: Stage::PollDocuments.to_string(),
+                    action: AuditAction::RetractedAfterDelivery,
+                    subject: draft.assessment.to_string(),
+                })
+                .await?;
+            polled.retracted.push(draft);
+        }
         Ok(())
     }
 
-    async fn list(&self, firm: &Firm, watch: &EncounterWatch) -> Result<Vec<DocumentSummary>, StageError> {
-        let query = DocumentQuery {
-            patient: watch.encounter.patient.clone(),
-            encounter: watch.encounter.id.clone(),
+    /// All documents of the group, within the time of its leases.
+    async fn list(&self, firm: &Firm, group: &[Lease<EncounterWatch>]) -> Result<Listing, StageError> {
+        let visit = |lease: &Lease<EncounterWatch>| Visit {
+            patient: lease.item().encounter.patient.clone(),
+            encounter: lease.item().encounter.id.clone(),
         };
-        let mut documents = Vec::new();
+        let query = match group {
+            [lease] => DocumentQuery::Visit(visit(lease)),
+            group => DocumentQuery::Visits(group.iter().map(visit).collect()),
+        };
+        let deadline = group.iter().map(Lease::deadline).min().unwrap_or(Timestamp::NEVER);
+        within(self.quota.clock, deadline, self.pages(firm, &query)).await?
+    }
+
+    async fn pages(&self, firm: &Firm, query: &DocumentQuery) -> Result<Listing, StageError> {
+        let access = Access {
+            firm,
+            tokens: self.tokens,
+            quota: self.quota,
+        };
+        let mut listing = Listing::default();
         let mut page = None;
         for _ in 0..MOST_PAGES {
-            let request = self.chart.documents(firm, self.token, &query, page.as_ref());
-            let reply = self.quota.call(CallKind::Document, request).await?;
-            documents.extend(reply.items);
+            let link = page.as_ref();
+            let request = |token| async move { self.chart.documents(firm, &token, query, link).await };
+            let reply = access.call(CallKind::Document, request).await?;
+            listing.documents.extend(reply.items);
+            listing.unanswered.extend(reply.unanswered);
             page = reply.next;
             if page.is_none() {
-                return Ok(documents);
+                return Ok(listing);
             }
         }
         Err(EhrError::Malformed {
@@ -136,13 +207,24 @@ impl PollDocuments<'_> {
     }
 }
 
+/// What a search brought, all pages.
+#[derive(Default)]
+struct Listing {
+    documents: Vec<DocumentSummary>,
+    unanswered: Vec<EncounterId>,
+}
+
 /// The document as a photo for us, if it is one: current, in a chosen category, a picture as far as it claims a type,
-/// and not filed before the firm was connected.
+/// of the visit's patient, and not filed before the firm was connected.
 fn relevant(firm: &Firm, watch: &EncounterWatch, document: &DocumentSummary, now: Timestamp) -> Option<DocumentWatch> {
     let from_before = document
         .attached_at
-        .is_some_and(|attached| attached + CLOCK_ALLOWANCE < firm.connected_at);
-    if document.status != DocumentStatus::Current || from_before || !document.may_be_a_photo() {
+        .is_some_and(|attached| attached + CLOCK_ALLOWANCE < firm.photos_since);
+    let of_another = document
+        .patient
+        .as_ref()
+        .is_some_and(|patient| *patient != watch.encounter.patient);
+    if of_another || document.status != DocumentStatus::Current || from_before || !document.may_be_a_photo() {
         return None;
     }
     let (category, route) = document

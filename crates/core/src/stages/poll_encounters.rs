@@ -1,8 +1,8 @@
 //! What changed in a firm since the cursor.
 
-use super::{Quota, StageError};
+use super::{Access, Quota, StageError, TokenSource};
 use crate::{
-    domain::{AccessToken, Cursor, Encounter, Firm, WATCH_LIFE},
+    domain::{Cursor, Encounter, Firm, WATCH_LIFE},
     ports::{CallKind, ChartReader, EhrError, EncounterQuery, EncounterWatches, RecordedEncounters},
 };
 
@@ -12,7 +12,7 @@ const MOST_PAGES: usize = 500;
 /// Reads encounters changed since the cursor into the watch.
 pub struct PollEncounters<'a> {
     /// The firm's token.
-    pub token: &'a AccessToken,
+    pub tokens: &'a dyn TokenSource,
     /// The chart's lists.
     pub chart: &'a dyn ChartReader,
     /// The watch and the cursor.
@@ -38,11 +38,16 @@ impl PollEncounters<'_> {
     pub async fn run(&self, firm: &Firm) -> Result<EncountersPolled, StageError> {
         let cursor = self.watch.cursor(&firm.id).await?;
         // At the first poll: visits from before the connection may still get photos after it.
-        let position = cursor.unwrap_or(Cursor(firm.connected_at - WATCH_LIFE));
+        let position = cursor.unwrap_or(Cursor(firm.photos_since - WATCH_LIFE));
         let query = EncounterQuery {
             changed_since: position.query_from(),
         };
 
+        let access = Access {
+            firm,
+            tokens: self.tokens,
+            quota: self.quota,
+        };
         let mut polled = EncountersPolled::default();
         let mut server_time = None;
         let mut page = None;
@@ -53,8 +58,9 @@ impl PollEncounters<'_> {
                 }
                 .into());
             }
-            let request = self.chart.encounters(firm, self.token, &query, page.as_ref());
-            let reply = self.quota.call(CallKind::Encounter, request).await?;
+            let (link, query) = (page.as_ref(), &query);
+            let request = |token| async move { self.chart.encounters(firm, &token, query, link).await };
+            let reply = access.call(CallKind::Encounter, request).await?;
             server_time = server_time.or(reply.server_time);
             polled.unreadable += reply.unreadable;
             // A day-granular EHR sends more than was asked for.
@@ -77,6 +83,13 @@ impl PollEncounters<'_> {
             .filter_map(|encounter| encounter.last_updated)
             .max();
         let newest = newest.map(|newest| server_time.map_or(newest, |server| newest.min(server)));
+        // Where the EHR leaves out when a record changed, or tells only the day, the answer is as of the time in its
+        // first page's `Date`.
+        let undated = polled
+            .encounters
+            .iter()
+            .any(|encounter| encounter.last_updated.is_none());
+        let newest = if undated { newest.max(server_time) } else { newest };
         let next = newest.map_or(position, |newest| position.max(Cursor(newest)));
         let now = self.quota.clock.now();
         polled.recorded = self

@@ -1,8 +1,9 @@
 //! The draft: the one write that cannot be taken back.
 //!
 //! A journal guards it: the intent is recorded before the post and the acknowledgement after it. A result found with an
-//! intent and no acknowledgement was posted perhaps: where the EHR can search, the search decides; where it cannot, the
-//! result becomes uncertain, is shown to an operator, and is never posted again by itself.
+//! intent and no acknowledgement was posted perhaps. Where the EHR can search, the search decides; where it recognises
+//! the draft's identifier, the post is repeated; where it can do neither, the result becomes uncertain, is shown to an
+//! operator, and is never posted again by itself.
 
 use std::time::Duration;
 
@@ -14,16 +15,40 @@ use crate::{
     domain::{AccessToken, AssistResult, Delivery, Draft, DraftReference, Firm, Mode, Reason, Stage},
     lease::Lease,
     ports::{
-        Audit, AuditAction, AuditRecord, CallKind, Deliveries, DraftError, DraftSearch, DraftWriter, EhrError,
-        StateError,
+        Audit, AuditAction, AuditRecord, CallKind, Class, Deliveries, DraftAbilities, DraftError, DraftSearch,
+        DraftWriter, EhrError, FinishedVisit, Settlement, StateError,
     },
-    time::{Elapsed, within},
+    time::{Elapsed, Timestamp, within},
 };
 
 /// Why a draft is uncertain when the process ended between the post and its acknowledgement.
 const INTERRUPTED: Reason = Reason::new(
     "draft.interrupted",
     "look for the reference code in the chart, then `skin-assist uncertain resolve`",
+);
+
+/// Why a result is kept back in silent mode.
+const SILENT: Reason = Reason::new(
+    "draft.silent-mode",
+    "the firm is in silent mode; `skin-assist firm mode` changes it",
+);
+
+/// Why a result is kept back where the EHR cannot hold a draft.
+const NO_DRAFTS: Reason = Reason::new(
+    "draft.not-held",
+    "this EHR takes no drafts (draft.target of its profile): the result stays here",
+);
+
+/// Why a result is kept back whose visit is over.
+const VISIT_OVER: Reason = Reason::new(
+    "draft.visit-over",
+    "the visit was finished before the draft was ready (draft.finished_visit of the profile)",
+);
+
+/// Why a draft waits whose earlier post may still show up in the search.
+const NOT_SETTLED: Reason = Reason::new(
+    "draft.not-settled",
+    "an earlier post of it may still become visible; it is looked for again",
 );
 
 /// Why a draft is uncertain when the EHR's reply did not come.
@@ -49,10 +74,12 @@ pub struct WriteBack<'a> {
     pub quota: Quota<'a>,
 }
 
-/// What is to be done before a post.
+/// What came out of all that is to be done before a post.
 enum Before {
-    Post,
+    Post(Draft),
     Known(DraftReference),
+    Withhold(Reason),
+    Wait(Timestamp),
 }
 
 impl WriteBack<'_> {
@@ -67,70 +94,89 @@ impl WriteBack<'_> {
     async fn deliver(&self, firm: &Firm, lease: Lease<AssistResult>) -> Result<StepEnd, StateError> {
         let clock = self.quota.clock;
         let result = lease.item();
-        let assessment = &result.assessment;
         let draft = Draft::new(
-            assessment,
+            &result.assessment,
             result.note.clone(),
             result.versions.clone(),
             result.assessed_at,
         );
-        let interrupted = matches!(result.delivery, Delivery::Intended { .. });
-        if interrupted && !self.writer.can_search() {
-            return self.uncertain(lease, INTERRUPTED).await;
-        }
-        if !interrupted && firm.mode == Mode::Silent {
-            self.deliveries.record_withheld(lease, clock.now()).await?;
-            return Ok(StepEnd::Withheld);
+        let abilities = self.writer.abilities();
+        let interrupted = match result.delivery {
+            Delivery::Intended { at } => Some(at),
+            _ => None,
+        };
+        match (interrupted, abilities.settlement, firm.mode) {
+            // To post again is to ask; but a firm that was made silent meanwhile is not written to, even so.
+            (Some(_), Settlement::Operator, _) | (Some(_), Settlement::PostAgain, Mode::Silent) => {
+                return self.uncertain(lease, INTERRUPTED).await;
+            }
+            (None, _, Mode::Silent) => return self.withheld(lease, SILENT).await,
+            (None, ..) if !abilities.holds_drafts => return self.withheld(lease, NO_DRAFTS).await,
+            _ => {}
         }
 
         // Everything that may wait comes before the intent, so that an intent is as short as the post itself.
         let begin_by = lease.deadline() - POST_NEEDS;
-        match within(clock, begin_by, self.before(firm, &draft, interrupted)).await {
-            // The switch to silent mode holds for a draft that an interrupted post did not bring into the chart, too.
-            Ok(Ok(Before::Post)) if firm.mode == Mode::Silent => {
-                self.deliveries.record_withheld(lease, clock.now()).await?;
-                return Ok(StepEnd::Withheld);
-            }
-            Ok(Ok(Before::Post)) if clock.now() > begin_by => {
-                return self.not_taken(lease, &Elapsed.into(), interrupted).await;
-            }
-            Ok(Ok(Before::Post)) => {}
+        let before = self.before(firm, draft, interrupted, abilities);
+        let draft = match within(clock, begin_by, before).await {
+            Ok(Ok(Before::Post(draft))) if clock.now() <= begin_by => draft,
+            Ok(Ok(Before::Post(_))) => return self.not_taken(lease, &Elapsed.into(), interrupted.is_some()).await,
             Ok(Ok(Before::Known(reference))) => return self.delivered(lease, &reference).await,
-            Ok(Err(error)) => return self.not_taken(lease, &error, interrupted).await,
-            Err(elapsed) => return self.not_taken(lease, &elapsed.into(), interrupted).await,
-        }
-        self.deliveries.record_intent(&lease, clock.now()).await?;
+            Ok(Ok(Before::Withhold(reason))) => return self.withheld(lease, reason).await,
+            Ok(Ok(Before::Wait(until))) => return self.search_again(lease, until, NOT_SETTLED).await,
+            Ok(Err(error)) => return self.not_taken(lease, &error, interrupted.is_some()).await,
+            Err(elapsed) => return self.not_taken(lease, &elapsed.into(), interrupted.is_some()).await,
+        };
+        // Where posting again is the way to ask, an earlier post is still unsettled.
+        let repeated = interrupted.is_some() && abilities.settlement == Settlement::PostAgain;
+        let unsettled = repeated.then_some(INTERRUPTED);
+        self.deliveries
+            .record_intent(&lease, unsettled.as_ref(), clock.now())
+            .await?;
         let answer = within(clock, lease.deadline(), self.writer.post(firm, self.token, &draft)).await;
         match answer {
             Ok(Ok(reference)) => self.delivered(lease, &reference).await,
             Ok(Err(DraftError::NotTaken(error))) => {
                 self.quota.notice(&error).await?;
-                self.not_taken(lease, &error.into(), false).await
+                self.not_taken(lease, &error.into(), repeated).await
             }
             Ok(Err(DraftError::Unknown(_))) | Err(_) => {
-                if self.writer.can_search() {
-                    // The intent stays: the next attempt begins with the search.
-                    let until = clock.now() + super::retry::backoff(lease.attempt());
-                    self.deliveries.retry_search(lease, until).await?;
-                    Ok(StepEnd::Waiting {
-                        until,
-                        reason: REPLY_LOST,
-                        renew_token: false,
-                    })
-                } else {
-                    self.uncertain(lease, REPLY_LOST).await
+                let again = verdict(Class::Transient(None), Stage::WriteBack, lease.attempt(), clock.now());
+                match (abilities.settlement, again) {
+                    // The intent stays: the next attempt begins with the search, or repeats the post.
+                    (Settlement::PostAgain | Settlement::Search { .. }, Verdict::Retry { at, .. }) => {
+                        self.search_again(lease, at, REPLY_LOST).await
+                    }
+                    _ => self.uncertain(lease, REPLY_LOST).await,
                 }
             }
         }
     }
 
-    /// Takes the grants, and looks for the draft first where an earlier post was interrupted.
-    async fn before(&self, firm: &Firm, draft: &Draft, interrupted: bool) -> Result<Before, StageError> {
-        if interrupted {
-            let search = self.writer.find(firm, self.token, draft);
+    /// Looks for the draft first where an earlier post was interrupted, asks whether the visit is over where that
+    /// matters, and takes the grant.
+    async fn before(
+        &self,
+        firm: &Firm,
+        mut draft: Draft,
+        interrupted: Option<Timestamp>,
+        abilities: DraftAbilities,
+    ) -> Result<Before, StageError> {
+        if let (Some(posted_at), Settlement::Search { visible_within }) = (interrupted, abilities.settlement) {
+            let search = self.writer.find(firm, self.token, &draft);
             match self.quota.call(CallKind::Draft, search).await? {
                 DraftSearch::Found(reference) => return Ok(Before::Known(reference)),
-                DraftSearch::Absent => {}
+                DraftSearch::Absent => {
+                    let settled_at = posted_at + visible_within;
+                    if self.quota.clock.now() < settled_at {
+                        return Ok(Before::Wait(settled_at));
+                    }
+                    // The switch to silent mode holds for a draft that an interrupted post did not bring into the
+                    // chart, too.
+                    if firm.mode == Mode::Silent {
+                        return Ok(Before::Withhold(SILENT));
+                    }
+                }
                 DraftSearch::Unsupported => {
                     return Err(EhrError::Malformed {
                         what: "the search for drafts is not supported after all",
@@ -139,8 +185,46 @@ impl WriteBack<'_> {
                 }
             }
         }
+        // Whether a draft that may be in the chart is there can only be learned by posting it once more.
+        let repeated = interrupted.is_some() && abilities.settlement == Settlement::PostAgain;
+        let asks = match abilities.finished_visit {
+            FinishedVisit::Post => false,
+            FinishedVisit::PostWithoutVisit => true,
+            FinishedVisit::Hold => !repeated,
+        };
+        if asks && let Some(encounter) = draft.encounter.clone() {
+            let question = self.writer.is_visit_over(firm, self.token, &encounter);
+            if self.quota.call(CallKind::Draft, question).await? {
+                if abilities.finished_visit == FinishedVisit::Hold {
+                    return Ok(Before::Withhold(VISIT_OVER));
+                }
+                draft.encounter = None;
+            }
+        }
         self.quota.take(CallKind::Draft).await?;
-        Ok(Before::Post)
+        Ok(Before::Post(draft))
+    }
+
+    async fn withheld(&self, lease: Lease<AssistResult>, reason: Reason) -> Result<StepEnd, StateError> {
+        self.deliveries
+            .record_withheld(lease, &reason, self.quota.clock.now())
+            .await?;
+        Ok(StepEnd::Withheld(reason))
+    }
+
+    /// Ends the lease with the intent standing: nobody knows yet.
+    async fn search_again(
+        &self,
+        lease: Lease<AssistResult>,
+        until: Timestamp,
+        reason: Reason,
+    ) -> Result<StepEnd, StateError> {
+        self.deliveries.retry_search(lease, until).await?;
+        Ok(StepEnd::Waiting {
+            until,
+            reason,
+            renew_token: false,
+        })
     }
 
     async fn delivered(&self, lease: Lease<AssistResult>, reference: &DraftReference) -> Result<StepEnd, StateError> {

@@ -9,7 +9,7 @@ use skin_assist_core::{
         ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Route, Versions,
     },
     phi::Phi,
-    ports::{DraftError, DraftSearch, DraftWriter, EhrError},
+    ports::{DraftError, DraftSearch, DraftWriter, EhrError, Settlement},
 };
 use skin_assist_ehr::{LABEL, NOT_BY_THE_AUTHOR, Profile, TransportError};
 
@@ -294,7 +294,7 @@ fn everything_else_leaves_it_unknown() {
 #[test]
 fn where_drafts_cannot_be_searched_nobody_asks() {
     let (client, script) = client([]);
-    assert!(!client.can_search());
+    assert_eq!(client.abilities().settlement, Settlement::Operator);
     let found = run(client.find(&firm("derm-a"), &token(), &draft(note())));
     assert_eq!((found, script.count()), (Ok(DraftSearch::Unsupported), 0));
 }
@@ -313,7 +313,12 @@ fn where_they_can_only_the_identifier_counts() {
             &script,
             &Script::of([]),
         );
-        assert!(client.can_search());
+        assert_eq!(
+            client.abilities().settlement,
+            Settlement::Search {
+                visible_within: std::time::Duration::ZERO
+            }
+        );
         let found = run(client.find(&firm("derm-a"), &token(), &draft));
         let code = &draft.reference_code;
         let query = format!("identifier=https%3A%2F%2Fskin-assist.example%2Ffhir%2Fdraft%7C{code}");

@@ -12,6 +12,7 @@ use skin_assist_core::{
     phi::Phi,
     ports::{
         ChartReader, Class, DocumentQuery, EhrError, EncounterQuery, FirmSettings, Page, PageLink, PatientContext,
+        Visit,
     },
 };
 use skin_assist_ehr::{ConnectionError, EhrClient, TransportError};
@@ -52,10 +53,10 @@ fn ids(page: &Page<Encounter>) -> Vec<&str> {
 }
 
 fn document_query() -> DocumentQuery {
-    DocumentQuery {
+    DocumentQuery::Visit(Visit {
         patient: PatientId::new("7"),
         encounter: EncounterId::new("e|1"),
-    }
+    })
 }
 
 #[test]
@@ -389,7 +390,7 @@ fn two_firms_have_their_own_addresses() {
         urls[0]
     );
     assert!(
-        urls[1].starts_with("https://ehr.example/base/firm/a%2Fb%3Fc/ema/fhir/v2/Encounter?"),
+        urls[1].starts_with("https://ehr.example/base/firm/a/b%3Fc/ema/fhir/v2/Encounter?"),
         "{}",
         urls[1]
     );
@@ -524,7 +525,7 @@ fn categories_come_from_the_value_set() {
     let set = json!({ "resourceType": "ValueSet", "id": "document-category",
         "compose": { "include": [{ "concept": [{ "code": "12", "display": "Lesion photo" }] }] } });
     let (client, script) = client([reply_json(&set), reply_json(&json!({ "resourceType": "Patient" }))]);
-    let found = run(client.categories(&firm("derm-a"), &token())).unwrap();
+    let found = run(client.categories(&firm("derm-a"), &token())).unwrap().unwrap();
     assert_eq!(script.urls(), [format!("{SERVICE}/ValueSet/document-category")]);
     assert_eq!(
         (found[0].code.as_str(), found[0].display.as_str()),

@@ -117,6 +117,7 @@ pub(crate) fn connection(profile: Profile) -> EhrConnection {
         profile,
         base_url: "https://ehr.example/base/".parse().unwrap(),
         token_url: "https://login.example/realms/a/token".parse().unwrap(),
+        further_api_keys: std::collections::BTreeMap::new(),
         api_key: Secret::new("the-api-key".into()),
         photo_hosts: vec![HostPattern::parse("photos.example").unwrap()],
         allow_loopback_http: false,
@@ -142,7 +143,9 @@ pub(crate) fn firm(prefix: &str) -> Firm {
         mode: Mode::Draft,
         intended_use: None,
         categories: BTreeMap::new(),
+        api_key: None,
         connected_at: at("2026-01-05T08:00:00Z"),
+        photos_since: at("2026-01-05T08:00:00Z"),
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn a_delivery_ends_with_its_reference(bench: Bench) {
     one_result(&store).await;
     assert_eq!(journey(&store).await.state, JourneyState::WriteBack);
     let lease = result_lease(&store, at(0)).await;
-    store.record_intent(&lease, at(1)).await.unwrap();
+    store.record_intent(&lease, None, at(1)).await.unwrap();
     assert_eq!(results_due(&store, at(1)).await, 0, "the lease is kept");
     assert_eq!(journey(&store).await.state, JourneyState::WriteBack);
     store.record_delivered(lease, &reference(81), at(2)).await.unwrap();
@@ -56,11 +56,11 @@ pub(super) async fn an_intent_outlives_its_lease(bench: Bench) {
     let store = bench.store().await;
     one_result(&store).await;
     let lease = result_lease(&store, at(0)).await;
-    store.record_intent(&lease, at(3)).await.unwrap();
+    store.record_intent(&lease, None, at(3)).await.unwrap();
     let lease = result_lease(&store, at(30)).await;
     assert_eq!(lease.item().delivery, Delivery::Intended { at: at(3) });
     assert_eq!(lease.attempt(), 2);
-    store.record_intent(&lease, at(31)).await.unwrap();
+    store.record_intent(&lease, None, at(31)).await.unwrap();
     store.record_delivered(lease, &reference(1), at(32)).await.unwrap();
     assert_eq!(journey(&store).await.state, JourneyState::Delivered);
 }
@@ -69,7 +69,7 @@ pub(super) async fn a_retry_withdraws_the_intent(bench: Bench) {
     let store = bench.store().await;
     one_result(&store).await;
     let lease = result_lease(&store, at(0)).await;
-    store.record_intent(&lease, at(1)).await.unwrap();
+    store.record_intent(&lease, None, at(1)).await.unwrap();
     store.retry_delivery(lease, at(60)).await.unwrap();
     assert_eq!(results_due(&store, at(60) - MILLISECOND).await, 0);
     let lease = result_lease(&store, at(60)).await;
@@ -89,7 +89,7 @@ pub(super) async fn a_release_keeps_the_intent(bench: Bench) {
         store.release_delivery(lease, at(0)).await.unwrap();
     }
     let lease = result_lease(&store, at(0)).await;
-    store.record_intent(&lease, at(1)).await.unwrap();
+    store.record_intent(&lease, None, at(1)).await.unwrap();
     store.release_delivery(lease, at(9)).await.unwrap();
     assert_eq!(results_due(&store, at(9) - MILLISECOND).await, 0);
     let lease = result_lease(&store, at(9)).await;
@@ -116,7 +116,7 @@ pub(super) async fn an_uncertain_result_waits_for_an_operator(bench: Bench) {
         );
         let lease = result_lease(&store, at(0)).await;
         let fence = lease.fence();
-        store.record_intent(&lease, at(1)).await.unwrap();
+        store.record_intent(&lease, None, at(1)).await.unwrap();
         store.record_uncertain(lease, &REASON, at(2)).await.unwrap();
         assert_eq!(results_due(&store, at(100_000)).await, 0);
         let listed = store.uncertain().await.unwrap();
@@ -163,7 +163,7 @@ pub(super) async fn a_withheld_result_is_not_posted(bench: Bench) {
     let store = bench.store().await;
     one_result(&store).await;
     let lease = result_lease(&store, at(0)).await;
-    store.record_withheld(lease, at(1)).await.unwrap();
+    store.record_withheld(lease, &REASON, at(1)).await.unwrap();
     assert_eq!(results_due(&store, at(100_000)).await, 0);
     assert_eq!(journey(&store).await.state, JourneyState::Withheld);
     assert_eq!(store.overview(at(1)).await.unwrap()[0].withheld, 1);
@@ -174,7 +174,7 @@ pub(super) async fn what_is_given_up_is_a_dead_letter_and_can_be_replayed(bench:
     let (firm, result) = one_result(&store).await;
     let lease = result_lease(&store, at(0)).await;
     let fence = lease.fence();
-    store.record_intent(&lease, at(1)).await.unwrap();
+    store.record_intent(&lease, None, at(1)).await.unwrap();
     store.bury_delivery(lease, &REASON, at(2)).await.unwrap();
     assert_eq!(results_due(&store, at(100_000)).await, 0);
     assert_eq!(journey(&store).await.state, JourneyState::DeadLetter);
@@ -223,7 +223,7 @@ pub(super) async fn concurrent_writers_share_no_result(bench: Bench) {
                     }
                     for lease in leases {
                         mine.push(lease.item().assessment.id.clone());
-                        store.record_intent(&lease, at(0)).await.unwrap();
+                        store.record_intent(&lease, None, at(0)).await.unwrap();
                         store.record_delivered(lease, &reference(1), at(0)).await.unwrap();
                     }
                 }

@@ -12,7 +12,7 @@ use skin_assist_core::{
     },
     lease::Lease,
     phi::{Phi, Secret},
-    ports::StateStore,
+    ports::{RecordedDocuments, RetractedDraft, StateStore},
     time::Timestamp,
 };
 
@@ -44,7 +44,9 @@ pub(super) fn firm(id: &str) -> Firm {
         mode: Mode::Draft,
         intended_use: None,
         categories: BTreeMap::from([(CategoryCode::new("clinical-photo"), CategoryUse::Solitary)]),
+        api_key: None,
         connected_at: at(0),
+        photos_since: at(0),
     }
 }
 
@@ -114,30 +116,25 @@ pub(super) async fn find_documents(store: &Store, firm: &FirmId, ids: &[&str], n
     record_documents(store, firm, &watches, &[], now).await;
 }
 
-/// Records a look at the encounter `e`; how many photos were new.
+/// Records a look at the encounter `e`.
 pub(super) async fn record_documents(
     store: &Store,
     firm: &FirmId,
     found: &[DocumentWatch],
     retracted: &[&str],
     now: Timestamp,
-) -> usize {
+) -> RecordedDocuments {
     if store.watched(firm, now).await.unwrap().is_empty() {
         watch_encounters(store, firm, &["e"], now).await;
     }
     let lease = encounter_lease(store, firm, "e", now).await;
     let retracted: Vec<DocumentId> = retracted.iter().copied().map(DocumentId::new).collect();
-    store
-        .record_documents(lease, found, &retracted, now)
-        .await
-        .unwrap()
-        .new
-        .len()
+    store.record_documents(lease, found, &retracted, now).await.unwrap()
 }
 
 /// Records a retraction.
-pub(super) async fn retract(store: &Store, firm: &FirmId, id: &str, now: Timestamp) {
-    record_documents(store, firm, &[], &[id], now).await;
+pub(super) async fn retract(store: &Store, firm: &FirmId, id: &str, now: Timestamp) -> Vec<RetractedDraft> {
+    record_documents(store, firm, &[], &[id], now).await.retracted
 }
 
 /// Leases documents; their ids.

@@ -1,5 +1,7 @@
 //! The quota that all workers share.
 
+use std::time::Duration;
+
 use futures::FutureExt;
 use skin_assist_core::{
     ports::{CallKind, Grant, QuotaKey},
@@ -11,10 +13,13 @@ use super::{
     fixtures::{Store, at, seconds},
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 fn quota(name: &str) -> QuotaKey {
     QuotaKey {
         name: name.into(),
-        calls_per_minute: 600,
+        calls: 600,
+        window: MINUTE,
     }
 }
 
@@ -40,7 +45,7 @@ pub(super) async fn a_new_quota_starts_empty(bench: Bench) {
 /// Never more than burst + rate · time, however many ask.
 pub(super) async fn workers_share_one_quota(bench: Bench) {
     let handles = bench.0.fresh().await;
-    let allowance = Allowance::of(600);
+    let allowance = Allowance::of(600, MINUTE);
     assert_eq!(granted(&handles[0], "q", at(0)).await, 0);
     let counts = bench
         .race(&handles, 6, |store| {
@@ -99,7 +104,7 @@ pub(super) async fn quotas_do_not_share(bench: Bench) {
         assert_eq!(granted(&store, name, at(0)).await, 0);
     }
     let burst = granted(&store, "q", at(60)).await;
-    assert_eq!(burst, Allowance::of(600).burst as usize);
+    assert_eq!(burst, Allowance::of(600, MINUTE).burst as usize);
     store.hold(&quota("q"), at(600)).await.unwrap();
     assert_eq!(granted(&store, "r", at(60)).await, burst);
 }

@@ -18,7 +18,7 @@ use skin_assist_core::{
     ports::{
         Audit, AuditRecord, CallGrants, CallKind, Credentials, Deliveries, DocumentQueue, EncounterWatches,
         FirmAdministration, Firms, Grant, InferenceRecords, Operations, Overview, QuotaKey, RecordedDocuments,
-        RecordedEncounters, StateError, StateStore, UncertainResolution,
+        RecordedEncounters, RetractedDraft, StateError, StateStore, UncertainResolution,
     },
     time::Timestamp,
 };
@@ -366,8 +366,13 @@ impl Deliveries for MutatedStore {
             .collect())
     }
 
-    async fn record_intent(&self, lease: &Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
-        self.store.record_intent(&self.returned(lease), now).await
+    async fn record_intent(
+        &self,
+        lease: &Lease<AssistResult>,
+        unsettled: Option<&Reason>,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.store.record_intent(&self.returned(lease), unsettled, now).await
     }
 
     async fn record_delivered(
@@ -383,8 +388,8 @@ impl Deliveries for MutatedStore {
         self.store.record_uncertain(self.returned(&lease), reason, now).await
     }
 
-    async fn record_withheld(&self, lease: Lease<AssistResult>, now: Timestamp) -> Outcome<()> {
-        self.store.record_withheld(self.returned(&lease), now).await
+    async fn record_withheld(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
+        self.store.record_withheld(self.returned(&lease), reason, now).await
     }
 
     async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
@@ -446,6 +451,14 @@ impl Operations for MutatedStore {
 
     async fn uncertain(&self) -> Outcome<Vec<AssistResult>> {
         self.store.uncertain().await
+    }
+
+    async fn retracted_drafts(&self) -> Outcome<Vec<RetractedDraft>> {
+        self.store.retracted_drafts().await
+    }
+
+    async fn acknowledge_retraction(&self, firm: &FirmId, assessment: &AssessmentId, now: Timestamp) -> Outcome<()> {
+        self.store.acknowledge_retraction(firm, assessment, now).await
     }
 
     async fn resolve(

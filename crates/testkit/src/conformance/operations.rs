@@ -47,7 +47,7 @@ async fn one_of_each(store: &Store) {
                 match end {
                     "delivered" => store.record_delivered(lease, &reference(1), at(0)).await.unwrap(),
                     "uncertain" => store.record_uncertain(lease, &REASON, at(0)).await.unwrap(),
-                    _ => store.record_withheld(lease, at(0)).await.unwrap(),
+                    _ => store.record_withheld(lease, &REASON, at(0)).await.unwrap(),
                 }
             }
         }

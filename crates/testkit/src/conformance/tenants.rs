@@ -130,7 +130,7 @@ pub(super) async fn every_method_stays_within_its_firm(bench: Bench) {
     for round in 0..5 {
         let lease = unchanged!(result_of_a(&store).await);
         assert_eq!(lease.item().note.expose().sections[0].paragraphs, ["of a"]);
-        unchanged!(store.record_intent(&lease, at(0)).await.unwrap());
+        unchanged!(store.record_intent(&lease, None, at(0)).await.unwrap());
         match round {
             0 => unchanged!(store.retry_delivery(lease, at(0)).await.unwrap()),
             1 => unchanged!(store.release_delivery(lease, at(0)).await.unwrap()),

@@ -138,7 +138,7 @@ pub(super) async fn documents(bench: Bench) {
 pub(super) async fn results(bench: Bench) {
     let transitions: [Transition<AssistResult>; 8] = [
         Transition("record_intent", |store, lease| {
-            async move { store.record_intent(&lease, at(35)).await }.boxed()
+            async move { store.record_intent(&lease, None, at(35)).await }.boxed()
         }),
         Transition("record_delivered", |store, lease| {
             async move { store.record_delivered(lease, &reference(1), at(35)).await }.boxed()
@@ -147,7 +147,7 @@ pub(super) async fn results(bench: Bench) {
             async move { store.record_uncertain(lease, &REASON, at(35)).await }.boxed()
         }),
         Transition("record_withheld", |store, lease| {
-            store.record_withheld(lease, at(35)).boxed()
+            async move { store.record_withheld(lease, &REASON, at(35)).await }.boxed()
         }),
         Transition("retry_delivery", |store, lease| {
             store.retry_delivery(lease, at(35)).boxed()
@@ -167,7 +167,7 @@ pub(super) async fn results(bench: Bench) {
             let (firm, _) = one_result(&store).await;
             let lost = result_lease(&store, at(0)).await;
             if intended {
-                store.record_intent(&lost, at(1)).await.unwrap();
+                store.record_intent(&lost, None, at(1)).await.unwrap();
             }
             let live = result_lease(&store, at(0) + LEASE).await;
             assert!(live.fence() > lost.fence(), "a later lease has a higher fence");

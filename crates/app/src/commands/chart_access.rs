@@ -1,0 +1,65 @@
+//! Reading a practice's chart from a command: the client, a token and the quota, as in the engine.
+
+use std::sync::Arc;
+
+use skin_assist_core::{
+    domain::{AccessToken, Firm},
+    ports::QuotaKey,
+    stages::{Quota, RefreshCredentials, StageError, TokenState},
+};
+use skin_assist_ehr::EhrClient;
+use skin_assist_store::SqliteStore;
+
+use crate::{clock::SystemClock, config::Config, failure::Failure, wiring};
+
+/// What a command needs to read one practice's chart.
+pub(super) struct ChartAccess {
+    pub(super) ehr: Arc<EhrClient>,
+    pub(super) token: AccessToken,
+    state: Arc<SqliteStore>,
+    key: QuotaKey,
+}
+
+impl ChartAccess {
+    /// Connects, and renews the token where that is due.
+    pub(super) async fn open(config: &Config, state: &Arc<SqliteStore>, firm: &Firm) -> Result<Self, Failure> {
+        let ehr = wiring::ehr(config)?;
+        let refresh = RefreshCredentials {
+            credentials: &**state,
+            endpoint: &*ehr,
+            clock: &SystemClock,
+        };
+        let failed = |error| Self::failure(format!("there is no token for `{}`", firm.id), error);
+        let token = match refresh.run(firm, None).await.map_err(failed)? {
+            TokenState::Ready(token) => token,
+            TokenState::Refused { reason, .. } => {
+                return Err(Failure::new("the token endpoint refuses the credential").with_hint(reason.hint()));
+            }
+            TokenState::Elsewhere(_) => {
+                return Err(Failure::new("another process is renewing the token").with_hint("try again"));
+            }
+            TokenState::Missing => return Err(Failure::new("the practice has no credential")),
+        };
+        Ok(Self {
+            key: wiring::quotas(config)?.of(firm),
+            state: Arc::clone(state),
+            ehr,
+            token,
+        })
+    }
+
+    /// The right to make calls, one grant each.
+    pub(super) fn quota(&self) -> Quota<'_> {
+        Quota {
+            grants: &*self.state,
+            key: &self.key,
+            clock: &SystemClock,
+        }
+    }
+
+    /// A stage's error as a command's.
+    pub(super) fn failure(what: String, error: StageError) -> Failure {
+        let hint = error.reason().hint().to_owned();
+        Failure::new(what).because(error).with_hint(hint)
+    }
+}
