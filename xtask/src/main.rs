@@ -15,6 +15,7 @@ mod packs;
 mod process;
 mod proof;
 mod steps;
+mod validators;
 
 use std::process::ExitCode;
 
@@ -22,9 +23,10 @@ const HELP: &str = "\
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  test [--all]      Prove the project: format, dependency rules, house checks, cargo-deny, clippy, docs, all tests.
-                    What the machine lacks is listed as NOT RUN; with --all it is a failure.
+  test [--all]      Prove the project: format, dependency rules, house checks, cargo-deny, clippy, docs, the FHIR
+                    validators of others, all tests. What the machine lacks is listed as NOT RUN; with --all it is a failure.
   check             The quick part of `test`, in seconds: format, dependency rules, house checks, codes and keys documented.
+  validators        The step of `test` that has the FHIR resources that are written validated by libraries of others.
   bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
                     written; NAME is one of store_bench, vision_bench, pipeline_bench.
   models [ARG]...   Train the reference model packs again (Python and about 25 minutes); ARGs go to
@@ -38,10 +40,11 @@ fn main() -> ExitCode {
         ["check"] => proof::quick(),
         ["test"] => proof::run(false),
         ["test", "--all"] => proof::run(true),
+        ["validators"] => validators::alone(),
         ["bench"] => bench::run(None),
         ["bench", name] if !name.starts_with('-') => bench::run(Some(name)),
         ["models", rest @ ..] => packs::train(rest),
-        ["help" | "--help" | "-h"] | ["check" | "test" | "bench", "--help" | "-h"] => {
+        ["help" | "--help" | "-h"] | ["check" | "test" | "validators" | "bench", "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
         }

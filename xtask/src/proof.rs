@@ -7,6 +7,7 @@ use crate::{
     dependency_rules, documented, house, onnx_runtime,
     process::{self, cargo, succeeds},
     steps::Steps,
+    validators,
 };
 
 /// Enough to ask a tool for its version.
@@ -43,6 +44,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     steps.step("documentation tests", || {
         process::run(&mut cargo("test --doc --workspace --locked"))
     });
+    validators::check(&mut steps, all);
 
     let library = onnx_runtime::find_or_fetch();
     match &library {

@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod drafts;
+#[path = "../golden/mod.rs"]
+mod golden;
 mod http;
 mod photos;
 mod reading;
 mod script;
 mod tokens;
+mod validity;

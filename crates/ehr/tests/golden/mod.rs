@@ -1,0 +1,273 @@
+//! Golden drafts: what is posted under each shipped profile and each variation that a practice's own profile may make,
+//! with a plain, an empty and a hostile note. The tests check their text, `cargo xtask test` has the example `drafts`
+//! write them into files for validators that know nothing of this project.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use serde_json::Value;
+use skin_assist_core::{
+    domain::{
+        AccessToken, Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, EncounterId, Firm, FirmId,
+        FirmStatus, Mode, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Route,
+        Versions,
+    },
+    phi::{Phi, Secret},
+    ports::DraftWriter,
+    time::Timestamp,
+};
+use skin_assist_ehr::{
+    AuthorRule, EhrClient, EhrConnection, LABEL, Limits, Profile, ReferenceForm, Transport, TransportError,
+};
+
+/// A resource as it is posted.
+pub(crate) struct Golden {
+    /// What made it: profile, variation, note and its place among the requests of one draft.
+    pub(crate) name: String,
+    /// Whether FHIR allows it.
+    pub(crate) standing: Standing,
+    /// The body of the request.
+    pub(crate) resource: Value,
+}
+
+/// Whether FHIR allows what a profile asks for. Some EHRs want what it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is valid.
+    Valid,
+    /// Not valid: the EHR sets the author itself, and FHIR wants one.
+    WithoutAuthor,
+    /// Not valid: the EHR reads the text from the section's code alone, and FHIR wants the section to have text (cmp-1).
+    WithoutSectionText,
+}
+
+/// All of them.
+pub(crate) fn drafts() -> Vec<Golden> {
+    let mut found = Vec::new();
+    for name in Profile::shipped_names() {
+        for (variation, standing, profile) in variations(name) {
+            for (kind, note) in [("plain", plain()), ("empty", empty()), ("hostile", hostile())] {
+                for (place, resource) in posted(profile.clone(), note).into_iter().enumerate() {
+                    let name = format!("{name}.{variation}.{kind}.{place}");
+                    found.push(Golden {
+                        name,
+                        standing,
+                        resource,
+                    });
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The profile as it is shipped, and each way in which a practice may change how a draft looks.
+fn variations(name: &str) -> Vec<(String, Standing, Profile)> {
+    let shipped = Profile::shipped(name).unwrap();
+    let mut found = vec![("shipped".to_owned(), Standing::Valid, shipped.clone())];
+    for (author, author_name) in [
+        (AuthorRule::Practitioner, "practitioner"),
+        (AuthorRule::Device, "device"),
+        (AuthorRule::Omit, "omit"),
+    ] {
+        for (references, references_name) in [
+            (ReferenceForm::Relative, "relative"),
+            (ReferenceForm::Absolute, "absolute"),
+        ] {
+            for (in_code, in_narrative, text_name) in
+                [(true, true, "both"), (false, true, "narrative"), (true, false, "code")]
+            {
+                let mut profile = shipped.clone();
+                profile.draft.author = author;
+                profile.draft.references = references;
+                profile.draft.text_in_section_code = in_code;
+                profile.draft.text_in_section_narrative = in_narrative;
+                let standing = match (author, in_narrative) {
+                    (AuthorRule::Omit, true) => Standing::WithoutAuthor,
+                    (_, true) => Standing::Valid,
+                    (AuthorRule::Omit, false) => continue,
+                    (_, false) => Standing::WithoutSectionText,
+                };
+                found.push((
+                    format!("{author_name}.{references_name}.{text_name}"),
+                    standing,
+                    profile,
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn plain() -> DraftNote {
+    DraftNote {
+        title: "Skin lesion photo assessment (AI draft)".into(),
+        sections: vec![
+            NoteSection {
+                heading: LABEL.into(),
+                paragraphs: vec!["Images used: file|139977.".into()],
+            },
+            NoteSection {
+                heading: "Findings".into(),
+                paragraphs: vec![
+                    "Melanocytic nevus 0.62 & others < 0.2".into(),
+                    "A low score does not exclude malignancy.".into(),
+                ],
+            },
+        ],
+        instructions: vec!["Review before filing.".into()],
+        regions: vec![NoteRegion {
+            document: DocumentId::new("file|139977"),
+            areas: vec![
+                NormalisedBox {
+                    x: 0.123_456,
+                    y: 0.2,
+                    width: 0.333_33,
+                    height: -0.0,
+                },
+                NormalisedBox {
+                    x: f32::NAN,
+                    y: 0.2,
+                    width: 0.3,
+                    height: 0.1,
+                },
+            ],
+        }],
+    }
+}
+
+/// Nothing but a title, and an image that was judged as a whole.
+fn empty() -> DraftNote {
+    DraftNote {
+        title: "x".into(),
+        sections: vec![],
+        instructions: vec![],
+        regions: vec![NoteRegion {
+            document: DocumentId::new("1"),
+            areas: vec![],
+        }],
+    }
+}
+
+/// Text that tries to be more than text: markup, ends of CDATA, entities, control characters, marks of direction,
+/// non-characters, characters outside the first plane.
+pub(crate) const HOSTILE: [&str; 9] = [
+    "<script>alert('x')</script><img src=x onerror=\"y\"/>",
+    "]]> <![CDATA[ <!-- --> <?xml version=\"1.0\"?> <!DOCTYPE a [<!ENTITY b \"c\">]> &b;",
+    "</p></div><div xmlns=\"urn:other\">",
+    "&nbsp; &amp;lt; &#0; &#x1F; & &",
+    "null \u{0}, backspace \u{8}, escape \u{1b}[31m, delete \u{7f}, next line \u{85}, \u{fffe}\u{ffff}",
+    "right-to-left \u{202e}evil\u{202c} \u{2066}isolate\u{2069} \u{200f}mark, שלום, مرحبا",
+    "\u{1f469}\u{200d}\u{2695}\u{fe0f} \u{1f9f4} e\u{301} \u{10ffff} \u{feff}",
+    "line one\r\nline two\rline three\n\n\ttabbed\u{2028}separated\u{2029}",
+    "{\"resourceType\":\"Patient\"} \\u0000 \\\" javascript:alert(1)",
+];
+
+fn hostile() -> DraftNote {
+    let paragraphs: Vec<String> = HOSTILE.iter().map(|text| (*text).to_owned()).collect();
+    DraftNote {
+        title: format!("a\u{0}\u{202e}b {}", HOSTILE[0]),
+        sections: vec![NoteSection {
+            heading: HOSTILE.concat(),
+            paragraphs: paragraphs.clone(),
+        }],
+        instructions: paragraphs,
+        regions: vec![NoteRegion {
+            document: DocumentId::new("file|1 <b>&\u{1f9f4}"),
+            areas: vec![NormalisedBox {
+                x: -3.0,
+                y: 1e30,
+                width: 1e-30,
+                height: f32::INFINITY,
+            }],
+        }],
+    }
+}
+
+/// What posting a draft sends.
+fn posted(profile: Profile, note: DraftNote) -> Vec<Value> {
+    let recorder = Arc::new(Recorder::default());
+    let connection = EhrConnection {
+        profile,
+        base_url: "https://ehr.example/base/".parse().unwrap(),
+        token_url: "https://login.example/token".parse().unwrap(),
+        api_key: Secret::new("the-api-key".into()),
+        photo_hosts: vec![],
+        allow_loopback_http: false,
+        limits: Limits::default(),
+    };
+    let client = EhrClient::new(connection, Arc::clone(&recorder) as _, Arc::clone(&recorder) as _).unwrap();
+    futures::executor::block_on(client.post(&firm(), &token(), &draft(note))).unwrap();
+    let bodies = recorder.bodies.lock().unwrap();
+    bodies
+        .iter()
+        .map(|body| serde_json::from_slice(body).unwrap())
+        .collect()
+}
+
+fn draft(note: DraftNote) -> Draft {
+    let assessment = Assessment {
+        id: AssessmentId::new("0123456789abcdef"),
+        firm: FirmId::new("derm"),
+        encounter: EncounterId::new("e|1"),
+        patient: PatientId::new("7"),
+        practitioner: Some(PractitionerId::new("201")),
+        category: CategoryCode::new("12"),
+        route: Route::Solitary,
+        documents: BTreeSet::from([DocumentId::new("file|139977")]),
+    };
+    let versions = Versions {
+        models: vec![ModelVersion {
+            pack: "solitary".into(),
+            version: "1".into(),
+        }],
+        synthesis: "composer 1".into(),
+        pipeline: "skin-assist 0.1.0".into(),
+    };
+    Draft::new(&assessment, Phi::new(note), versions, at("2026-01-05T10:00:03Z"))
+}
+
+fn firm() -> Firm {
+    Firm {
+        id: FirmId::new("derm"),
+        url_prefix: "derm-a".into(),
+        status: FirmStatus::Active,
+        mode: Mode::Draft,
+        intended_use: None,
+        categories: std::collections::BTreeMap::new(),
+        connected_at: at("2026-01-05T08:00:00Z"),
+    }
+}
+
+fn token() -> AccessToken {
+    AccessToken {
+        secret: Secret::new("the-token".into()),
+        issued_at: at("2026-01-05T10:00:00Z"),
+        expires_at: at("2026-01-05T10:15:00Z"),
+    }
+}
+
+fn at(text: &str) -> Timestamp {
+    Timestamp::parse_rfc3339(text).unwrap()
+}
+
+/// An EHR that takes everything and remembers it.
+#[derive(Default)]
+struct Recorder {
+    bodies: Mutex<Vec<Bytes>>,
+}
+
+#[async_trait]
+impl Transport for Recorder {
+    async fn send(&self, request: Request<Bytes>, _limit_bytes: usize) -> Result<Response<Bytes>, TransportError> {
+        let location = format!("{}/1", request.uri().path());
+        self.bodies.lock().unwrap().push(request.into_body());
+        let reply = Response::builder().status(201).header("location", location);
+        Ok(reply.body(Bytes::new()).unwrap())
+    }
+}
