@@ -2,8 +2,10 @@
 //! txt-2), and how contained resources, extensions and empty values stand. Applied to every golden draft. What
 //! validators do check, `cargo xtask test` has them check.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use roxmltree::{Document, Node};
 use serde_json::{Map, Value, json};
+use skin_assist_ehr::LABEL;
 
 use crate::golden::{self, HOSTILE, Standing};
 
@@ -237,6 +239,41 @@ fn every_narrative_has_only_what_every_ehr_shows_and_says_what_the_plain_text_sa
         }
     }
     assert!(seen > 0);
+}
+
+#[test]
+fn every_note_is_one_document_of_its_type_and_says_who_wrote_it() {
+    let mut seen = (0, 0);
+    for golden in golden::drafts() {
+        for content in golden.resource["content"].as_array().into_iter().flatten() {
+            let data = content["attachment"]["data"].as_str().unwrap();
+            let text = String::from_utf8(STANDARD.decode(data).unwrap()).unwrap();
+            assert!(text.contains(LABEL), "{}", golden.name);
+            if content["attachment"]["contentType"] == "application/xhtml+xml" {
+                seen.0 += 1;
+                let document = Document::parse(&text).unwrap();
+                let root = document.root_element();
+                assert_eq!(root.tag_name().name(), "html", "{}", golden.name);
+                for node in root.descendants().filter(Node::is_element) {
+                    let name = node.tag_name().name();
+                    assert_eq!(node.tag_name().namespace(), Some(XHTML), "{}", golden.name);
+                    assert!(
+                        OURS.contains(&name) || is_of("html head title body", name),
+                        "{}",
+                        golden.name
+                    );
+                }
+            } else {
+                seen.1 += 1;
+                assert!(
+                    !text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n')),
+                    "{}",
+                    golden.name
+                );
+            }
+        }
+    }
+    assert!(seen.0 > 0 && seen.1 > 0, "{seen:?}");
 }
 
 #[test]

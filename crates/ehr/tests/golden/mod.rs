@@ -22,7 +22,8 @@ use skin_assist_core::{
     time::Timestamp,
 };
 use skin_assist_ehr::{
-    AuthorRule, EhrClient, EhrConnection, LABEL, Limits, Profile, ReferenceForm, Transport, TransportError,
+    AuthorRule, DraftContent, DraftTarget, EhrClient, EhrConnection, LABEL, Limits, Profile, ReferenceForm, Transport,
+    TransportError,
 };
 
 /// A resource as it is posted.
@@ -79,6 +80,17 @@ fn variations(name: &str) -> Vec<(String, Standing, Profile)> {
             (ReferenceForm::Relative, "relative"),
             (ReferenceForm::Absolute, "absolute"),
         ] {
+            if shipped.draft.target == DraftTarget::DocumentReference {
+                for (content, content_name) in [(DraftContent::Plain, "plain"), (DraftContent::Xhtml, "xhtml")] {
+                    let mut profile = shipped.clone();
+                    profile.draft.author = author;
+                    profile.draft.references = references;
+                    profile.draft.content = Some(content);
+                    let name = format!("{author_name}.{references_name}.{content_name}");
+                    found.push((name, Standing::Valid, profile));
+                }
+                continue;
+            }
             for (in_code, in_narrative, text_name) in
                 [(true, true, "both"), (false, true, "narrative"), (true, false, "code")]
             {
@@ -197,6 +209,7 @@ fn posted(profile: Profile, note: DraftNote) -> Vec<Value> {
         base_url: "https://ehr.example/base/".parse().unwrap(),
         token_url: "https://login.example/token".parse().unwrap(),
         api_key: Secret::new("the-api-key".into()),
+        further_api_keys: std::collections::BTreeMap::new(),
         photo_hosts: vec![],
         allow_loopback_http: false,
         limits: Limits::default(),
@@ -240,7 +253,9 @@ fn firm() -> Firm {
         mode: Mode::Draft,
         intended_use: None,
         categories: std::collections::BTreeMap::new(),
+        api_key: None,
         connected_at: at("2026-01-05T08:00:00Z"),
+        photos_since: at("2026-01-05T08:00:00Z"),
     }
 }
 
