@@ -1,4 +1,4 @@
-//! The practice's calendar: days are US Eastern.
+//! The practice's calendar: days for people are US Eastern, days for searches are where the dialect says.
 //!
 //! The offset is fixed at five hours behind UTC, all year. The real EHR observes daylight saving time; a day whose edge
 //! is an hour off in summer changes nothing that a client may rely on, and a fixed offset keeps tests simple.
@@ -13,9 +13,17 @@ fn civil(at: Timestamp) -> jiff::civil::DateTime {
     EASTERN.to_datetime(instant)
 }
 
-/// The Eastern calendar day of an instant.
-pub(crate) fn day(at: Timestamp) -> Date {
-    civil(at).date()
+/// The calendar day of an instant, this many minutes ahead of UTC.
+pub(crate) fn day(at: Timestamp, offset_minutes: i32) -> Date {
+    let instant = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::MAX);
+    let offset = Offset::from_seconds(offset_minutes.saturating_mul(60)).unwrap_or(Offset::UTC);
+    offset.to_datetime(instant).date()
+}
+
+/// As HTTP writes dates: whole seconds, GMT.
+pub(crate) fn http_date(at: Timestamp) -> String {
+    let instant = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::MAX);
+    instant.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 /// Reads `yyyy-mm-dd` and nothing else.
@@ -55,8 +63,9 @@ mod tests {
     fn days_turn_at_midnight_eastern() {
         let before = Timestamp::parse_rfc3339("2026-01-06T04:59:59.999Z").unwrap();
         let after = Timestamp::parse_rfc3339("2026-01-06T05:00:00Z").unwrap();
-        assert_eq!(day(before).to_string(), "2026-01-05");
-        assert_eq!(day(after).to_string(), "2026-01-06");
+        assert_eq!(day(before, -300).to_string(), "2026-01-05");
+        assert_eq!(day(after, -300).to_string(), "2026-01-06");
+        assert_eq!(day(before, 0).to_string(), "2026-01-06");
         assert_eq!(time_of_day(after), "00:00:00");
     }
 
@@ -69,6 +78,12 @@ mod tests {
             Some(Timestamp::from_millis(at.as_millis() - 999))
         );
         assert_eq!(parse_amazon_date("2026-01-06"), None);
+    }
+
+    #[test]
+    fn http_dates_are_in_whole_seconds() {
+        let at = Timestamp::parse_rfc3339("2026-01-06T04:59:59.999Z").unwrap();
+        assert_eq!(http_date(at), "Tue, 06 Jan 2026 04:59:59 GMT");
     }
 
     #[test]

@@ -16,8 +16,12 @@ use url::Url;
 
 use crate::{
     chart,
+    dialect::Dialect,
     faults::{Faults, PhotoFault},
+    fhir::Answer,
+    finish::Finish,
     photos::{PhotoCache, RenderedPhoto},
+    quirks::Quirks,
     quota::CallKind,
     reply::{self, Host, Outcome, Reply},
     report::{DocumentReport, DraftReport, PhotoReport, Region, Report, UnmatchedDraft},
@@ -66,6 +70,7 @@ pub(crate) enum Prepared {
     Response(Response<Bytes>),
     Dropped,
     Photo(PendingPhoto),
+    Answer(Answer),
 }
 
 /// A reply that needs a photo's bytes.
@@ -95,19 +100,26 @@ impl PracticeEhr {
     /// This may take some hundred milliseconds when a photo of camera size has to be rendered; an asynchronous caller
     /// that minds runs it where blocking is allowed.
     pub fn handle(&self, now: Timestamp, host: Host, request: &Request<Bytes>) -> Outcome {
-        let (after, prepared) = {
+        let (after, prepared, finish) = {
             let mut state = self.state();
             state.advance(now);
             state.respond(now, host, request)
         };
-        let reply = match prepared {
-            Prepared::Response(response) => Reply::Response(response),
-            Prepared::Dropped => Reply::Dropped,
+        let response = match prepared {
+            Prepared::Response(response) => response,
+            Prepared::Dropped => {
+                return Outcome {
+                    after,
+                    reply: Reply::Dropped,
+                };
+            }
             Prepared::Photo(pending) => {
                 let photo = self.shared.photos.get(&pending.key, &pending.content);
-                Reply::Response((pending.reply)(photo))
+                (pending.reply)(photo)
             }
+            Prepared::Answer(answer) => answer.into_response(&self.shared.photos),
         };
+        let reply = Reply::Response(finish.apply(response));
         Outcome { after, reply }
     }
 
@@ -165,7 +177,8 @@ impl PracticeEhr {
             name: found.spec.name.clone(),
             api_base: endpoints.api.clone(),
             fhir_base: state.fhir_base(firm),
-            token_url: format!("{}{}", endpoints.token, Endpoints::TOKEN_PATH),
+            token_url: state.token_url(),
+            legacy_token_url: format!("{}{}", endpoints.api, state.options.dialect.legacy_token_path(firm)),
             photo_base: endpoints.photos.clone(),
             client_id: found.client_id.clone(),
             client_secret: found.client_secret.clone(),
@@ -214,6 +227,21 @@ impl PracticeEhr {
         spec: DocumentSpec,
     ) -> Result<String, Error> {
         self.state().attach_document(now, firm, encounter, spec)
+    }
+
+    /// Attaches a photo in the place of a document, which is superseded from now on; gives the new one's id.
+    pub fn replace_photo(&self, now: Timestamp, firm: &str, document: &str, spec: PhotoSpec) -> Result<String, Error> {
+        self.state().replace_photo(now, firm, document, spec)
+    }
+
+    /// Marks a document as entered in error. It stays listed, with that status.
+    pub fn retract_document(&self, now: Timestamp, firm: &str, document: &str) -> Result<(), Error> {
+        self.state().retract_document(now, firm, document)
+    }
+
+    /// Takes a visit and its documents off the chart: they are neither listed nor read any more.
+    pub fn remove_encounter(&self, now: Timestamp, firm: &str, encounter: &str) -> Result<(), Error> {
+        self.state().remove_encounter(now, firm, encounter)
     }
 
     /// Breaks a photo's file, or mends it.
@@ -283,6 +311,21 @@ impl PracticeEhr {
         change(&mut self.state().faults);
     }
 
+    /// How the EHR speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.state().options.dialect.clone()
+    }
+
+    /// The quirks in force.
+    pub fn quirks(&self) -> Quirks {
+        self.state().quirks.clone()
+    }
+
+    /// Changes the quirks in force.
+    pub fn set_quirks(&self, change: impl FnOnce(&mut Quirks)) {
+        change(&mut self.state().quirks);
+    }
+
     /// The firm's client secret is worth nothing from now on; tokens issued already stay good.
     pub fn revoke_secret(&self, firm: &str) -> Result<(), Error> {
         self.state().firm_mut(firm)?.secret_revoked = true;
@@ -309,7 +352,7 @@ impl PracticeEhr {
             photos: state.firms.iter().flat_map(photo_reports).collect(),
             other_documents: state.firms.iter().flat_map(document_reports).collect(),
             unmatched_drafts: state.firms.iter().flat_map(unmatched_drafts).collect(),
-            compositions: state.firms.iter().map(|firm| firm.compositions.len() as u64).sum(),
+            compositions: state.firms.iter().map(|firm| firm.drafts.len() as u64).sum(),
             calls: counters.calls,
             token_calls: counters.token,
             photo_requests: counters.photo,
@@ -329,16 +372,19 @@ fn photo_reports(firm: &Firm) -> impl Iterator<Item = PhotoReport> {
         route: document.route,
         condition: document.condition().map(|condition| condition.id().to_owned()),
         attached_at: document.attached_at,
+        retracted_at: document.retracted_at,
+        replaced_by: document.superseded.as_ref().map(|(_, by)| by.clone()),
+        removed_at: document.removed_at,
         first_listed_at: document.first_listed_at,
         read_at: document.read_at,
         photo_downloaded_at: document.downloaded_at,
         drafts: firm
             .drafts_for(&document.id)
-            .map(|(composition, image)| DraftReport {
-                reference: format!("Composition/{}", composition.id),
-                posted_at: composition.posted_at,
-                identifier: composition.identifier.clone(),
-                placement: composition.placement,
+            .map(|(draft, image)| DraftReport {
+                reference: draft.reference(),
+                posted_at: draft.posted_at,
+                identifier: draft.identifier.clone(),
+                placement: draft.placement,
                 regions: image.regions.clone(),
             })
             .collect(),
@@ -358,14 +404,14 @@ fn document_reports(firm: &Firm) -> impl Iterator<Item = DocumentReport> {
 
 fn unmatched_drafts(firm: &Firm) -> impl Iterator<Item = UnmatchedDraft> {
     let names_a_photo = |document: &str| firm.documents.get(document).is_some_and(|document| document.is_photo);
-    firm.compositions
+    firm.drafts
         .iter()
-        .filter(move |composition| !composition.images.iter().any(|image| names_a_photo(&image.document)))
-        .map(|composition| UnmatchedDraft {
+        .filter(move |draft| !draft.images.iter().any(|image| names_a_photo(&image.document)))
+        .map(|draft| UnmatchedDraft {
             firm: firm.spec.prefix.clone(),
-            reference: format!("Composition/{}", composition.id),
-            posted_at: composition.posted_at,
-            identifier: composition.identifier.clone(),
+            reference: draft.reference(),
+            posted_at: draft.posted_at,
+            identifier: draft.identifier.clone(),
         })
 }
 
@@ -374,23 +420,38 @@ pub(crate) fn is_token_path(path: &str) -> bool {
 }
 
 impl State {
-    fn respond(&mut self, now: Timestamp, host: Host, request: &Request<Bytes>) -> (Duration, Prepared) {
+    fn respond(&mut self, now: Timestamp, host: Host, request: &Request<Bytes>) -> (Duration, Prepared, Finish) {
         let path = request.uri().path();
-        if host == Host::Api && (path == "/" || path == "/chart" || path.starts_with("/chart/")) {
-            return (Duration::ZERO, chart::respond(self, request));
-        }
+        let legacy_firm = match host {
+            Host::Api => self.legacy_token_firm(path),
+            _ => None,
+        };
         match host {
-            Host::Token => self.outside_quota(CallKind::Token, |state| {
+            Host::Api if path == "/" || path == "/chart" || path.starts_with("/chart/") => {
+                (Duration::ZERO, chart::respond(self, request), self.finish(now))
+            }
+            Host::Token => self.outside_quota(now, CallKind::Token, |state| {
                 Prepared::Response(state.token_endpoint(now, request))
             }),
-            Host::Photos => self.outside_quota(CallKind::Photo, |state| state.photo_host(now, request)),
-            Host::Api => self.api(now, request),
+            Host::Photos => self.outside_quota(now, CallKind::Photo, |state| state.photo_host(now, request)),
+            Host::Api => match legacy_firm {
+                Some(firm) => self.outside_quota(now, CallKind::Token, |state| {
+                    Prepared::Response(state.legacy_token_endpoint(now, &firm, request))
+                }),
+                None => self.api(now, request),
+            },
         }
     }
 
-    fn outside_quota(&mut self, kind: CallKind, process: impl FnOnce(&mut Self) -> Prepared) -> (Duration, Prepared) {
+    fn outside_quota(
+        &mut self,
+        now: Timestamp,
+        kind: CallKind,
+        process: impl FnOnce(&mut Self) -> Prepared,
+    ) -> (Duration, Prepared, Finish) {
         self.counters.count(kind);
         let after = self.faults.delays.get(&kind).copied().unwrap_or_default();
+        let mut finish = self.finish(now);
         let prepared = match (self.faults.take_failure(kind), kind) {
             (Some(status), CallKind::Photo) => Prepared::Response(reply::object_store_error(
                 status,
@@ -400,9 +461,12 @@ impl State {
             (Some(status), _) => {
                 Prepared::Response(reply::json(status, &json!({ "error": "temporarily_unavailable" })))
             }
-            (None, _) => process(self),
+            (None, _) => {
+                finish.spoilt = self.quirks.take_spoilt(kind);
+                process(self)
+            }
         };
-        (after, prepared)
+        (after, prepared, finish)
     }
 
     /// The status that a failure to come has for this call, and the reply to it.

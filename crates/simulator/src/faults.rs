@@ -12,7 +12,7 @@ use crate::quota::CallKind;
 pub struct Faults {
     /// Everything answers 503.
     pub outage: bool,
-    /// This many accepted Compositions are stored and their reply is lost.
+    /// This many accepted drafts are stored and their reply is lost.
     pub drop_composition_replies: u32,
     /// Calls refused before they are processed; the first entry for a kind that has some left is used.
     pub failures: Vec<FailNext>,
@@ -45,7 +45,7 @@ impl Faults {
         Some(failure.status)
     }
 
-    /// Whether the reply to the Composition just stored is to be lost.
+    /// Whether the reply to the draft just stored is to be lost.
     pub(crate) fn take_dropped_reply(&mut self) -> bool {
         let drop = self.drop_composition_replies > 0;
         self.drop_composition_replies = self.drop_composition_replies.saturating_sub(1);

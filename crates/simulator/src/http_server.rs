@@ -5,7 +5,7 @@
 //! There is no login on the chart page, so an address that is not loopback is refused.
 
 use std::{
-    io,
+    io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::{
@@ -23,7 +23,11 @@ use axum::{
     serve::{IncomingStream, Listener},
 };
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use flate2::{Compression, write::GzEncoder};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING},
+};
 use skin_assist_core::time::Timestamp;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -218,6 +222,7 @@ async fn answer(
         return empty(StatusCode::PAYLOAD_TOO_LARGE);
     };
     let request = Request::from_parts(parts, body);
+    let compresses = edge.host == Host::Api && accepts_gzip(&request) && edge.ehr.quirks().gzip;
     // A photo may have to be rendered, which takes too long for a thread that serves connections.
     let outcome = tokio::task::spawn_blocking(move || {
         let host = edge.host_of(request.uri().path());
@@ -231,12 +236,29 @@ async fn answer(
         tokio::time::sleep(after).await;
     }
     match reply {
+        Reply::Response(response) if compresses => compressed(response).map(Body::from),
         Reply::Response(response) => response.map(Body::from),
         Reply::Dropped => {
             link.cut();
             empty(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }
+}
+
+fn accepts_gzip(request: &Request<Bytes>) -> bool {
+    let accepted = request.headers().get(ACCEPT_ENCODING);
+    accepted.is_some_and(|value| value.to_str().is_ok_and(|value| value.contains("gzip")))
+}
+
+/// The response with its body compressed; as it is when that cannot be done.
+fn compressed(response: Response<Bytes>) -> Response<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(response.body()).and_then(|()| encoder.finish());
+    let Ok(bytes) = written else { return response };
+    let mut response = response.map(|_| Bytes::from(bytes));
+    let gzip = HeaderValue::from_static("gzip");
+    response.headers_mut().insert(CONTENT_ENCODING, gzip);
+    response
 }
 
 fn empty(status: StatusCode) -> Response<Body> {

@@ -7,14 +7,17 @@
 
 mod calendar;
 mod chart;
+mod dialect;
 mod ehr;
 mod faults;
 mod fhir;
+mod finish;
 pub mod http_server;
 mod oauth;
 mod photo_host;
 mod photos;
 pub mod picture;
+mod quirks;
 mod quota;
 mod reply;
 mod report;
@@ -22,13 +25,19 @@ mod script;
 mod specification;
 mod state;
 
+pub use dialect::{
+    AttachmentForm, AuthorRule, ClientAuthentication, DatePrefix, Dialect, DocumentRules, DocumentScope, DraftRules,
+    DraftTarget, EncounterSearchGranularity, Grant, ReferenceForm, SearchRules, TokenRules, Totals,
+};
 pub use ehr::{PracticeEhr, ScriptProgress};
 pub use faults::{FailNext, Faults, PhotoFault};
+pub use oauth::{KeyError, PublicKey};
+pub use quirks::{ExpiresIn, LastUpdatedForm, NextLink, PagingSession, Quirks, RetryAfter, Spoilt, SpoiltReply};
 pub use quota::{CallKind, Calls};
 pub use reply::{Host, Outcome, Reply};
 pub use report::{DocumentReport, DraftReport, PhotoReport, Placement, Region, Report, UnmatchedDraft};
 pub use script::{ClinicScript, ScriptAction, ScriptEvent, ScriptOptions};
 pub use specification::{
-    CategorySpec, Credentials, DocumentSpec, EncounterSearchGranularity, EncounterSpec, EncounterStatus, Endpoints,
-    Error, ExpectedRoute, FirmSpec, Options, PhotoContent, PhotoSpec, PractitionerSpec,
+    CategorySpec, Credentials, DocumentSpec, EncounterSpec, EncounterStatus, Endpoints, Error, ExpectedRoute, FirmSpec,
+    Options, PhotoContent, PhotoSpec, PractitionerSpec,
 };

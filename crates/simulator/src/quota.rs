@@ -14,11 +14,11 @@ use skin_assist_core::time::Timestamp;
 pub enum CallKind {
     /// `GET Encounter`.
     Encounter,
-    /// `GET DocumentReference?patient=`.
+    /// `GET DocumentReference`, and a batch of such searches.
     Document,
-    /// `GET DocumentReference/{id}`.
+    /// `GET DocumentReference/{id}` and `GET Binary/{id}`.
     Read,
-    /// `POST Composition`.
+    /// `POST Composition` and `POST DocumentReference`.
     Draft,
     /// Everything else on the API.
     Context,
@@ -33,11 +33,11 @@ pub enum CallKind {
 pub struct Calls {
     /// `GET Encounter`.
     pub encounter: u64,
-    /// `GET DocumentReference?patient=`.
+    /// `GET DocumentReference`, and batches of such searches.
     pub document: u64,
-    /// `GET DocumentReference/{id}`.
+    /// `GET DocumentReference/{id}` and `GET Binary/{id}`.
     pub read: u64,
-    /// `POST Composition`.
+    /// `POST Composition` and `POST DocumentReference`.
     pub draft: u64,
     /// Everything else on the API.
     pub context: u64,
@@ -99,6 +99,11 @@ impl Window {
             self.admitted.push_back(now);
         }
         admitted
+    }
+
+    /// How many calls are left just after one was admitted.
+    pub(crate) fn remaining(&self, limit: u32) -> u32 {
+        limit.saturating_sub(u32::try_from(self.admitted.len()).unwrap_or(u32::MAX))
     }
 
     /// The most attempts there ever were in 60 s.

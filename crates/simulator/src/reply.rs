@@ -173,8 +173,14 @@ impl Refusal {
         Self::one(StatusCode::METHOD_NOT_ALLOWED, "not-supported", diagnostics.into())
     }
 
-    /// As an `OperationOutcome`.
+    /// As a response.
     pub(crate) fn into_response(self) -> Response<Bytes> {
+        let status = self.status;
+        fhir(status, &self.into_outcome())
+    }
+
+    /// As an `OperationOutcome`.
+    pub(crate) fn into_outcome(self) -> Value {
         let issues: Vec<Value> = self
             .issues
             .into_iter()
@@ -190,9 +196,6 @@ impl Refusal {
                 value
             })
             .collect();
-        fhir(
-            self.status,
-            &json!({ "resourceType": "OperationOutcome", "issue": issues }),
-        )
+        json!({ "resourceType": "OperationOutcome", "issue": issues })
     }
 }

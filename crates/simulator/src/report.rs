@@ -14,7 +14,7 @@ pub struct Report {
     pub other_documents: Vec<DocumentReport>,
     /// Drafts that name no photo of their firm.
     pub unmatched_drafts: Vec<UnmatchedDraft>,
-    /// Compositions stored, in all.
+    /// Drafts stored, in all: Compositions and clinical notes.
     pub compositions: u64,
     /// Calls on the API that were not answered 429.
     pub calls: Calls,
@@ -45,6 +45,12 @@ pub struct PhotoReport {
     pub condition: Option<String>,
     /// When it was attached.
     pub attached_at: Timestamp,
+    /// When it was entered in error.
+    pub retracted_at: Option<Timestamp>,
+    /// The DocumentReference's id of the photo that took its place.
+    pub replaced_by: Option<String>,
+    /// When it vanished from the chart with its encounter.
+    pub removed_at: Option<Timestamp>,
     /// When a search reply first contained it.
     pub first_listed_at: Option<Timestamp>,
     /// When its DocumentReference was first read.
@@ -73,7 +79,7 @@ pub struct DocumentReport {
 /// A draft in the chart.
 #[derive(Debug, Clone, Serialize)]
 pub struct DraftReport {
-    /// `Composition/{id}`.
+    /// `Composition/{id}` or `DocumentReference/{id}`, the id as it is.
     pub reference: String,
     /// When it was posted.
     pub posted_at: Timestamp,
@@ -90,7 +96,7 @@ pub struct DraftReport {
 pub struct UnmatchedDraft {
     /// The firm's URL prefix.
     pub firm: String,
-    /// `Composition/{id}`.
+    /// `Composition/{id}` or `DocumentReference/{id}`, the id as it is.
     pub reference: String,
     /// When it was posted.
     pub posted_at: Timestamp,
@@ -120,15 +126,23 @@ pub struct Region {
     pub height: f64,
 }
 
+impl PhotoReport {
+    /// Whether it was retracted, replaced or removed: a draft is no longer asked for.
+    pub const fn is_withdrawn(&self) -> bool {
+        self.retracted_at.is_some() || self.replaced_by.is_some() || self.removed_at.is_some()
+    }
+}
+
 impl Report {
     /// The photos that ask for a draft.
     pub fn expected(&self) -> impl Iterator<Item = &PhotoReport> {
         self.photos.iter().filter(|photo| photo.route != ExpectedRoute::Ignored)
     }
 
-    /// The photos that ask for a draft and have none.
+    /// The photos that ask for a draft, were not withdrawn, and have none.
     pub fn missing(&self) -> impl Iterator<Item = &PhotoReport> {
-        self.expected().filter(|photo| photo.drafts.is_empty())
+        self.expected()
+            .filter(|photo| photo.drafts.is_empty() && !photo.is_withdrawn())
     }
 
     /// How many drafts there are beyond the first of each photo.

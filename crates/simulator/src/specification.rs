@@ -6,7 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{faults::PhotoFault, picture::Condition};
+use crate::{
+    dialect::{Dialect, EncounterSearchGranularity},
+    faults::PhotoFault,
+    oauth::PublicKey,
+    picture::Condition,
+};
 
 /// What the maker of a practice asked for cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,16 +94,6 @@ impl Endpoints {
     pub const TOKEN_PATH: &'static str = "/realms/ema/protocol/openid-connect/token";
 }
 
-/// How fine the values of `_lastUpdated` and `date` may be in the encounter search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EncounterSearchGranularity {
-    /// `yyyy-mm-dd` only, as documented; a finer value is refused.
-    #[default]
-    Day,
-    /// Full instants are taken too and compared to the millisecond.
-    Instant,
-}
-
 /// How the EHR behaves as a whole.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -114,8 +109,10 @@ pub struct Options {
     pub token_lifetime: Duration,
     /// How long a pre-signed photo URL lives; whole seconds.
     pub photo_url_lifetime: Duration,
-    /// How fine the encounter search's dates may be.
+    /// How fine the encounter search's dates may be, where that is finer than the dialect's.
     pub encounter_search: EncounterSearchGranularity,
+    /// How the EHR speaks.
+    pub dialect: Dialect,
 }
 
 impl Default for Options {
@@ -128,6 +125,7 @@ impl Default for Options {
             token_lifetime: Duration::from_mins(15),
             photo_url_lifetime: Duration::from_mins(5),
             encounter_search: EncounterSearchGranularity::Day,
+            dialect: Dialect::modmed_ema(),
         }
     }
 }
@@ -211,6 +209,10 @@ pub struct FirmSpec {
     pub categories: Vec<CategorySpec>,
     /// The firm's own API key, when it does not use the vendor's.
     pub api_key: Option<String>,
+    /// The key that the firm's client has registered, for `private_key_jwt`.
+    pub public_key: Option<PublicKey>,
+    /// A user's name and password, for the grant `password`.
+    pub user: Option<(String, String)>,
 }
 
 impl FirmSpec {
@@ -232,6 +234,8 @@ impl FirmSpec {
                 CategorySpec::new("CONSENT", "Consent form", ExpectedRoute::Ignored),
             ],
             api_key: None,
+            public_key: None,
+            user: None,
         }
     }
 
@@ -251,12 +255,15 @@ pub struct Credentials {
     pub firm: String,
     /// The practice's name.
     pub name: String,
-    /// `{api_base}/firm/{firm}/ema/fhir/v2` is the FHIR base.
+    /// The API's host.
     pub api_base: String,
     /// The FHIR base, spelt out.
     pub fhir_base: String,
     /// The token endpoint.
     pub token_url: String,
+    /// The firm's own token endpoint, for the grant `password`.
+    #[serde(skip)]
+    pub legacy_token_url: String,
     /// The base of the pre-signed photo URLs: the only host photos come from.
     pub photo_base: String,
     /// OAuth2 client.
@@ -287,6 +294,8 @@ pub enum EncounterStatus {
     Finished,
     /// Did not take place.
     Cancelled,
+    /// Should never have been there.
+    EnteredInError,
 }
 
 impl EncounterStatus {
@@ -300,6 +309,7 @@ impl EncounterStatus {
             Self::OnLeave => "onleave",
             Self::Finished => "finished",
             Self::Cancelled => "cancelled",
+            Self::EnteredInError => "entered-in-error",
         }
     }
 
@@ -313,6 +323,7 @@ impl EncounterStatus {
             Self::OnLeave,
             Self::Finished,
             Self::Cancelled,
+            Self::EnteredInError,
         ]
         .into_iter()
         .find(|status| status.code() == code)

@@ -1,9 +1,11 @@
-//! What the practice knows: firms, patients, visits, documents, drafts; and the changes that can happen to them.
+//! What the practice knows: firms, patients, visits, documents, drafts.
 //!
 //! Invariants: records are only ever added or changed in place, so that an index stays good; a `lastUpdated` is the time
 //! of the event and never goes back; ids are unique within a firm and repeat between firms on purpose.
 
-use std::collections::{HashMap, VecDeque};
+mod events;
+
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use hmac::{Hmac, Mac};
 use rand::{Rng, SeedableRng};
@@ -13,15 +15,15 @@ use sha2::{Digest, Sha256};
 use skin_assist_core::time::Timestamp;
 
 use crate::{
+    dialect::DraftTarget,
     faults::{Faults, PhotoFault},
     oauth::Token,
     picture::Condition,
+    quirks::Quirks,
     quota::{Counters, Window},
     report::{Placement, Region},
-    script::{ScriptAction, ScriptEvent},
-    specification::{
-        DocumentSpec, EncounterSpec, EncounterStatus, Error, ExpectedRoute, FirmSpec, Options, PhotoContent, PhotoSpec,
-    },
+    script::ScriptEvent,
+    specification::{EncounterStatus, Error, ExpectedRoute, FirmSpec, Options, PhotoContent},
 };
 
 /// Everything behind the practice's lock.
@@ -32,9 +34,12 @@ pub(crate) struct State {
     pub(crate) firms: Vec<Firm>,
     pub(crate) tokens: HashMap<String, Token>,
     pub(crate) tokens_issued: u64,
+    /// Firm and `jti` of every client assertion that was good for a token.
+    pub(crate) assertions_seen: HashSet<(String, String)>,
     pub(crate) windows: HashMap<String, Window>,
     pub(crate) counters: Counters,
     pub(crate) faults: Faults,
+    pub(crate) quirks: Quirks,
     /// Events to come, earliest first.
     pub(crate) schedule: VecDeque<(Timestamp, ScriptEvent)>,
     pub(crate) scheduled: usize,
@@ -57,7 +62,9 @@ pub(crate) struct Firm {
     pub(crate) documents: Table<Document>,
     /// Patient id to indexes of documents.
     pub(crate) documents_by_patient: HashMap<String, Vec<usize>>,
-    pub(crate) compositions: Vec<StoredComposition>,
+    /// Encounter id to indexes of documents.
+    pub(crate) documents_by_encounter: HashMap<String, Vec<usize>>,
+    pub(crate) drafts: Vec<StoredDraft>,
 }
 
 /// Records in the order in which they were added, found by id.
@@ -141,6 +148,22 @@ pub(crate) struct Encounter {
     pub(crate) opened_at: Timestamp,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) last_updated: Timestamp,
+    /// When it vanished from the chart.
+    pub(crate) removed_at: Option<Timestamp>,
+    /// What it was before each change, first to last; these have no earlier ones themselves.
+    pub(crate) earlier: Vec<Encounter>,
+}
+
+impl Encounter {
+    /// The latest version that was there at this time, and its number from 1; without a time the present one.
+    pub(crate) fn as_of(&self, time: Option<Timestamp>) -> Option<(&Self, usize)> {
+        let present = (self, self.earlier.len() + 1);
+        let Some(time) = time else { return Some(present) };
+        let earlier = self.earlier.iter().enumerate().rev();
+        std::iter::once(present)
+            .chain(earlier.map(|(index, version)| (version, index + 1)))
+            .find(|(version, _)| version.last_updated <= time)
+    }
 }
 
 /// A document: a photo or something else.
@@ -159,12 +182,52 @@ pub(crate) struct Document {
     /// The object store's key.
     pub(crate) object: String,
     pub(crate) attached_at: Timestamp,
+    /// When another document took its place, and which one.
+    pub(crate) superseded: Option<(Timestamp, String)>,
+    /// The document whose place it took.
+    pub(crate) replaces: Option<String>,
+    /// When it was entered in error.
+    pub(crate) retracted_at: Option<Timestamp>,
+    /// When it vanished from the chart with its encounter.
+    pub(crate) removed_at: Option<Timestamp>,
     pub(crate) first_listed_at: Option<Timestamp>,
     pub(crate) read_at: Option<Timestamp>,
     pub(crate) downloaded_at: Option<Timestamp>,
 }
 
+/// How a document stood at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DocumentVersion {
+    /// `DocumentReference.status`.
+    pub(crate) status: &'static str,
+    pub(crate) last_updated: Timestamp,
+    /// From 1.
+    pub(crate) number: usize,
+}
+
 impl Document {
+    /// How it stood at this time, if it was there; without a time, how it stands.
+    pub(crate) fn as_of(&self, time: Option<Timestamp>) -> Option<DocumentVersion> {
+        let happened = |at: &Timestamp| time.is_none_or(|time| *at <= time);
+        if !happened(&self.attached_at) {
+            return None;
+        }
+        let superseded = self.superseded.as_ref().map(|(at, _)| *at).filter(happened);
+        let retracted = self.retracted_at.filter(happened);
+        Some(DocumentVersion {
+            status: match (retracted, superseded) {
+                (Some(_), _) => "entered-in-error",
+                (None, Some(_)) => "superseded",
+                (None, None) => "current",
+            },
+            last_updated: self
+                .attached_at
+                .max(superseded.unwrap_or(self.attached_at))
+                .max(retracted.unwrap_or(self.attached_at)),
+            number: 1 + usize::from(superseded.is_some()) + usize::from(retracted.is_some()),
+        })
+    }
+
     /// What the picture shows, where it is known.
     pub(crate) fn condition(&self) -> Option<Condition> {
         match self.content {
@@ -186,8 +249,10 @@ impl Document {
 
 /// A draft as it was posted.
 #[derive(Debug, Clone)]
-pub(crate) struct StoredComposition {
+pub(crate) struct StoredDraft {
+    pub(crate) target: DraftTarget,
     pub(crate) id: String,
+    pub(crate) patient: String,
     pub(crate) posted_at: Timestamp,
     pub(crate) identifier: Option<String>,
     pub(crate) placement: Placement,
@@ -225,9 +290,11 @@ impl State {
             firms: Vec::new(),
             tokens: HashMap::new(),
             tokens_issued: 0,
+            assertions_seen: HashSet::new(),
             windows: HashMap::new(),
             counters: Counters::default(),
             faults: Faults::default(),
+            quirks: Quirks::default(),
             schedule: VecDeque::new(),
             scheduled: 0,
             schedule_ends_at: None,
@@ -254,6 +321,26 @@ impl State {
         };
         mac.update(text.as_bytes());
         hex::encode(mac.finalize().into_bytes())
+    }
+
+    /// This instant as the EHR's own clock shows it.
+    pub(crate) fn shown(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_millis(
+            at.as_millis()
+                .saturating_add(self.quirks.clock_skew_seconds.saturating_mul(1_000)),
+        )
+    }
+
+    /// How far the practice's day is ahead of UTC.
+    pub(crate) fn day_offset_minutes(&self) -> i32 {
+        let dialect = self.options.dialect.day_offset_minutes;
+        self.quirks.day_offset_minutes.unwrap_or(dialect)
+    }
+
+    /// The time up to which a search sees what happened; nothing when it sees everything.
+    pub(crate) fn horizon(&self, now: Timestamp) -> Option<Timestamp> {
+        let delay = self.quirks.visibility_delay;
+        (!delay.is_zero()).then(|| now - delay)
     }
 
     pub(crate) fn firm_position(&self, prefix: &str) -> Option<usize> {
@@ -285,7 +372,8 @@ impl State {
             encounters: Table::starting_at(5_001),
             documents: Table::starting_at(139_977),
             documents_by_patient: HashMap::new(),
-            compositions: Vec::new(),
+            documents_by_encounter: HashMap::new(),
+            drafts: Vec::new(),
             spec,
         };
         self.windows.entry(firm.api_key.clone()).or_default();
@@ -329,250 +417,13 @@ impl State {
             last_updated: now,
         }
     }
-
-    pub(crate) fn open_encounter(
-        &mut self,
-        now: Timestamp,
-        prefix: &str,
-        spec: EncounterSpec,
-    ) -> Result<String, Error> {
-        let firm = self.firm_mut(prefix)?;
-        let id = match spec.id {
-            Some(id) if firm.encounters.get(&id).is_some() => {
-                return Err(Error::IdExists {
-                    firm: prefix.to_owned(),
-                    id,
-                });
-            }
-            Some(id) => id,
-            None => firm.encounters.next_id(|number| number.to_string()),
-        };
-        let known = |practitioner: &str| firm.spec.practitioners.iter().any(|known| known.id == practitioner);
-        let practitioner = spec
-            .practitioner
-            .or_else(|| firm.spec.practitioners.first().map(|first| first.id.clone()))
-            .unwrap_or_default();
-        if !known(&practitioner) {
-            return Err(Error::UnknownPractitioner {
-                firm: prefix.to_owned(),
-                practitioner,
-            });
-        }
-        let patient_id = spec
-            .patient
-            .unwrap_or_else(|| firm.patients.next_id(|number| number.to_string()));
-        let is_new = firm.patients.get(&patient_id).is_none();
-        let patient = is_new.then(|| self.new_patient(prefix, &patient_id, now));
-        let firm = self.firm_mut(prefix)?;
-        if let Some(patient) = patient {
-            firm.patients.add(&patient_id, patient);
-        }
-        firm.encounters.add(
-            &id,
-            Encounter {
-                id: id.clone(),
-                patient: patient_id,
-                practitioner,
-                status: spec.status,
-                opened_at: now,
-                finished_at: (spec.status == EncounterStatus::Finished).then_some(now),
-                last_updated: now,
-            },
-        );
-        Ok(id)
-    }
-
-    /// Sets the status, when given, and bumps `lastUpdated`.
-    pub(crate) fn change_encounter(
-        &mut self,
-        now: Timestamp,
-        prefix: &str,
-        encounter: &str,
-        status: Option<EncounterStatus>,
-    ) -> Result<(), Error> {
-        let record = self
-            .firm_mut(prefix)?
-            .encounters
-            .get_mut(encounter)
-            .ok_or_else(|| Error::UnknownEncounter {
-                firm: prefix.to_owned(),
-                encounter: encounter.to_owned(),
-            })?;
-        if let Some(status) = status {
-            record.status = status;
-            record.finished_at = (status == EncounterStatus::Finished).then_some(now);
-        }
-        record.last_updated = record.last_updated.max(now);
-        Ok(())
-    }
-
-    pub(crate) fn attach_photo(
-        &mut self,
-        now: Timestamp,
-        prefix: &str,
-        encounter: &str,
-        spec: PhotoSpec,
-    ) -> Result<String, Error> {
-        self.attach(
-            now,
-            prefix,
-            encounter,
-            Attachment {
-                id: spec.id,
-                category: spec.category,
-                media_type: "image/jpeg".to_owned(),
-                is_photo: true,
-                description: spec.description,
-                content: spec.content,
-                touches_encounter: spec.touches_encounter,
-                fault: spec.fault,
-            },
-        )
-    }
-
-    pub(crate) fn attach_document(
-        &mut self,
-        now: Timestamp,
-        prefix: &str,
-        encounter: &str,
-        spec: DocumentSpec,
-    ) -> Result<String, Error> {
-        self.attach(
-            now,
-            prefix,
-            encounter,
-            Attachment {
-                id: spec.id,
-                category: spec.category,
-                is_photo: spec.media_type.starts_with("image/"),
-                media_type: spec.media_type,
-                description: spec.description,
-                content: PhotoContent::Bytes(spec.content),
-                touches_encounter: spec.touches_encounter,
-                fault: None,
-            },
-        )
-    }
-
-    fn attach(
-        &mut self,
-        now: Timestamp,
-        prefix: &str,
-        encounter: &str,
-        attachment: Attachment,
-    ) -> Result<String, Error> {
-        let firm_position = self
-            .firm_position(prefix)
-            .ok_or_else(|| Error::UnknownFirm(prefix.to_owned()))?;
-        let firm = self.firm_mut(prefix)?;
-        let patient = firm
-            .encounters
-            .get(encounter)
-            .map(|encounter| encounter.patient.clone())
-            .ok_or_else(|| Error::UnknownEncounter {
-                firm: prefix.to_owned(),
-                encounter: encounter.to_owned(),
-            })?;
-        let route = firm
-            .spec
-            .categories
-            .iter()
-            .find(|category| category.code == attachment.category)
-            .map(|category| category.route)
-            .ok_or_else(|| Error::UnknownCategory {
-                firm: prefix.to_owned(),
-                category: attachment.category.clone(),
-            })?;
-        let id = match attachment.id {
-            Some(id) if firm.documents.get(&id).is_some() => {
-                return Err(Error::IdExists {
-                    firm: prefix.to_owned(),
-                    id,
-                });
-            }
-            Some(id) => id,
-            None => firm.documents.next_id(|number| format!("file|{number}")),
-        };
-        let key = self.derive(&["object", prefix, &id]);
-        let object = hex::encode(key.get(..20).unwrap_or(&key));
-        let document = Document {
-            id: id.clone(),
-            encounter: encounter.to_owned(),
-            patient: patient.clone(),
-            category: attachment.category,
-            route,
-            media_type: attachment.media_type,
-            is_photo: attachment.is_photo,
-            description: attachment.description,
-            content: attachment.content,
-            fault: attachment.fault,
-            object: object.clone(),
-            attached_at: now,
-            first_listed_at: None,
-            read_at: None,
-            downloaded_at: None,
-        };
-        let firm = self.firm_mut(prefix)?;
-        let index = firm.documents.add(&id, document);
-        firm.documents_by_patient.entry(patient).or_default().push(index);
-        self.objects.insert(object, (firm_position, index));
-        if attachment.touches_encounter {
-            self.change_encounter(now, prefix, encounter, None)?;
-        }
-        Ok(id)
-    }
-
-    /// Applies the scheduled events that are due, each at its own time.
-    pub(crate) fn advance(&mut self, now: Timestamp) {
-        while self.schedule.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((at, event)) = self.schedule.pop_front() else {
-                break;
-            };
-            let firm = event.firm.clone();
-            if let Err(error) = self.apply(at, event) {
-                // A script names ids that a test may have used already; the clinic goes on without the event.
-                tracing::warn!(%firm, %error, "a scripted event could not happen");
-            }
-        }
-    }
-
-    fn apply(&mut self, at: Timestamp, event: ScriptEvent) -> Result<(), Error> {
-        let firm = event.firm;
-        match event.action {
-            ScriptAction::Open(spec) => self.open_encounter(at, &firm, spec).map(|_| ()),
-            ScriptAction::Change { encounter } => self.change_encounter(at, &firm, &encounter, None),
-            ScriptAction::Finish { encounter } => {
-                self.change_encounter(at, &firm, &encounter, Some(EncounterStatus::Finished))
-            }
-            ScriptAction::AttachPhoto { encounter, photo } => {
-                self.attach_photo(at, &firm, &encounter, photo).map(|_| ())
-            }
-            ScriptAction::AttachDocument { encounter, document } => {
-                self.attach_document(at, &firm, &encounter, document).map(|_| ())
-            }
-        }
-    }
-
-    /// Adds events to come. Those at the same time keep the order in which they were added.
-    pub(crate) fn schedule(&mut self, events: impl Iterator<Item = (Timestamp, ScriptEvent)>) {
-        let before = self.schedule.len();
-        self.schedule.extend(events);
-        self.scheduled += self.schedule.len() - before;
-        self.schedule.make_contiguous().sort_by_key(|(at, _)| *at);
-        let last = self.schedule.back().map(|(at, _)| *at);
-        self.schedule_ends_at = self.schedule_ends_at.max(last);
-    }
 }
 
-struct Attachment {
-    id: Option<String>,
-    category: String,
-    media_type: String,
-    is_photo: bool,
-    description: String,
-    content: PhotoContent,
-    touches_encounter: bool,
-    fault: Option<PhotoFault>,
+impl StoredDraft {
+    /// `Composition/{id}` or `DocumentReference/{id}`, the id as it is.
+    pub(crate) fn reference(&self) -> String {
+        format!("{}/{}", self.target.name(), self.id)
+    }
 }
 
 impl Firm {
@@ -598,13 +449,13 @@ impl Firm {
     pub(crate) fn drafts_for<'firm>(
         &'firm self,
         document: &'firm str,
-    ) -> impl Iterator<Item = (&'firm StoredComposition, &'firm DraftImage)> {
-        self.compositions.iter().filter_map(move |composition| {
-            composition
+    ) -> impl Iterator<Item = (&'firm StoredDraft, &'firm DraftImage)> {
+        self.drafts.iter().filter_map(move |draft| {
+            draft
                 .images
                 .iter()
                 .find(|image| image.document == document)
-                .map(|image| (composition, image))
+                .map(|image| (draft, image))
         })
     }
 }

@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     calendar,
-    fhir::{BODY_SECTION, NOTES_SECTION, section_markup, section_text},
+    fhir::{BODY_SECTION, NOTES_SECTION, note_text, section_markup, section_text},
     reply,
     report::Placement,
     specification::{EncounterStatus, ExpectedRoute, PhotoContent},
-    state::{Document, DraftImage, Encounter, Firm, Patient, State, StoredComposition},
+    state::{Document, DraftImage, Encounter, Firm, Patient, State, StoredDraft},
 };
 
 use super::text::{escape, narrative, plain_text};
@@ -64,7 +64,9 @@ fn spell(duration: Duration) -> String {
 }
 
 fn wanted(document: &Document) -> bool {
-    document.is_photo && document.route != ExpectedRoute::Ignored
+    let is_withdrawn =
+        document.retracted_at.is_some() || document.superseded.is_some() || document.removed_at.is_some();
+    document.is_photo && document.route != ExpectedRoute::Ignored && !is_withdrawn
 }
 
 /// From attaching the photo to its first draft.
@@ -78,6 +80,7 @@ fn status_chip(status: EncounterStatus) -> String {
         EncounterStatus::InProgress => ("live", "in progress"),
         EncounterStatus::OnLeave => ("wait", "on leave"),
         EncounterStatus::Cancelled => ("bad", "cancelled"),
+        EncounterStatus::EnteredInError => ("bad", "entered in error"),
         other => ("plain", other.code()),
     };
     format!("<span class=\"chip {class}\">{words}</span>")
@@ -88,6 +91,11 @@ fn name(patient: Option<&Patient>) -> String {
         || "Unknown patient".to_owned(),
         |patient| format!("{}, {}", escape(patient.family), escape(patient.given)),
     )
+}
+
+/// The visits that have not vanished.
+fn on_the_chart(firm: &Firm) -> impl Iterator<Item = &Encounter> {
+    firm.encounters.all().iter().filter(|visit| visit.removed_at.is_none())
 }
 
 /// All practices and their visits, the latest first.
@@ -104,9 +112,9 @@ pub(super) fn index(state: &State) -> Response<Bytes> {
             "<section class=\"firm\"><header><h2>{}</h2><span class=\"quiet small\">{} visits</span>\
              </header><ul class=\"visits\">",
             escape(&firm.spec.name),
-            firm.encounters.all().len()
+            on_the_chart(firm).count()
         );
-        let mut visits: Vec<&Encounter> = firm.encounters.all().iter().collect();
+        let mut visits: Vec<&Encounter> = on_the_chart(firm).collect();
         visits.sort_by_key(|visit| std::cmp::Reverse(visit.opened_at));
         for visit in &visits {
             main.push_str(&visit_line(firm, visit));
@@ -135,7 +143,7 @@ fn tiles(state: &State) -> String {
     let median = times
         .get(times.len() / 2)
         .map_or_else(|| "-".to_owned(), |median| spell(*median));
-    let drafts: usize = state.firms.iter().map(|firm| firm.compositions.len()).sum();
+    let drafts: usize = state.firms.iter().map(|firm| firm.drafts.len()).sum();
     let tile = |value: &str, words: &str| format!("<div class=\"tile\"><b>{value}</b><span>{words}</span></div>");
     [
         "<div class=\"tiles\">".to_owned(),
@@ -210,7 +218,7 @@ fn documents_of<'firm>(firm: &'firm Firm, visit: &Encounter) -> Vec<&'firm Docum
 /// One visit: the photos with what was found on them, and the drafts beside them.
 pub(super) fn visit(state: &State, firm: &str, visit: &str, truth: bool) -> Option<Response<Bytes>> {
     let firm = state.firm(firm)?;
-    let visit = firm.encounters.get(visit)?;
+    let visit = firm.encounters.get(visit).filter(|visit| visit.removed_at.is_none())?;
     let patient = firm.patients.get(&visit.patient);
     let mut main = format!(
         "<a class=\"back\" href=\"/chart\">&larr; {}</a>",
@@ -226,7 +234,7 @@ pub(super) fn visit(state: &State, firm: &str, visit: &str, truth: bool) -> Opti
     for photo in photos {
         main.push_str(&case(firm, photo, truth));
     }
-    let unnamed = firm.compositions.iter().filter(|composition| {
+    let unnamed = firm.drafts.iter().filter(|composition| {
         composition.encounter.as_deref() == Some(visit.id.as_str()) && composition.images.is_empty()
     });
     for composition in unnamed {
@@ -279,7 +287,7 @@ fn heading(firm: &Firm, visit: &Encounter, patient: Option<&Patient>) -> String 
 
 /// A photo and, beside it, its drafts.
 fn case(firm: &Firm, photo: &Document, truth: bool) -> String {
-    let drafts: Vec<(&StoredComposition, &DraftImage)> = firm.drafts_for(&photo.id).collect();
+    let drafts: Vec<(&StoredDraft, &DraftImage)> = firm.drafts_for(&photo.id).collect();
     let mut notes = String::new();
     for (number, (composition, _)) in drafts.iter().enumerate() {
         notes.push_str(&draft(Some(photo), composition, number > 0));
@@ -348,14 +356,18 @@ fn figure(firm: &Firm, photo: &Document, image: Option<&DraftImage>, truth: bool
     )
 }
 
-fn draft(photo: Option<&Document>, composition: &StoredComposition, again: bool) -> String {
+fn draft(photo: Option<&Document>, composition: &StoredDraft, again: bool) -> String {
     let resource = &composition.resource;
     let text = |key: &str| resource[key].as_str().unwrap_or_default();
     let place = match composition.placement {
         Placement::VisitNote => "Additional Visit Notes",
         Placement::ChartNote => "Chart Note",
     };
-    let body = section_text(resource, BODY_SECTION).unwrap_or_default();
+    let body = match note_text(resource) {
+        Some((true, markup)) => narrative(&markup),
+        Some((false, text)) => plain_text(&text),
+        None => plain_text(section_text(resource, BODY_SECTION).unwrap_or_default()),
+    };
     let photo_id = photo.map_or("none", |photo| photo.id.as_str());
     let is_labelled_ai = resource
         .pointer("/meta/security")
@@ -385,7 +397,7 @@ fn draft(photo: Option<&Document>, composition: &StoredComposition, again: bool)
         html,
         "</header><h3>{}</h3><div class=\"text\">{}</div>",
         escape(text("title")),
-        plain_text(body)
+        body
     );
     if let Some(markup) = section_markup(resource, BODY_SECTION) {
         let _ = write!(
@@ -409,7 +421,8 @@ fn draft(photo: Option<&Document>, composition: &StoredComposition, again: bool)
     }
     let _ = write!(
         html,
-        "<footer>Composition <code>{}</code> posted <span class=\"number\">{}</span></footer></section>",
+        "<footer>{} <code>{}</code> posted <span class=\"number\">{}</span></footer></section>",
+        composition.target.name(),
         escape(&composition.id),
         calendar::time_of_day(composition.posted_at)
     );

@@ -1,4 +1,4 @@
-//! The small reads: Patient, Practitioner, the firm's document categories, the capability statement.
+//! The small reads: Patient, Practitioner, the firm's document categories.
 
 use serde_json::{Value, json};
 
@@ -12,10 +12,10 @@ impl State {
             .firm(prefix)
             .and_then(|firm| firm.patients.get(id))
             .ok_or_else(|| Refusal::not_found(format!("Patient {id} is not known")))?;
-        Ok(json!({
+        let mut resource = json!({
             "resourceType": "Patient",
             "id": patient.id,
-            "meta": { "lastUpdated": patient.last_updated },
+            "meta": {},
             "identifier": [{
                 "type": {
                     "coding": [{
@@ -29,7 +29,9 @@ impl State {
             "name": [{ "use": "official", "family": patient.family, "given": [patient.given] }],
             "gender": patient.gender,
             "birthDate": patient.birth_date,
-        }))
+        });
+        self.stamp(&mut resource, patient.last_updated, 1);
+        Ok(resource)
     }
 
     pub(crate) fn read_practitioner(&self, prefix: &str, id: &str) -> Result<Value, Refusal> {
@@ -77,53 +79,5 @@ impl State {
             "compose": { "include": [{ "system": system, "concept": concepts }] },
             "expansion": { "total": contains.len(), "contains": contains },
         }))
-    }
-
-    pub(crate) fn read_metadata(&self, prefix: &str) -> Value {
-        let search = |name: &str, kind: &str| json!({ "name": name, "type": kind });
-        let resource = |name: &str, codes: &[&str], search: Vec<Value>| {
-            let interaction: Vec<Value> = codes.iter().map(|code| json!({ "code": code })).collect();
-            let mut value = json!({ "type": name, "interaction": interaction });
-            if !search.is_empty() {
-                value["searchParam"] = Value::from(search);
-            }
-            value
-        };
-        json!({
-            "resourceType": "CapabilityStatement",
-            "status": "active",
-            "kind": "instance",
-            "fhirVersion": "4.0.1",
-            "format": ["application/fhir+json"],
-            "software": { "name": "Skin Assist practice EHR", "version": env!("CARGO_PKG_VERSION") },
-            "implementation": {
-                "description": "A simulated EHR with made-up patients",
-                "url": self.fhir_base(prefix),
-            },
-            "rest": [{
-                "mode": "server",
-                "resource": [
-                    resource("Encounter", &["search-type"], vec![
-                        search("patient", "reference"),
-                        search("status", "token"),
-                        search("date", "date"),
-                        search("_lastUpdated", "date"),
-                    ]),
-                    resource("DocumentReference", &["read", "search-type"], vec![
-                        search("patient", "reference"),
-                        search("encounter", "reference"),
-                        search("category", "token"),
-                        search("date", "date"),
-                        search("type", "token"),
-                        search("description", "string"),
-                        search("identifier", "token"),
-                    ]),
-                    resource("Composition", &["create"], Vec::new()),
-                    resource("Patient", &["read"], Vec::new()),
-                    resource("Practitioner", &["read"], Vec::new()),
-                    resource("ValueSet", &["read"], Vec::new()),
-                ],
-            }],
-        })
     }
 }
