@@ -64,9 +64,11 @@ fn spell(duration: Duration) -> String {
 }
 
 fn wanted(document: &Document) -> bool {
-    let is_withdrawn =
-        document.retracted_at.is_some() || document.superseded.is_some() || document.removed_at.is_some();
-    document.is_photo && document.route != ExpectedRoute::Ignored && !is_withdrawn
+    document.is_photo && document.route != ExpectedRoute::Ignored && !is_withdrawn(document)
+}
+
+fn is_withdrawn(document: &Document) -> bool {
+    document.retracted_at.is_some() || document.superseded.is_some() || document.removed_at.is_some()
 }
 
 /// From attaching the photo to its first draft.
@@ -296,6 +298,8 @@ fn case(firm: &Firm, photo: &Document, truth: bool) -> String {
         notes.push_str(if wanted(photo) {
             "<div class=\"nothing\"><span class=\"dots\"><i></i><i></i><i></i></span>\
              No draft yet</div>"
+        } else if is_withdrawn(photo) {
+            "<div class=\"nothing\">This photo was withdrawn.</div>"
         } else {
             "<div class=\"nothing\">This practice does not ask for drafts on this kind of photo.</div>"
         });

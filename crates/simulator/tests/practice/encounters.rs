@@ -4,23 +4,6 @@ use skin_assist_simulator::EncounterSearchGranularity;
 
 use super::*;
 
-fn ids(bundle: &Value) -> Vec<&str> {
-    bundle["entry"].as_array().map_or_else(Vec::new, |entries| {
-        entries
-            .iter()
-            .map(|entry| entry["resource"]["id"].as_str().unwrap())
-            .collect()
-    })
-}
-
-fn next(bundle: &Value) -> Option<&str> {
-    bundle["link"]
-        .as_array()?
-        .iter()
-        .find(|link| link["relation"] == "next")?["url"]
-        .as_str()
-}
-
 #[test]
 fn an_encounter_says_who_when_and_by_whom() {
     let practice = Practice::new();

@@ -8,19 +8,27 @@
 mod access;
 mod chart;
 mod composition;
+mod dialects;
 mod documents;
+mod drafts;
 mod encounters;
+mod events;
 mod faults;
+mod quirks;
 mod script;
+mod spoilt;
+mod tokens;
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use skin_assist_core::time::Timestamp;
 use skin_assist_simulator::{
-    Credentials, EncounterSpec, FirmSpec, Host, Options, Outcome, PhotoSpec, PracticeEhr, picture::Condition,
+    ClientAuthentication, Credentials, Dialect, EncounterSpec, FirmSpec, Host, Options, Outcome, PhotoSpec,
+    PracticeEhr, picture::Condition,
 };
 use url::Url;
 
@@ -56,6 +64,14 @@ impl Practice {
         }
     }
 
+    /// A practice whose EHR speaks this dialect.
+    fn speaking(dialect: Dialect) -> Self {
+        Self::with(Options {
+            dialect,
+            ..Options::default()
+        })
+    }
+
     /// An authorised request on the FHIR base.
     fn request(&self, method: &str, path: &str, body: Bytes) -> Request<Bytes> {
         let uri = if path.starts_with("http") {
@@ -82,6 +98,24 @@ impl Practice {
         let body = Bytes::from(composition.to_string());
         let request = self.request("POST", "Composition", body);
         self.ehr.handle(now, Host::Api, &request)
+    }
+
+    /// A good reply's body.
+    fn read(&self, now: Timestamp, path: &str) -> Value {
+        let (status, body) = self.get(now, path);
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+
+    /// Posts a resource where its type says, with one more header if there is one to add.
+    fn create(&self, now: Timestamp, resource: &Value, header: Option<(&str, &str)>) -> Response<Bytes> {
+        let path = resource["resourceType"].as_str().unwrap();
+        let mut request = self.request("POST", path, Bytes::from(resource.to_string()));
+        if let Some((name, value)) = header {
+            let name = http::HeaderName::try_from(name).unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        self.ehr.handle(now, Host::Api, &request).into_response().unwrap()
     }
 
     fn open(&self, now: Timestamp) -> String {
@@ -115,18 +149,58 @@ fn answer(response: &Response<Bytes>) -> (StatusCode, Value) {
     (response.status(), serde_json::from_slice(response.body()).unwrap())
 }
 
+/// The ids on a page.
+fn ids(bundle: &Value) -> Vec<&str> {
+    bundle["entry"].as_array().map_or_else(Vec::new, |entries| {
+        entries
+            .iter()
+            .map(|entry| entry["resource"]["id"].as_str().unwrap())
+            .collect()
+    })
+}
+
+/// Where a page's `next` link leads.
+fn next(bundle: &Value) -> Option<&str> {
+    bundle["link"]
+        .as_array()?
+        .iter()
+        .find(|link| link["relation"] == "next")?["url"]
+        .as_str()
+}
+
 fn token_response(ehr: &PracticeEhr, now: Timestamp, form: &[(&str, &str)]) -> (StatusCode, Value) {
+    token_response_with(ehr, now, form, None)
+}
+
+/// As above, with id and secret in the header.
+fn token_response_with(
+    ehr: &PracticeEhr,
+    now: Timestamp,
+    form: &[(&str, &str)],
+    basic: Option<(&str, &str)>,
+) -> (StatusCode, Value) {
     let body = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(form)
         .finish();
-    let request = Request::post("/realms/ema/protocol/openid-connect/token")
+    let mut request = Request::post("/realms/ema/protocol/openid-connect/token")
         .header("content-type", "application/x-www-form-urlencoded")
         .body(Bytes::from(body))
         .unwrap();
+    if let Some((id, secret)) = basic {
+        let encoded = STANDARD.encode(format!("{id}:{secret}"));
+        let value = format!("Basic {encoded}").parse().unwrap();
+        request.headers_mut().insert("authorization", value);
+    }
     answer(&ehr.handle(now, Host::Token, &request).into_response().unwrap())
 }
 
 fn token(ehr: &PracticeEhr, now: Timestamp, credentials: &Credentials) -> Option<String> {
+    let accepted = ehr.dialect().token.authentications;
+    if !accepted.contains(&ClientAuthentication::SecretPost) {
+        let basic = (credentials.client_id.as_str(), credentials.client_secret.as_str());
+        let (_, reply) = token_response_with(ehr, now, &[("grant_type", "client_credentials")], Some(basic));
+        return reply["access_token"].as_str().map(str::to_owned);
+    }
     let (_, reply) = token_response(
         ehr,
         now,
@@ -181,6 +255,31 @@ fn composition(practice: &Practice, patient: &str, encounter: &str, document: &s
             section("18776-5", "AI-generated draft, not reviewed by a clinician.\n\nFindings:\n- <b>one</b>"),
             section("69730-0", "Please review before signing."),
         ],
+    })
+}
+
+/// A clinical note that the EHR takes.
+fn note(patient: &str, encounter: &str, document: &str) -> Value {
+    json!({
+        "resourceType": "DocumentReference",
+        "identifier": [{
+            "system": "https://skin-assist.example/fhir/draft",
+            "value": format!("alpha-{document}"),
+        }],
+        "extension": [{
+            "url": "https://skin-assist.example/fhir/StructureDefinition/assessed-image",
+            "extension": [{ "url": "document", "valueString": document }],
+        }],
+        "status": "current",
+        "docStatus": "preliminary",
+        "type": { "coding": [{ "system": "http://loinc.org", "code": "11488-4" }] },
+        "subject": { "reference": format!("Patient/{patient}") },
+        "author": [{ "reference": "Practitioner/201" }],
+        "context": { "encounter": [{ "reference": format!("Encounter/{encounter}") }] },
+        "content": [{ "attachment": {
+            "contentType": "text/plain",
+            "data": STANDARD.encode("AI-generated draft, not reviewed by a clinician.\n\n<b>one</b>"),
+        } }],
     })
 }
 
