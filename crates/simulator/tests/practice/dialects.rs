@@ -218,7 +218,10 @@ fn bytes_are_in_a_binary_in_both_forms() {
         assert_eq!(resource["content"][0]["attachment"]["size"], raw.body().len());
         let (_, binary) = answer(&get("application/fhir+json"));
         assert_eq!(binary["resourceType"], "Binary");
-        assert_eq!(STANDARD.decode(binary["data"].as_str().unwrap()).unwrap(), raw.body().to_vec());
+        assert_eq!(
+            STANDARD.decode(binary["data"].as_str().unwrap()).unwrap(),
+            raw.body().to_vec()
+        );
         let report = practice.ehr.report();
         assert_eq!((report.calls.read, report.photo_requests), (3, 0));
         assert_eq!(report.photos[0].photo_downloaded_at, Some(later(80)));

@@ -27,8 +27,8 @@ use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use skin_assist_core::time::Timestamp;
 use skin_assist_simulator::{
-    ClientAuthentication, Credentials, Dialect, EncounterSpec, FirmSpec, Host, Options, Outcome, PhotoSpec,
-    PracticeEhr, picture::Condition,
+    ClientAuthentication, Credentials, Dialect, EncounterSpec, EncounterStatus, FirmSpec, Host, Options, Outcome,
+    PhotoSpec, PracticeEhr, picture::Condition,
 };
 use url::Url;
 
