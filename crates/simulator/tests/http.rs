@@ -14,7 +14,7 @@ use std::{
 
 use skin_assist_core::time::Timestamp;
 use skin_assist_simulator::{
-    Credentials, EncounterSpec, FirmSpec, Options, PhotoSpec, PracticeEhr,
+    Credentials, Dialect, EncounterSpec, FirmSpec, Options, PhotoSpec, PracticeEhr,
     http_server::{Error, Server, ServerOptions},
 };
 
@@ -124,6 +124,25 @@ async fn a_dropped_reply_closes_the_connection_without_a_byte() {
     assert_eq!(ehr.report().compositions, 1);
     let again = call(url, "POST", headers, body).await.unwrap();
     assert!(again.starts_with("HTTP/1.1 201"), "{again}");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_are_compressed_for_those_who_accept_it() {
+    let ehr = PracticeEhr::new(Options {
+        dialect: Dialect::fhir_r4(),
+        ..Options::default()
+    });
+    ehr.add_firm(FirmSpec::new("alpha")).unwrap();
+    let server = Server::start(ehr.clone(), ServerOptions::default()).await.unwrap();
+    let url = format!("{}/metadata", ehr.credentials("alpha").unwrap().fhir_base);
+    let accepting = vec![("accept-encoding", "gzip, br".to_owned())];
+    let ask = |headers| call(url.clone(), "GET", headers, String::new());
+    assert!(!ask(accepting.clone()).await.unwrap().contains("content-encoding"));
+    ehr.set_quirks(|quirks| quirks.gzip = true);
+    let packed = ask(accepting).await.unwrap();
+    assert!(packed.contains("content-encoding: gzip") && !packed.contains("CapabilityStatement"));
+    assert!(ask(vec![]).await.unwrap().contains("CapabilityStatement"));
     server.shutdown().await;
 }
 
