@@ -3,6 +3,8 @@
 //! Plain data. A dialect says what the EHR documents about itself and keeps to; what it gets wrong is a quirk. The three
 //! constructors are starting points: a test takes one and changes the fields that it is about.
 
+use std::time::Duration;
+
 /// How an EHR speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(
@@ -38,6 +40,10 @@ pub struct Dialect {
     pub totals: Totals,
     /// Whether a full last page links to a next one, which turns out to be empty.
     pub links_past_the_end: bool,
+    /// What a `next` link looks like.
+    pub page_links: PageLinks,
+    /// In what time the calls of the quota may be made.
+    pub quota_window: QuotaWindow,
     /// How many minutes the practice's day is ahead of UTC; negative is behind.
     pub day_offset_minutes: i32,
 }
@@ -215,6 +221,26 @@ pub enum Totals {
     Absent,
 }
 
+/// What a `next` link looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageLinks {
+    /// The search again, with another `page`.
+    Parameters,
+    /// `{service}/Encounter?_cursor={opaque}`.
+    Cursor,
+    /// `{service}?_cursor={opaque}`: the resource is not named.
+    RootCursor,
+}
+
+/// In what time the calls of the quota, [`Options::quota_per_minute`](crate::Options), may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaWindow {
+    /// In any span of this length.
+    Sliding(Duration),
+    /// In each span of this length, counted from the full hour: who has used it up is shut out until the next begins.
+    Fixed(Duration),
+}
+
 /// A resource that a draft can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DraftTarget {
@@ -333,6 +359,8 @@ impl Dialect {
             version_ids: false,
             totals: Totals::PageLocal,
             links_past_the_end: true,
+            page_links: PageLinks::Parameters,
+            quota_window: QuotaWindow::Sliding(Duration::from_mins(1)),
             day_offset_minutes: -300,
         }
     }
@@ -409,6 +437,8 @@ impl Dialect {
             version_ids: true,
             totals: Totals::True,
             links_past_the_end: false,
+            page_links: PageLinks::Parameters,
+            quota_window: QuotaWindow::Sliding(Duration::from_mins(1)),
             day_offset_minutes: 0,
         }
     }
@@ -459,6 +489,14 @@ impl Dialect {
             totals: Totals::Absent,
             ..Self::fhir_r4()
         }
+    }
+
+    /// Whether documents point to Binaries.
+    pub(crate) const fn has_binaries(&self) -> bool {
+        matches!(
+            self.attachments,
+            AttachmentForm::RelativeBinary | AttachmentForm::AbsoluteBinary
+        )
     }
 
     /// The path of a firm's FHIR service.

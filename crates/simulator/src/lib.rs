@@ -27,7 +27,8 @@ mod state;
 
 pub use dialect::{
     AttachmentForm, AuthorRule, ClientAuthentication, DatePrefix, Dialect, DocumentRules, DocumentScope, DraftRules,
-    DraftTarget, EncounterSearchGranularity, Grant, ReferenceForm, SearchRules, TokenRules, Totals,
+    DraftTarget, EncounterSearchGranularity, Grant, PageLinks, QuotaWindow, ReferenceForm, SearchRules, TokenRules,
+    Totals,
 };
 pub use ehr::{PracticeEhr, ScriptProgress};
 pub use faults::{FailNext, Faults, PhotoFault};

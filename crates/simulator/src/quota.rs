@@ -1,4 +1,5 @@
-//! The call quota: any 60 s, per API key, over all firms that share it. And the count of calls by kind.
+//! The call quota: any 60 s or as the dialect has it, per API key, over all firms that share it. And the count of calls by
+//! kind.
 //!
 //! A refused call does not use up quota (a client that hammers is not locked out for good), but it is counted as an
 //! attempt: the busiest window of the report counts what the client sent, admitted or not.
@@ -7,6 +8,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use skin_assist_core::time::Timestamp;
+
+use crate::dialect::QuotaWindow;
 
 /// What a call is for. `Token` and `Photo` are on other hosts and outside the quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,7 +77,7 @@ impl Counters {
     }
 }
 
-/// One API key's calls in the last 60 s.
+/// One API key's calls in the present window, and in the last 60 s.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     admitted: VecDeque<Timestamp>,
@@ -83,14 +86,24 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// What the report's busiest window is long.
     const LENGTH: Duration = Duration::from_mins(1);
 
     /// Counts an attempt and says whether it is within the quota.
-    pub(crate) fn admit(&mut self, now: Timestamp, limit: u32) -> bool {
-        for calls in [&mut self.admitted, &mut self.attempted] {
-            while calls.front().is_some_and(|first| *first + Self::LENGTH <= now) {
-                calls.pop_front();
+    pub(crate) fn admit(&mut self, now: Timestamp, limit: u32, rule: QuotaWindow) -> bool {
+        let is_over = |first: Timestamp| match rule {
+            QuotaWindow::Sliding(length) => first + length <= now,
+            QuotaWindow::Fixed(length) => {
+                let length = i64::try_from(length.as_millis()).unwrap_or(i64::MAX).max(1);
+                first.as_millis().div_euclid(length) != now.as_millis().div_euclid(length)
             }
+        };
+        while self.admitted.front().is_some_and(|first| is_over(*first)) {
+            self.admitted.pop_front();
+        }
+        let attempted = &mut self.attempted;
+        while attempted.front().is_some_and(|first| *first + Self::LENGTH <= now) {
+            attempted.pop_front();
         }
         self.attempted.push_back(now);
         self.busiest = self.busiest.max(self.attempted.len());
@@ -120,15 +133,25 @@ mod tests {
     fn the_window_slides() {
         let mut window = Window::default();
         let at = Timestamp::from_millis;
-        assert!(window.admit(at(0), 2));
-        assert!(window.admit(at(30_000), 2));
-        assert!(!window.admit(at(59_999), 2));
-        assert!(window.admit(at(60_000), 2), "the first call has left the window");
-        assert!(
-            !window.admit(at(60_001), 2),
-            "a refusal has not used up quota, the second call has"
-        );
-        assert!(window.admit(at(90_000), 2));
+        let mut admit = |millis: i64| window.admit(at(millis), 2, QuotaWindow::Sliding(Duration::from_mins(1)));
+        assert!(admit(0));
+        assert!(admit(30_000));
+        assert!(!admit(59_999));
+        assert!(admit(60_000), "the first call has left the window");
+        assert!(!admit(60_001), "a refusal has not used up quota, the second call has");
+        assert!(admit(90_000));
         assert_eq!(window.busiest(), 4);
+    }
+
+    #[test]
+    fn a_fixed_window_shuts_out_until_the_next() {
+        let mut window = Window::default();
+        let hour = QuotaWindow::Fixed(Duration::from_hours(1));
+        let mut admit = |seconds: i64| window.admit(Timestamp::from_millis(seconds * 1_000), 1, hour);
+        assert!(admit(3_599));
+        assert!(admit(3_600), "a new hour");
+        assert!(!admit(3_700));
+        assert!(!admit(7_199));
+        assert!(admit(7_200));
     }
 }

@@ -103,7 +103,7 @@ pub struct Options {
     pub endpoints: Endpoints,
     /// The vendor's API key, shared by all firms that do not have their own.
     pub api_key: String,
-    /// Calls per API key in any 60 s.
+    /// Calls per API key in any 60 s, or in the time that the dialect's quota window says.
     pub quota_per_minute: u32,
     /// How long an access token lives.
     pub token_lifetime: Duration,

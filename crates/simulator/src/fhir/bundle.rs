@@ -4,13 +4,19 @@
 //! out to be empty. With the header `Content-flag: Pagination_optimization_disabled` the total is true and the last page
 //! has no `next`. Other dialects and quirks change that; so they do where a `next` link leads.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::StatusCode;
 use serde_json::{Value, json};
 use skin_assist_core::time::Timestamp;
 
-use crate::{dialect::Totals, quirks::NextLink, reply::Refusal, state::State};
+use crate::{
+    dialect::{PageLinks, Totals},
+    quirks::NextLink,
+    reply::Refusal,
+    state::State,
+};
 
-use super::parameters::{Page, Parameters, SESSION, Sort};
+use super::parameters::{CURSOR, Page, Parameters, SESSION, Sort};
 
 /// The part of `matches` that is on this page.
 pub(crate) fn on_page<Match: Copy>(matches: &[Match], page: Page) -> Vec<Match> {
@@ -136,9 +142,10 @@ impl State {
                 _ => own,
             };
             let session = self.quirks.paging_session.map(|_| listing.now);
+            let url = page_url(&elsewhere, listing.parameters, next, session);
             links.push(json!({
                 "relation": "next",
-                "url": page_url(&elsewhere, listing.parameters, next, session),
+                "url": self.packed(&url, listing.resource),
             }));
         }
         let mut bundle = json!({
@@ -164,6 +171,22 @@ impl State {
                 .collect();
         }
         bundle
+    }
+}
+
+impl State {
+    /// The link as the dialect has it: as it is, or as a cursor.
+    fn packed(&self, url: &str, resource: &str) -> String {
+        let form = self.options.dialect.page_links;
+        let Some((address, query)) = url.split_once('?').filter(|_| form != PageLinks::Parameters) else {
+            return url.to_owned();
+        };
+        let cursor = URL_SAFE_NO_PAD.encode(format!("{resource}?{query}"));
+        let service = address.strip_suffix(resource).unwrap_or(address).trim_end_matches('/');
+        match form {
+            PageLinks::RootCursor => format!("{service}?{CURSOR}={cursor}"),
+            _ => format!("{address}?{CURSOR}={cursor}"),
+        }
     }
 }
 

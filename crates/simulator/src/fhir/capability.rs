@@ -62,7 +62,8 @@ fn statement(dialect: &Dialect, base: &str, token_url: &str) -> Value {
         composition["conditionalCreate"] = json!(drafts.conditional_create);
         resources.push(composition);
     }
-    for name in ["Patient", "Practitioner", "ValueSet", "Binary"] {
+    let binary = dialect.has_binaries().then_some("Binary");
+    for name in ["Patient", "Practitioner", "ValueSet"].into_iter().chain(binary) {
         resources.push(resource(name, &["read"], None));
     }
     let mut rest = json!({ "mode": "server", "resource": resources });

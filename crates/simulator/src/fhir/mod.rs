@@ -21,6 +21,7 @@ mod validation;
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header::AUTHORIZATION};
 use serde_json::{Value, json};
@@ -91,7 +92,7 @@ impl Target {
                 (Some(Self::DocumentSearch), create)
             }
             ["DocumentReference", id] => (Some(Self::DocumentRead((*id).to_owned())), None),
-            ["Binary", id] => (Some(Self::BinaryRead((*id).to_owned())), None),
+            ["Binary", id] if dialect.has_binaries() => (Some(Self::BinaryRead((*id).to_owned())), None),
             ["Composition"] if taken(DraftTarget::Composition) => (
                 drafts.readable.then_some(Self::CompositionSearch),
                 Some(Self::DraftCreate(DraftTarget::Composition)),
@@ -226,6 +227,8 @@ impl State {
 
     /// A call on the API: refused, failed on purpose, or processed; and counted.
     pub(crate) fn api(&mut self, now: Timestamp, request: &Request<Bytes>) -> (Duration, Prepared, Finish) {
+        let unpacked = unpack_cursor(request);
+        let request = unpacked.as_ref().unwrap_or(request);
         let (firm, target) = self.target(request);
         let kind = match (&target, &firm) {
             (Target::Batch, Some(firm)) => self.batch_kind(firm, request.body()),
@@ -261,8 +264,9 @@ impl State {
     /// Counts an attempt under this key and says whether it is within the quota; nothing for a key that nobody has.
     fn admit(&mut self, now: Timestamp, key: &str, finish: &mut Finish) -> Option<bool> {
         let limit = self.options.quota_per_minute;
+        let rule = self.options.dialect.quota_window;
         let window = self.windows.get_mut(key)?;
-        let admitted = window.admit(now, limit);
+        let admitted = window.admit(now, limit, rule);
         if self.quirks.rate_limit_headers {
             finish.rate_limit = Some((limit, window.remaining(limit)));
         }
@@ -368,6 +372,24 @@ impl State {
             Target::Discovery | Target::Unknown => return Err(Refusal::not_found("there is nothing at this path")),
         }))
     }
+}
+
+/// The request that a cursor stands for, when it brings one.
+fn unpack_cursor(request: &Request<Bytes>) -> Option<Request<Bytes>> {
+    let path = request.uri().path();
+    let query = request.uri().query()?;
+    let cursor = url::form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == parameters::CURSOR)
+        .map(|(_, cursor)| cursor)?;
+    let search = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor.as_bytes()).ok()?).ok()?;
+    let resource = search.split('?').next().unwrap_or_default();
+    // A cursor is followed at the service's root or at the resource itself.
+    let service = path.strip_suffix(resource).unwrap_or(path).trim_end_matches('/');
+    let mut unpacked = Request::new(request.body().clone());
+    *unpacked.method_mut() = request.method().clone();
+    *unpacked.headers_mut() = request.headers().clone();
+    *unpacked.uri_mut() = format!("{service}/{search}").parse().ok()?;
+    Some(unpacked)
 }
 
 fn header<'request>(request: &'request Request<Bytes>, name: &str) -> Option<&'request str> {

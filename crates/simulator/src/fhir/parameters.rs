@@ -14,6 +14,9 @@ use crate::{
 /// The parameter by which a `next` link says when it was made.
 pub(crate) const SESSION: &str = "_session";
 
+/// The parameter that stands for a whole search and a page of it.
+pub(crate) const CURSOR: &str = "_cursor";
+
 /// The parameters of a search, in the order in which they were sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Parameters {

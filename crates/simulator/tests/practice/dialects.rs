@@ -1,6 +1,6 @@
 //! What dialects other than the first one offer.
 
-use skin_assist_simulator::{AttachmentForm, DocumentScope, ReferenceForm};
+use skin_assist_simulator::{AttachmentForm, DocumentScope, PageLinks, QuotaWindow, ReferenceForm};
 
 use super::*;
 
@@ -285,4 +285,57 @@ fn references_are_read_and_written_in_every_form() {
         let found = practice.read(later(70), &format!("DocumentReference?patient={expected}"));
         assert_eq!(ids(&found).len(), 1, "{expected}");
     }
+}
+
+#[test]
+fn a_next_link_may_be_a_cursor() {
+    for (form, start) in [
+        (PageLinks::Cursor, "/alpha/fhir/Encounter?_cursor="),
+        (PageLinks::RootCursor, "/alpha/fhir?_cursor="),
+    ] {
+        let practice = Practice::speaking(Dialect {
+            page_links: form,
+            ..Dialect::fhir_r4()
+        });
+        for _ in 0..3 {
+            practice.open(morning());
+        }
+        let first = practice.read(later(1), "Encounter?_count=2&status=in-progress");
+        let link = next(&first).unwrap();
+        assert!(link.contains(start) && !link.contains("status"), "{link}");
+        let second = practice.read(later(1), link);
+        assert_eq!((ids(&second), next(&second)), (vec!["5003"], None));
+        assert_eq!(practice.ehr.report().calls.encounter, 2);
+        assert_ne!(practice.get(later(1), "Encounter?_cursor=nonsense").0, StatusCode::OK);
+    }
+}
+
+#[test]
+fn a_quota_may_be_of_the_full_hour() {
+    let practice = Practice::with(Options {
+        quota_per_minute: 1,
+        dialect: Dialect {
+            quota_window: QuotaWindow::Fixed(Duration::from_hours(1)),
+            ..Dialect::modmed_ema()
+        },
+        token_lifetime: Duration::from_hours(2),
+        ..Options::default()
+    });
+    let statuses = [0, 3_599, 3_600].map(|second| practice.get(later(second), "Encounter").0);
+    assert_eq!(
+        statuses,
+        [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS, StatusCode::OK]
+    );
+}
+
+#[test]
+fn there_are_binaries_only_where_documents_point_to_them() {
+    let practice = Practice::new();
+    let (_, _, document) = visit_with_photo(&practice);
+    let url = practice.photo_url(later(70), &document);
+    let object = url.split('?').next().unwrap().rsplit('/').next().unwrap();
+    assert_eq!(
+        practice.get(later(70), &format!("Binary/{object}")).0,
+        StatusCode::NOT_FOUND
+    );
 }
