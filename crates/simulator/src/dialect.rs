@@ -456,9 +456,8 @@ impl Dialect {
         };
         Self {
             token: TokenRules {
-                authentications: vec![ClientAuthentication::SecretBasic, ClientAuthentication::PrivateKeyJwt],
                 grants: vec![Grant::ClientCredentials],
-                discovery: true,
+                ..Self::fhir_r4().token
             },
             encounters: search(&["_id", "_lastUpdated", "patient", "status", "date"]),
             documents: DocumentRules {
@@ -539,5 +538,12 @@ mod tests {
         assert_eq!(plain.firm_in("/a/fhir/Binary/1"), Some(("a", "/Binary/1")));
         assert_eq!(plain.firm_in("/fhir/Binary/1"), None);
         assert_eq!(plain.legacy_token_path("a"), "/a/ws/oauth2/grant");
+        let bare = Dialect {
+            service_path: "/{firm}".to_owned(),
+            ..plain
+        };
+        assert_eq!(bare.firm_in("/a/Encounter"), Some(("a", "/Encounter")));
+        assert_eq!(bare.firm_in("/"), None);
+        assert_eq!(bare.legacy_token_path("a"), "/a/ws/oauth2/grant");
     }
 }

@@ -183,7 +183,9 @@ fn an_rsa_key_is_registered_as_pem() {
 
 #[test]
 fn only_the_accepted_means_are_taken() {
-    let practice = Practice::speaking(Dialect::uscore_r4());
+    let mut dialect = Dialect::uscore_r4();
+    dialect.token.authentications = vec![ClientAuthentication::SecretBasic];
+    let practice = Practice::speaking(dialect);
     let (id, secret) = (&practice.credentials.client_id, &practice.credentials.client_secret);
     let grant = ("grant_type", "client_credentials");
     let posted = [grant, ("client_id", id.as_str()), ("client_secret", secret.as_str())];
@@ -224,7 +226,7 @@ fn discovery_is_open_where_it_is_offered() {
     assert_eq!(found["token_endpoint"], practice.credentials.token_url);
     assert_eq!(
         found["token_endpoint_auth_methods_supported"],
-        json!(["client_secret_basic", "private_key_jwt"])
+        json!(["client_secret_post", "client_secret_basic", "private_key_jwt"])
     );
     assert_eq!(
         found["token_endpoint_auth_signing_alg_values_supported"],
