@@ -24,7 +24,7 @@ use skin_assist_core::{
 };
 use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile};
 use skin_assist_simulator::{
-    CallKind, ClinicScript, Credentials, ExpectedRoute, Options, PracticeEhr, Report, ScriptOptions,
+    CallKind, ClinicScript, Credentials, Dialect, ExpectedRoute, Options, PracticeEhr, Report, ScriptOptions,
 };
 use skin_assist_store::SqliteStore;
 use skin_assist_testkit::{PracticeTransport, scripted::ScriptedVision};
@@ -33,7 +33,39 @@ use url::Url;
 /// 2026-03-02, 14:00 UTC: a Monday morning in the practices.
 pub(crate) const MORNING: Timestamp = Timestamp::from_millis(1_772_460_000_000);
 
+/// An EHR and the profile that its client has.
+pub(crate) struct Setting {
+    pub(crate) dialect: Dialect,
+    pub(crate) profile: Profile,
+}
+
+impl Setting {
+    /// A shipped profile and an EHR of its kind.
+    pub(crate) fn of(profile: &str) -> Self {
+        let dialect = match profile {
+            "fhir-r4" => Dialect::fhir_r4(),
+            "uscore-r4" => Dialect::uscore_r4(),
+            _ => return Self::modmed(),
+        };
+        Self {
+            dialect: Dialect {
+                service_path: "/{firm}".to_owned(),
+                ..dialect
+            },
+            profile: Profile::shipped(profile).unwrap(),
+        }
+    }
+
+    pub(crate) fn modmed() -> Self {
+        Self {
+            dialect: Dialect::modmed_ema(),
+            profile: Profile::shipped("modmed-ema").unwrap(),
+        }
+    }
+}
+
 pub(crate) struct World {
+    pub(crate) profile: Profile,
     pub(crate) clock: VirtualClock,
     pub(crate) ehr: PracticeEhr,
     pub(crate) state: Arc<dyn StateStore>,
@@ -46,6 +78,11 @@ pub(crate) struct World {
 impl World {
     /// Practices with a clinic of an hour, connected, in draft mode.
     pub(crate) fn new(seed: u64, firms: usize) -> Self {
+        Self::with(seed, firms, Setting::modmed())
+    }
+
+    /// The same, at an EHR of this kind.
+    pub(crate) fn with(seed: u64, firms: usize, setting: Setting) -> Self {
         let script = ClinicScript::generate(
             seed,
             &ScriptOptions {
@@ -56,7 +93,7 @@ impl World {
                 ..ScriptOptions::default()
             },
         );
-        let world = Self::empty(seed);
+        let world = Self::empty_with(seed, setting);
         world.ehr.play(&script, MORNING, 1.0).unwrap();
         for firm in world.ehr.firms() {
             world.connect(&firm, Mode::Draft);
@@ -66,9 +103,15 @@ impl World {
 
     /// No practice yet.
     pub(crate) fn empty(seed: u64) -> Self {
+        Self::empty_with(seed, Setting::modmed())
+    }
+
+    /// The same, at an EHR of this kind.
+    pub(crate) fn empty_with(seed: u64, setting: Setting) -> Self {
         let clock = VirtualClock::new(MORNING);
         let ehr = PracticeEhr::new(Options {
             seed,
+            dialect: setting.dialect,
             ..Options::default()
         });
         ehr.set_faults(|faults| {
@@ -85,6 +128,7 @@ impl World {
         Self {
             state: Arc::new(SqliteStore::open_in_memory().unwrap()),
             vision: ScriptedVision::new(Arc::new(clock.clone()), Duration::from_millis(300)),
+            profile: setting.profile,
             clock,
             ehr,
             events: Arc::default(),
@@ -131,7 +175,7 @@ impl World {
             .first()
             .map(|firm| self.ehr.credentials(firm).unwrap().api_key);
         let connection = EhrConnection {
-            profile: Profile::shipped("modmed-ema").unwrap(),
+            profile: self.profile.clone(),
             base_url: Url::parse(&endpoints.api).unwrap(),
             token_url: Url::parse(&self.ehr.credentials(&self.ehr.firms()[0]).unwrap().token_url).unwrap(),
             further_api_keys: BTreeMap::new(),

@@ -76,7 +76,7 @@ pub struct WriteBack<'a> {
 
 /// What came out of all that is to be done before a post.
 enum Before {
-    Post(Draft),
+    Post(Box<Draft>),
     Known(DraftReference),
     Withhold(Reason),
     Wait(Timestamp),
@@ -202,7 +202,7 @@ impl WriteBack<'_> {
             }
         }
         self.quota.take(CallKind::Draft).await?;
-        Ok(Before::Post(draft))
+        Ok(Before::Post(Box::new(draft)))
     }
 
     async fn withheld(&self, lease: Lease<AssistResult>, reason: Reason) -> Result<StepEnd, StateError> {
