@@ -21,7 +21,8 @@ pub use findings::{
     Abstention, ClassProbability, Findings, ImageFacts, Label, ModelVersion, NormalisedBox, Quality, Region, Route,
 };
 pub use firm::{
-    AccessToken, CategoryUse, Credential, CredentialState, DocumentCategory, Firm, FirmStatus, IntendedUseRecord, Mode,
+    AccessToken, CategoryUse, Credential, CredentialState, DocumentCategory, Firm, FirmStatus, IntendedUseRecord,
+    IssuedToken, Mode, NewCredential,
 };
 pub use identifier::{
     AssessmentId, CategoryCode, DocumentId, EncounterId, FirmId, InvalidIdentifier, PatientId, PractitionerId,

@@ -21,6 +21,7 @@ use crate::{
     connection::{ConnectionError, EhrConnection},
     profile::{ChangeSearch, DocumentRules, DocumentSearch, Granularity, NextPage, PagingRules},
     reply::{self, Reply},
+    token::TokenMemory,
     transport::Transport,
     urls::ServiceRoot,
     view::{self, Entry, View},
@@ -35,12 +36,14 @@ const DAYS_BACK: i32 = -2;
 ///
 /// It implements [`ChartReader`], [`skin_assist_core::ports::PhotoSource`], [`PatientContext`],
 /// [`skin_assist_core::ports::DraftWriter`], [`FirmSettings`] and [`skin_assist_core::ports::TokenEndpoint`]; hand each
-/// stage the port that it may have. Holds no state: clones are cheap and tokens are the caller's.
+/// stage the port that it may have. Clones are cheap and tokens are the caller's; what is kept in memory is where token
+/// endpoints were found and how their clocks differ.
 #[derive(Clone)]
 pub struct EhrClient {
     pub(crate) connection: Arc<EhrConnection>,
     pub(crate) api: Arc<dyn Transport>,
     pub(crate) photos: Arc<dyn Transport>,
+    pub(crate) token_memory: Arc<TokenMemory>,
 }
 
 impl fmt::Debug for EhrClient {
@@ -68,6 +71,7 @@ impl EhrClient {
             connection: Arc::new(connection),
             api,
             photos,
+            token_memory: Arc::default(),
         })
     }
 

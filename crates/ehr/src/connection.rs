@@ -19,8 +19,8 @@ pub struct EhrConnection {
     pub profile: Profile,
     /// `{base}` of the profile's URLs.
     pub base_url: Url,
-    /// The OAuth2 token endpoint.
-    pub token_url: Url,
+    /// The OAuth2 token endpoint, where it is not the profile's or the EHR's own word that counts.
+    pub token_url: Option<Url>,
     /// The vendor's key; empty where the profile has no header for it.
     pub api_key: Secret,
     /// Further keys by the names that firms have them under.
@@ -65,6 +65,9 @@ pub enum ConnectionError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Nothing says where the token endpoint is.
+    #[error("the token endpoint is not known")]
+    TokenUrlMissing,
     /// The profile has a header for an API key and there is none.
     #[error("this EHR needs an API key")]
     ApiKeyMissing,
@@ -73,30 +76,52 @@ pub enum ConnectionError {
     ApiKeyUnsendable,
 }
 
+impl ConnectionError {
+    /// What a person can do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Url { .. } => "check ehr.base_url and ehr.token_url, and the profile's token.url",
+            Self::TokenUrlMissing => "set ehr.token_url, or give the profile token.url or token.discovery = true",
+            Self::ApiKeyMissing | Self::ApiKeyUnsendable => "check ehr.api_key_file, or SKIN_ASSIST_EHR_API_KEY",
+        }
+    }
+}
+
+/// Refuses a URL that nothing may be sent to.
+pub(crate) fn check_url(which: &'static str, url: &Url, allow_loopback_http: bool) -> Result<(), ConnectionError> {
+    let refuse = |problem| Err(ConnectionError::Url { which, problem });
+    match url.scheme() {
+        "https" => {}
+        "http" if allow_loopback_http && is_loopback_host(url) => {}
+        "http" => {
+            return refuse("only https is allowed, or http to this very machine where that is switched on");
+        }
+        _ => return refuse("only https is allowed"),
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return refuse("it has no host");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse("it has a user name or a password in it");
+    }
+    if url.fragment().is_some() {
+        return refuse("it has a fragment (#…)");
+    }
+    Ok(())
+}
+
 impl EhrConnection {
     pub(crate) fn check(&self) -> Result<(), ConnectionError> {
-        for (which, url) in [
-            ("the EHR's base URL", &self.base_url),
-            ("the token URL", &self.token_url),
-        ] {
-            let refuse = |problem| Err(ConnectionError::Url { which, problem });
-            match url.scheme() {
-                "https" => {}
-                "http" if self.allow_loopback_http && is_loopback_host(url) => {}
-                "http" => {
-                    return refuse("only https is allowed, or http to this very machine where that is switched on");
-                }
-                _ => return refuse("only https is allowed"),
-            }
-            if url.host_str().is_none_or(str::is_empty) {
-                return refuse("it has no host");
-            }
-            if !url.username().is_empty() || url.password().is_some() {
-                return refuse("it has a user name or a password in it");
-            }
-            if url.fragment().is_some() {
-                return refuse("it has a fragment (#…)");
-            }
+        check_url("the EHR's base URL", &self.base_url, self.allow_loopback_http)?;
+        let of_the_profile = self.profile_token_url("firm").map_err(|_| ConnectionError::Url {
+            which: "the profile's token URL",
+            problem: "it is not a URL",
+        })?;
+        match (&self.token_url, &of_the_profile) {
+            (Some(url), _) => check_url("the token URL", url, self.allow_loopback_http)?,
+            (None, Some(url)) => check_url("the profile's token URL", url, self.allow_loopback_http)?,
+            (None, None) if self.profile.token.discovery => {}
+            (None, None) => return Err(ConnectionError::TokenUrlMissing),
         }
         if self.base_url.query().is_some() {
             return Err(ConnectionError::Url {
@@ -124,6 +149,20 @@ impl EhrConnection {
                 what: "the firm's API key is not configured",
             }),
         }
+    }
+
+    /// The token endpoint of a firm as the profile has it, if it has one.
+    pub(crate) fn profile_token_url(&self, url_prefix: &str) -> Result<Option<Url>, EhrError> {
+        let malformed = EhrError::Malformed {
+            what: "the firm's URL prefix cannot be a part of a URL",
+        };
+        let Some(template) = &self.profile.token.url else {
+            return Ok(None);
+        };
+        let prefix = urls::encode_segment(url_prefix).ok_or(malformed.clone())?;
+        let base = self.base_url.as_str().trim_end_matches('/');
+        let text = template.replace("{base}", base).replace("{firm}", &prefix);
+        Url::parse(&text).map(Some).map_err(|_| malformed)
     }
 
     /// A firm's FHIR service.

@@ -6,7 +6,7 @@
 //!
 //! # What is tried again, and where
 //! Nothing is tried again in here: one call of a port is at most one request, so that each request is paid for by one
-//! grant of the quota. The stages try again, by [`skin_assist_core::ports::EhrError::class`]:
+//! grant of the quota (asking for a token, which costs none, is a few at most). The stages try again, by [`skin_assist_core::ports::EhrError::class`]:
 //!
 //! | request | lost reply, time-out, 5xx, 408 | 429 | 401 | other 4xx | unreadable answer |
 //! | --- | --- | --- | --- | --- | --- |
@@ -22,6 +22,7 @@
 //! Texts in errors and logs are this software's own. Bodies, URLs with a query, names and tokens are in neither.
 
 mod client;
+mod client_key;
 mod compose;
 mod connection;
 mod draft;
@@ -37,15 +38,17 @@ mod urls;
 mod view;
 
 pub use client::EhrClient;
+pub use client_key::{ClientKey, KeyError};
 pub use compose::{ASSESSED_IMAGE, IDENTIFIER_SYSTEM, LABEL, NOT_BY_THE_AUTHOR};
 pub use connection::{ConnectionError, EhrConnection, Limits};
 pub use photo_hosts::{HostPattern, NotAHost, is_public};
 pub use profile::{
-    AuthorRule, CategoryRules, ChangeParameter, ChangeSearch, ClientAuthentication, DocumentRules, DocumentSearch,
-    DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, EncounterRules, FinishedVisitRule, Grant,
-    Granularity, NextPage, PagingRules, PhotoRules, Profile, ProfileError, Quota, QuotaPeriod, QuotaScope,
-    ReferenceForm, RequestRules, SearchPrefix, TokenRules, Urls,
+    AuthorRule, CategoryRules, ChangeParameter, ChangeSearch, DocumentRules, DocumentSearch, DraftContent, DraftRules,
+    DraftSearchRule, DraftStatus, DraftTarget, EncounterRules, FinishedVisitRule, Granularity, NextPage, PagingRules,
+    PhotoRules, Profile, ProfileError, Quota, QuotaPeriod, QuotaScope, ReferenceForm, RequestRules, SearchPrefix, Urls,
 };
 pub use reqwest_transport::{HttpOptions, HttpSetupError, ReqwestTransport};
-pub use token::{LONGEST_TOKEN_LIFE, SHORTEST_TOKEN_LIFE};
+pub use token::{
+    ClientAuthentication, CredentialKind, Grant, LONGEST_TOKEN_LIFE, SHORTEST_TOKEN_LIFE, SigningAlgorithm, TokenRules,
+};
 pub use transport::{Transport, TransportError};

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use skin_assist_core::quota::SMALLEST_BUDGET;
 
-use crate::photo_hosts::HostPattern;
+use crate::{photo_hosts::HostPattern, token::TokenRules};
 
 pub use draft::{
     AuthorRule, DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, FinishedVisitRule, ReferenceForm,
@@ -75,36 +75,6 @@ pub struct RequestRules {
     /// Further headers, the same for each call.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-}
-
-/// How a token is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenRules {
-    /// OAuth2 grant.
-    pub grant: Grant,
-    /// How the client proves itself.
-    pub client_authentication: ClientAuthentication,
-    /// `scope`, where the endpoint wants one.
-    pub scope: Option<String>,
-    /// The life assumed when the reply has no `expires_in`, in seconds.
-    pub default_lifetime_s: u32,
-}
-
-/// OAuth2 grants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Grant {
-    /// RFC 6749, section 4.4.
-    ClientCredentials,
-}
-
-/// OAuth2 client authentication.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClientAuthentication {
-    /// Id and secret in the body, RFC 6749, section 2.3.1.
-    ClientSecretPost,
 }
 
 /// How many calls the EHR allows.
@@ -393,6 +363,7 @@ impl Profile {
         if !self.request.headers.iter().all(sendable) {
             return invalid("request.headers", "a name or value cannot be sent in a header");
         }
+        self.token.check(&self.request)?;
         if self.encounters.page_size == 0 {
             return invalid("encounters.page_size", "it has to be at least 1");
         }

@@ -1,24 +1,37 @@
 //! OAuth2: asking for a token.
+//!
+//! How is a matter of the profile ([`TokenRules`]). A refusal of a refresh token is followed by the credential, once; a
+//! refusal of a signed assertion by another one, once, when the endpoint's clock turns out to be another than it was
+//! taken for. Nothing else is asked again.
 
-use std::time::Duration;
+mod assertion;
+mod discovery;
+mod rules;
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use skin_assist_core::{
-    domain::{AccessToken, Credential, Firm},
+    domain::{AccessToken, Credential, Firm, IssuedToken},
     phi::Secret,
     ports::{EhrError, TokenEndpoint},
     time::Timestamp,
 };
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
-use crate::{
-    client::EhrClient,
-    profile::{ClientAuthentication, Grant, TokenRules},
-    reply,
-    view::View,
+pub use self::rules::{ClientAuthentication, CredentialKind, Grant, SigningAlgorithm, TokenRules};
+use self::{
+    assertion::{ASSERTION_TYPE, assertion},
+    discovery::Found,
 };
+use crate::{client::EhrClient, reply, transport::TransportError, view::View};
 
 /// A token's life is taken as at least this, lest each call be preceded by a refresh.
 pub const SHORTEST_TOKEN_LIFE: Duration = Duration::from_secs(30);
@@ -26,8 +39,71 @@ pub const SHORTEST_TOKEN_LIFE: Duration = Duration::from_secs(30);
 /// A token's life is taken as at most this, lest a typing error keep a revoked token in use for years.
 pub const LONGEST_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Clocks that differ by less are taken for the same: an assertion holds for longer.
+const SMALLEST_SKEW_MS: i64 = 60_000;
+
+/// A clock that differs by more is not believed: an assertion that holds until next year must not be made.
+const LARGEST_SKEW_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// RFC 6749, section 5.2: the client is not who it says, or may not have this grant.
 const REFUSALS: [&str; 3] = ["invalid_client", "unauthorized_client", "invalid_grant"];
+
+/// What the client remembers about token endpoints, for all of its clones: none of it has to outlive the process.
+#[derive(Debug, Default)]
+pub(crate) struct TokenMemory(Mutex<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// Endpoints that were found out, by the service that named them.
+    found: HashMap<String, Found>,
+    /// By how many milliseconds the clocks of endpoints are ahead of ours, where it is worth a word.
+    ahead_ms: HashMap<String, i64>,
+}
+
+impl TokenMemory {
+    fn with<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+        // Each change is one call on a map: a panic elsewhere leaves nothing half done.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn found(&self, service: &str) -> Option<Found> {
+        self.with(|memory| memory.found.get(service).cloned())
+    }
+
+    fn keep(&self, service: &str, found: Found) {
+        self.with(|memory| memory.found.insert(service.to_owned(), found));
+    }
+
+    fn forget(&self, service: &str) {
+        self.with(|memory| memory.found.remove(service));
+    }
+
+    fn ahead_ms(&self, endpoint: &Url) -> i64 {
+        self.with(|memory| memory.ahead_ms.get(endpoint.as_str()).copied())
+            .unwrap_or_default()
+    }
+
+    /// Notes what an endpoint's clock shows. Whether that is news.
+    fn note_clock(&self, endpoint: &Url, server: Timestamp, now: Timestamp) -> bool {
+        let ahead = server.as_millis().saturating_sub(now.as_millis());
+        let noted = if (SMALLEST_SKEW_MS..=LARGEST_SKEW_MS).contains(&ahead.saturating_abs()) {
+            ahead
+        } else {
+            0
+        };
+        let before = self.with(|memory| memory.ahead_ms.insert(endpoint.to_string(), noted));
+        (noted - before.unwrap_or_default()).abs() >= SMALLEST_SKEW_MS
+    }
+}
+
+/// What is shown to the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown<'a> {
+    /// The credential itself.
+    Proof,
+    /// A refresh token that it issued (RFC 6749, section 6).
+    RefreshToken(&'a Secret),
+}
 
 #[async_trait]
 impl TokenEndpoint for EhrClient {
@@ -36,57 +112,182 @@ impl TokenEndpoint for EhrClient {
         firm: &Firm,
         credential: &Credential,
         now: Timestamp,
-    ) -> Result<AccessToken, EhrError> {
+    ) -> Result<IssuedToken, EhrError> {
         let rules = &self.connection.profile.token;
-        let mut request = Request::new(form(rules, credential));
+        let endpoint = self.token_endpoint(firm, now).await?;
+        if let (Grant::Password, Some(refresh_token)) = (rules.grant, &credential.refresh_token) {
+            let shown = Shown::RefreshToken(refresh_token);
+            match self.ask(firm, &endpoint, credential, shown, now).await.outcome {
+                // It has run out or was revoked, which says nothing about the password.
+                Err(EhrError::CredentialRefused { .. } | EhrError::Forbidden) => {}
+                outcome => return outcome,
+            }
+        }
+        let asked = self.ask(firm, &endpoint, credential, Shown::Proof, now).await;
+        let refused = matches!(asked.outcome, Err(EhrError::CredentialRefused { .. }));
+        let signed = rules.client_authentication == ClientAuthentication::PrivateKeyJwt;
+        if refused && signed && asked.clock_is_news {
+            // The assertion may have been over, or too far ahead, by the endpoint's clock; the next one counts by it.
+            return self.ask(firm, &endpoint, credential, Shown::Proof, now).await.outcome;
+        }
+        asked.outcome
+    }
+}
+
+/// How one request ended.
+struct Asked {
+    outcome: Result<IssuedToken, EhrError>,
+    /// The endpoint's clock is not what it was taken for.
+    clock_is_news: bool,
+}
+
+impl EhrClient {
+    /// One request.
+    async fn ask(
+        &self,
+        firm: &Firm,
+        endpoint: &Url,
+        credential: &Credential,
+        shown: Shown<'_>,
+        now: Timestamp,
+    ) -> Asked {
+        let rules = &self.connection.profile.token;
+        let mut clock_is_news = false;
+        let request = match self.token_request(endpoint, credential, shown, now) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::warn!(event = "token.not-issued", firm = %firm.id, %error);
+                return Asked {
+                    outcome: Err(error),
+                    clock_is_news,
+                };
+            }
+        };
+        let (status, outcome) = match self.api.send(request, self.connection.limits.token_bytes).await {
+            Ok(response) => {
+                if let Some(server) = reply::server_time(response.headers()) {
+                    clock_is_news = self.token_memory.note_clock(endpoint, server, now);
+                }
+                (Some(response.status()), read(&response, rules, shown, now))
+            }
+            Err(error) => {
+                if matches!(error, TransportError::NotSent { .. } | TransportError::AddressRefused) {
+                    self.forget_endpoint(firm);
+                }
+                match reply::status_of(error).filter(|status| !status.is_success()) {
+                    Some(status) => (Some(status), Err(failure(status, None))),
+                    None => (None, Err(reply::lost(error))),
+                }
+            }
+        };
+        if matches!(outcome, Err(EhrError::NotFound { .. })) {
+            self.forget_endpoint(firm);
+        }
+        let status = status.map(|status| status.as_u16());
+        let renewed = shown != Shown::Proof;
+        match &outcome {
+            Ok(_) => tracing::debug!(event = "token.issued", firm = %firm.id, status, renewed),
+            Err(error) => tracing::warn!(event = "token.not-issued", firm = %firm.id, status, renewed, %error),
+        }
+        Asked { outcome, clock_is_news }
+    }
+
+    fn token_request(
+        &self,
+        endpoint: &Url,
+        credential: &Credential,
+        shown: Shown<'_>,
+        now: Timestamp,
+    ) -> Result<Request<Bytes>, EhrError> {
+        let rules = &self.connection.profile.token;
+        let unsendable = EhrError::Malformed {
+            what: "the token request cannot be sent",
+        };
+        let server_now = Timestamp::from_millis(now.as_millis().saturating_add(self.token_memory.ahead_ms(endpoint)));
+        let mut request = Request::new(form(rules, credential, shown, endpoint, server_now)?);
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self
-            .connection
-            .token_url
-            .as_str()
-            .parse()
-            .map_err(|_| EhrError::Malformed {
-                what: "the token URL cannot be sent",
-            })?;
+        *request.uri_mut() = endpoint.as_str().parse().map_err(|_| unsendable.clone())?;
         let headers = request.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/x-www-form-urlencoded"),
         );
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let (status, outcome) = match self.api.send(request, self.connection.limits.token_bytes).await {
-            Ok(response) => (Some(response.status()), read(&response, rules, now)),
-            Err(error) => match reply::status_of(error).filter(|status| !status.is_success()) {
-                Some(status) => (Some(status), Err(failure(status, None))),
-                None => (None, Err(reply::lost(error))),
-            },
-        };
-        let status = status.map(|status| status.as_u16());
-        match &outcome {
-            Ok(_) => tracing::debug!(event = "token.issued", firm = %firm.id, status),
-            Err(error) => tracing::warn!(event = "token.not-issued", firm = %firm.id, status, %error),
+        if rules.client_authentication == ClientAuthentication::ClientSecretBasic {
+            headers.insert(header::AUTHORIZATION, basic(credential).ok_or(unsendable.clone())?);
         }
-        outcome
+        if let (true, Some(name)) = (rules.api_key, &self.connection.profile.request.api_key_header) {
+            let name = HeaderName::try_from(name.as_str()).map_err(|_| unsendable.clone())?;
+            let mut key = HeaderValue::from_str(self.connection.api_key.expose()).map_err(|_| unsendable)?;
+            key.set_sensitive(true);
+            headers.insert(name, key);
+        }
+        Ok(request)
     }
 }
 
-fn form(rules: &TokenRules, credential: &Credential) -> Bytes {
+/// RFC 6749, section 2.3.1: id and secret are form-encoded each, and only then joined.
+fn basic(credential: &Credential) -> Option<HeaderValue> {
+    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = Secret::new(format!(
+        "{}:{}",
+        encoded(&credential.client_id),
+        encoded(credential.client_secret.expose())
+    ));
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair.expose()))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn form(
+    rules: &TokenRules,
+    credential: &Credential,
+    shown: Shown<'_>,
+    endpoint: &Url,
+    server_now: Timestamp,
+) -> Result<Bytes, EhrError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
+    if let Shown::RefreshToken(token) = shown {
+        // The scope is the first token's, and is not asked for again.
+        form.append_pair("grant_type", "refresh_token")
+            .append_pair("refresh_token", token.expose());
+        return Ok(form.finish().into());
+    }
     match rules.grant {
         Grant::ClientCredentials => form.append_pair("grant_type", "client_credentials"),
+        Grant::Password => form
+            .append_pair("grant_type", "password")
+            .append_pair("username", &credential.client_id)
+            .append_pair("password", credential.client_secret.expose()),
     };
-    match rules.client_authentication {
-        ClientAuthentication::ClientSecretPost => form
-            .append_pair("client_id", &credential.client_id)
-            .append_pair("client_secret", credential.client_secret.expose()),
-    };
+    match (rules.client_authentication, rules.signing_algorithm) {
+        (ClientAuthentication::ClientSecretPost, _) => {
+            form.append_pair("client_id", &credential.client_id)
+                .append_pair("client_secret", credential.client_secret.expose());
+        }
+        (ClientAuthentication::PrivateKeyJwt, Some(algorithm)) => {
+            let assertion = assertion(credential, algorithm, endpoint, server_now)?;
+            form.append_pair("client_assertion_type", ASSERTION_TYPE)
+                .append_pair("client_assertion", assertion.expose());
+        }
+        // In the header, or none at all. A profile without the algorithm is refused when it is read.
+        (
+            ClientAuthentication::ClientSecretBasic | ClientAuthentication::None | ClientAuthentication::PrivateKeyJwt,
+            _,
+        ) => {}
+    }
     if let Some(scope) = &rules.scope {
         form.append_pair("scope", scope);
     }
-    form.finish().into()
+    Ok(form.finish().into())
 }
 
-fn read(response: &Response<Bytes>, rules: &TokenRules, now: Timestamp) -> Result<AccessToken, EhrError> {
+fn read(
+    response: &Response<Bytes>,
+    rules: &TokenRules,
+    shown: Shown<'_>,
+    now: Timestamp,
+) -> Result<IssuedToken, EhrError> {
     let body = reply::json(response.body());
     if !response.status().is_success() {
         let code = body.as_ref().ok().and_then(|body| View::of(body).text("error"));
@@ -115,11 +316,20 @@ fn read(response: &Response<Bytes>, rules: &TokenRules, now: Timestamp) -> Resul
             what: "the access token is not a bearer token",
         });
     }
-    Ok(AccessToken {
+    let access = AccessToken {
         secret: Secret::new(token.into_owned()),
         issued_at: now,
         expires_at: now + life(view.text("expires_in").as_deref(), rules),
-    })
+    };
+    let issued = view.text("refresh_token").filter(|token| !token.is_empty());
+    let refresh_token = match (rules.grant, issued, shown) {
+        // A client that can prove itself at any time needs none (RFC 6749, section 4.4.3).
+        (Grant::ClientCredentials, ..) | (Grant::Password, None, Shown::Proof) => None,
+        (Grant::Password, Some(issued), _) => Some(Secret::new(issued.into_owned())),
+        // Reused unchanged, unless a new one comes (section 6).
+        (Grant::Password, None, Shown::RefreshToken(used)) => Some(used.clone()),
+    };
+    Ok(IssuedToken { access, refresh_token })
 }
 
 /// A token's life: as the server says within reason, the profile's default where it says nothing that is a number.

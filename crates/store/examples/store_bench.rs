@@ -15,7 +15,8 @@ use futures::executor::block_on;
 use skin_assist_core::{
     domain::{
         AssessmentId, CategoryCode, Cursor, DocumentId, DocumentStep, DocumentWatch, Encounter, EncounterId,
-        EncounterStatus, Firm, FirmId, FirmStatus, Mode, PatientId, PhotoBytes, PhotoDigest, Route, StoredPhoto,
+        EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, PatientId, PhotoBytes, PhotoDigest, Route,
+        StoredPhoto,
     },
     phi::Secret,
     ports::{CallGrants, CallKind, DocumentQueue, EncounterWatches, FirmAdministration, QuotaKey},
@@ -87,7 +88,7 @@ fn main() {
         connected_at: at(0),
         photos_since: at(0),
     };
-    block_on(store.add_firm(&firm, "client", &Secret::new("secret".into()))).unwrap();
+    block_on(store.add_firm(&firm, &NewCredential::secret("client", Secret::new("secret".into())))).unwrap();
     let firm = firm.id;
 
     let poll = |expected: Option<u64>, next: u64, from: usize, version: u64| {

@@ -34,8 +34,11 @@ CREATE TABLE firms (
 CREATE TABLE credentials (
     firm          TEXT    NOT NULL PRIMARY KEY REFERENCES firms (firm) ON DELETE CASCADE,
     client_id     TEXT    NOT NULL,
+    -- The proof, of whichever kind the EHR takes: a secret, a password, a private key as PEM.
     client_secret TEXT    NOT NULL,
+    key_id        TEXT,
     token         TEXT,
+    refresh_token TEXT,
     issued_at     INTEGER,
     expires_at    INTEGER,
     refused_code  TEXT,

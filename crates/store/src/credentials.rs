@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 use skin_assist_core::{
-    domain::{AccessToken, Credential, CredentialState, FirmId, Reason},
+    domain::{AccessToken, Credential, CredentialState, FirmId, IssuedToken, Reason},
     lease::{Fence, Lease},
     phi::Secret,
     ports::{Credentials, StateError},
@@ -41,7 +41,9 @@ fn read_credential(row: &Row<'_>) -> Outcome<Credential> {
         firm: columns.text("firm", FirmId::new)?,
         client_id: columns.get("client_id")?,
         client_secret: columns.text("client_secret", Secret::new)?,
+        key_id: columns.get("key_id")?,
         token,
+        refresh_token: columns.optional_text("refresh_token", Secret::new)?,
         state,
     })
 }
@@ -96,19 +98,20 @@ impl Credentials for SqliteStore {
         })
     }
 
-    async fn record_token(&self, lease: Lease<Credential>, token: &AccessToken) -> Outcome<()> {
+    async fn record_token(&self, lease: Lease<Credential>, token: &IssuedToken) -> Outcome<()> {
         self.write(|state| {
             fenced(execute(
                 state,
-                "UPDATE credentials SET token = ?3, issued_at = ?4, expires_at = ?5,
+                "UPDATE credentials SET token = ?3, issued_at = ?4, expires_at = ?5, refresh_token = ?6,
                      refused_code = NULL, refused_hint = NULL, retry_at = NULL, attempt = 0, available_at = 0
                  WHERE firm = ?1 AND fence = ?2",
                 params![
                     lease.item().firm.as_str(),
                     lease.fence().0 as i64,
-                    token.secret.expose(),
-                    Millis(token.issued_at),
-                    Millis(token.expires_at)
+                    token.access.secret.expose(),
+                    Millis(token.access.issued_at),
+                    Millis(token.access.expires_at),
+                    token.refresh_token.as_ref().map(Secret::expose)
                 ],
             )?)
         })
@@ -118,7 +121,7 @@ impl Credentials for SqliteStore {
         self.write(|state| {
             fenced(execute(
                 state,
-                "UPDATE credentials SET token = NULL, issued_at = NULL, expires_at = NULL,
+                "UPDATE credentials SET token = NULL, issued_at = NULL, expires_at = NULL, refresh_token = NULL,
                      refused_code = ?3, refused_hint = ?4, retry_at = ?5, available_at = 0
                  WHERE firm = ?1 AND fence = ?2",
                 params![

@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 use skin_assist_core::{
-    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, IntendedUseRecord, Mode},
-    phi::Secret,
+    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, IntendedUseRecord, Mode, NewCredential},
     ports::{FirmAdministration, Firms, StateError},
 };
 
@@ -78,7 +77,7 @@ impl Firms for SqliteStore {
 
 #[async_trait]
 impl FirmAdministration for SqliteStore {
-    async fn add_firm(&self, firm: &Firm, client_id: &str, client_secret: &Secret) -> Outcome<()> {
+    async fn add_firm(&self, firm: &Firm, credential: &NewCredential) -> Outcome<()> {
         let intended_use = firm.intended_use.as_ref().map(to_json).transpose()?;
         let categories = to_json(&firm.categories)?;
         self.write(|state| {
@@ -106,8 +105,14 @@ impl FirmAdministration for SqliteStore {
             }
             execute(
                 state,
-                "INSERT INTO credentials (firm, client_id, client_secret, fence) VALUES (?1, ?2, ?3, ?4)",
-                params![firm.id.as_str(), client_id, client_secret.expose(), fence_floor(state)?],
+                "INSERT INTO credentials (firm, client_id, client_secret, key_id, fence) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    firm.id.as_str(),
+                    credential.client_id,
+                    credential.client_secret.expose(),
+                    credential.key_id,
+                    fence_floor(state)?
+                ],
             )?;
             Ok(())
         })
@@ -158,17 +163,22 @@ impl FirmAdministration for SqliteStore {
         })
     }
 
-    async fn replace_credential(&self, firm: &FirmId, client_id: &str, client_secret: &Secret) -> Outcome<()> {
+    async fn replace_credential(&self, firm: &FirmId, credential: &NewCredential) -> Outcome<()> {
         self.write(|state| {
             // The fence grows: what a refresh under way learns about the old credential is not about this one.
             let changed = execute(
                 state,
-                "UPDATE credentials SET client_id = ?2, client_secret = ?3,
-                     token = NULL, issued_at = NULL, expires_at = NULL,
+                "UPDATE credentials SET client_id = ?2, client_secret = ?3, key_id = ?4,
+                     token = NULL, issued_at = NULL, expires_at = NULL, refresh_token = NULL,
                      refused_code = NULL, refused_hint = NULL, retry_at = NULL,
                      fence = fence + 1, attempt = 0, available_at = 0
                  WHERE firm = ?1",
-                params![firm.as_str(), client_id, client_secret.expose()],
+                params![
+                    firm.as_str(),
+                    credential.client_id,
+                    credential.client_secret.expose(),
+                    credential.key_id
+                ],
             )?;
             found(changed, "firm")
         })

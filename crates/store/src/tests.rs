@@ -7,7 +7,7 @@ use rusqlite::{Connection, params_from_iter, types::Null};
 use skin_assist_core::{
     domain::{
         AssessmentId, CategoryCode, Cursor, DocumentId, DocumentStep, DocumentWatch, Encounter, EncounterId,
-        EncounterStatus, Firm, FirmId, FirmStatus, Mode, PatientId, Route, WATCH_LIFE,
+        EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, PatientId, Route, WATCH_LIFE,
     },
     phi::Secret,
     ports::{DocumentQueue, EncounterWatches, FirmAdministration, Firms, Operations, StateError},
@@ -33,7 +33,7 @@ fn store() -> SqliteStore {
         connected_at: at(0),
         photos_since: at(0),
     };
-    block_on(store.add_firm(&firm, "client", &Secret::new("secret".into()))).unwrap();
+    block_on(store.add_firm(&firm, &NewCredential::secret("client", Secret::new("secret".into())))).unwrap();
     store
 }
 

@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use skin_assist_core::{
     domain::{
         AssessmentId, CategoryCode, Cursor, DocumentId, DocumentStep, DocumentWatch, Encounter, EncounterId,
-        EncounterStatus, Firm, FirmId, FirmStatus, Mode, PatientId, Route,
+        EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, PatientId, Route,
     },
     phi::Secret,
     ports::{
@@ -57,7 +57,11 @@ fn fill(store: &SqliteStore) {
         connected_at: at(0),
         photos_since: at(0),
     };
-    block_on(store.add_firm(&firm, "client", &Secret::new("hunter2-secret".into()))).unwrap();
+    block_on(store.add_firm(
+        &firm,
+        &NewCredential::secret("client", Secret::new("hunter2-secret".into())),
+    ))
+    .unwrap();
     let seen = Encounter {
         id: EncounterId::new("e"),
         patient: PatientId::new(PATIENT),

@@ -108,7 +108,9 @@ pub fn cases() -> Vec<Case> {
             a_lease_does_not_outlive_its_firm;
         credentials:
             one_refreshes_at_a_time, a_refusal_drops_the_token, a_refresh_lease_expires,
-            a_new_credential_voids_the_refresh_under_way, concurrent_refreshes_get_one_lease;
+            a_new_credential_voids_the_refresh_under_way, concurrent_refreshes_get_one_lease,
+            a_refresh_token_is_kept_with_its_token, a_refresh_token_goes_with_its_credential,
+            a_key_id_belongs_to_its_credential;
         encounters:
             the_cursor_moves_only_from_where_it_was, concurrent_polls_move_the_cursor_once,
             seeing_the_same_version_again_changes_nothing, an_older_version_changes_nothing,

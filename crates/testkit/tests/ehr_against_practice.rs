@@ -43,7 +43,7 @@ fn practice_with(options: Options, limits: Limits) -> Practice {
     let connection = EhrConnection {
         profile: Profile::shipped("modmed-ema").unwrap(),
         base_url: known.api_base.parse().unwrap(),
-        token_url: known.token_url.parse().unwrap(),
+        token_url: Some(known.token_url.parse().unwrap()),
         api_key: Secret::new(known.api_key),
         further_api_keys: BTreeMap::new(),
         photo_hosts: vec![HostPattern::parse("practice-photos.example").unwrap()],
@@ -67,7 +67,9 @@ fn practice_with(options: Options, limits: Limits) -> Practice {
         firm: firm.id.clone(),
         client_id: known.client_id,
         client_secret: Secret::new(known.client_secret),
+        key_id: None,
         token: None,
+        refresh_token: None,
         state: CredentialState::Usable,
     };
     Practice {
@@ -89,10 +91,10 @@ impl Practice {
     }
 
     fn try_token(&self) -> Result<AccessToken, EhrError> {
-        self.clock.run(
-            self.client
-                .request_token(&self.firm, &self.credential, self.clock.now()),
-        )
+        let request = self
+            .client
+            .request_token(&self.firm, &self.credential, self.clock.now());
+        Ok(self.clock.run(request)?.access)
     }
 
     fn pass(&self, time: Duration) {

@@ -95,17 +95,43 @@ pub struct DocumentCategory {
     pub display: String,
 }
 
+/// What an operator gives a firm to prove itself with. Which kind it is, the EHR's profile says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCredential {
+    /// OAuth2 `client_id`; the user's name for the password grant.
+    pub client_id: String,
+    /// The proof: OAuth2 `client_secret`, the user's password, or a private key as PEM.
+    pub client_secret: Secret,
+    /// The name under which the public half of a private key is registered (`kid`).
+    pub key_id: Option<String>,
+}
+
+impl NewCredential {
+    /// A client and its secret.
+    pub fn secret(client_id: impl Into<String>, client_secret: Secret) -> Self {
+        Self {
+            client_id: client_id.into(),
+            client_secret,
+            key_id: None,
+        }
+    }
+}
+
 /// What a firm's OAuth2 client needs, and how it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// Whose it is.
     pub firm: FirmId,
-    /// OAuth2 `client_id`.
+    /// OAuth2 `client_id`; the user's name for the password grant.
     pub client_id: String,
-    /// OAuth2 `client_secret`.
+    /// The proof: OAuth2 `client_secret`, the user's password, or a private key as PEM.
     pub client_secret: Secret,
+    /// The name under which the public half of a private key is registered (`kid`).
+    pub key_id: Option<String>,
     /// The token in hand, if any; it may have expired.
     pub token: Option<AccessToken>,
+    /// What a new token can be had for without the proof, where the endpoint issued one.
+    pub refresh_token: Option<Secret>,
     /// Whether the token endpoint takes it.
     pub state: CredentialState,
 }
@@ -122,6 +148,15 @@ pub enum CredentialState {
         /// When to ask again, in case the refusal was the server's mistake.
         retry_at: Timestamp,
     },
+}
+
+/// What a token endpoint issued (RFC 6749, section 5.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedToken {
+    /// The token for calls.
+    pub access: AccessToken,
+    /// The one for the next token, from now on; none where there is no such thing.
+    pub refresh_token: Option<Secret>,
 }
 
 /// An OAuth2 bearer token.

@@ -13,7 +13,7 @@ use super::{DraftError, EhrError};
 use crate::{
     domain::{
         AccessToken, Credential, DocumentCategory, DocumentSummary, Draft, DraftReference, Encounter, EncounterId,
-        Firm, PatientFacts, PatientId, PhotoBytes,
+        Firm, IssuedToken, PatientFacts, PatientId, PhotoBytes,
     },
     phi::Phi,
     time::Timestamp,
@@ -211,12 +211,15 @@ pub trait FirmSettings: Send + Sync {
 #[async_trait]
 pub trait TokenEndpoint: Send + Sync {
     /// Asks for a token. `now` is when the request is made; the token's life is counted from it.
+    ///
+    /// A few requests at most: where the endpoint is has to be found out now and then, and a refresh token that is
+    /// refused is followed by the credential itself. [`EhrError::CredentialRefused`] is about the credential alone.
     async fn request_token(
         &self,
         firm: &Firm,
         credential: &Credential,
         now: Timestamp,
-    ) -> Result<AccessToken, EhrError>;
+    ) -> Result<IssuedToken, EhrError>;
 }
 
 /// All ports of one EHR: what an adapter implements and a runtime wires. Stages never see it.

@@ -92,6 +92,12 @@ pub enum EhrError {
         /// The HTTP status.
         status: u16,
     },
+    /// The credential is not of the kind that this EHR takes, or cannot be read; nothing was asked.
+    #[error("the firm's credential cannot be used: {what}")]
+    CredentialUnusable {
+        /// What is wrong with it, in our words.
+        what: &'static str,
+    },
     /// Another 4xx: the request is wrong in the EHR's eyes.
     #[error("the EHR refuses the request ({status})")]
     Rejected {
@@ -134,6 +140,7 @@ impl EhrError {
             Self::Forbidden
             | Self::NotFound { .. }
             | Self::CredentialRefused { .. }
+            | Self::CredentialUnusable { .. }
             | Self::Rejected { .. }
             | Self::NoAuthor
             | Self::DraftsNotHeld
@@ -157,6 +164,10 @@ impl EhrError {
             Self::CredentialRefused { .. } => Reason::new(
                 "ehr.credential-refused",
                 "replace it with `skin-assist firm credential`",
+            ),
+            Self::CredentialUnusable { .. } => Reason::new(
+                "ehr.credential-unusable",
+                "give it one of the kind that the profile asks for with `skin-assist firm credential`",
             ),
             Self::Rejected { .. } => Reason::new("ehr.rejected", "the profile does not fit this EHR; see the log"),
             Self::Unavailable { .. } => Reason::new("ehr.unavailable", "the EHR was down or unreachable; replay later"),

@@ -18,12 +18,13 @@ use serde::{Deserialize, Serialize};
 use super::StateError;
 use crate::{
     domain::{
-        AccessToken, AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
+        AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
         DocumentStep, DocumentWatch, DraftReference, Encounter, EncounterId, EncounterWatch, Findings, Firm, FirmId,
-        FirmStatus, IntendedUseRecord, Journey, Mode, PhotoBytes, Reason, ReferenceCode, ResultKey, Stage, StoredPhoto,
+        FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, PhotoBytes, Reason, ReferenceCode,
+        ResultKey, Stage, StoredPhoto,
     },
     lease::Lease,
-    phi::{Phi, Secret},
+    phi::Phi,
     time::Timestamp,
 };
 
@@ -43,7 +44,7 @@ pub trait Firms: Send + Sync {
 #[async_trait]
 pub trait FirmAdministration: Firms {
     /// Connects a firm. [`StateError::Exists`] when there is one of this id.
-    async fn add_firm(&self, firm: &Firm, client_id: &str, client_secret: &Secret) -> Outcome<()>;
+    async fn add_firm(&self, firm: &Firm, credential: &NewCredential) -> Outcome<()>;
 
     /// Pauses or resumes it.
     async fn set_firm_status(&self, firm: &FirmId, status: FirmStatus) -> Outcome<()>;
@@ -54,8 +55,8 @@ pub trait FirmAdministration: Firms {
     /// Changes the mode, with the record that permits it.
     async fn set_mode(&self, firm: &FirmId, mode: Mode, record: Option<&IntendedUseRecord>) -> Outcome<()>;
 
-    /// Replaces the credential and forgets token and refusal.
-    async fn replace_credential(&self, firm: &FirmId, client_id: &str, client_secret: &Secret) -> Outcome<()>;
+    /// Replaces the credential and forgets tokens and refusal.
+    async fn replace_credential(&self, firm: &FirmId, credential: &NewCredential) -> Outcome<()>;
 
     /// Removes the firm and every row of it; the audit trail alone stays.
     async fn remove_firm(&self, firm: &FirmId) -> Outcome<()>;
@@ -76,10 +77,11 @@ pub trait Credentials: Send + Sync {
         lease_for: Duration,
     ) -> Outcome<Option<Lease<Credential>>>;
 
-    /// Records the new token and ends the lease.
-    async fn record_token(&self, lease: Lease<Credential>, token: &AccessToken) -> Outcome<()>;
+    /// Records the new token, with the refresh token that is valid from now on (or that there is none), and ends the
+    /// lease.
+    async fn record_token(&self, lease: Lease<Credential>, token: &IssuedToken) -> Outcome<()>;
 
-    /// Records that the endpoint refused the credential (which drops the token), and ends the lease.
+    /// Records that the endpoint refused the credential (which drops both tokens), and ends the lease.
     async fn record_refusal(&self, lease: Lease<Credential>, reason: &Reason, retry_at: Timestamp) -> Outcome<()>;
 
     /// Ends the lease without news: the endpoint could not be asked.

@@ -77,10 +77,18 @@ impl RefreshCredentials<'_> {
         match answer {
             Ok(Ok(token)) => {
                 self.credentials.record_token(lease, &token).await?;
-                Ok(TokenState::Ready(token))
+                Ok(TokenState::Ready(token.access))
             }
-            Ok(Err(error @ (EhrError::CredentialRefused { .. } | EhrError::Forbidden | EhrError::Unauthorized))) => {
-                let reason = EhrError::CredentialRefused { status: 401 }.reason();
+            Ok(Err(
+                error @ (EhrError::CredentialRefused { .. }
+                | EhrError::CredentialUnusable { .. }
+                | EhrError::Forbidden
+                | EhrError::Unauthorized),
+            )) => {
+                let reason = match error {
+                    EhrError::CredentialUnusable { .. } => error.reason(),
+                    _ => EhrError::CredentialRefused { status: 401 }.reason(),
+                };
                 tracing::debug!(event = "credential.refused", firm = %firm.id, error = %error);
                 let retry_at = self.clock.now() + RETRY_REFUSED_AFTER;
                 self.credentials.record_refusal(lease, &reason, retry_at).await?;

@@ -10,5 +10,6 @@ mod http;
 mod photos;
 mod reading;
 mod script;
+mod token_methods;
 mod tokens;
 mod validity;

@@ -555,7 +555,7 @@ fn a_connection_that_cannot_work_is_refused_at_once() {
     }
     let loopback = |allowed| {
         move |connection: &mut skin_assist_ehr::EhrConnection| {
-            connection.token_url = "http://127.0.0.1:4711/token".parse().unwrap();
+            connection.token_url = Some("http://127.0.0.1:4711/token".parse().unwrap());
             connection.allow_loopback_http = allowed;
         }
     };

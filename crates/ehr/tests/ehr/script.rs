@@ -50,6 +50,12 @@ impl Script {
         requests[0].0.clone()
     }
 
+    /// All that were made.
+    pub(crate) fn requests(&self) -> Vec<Request<Bytes>> {
+        let requests = self.requests.lock().unwrap();
+        requests.iter().map(|(request, _)| request.clone()).collect()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.requests.lock().unwrap().len()
     }
@@ -116,7 +122,7 @@ pub(crate) fn connection(profile: Profile) -> EhrConnection {
     EhrConnection {
         profile,
         base_url: "https://ehr.example/base/".parse().unwrap(),
-        token_url: "https://login.example/realms/a/token".parse().unwrap(),
+        token_url: Some("https://login.example/realms/a/token".parse().unwrap()),
         further_api_keys: std::collections::BTreeMap::new(),
         api_key: Secret::new("the-api-key".into()),
         photo_hosts: vec![HostPattern::parse("photos.example").unwrap()],

@@ -19,14 +19,16 @@ fn credential() -> Credential {
         firm: FirmId::new("derm"),
         client_id: "client & co".into(),
         client_secret: Secret::new("s&cret=%".into()),
+        key_id: None,
         token: None,
+        refresh_token: None,
         state: CredentialState::Usable,
     }
 }
 
 fn ask(answer: Answer) -> Result<AccessToken, EhrError> {
     let (client, _) = client([answer]);
-    run(client.request_token(&firm("derm-a"), &credential(), at("2026-01-05T10:00:00Z")))
+    run(client.request_token(&firm("derm-a"), &credential(), at("2026-01-05T10:00:00Z"))).map(|token| token.access)
 }
 
 fn life(expires_in: &Value) -> Duration {
@@ -40,7 +42,9 @@ fn client_credentials_go_in_the_body() {
         &json!({ "access_token": "t", "token_type": "bearer", "expires_in": 900 }),
     )]);
     let now = at("2026-01-05T10:00:00Z");
-    let token = run(client.request_token(&firm("derm-a"), &credential(), now)).unwrap();
+    let issued = run(client.request_token(&firm("derm-a"), &credential(), now)).unwrap();
+    assert_eq!(issued.refresh_token, None);
+    let token = issued.access;
     assert_eq!((token.secret.expose(), token.issued_at), ("t", now));
     assert_eq!(token.expires_at, now + Duration::from_secs(900));
     let request = script.request();

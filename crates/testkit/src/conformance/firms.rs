@@ -12,7 +12,7 @@ use super::{
     Bench, all,
     fixtures::{
         LEASE, REASON, acquired, add_firm, at, document_lease, download, encounter_lease, find_documents, findings,
-        firm, firm_id, infer, one_document, result_key, result_lease, results_due, watch_encounters,
+        firm, firm_id, infer, one_document, result_key, result_lease, results_due, secret, watch_encounters,
     },
 };
 
@@ -22,12 +22,12 @@ pub(super) async fn a_firm_is_added_once(bench: Bench) {
     all(["b", "c", "a"].map(|id| add_firm(&store, id))).await;
     let mut again = firm("b");
     again.url_prefix = "another".into();
-    let outcome = store.add_firm(&again, "another", &Secret::new("another".into())).await;
+    let outcome = store.add_firm(&again, &secret("another")).await;
     assert!(matches!(outcome, Err(StateError::Exists { .. })), "{outcome:?}");
     // Two firms on one chart would each write a draft into it.
     let mut twin = firm("twin");
     twin.url_prefix = firm("b").url_prefix;
-    let outcome = store.add_firm(&twin, "another", &Secret::new("another".into())).await;
+    let outcome = store.add_firm(&twin, &secret("another")).await;
     assert!(matches!(outcome, Err(StateError::Exists { .. })), "{outcome:?}");
     assert_eq!(
         store.firms().await.unwrap(),
@@ -86,7 +86,7 @@ pub(super) async fn what_is_not_there_is_not_found(bench: Bench) {
         store.set_firm_status(&none, FirmStatus::Paused).await,
         store.set_categories(&none, &BTreeMap::new()).await,
         store.set_mode(&none, Mode::Draft, None).await,
-        store.replace_credential(&none, "x", &Secret::new("x".into())).await,
+        store.replace_credential(&none, &secret("x")).await,
         store.remove_firm(&none).await,
         store.acquire_refresh(&none, at(0), LEASE).await.map(|_| ()),
         store

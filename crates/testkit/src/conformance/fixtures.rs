@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use skin_assist_core::{
     domain::{
-        AgeBand, AssessedPhoto, Assessment, AssessmentId, AssistResult, CategoryCode, CategoryUse, ClassProbability,
-        Cursor, Delivery, DocumentId, DocumentStep, DocumentWatch, DraftNote, DraftReference, Encounter, EncounterId,
-        EncounterStatus, Findings, Firm, FirmId, FirmStatus, ImageFacts, Journey, Label, Mode, ModelVersion,
-        NormalisedBox, NoteRegion, NoteSection, PatientId, PhotoBytes, PhotoDigest, PractitionerId, Quality, Reason,
-        Region, ResultKey, Route, StoredPhoto, Versions,
+        AccessToken, AgeBand, AssessedPhoto, Assessment, AssessmentId, AssistResult, CategoryCode, CategoryUse,
+        ClassProbability, Cursor, Delivery, DocumentId, DocumentStep, DocumentWatch, DraftNote, DraftReference,
+        Encounter, EncounterId, EncounterStatus, Findings, Firm, FirmId, FirmStatus, ImageFacts, IssuedToken, Journey,
+        Label, Mode, ModelVersion, NewCredential, NormalisedBox, NoteRegion, NoteSection, PatientId, PhotoBytes,
+        PhotoDigest, PractitionerId, Quality, Reason, Region, ResultKey, Route, StoredPhoto, Versions,
     },
     lease::Lease,
     phi::{Phi, Secret},
@@ -50,11 +50,25 @@ pub(super) fn firm(id: &str) -> Firm {
     }
 }
 
+/// A credential by secret: `{id}-client` and `{id}-secret`.
+pub(super) fn secret(id: &str) -> NewCredential {
+    NewCredential::secret(format!("{id}-client"), Secret::new(format!("{id}-secret")))
+}
+
+/// What an endpoint issues: a token for the time from 0 to `until` seconds, without a refresh token.
+pub(super) fn issued(text: &str, until: u64) -> IssuedToken {
+    IssuedToken {
+        access: AccessToken {
+            secret: Secret::new(text.to_owned()),
+            issued_at: at(0),
+            expires_at: at(until),
+        },
+        refresh_token: None,
+    }
+}
+
 pub(super) async fn add_firm(store: &Store, id: &str) -> FirmId {
-    store
-        .add_firm(&firm(id), &format!("{id}-client"), &Secret::new(format!("{id}-secret")))
-        .await
-        .unwrap();
+    store.add_firm(&firm(id), &secret(id)).await.unwrap();
     firm_id(id)
 }
 

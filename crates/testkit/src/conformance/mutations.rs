@@ -9,12 +9,13 @@ use std::{
 use async_trait::async_trait;
 use skin_assist_core::{
     domain::{
-        AccessToken, AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
+        AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
         DocumentStep, DocumentWatch, DraftReference, Encounter, EncounterId, EncounterWatch, Findings, Firm, FirmId,
-        FirmStatus, IntendedUseRecord, Journey, Mode, Reason, ResultKey, Stage, StoredPhoto,
+        FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, Reason, ResultKey, Stage,
+        StoredPhoto,
     },
     lease::{Fence, Lease},
-    phi::{Phi, Secret},
+    phi::Phi,
     ports::{
         Audit, AuditRecord, CallGrants, CallKind, Credentials, Deliveries, DocumentQueue, EncounterWatches,
         FirmAdministration, Firms, Grant, InferenceRecords, Operations, Overview, QuotaKey, RecordedDocuments,
@@ -162,8 +163,8 @@ impl Firms for MutatedStore {
 
 #[async_trait]
 impl FirmAdministration for MutatedStore {
-    async fn add_firm(&self, firm: &Firm, client_id: &str, client_secret: &Secret) -> Outcome<()> {
-        self.store.add_firm(firm, client_id, client_secret).await
+    async fn add_firm(&self, firm: &Firm, credential: &NewCredential) -> Outcome<()> {
+        self.store.add_firm(firm, credential).await
     }
 
     async fn set_firm_status(&self, firm: &FirmId, status: FirmStatus) -> Outcome<()> {
@@ -178,8 +179,8 @@ impl FirmAdministration for MutatedStore {
         self.store.set_mode(firm, mode, record).await
     }
 
-    async fn replace_credential(&self, firm: &FirmId, client_id: &str, client_secret: &Secret) -> Outcome<()> {
-        self.store.replace_credential(firm, client_id, client_secret).await
+    async fn replace_credential(&self, firm: &FirmId, credential: &NewCredential) -> Outcome<()> {
+        self.store.replace_credential(firm, credential).await
     }
 
     async fn remove_firm(&self, firm: &FirmId) -> Outcome<()> {
@@ -203,7 +204,7 @@ impl Credentials for MutatedStore {
         Ok(lease.map(|lease| self.granted(&lease, now, lease_for)))
     }
 
-    async fn record_token(&self, lease: Lease<Credential>, token: &AccessToken) -> Outcome<()> {
+    async fn record_token(&self, lease: Lease<Credential>, token: &IssuedToken) -> Outcome<()> {
         self.store.record_token(self.returned(&lease), token).await
     }
 

@@ -1,7 +1,7 @@
 //! Two firms with the same ids: whatever happens to one does not show at the other.
 
 use skin_assist_core::{
-    domain::{AccessToken, DocumentId, DocumentStep, DocumentWatch, EncounterId, FirmStatus, Mode, Stage},
+    domain::{DocumentId, DocumentStep, DocumentWatch, EncounterId, FirmStatus, IssuedToken, Mode, Stage},
     lease::Lease,
     phi::Secret,
     ports::UncertainResolution,
@@ -10,8 +10,8 @@ use skin_assist_core::{
 use super::{
     Bench,
     fixtures::{
-        LEASE, REASON, Store, add_firm, at, document, encounter_lease, find_documents, findings, photo, picture,
-        record_documents, reference, result, result_key, watch_encounters,
+        LEASE, REASON, Store, add_firm, at, document, encounter_lease, find_documents, findings, issued, photo,
+        picture, record_documents, reference, result, result_key, secret, watch_encounters,
     },
 };
 
@@ -63,10 +63,9 @@ pub(super) async fn every_method_stays_within_its_firm(bench: Bench) {
         .await
         .unwrap();
     find_documents(&store, &b, &["waiting"], at(0)).await;
-    let token = |text: &str| AccessToken {
-        secret: Secret::new(text.to_owned()),
-        issued_at: at(0),
-        expires_at: at(3600),
+    let token = |text: &str| IssuedToken {
+        refresh_token: Some(Secret::new(format!("refresh token {text}"))),
+        ..issued(text, 3600)
     };
     let lease = store.acquire_refresh(&b, at(0), LEASE).await.unwrap().unwrap();
     store.record_token(lease, &token("of b")).await.unwrap();
@@ -156,12 +155,7 @@ pub(super) async fn every_method_stays_within_its_firm(bench: Bench) {
     unchanged!(store.record_token(lease, &token("of a")).await.unwrap());
     let lease = unchanged!(store.acquire_refresh(&a, at(0), LEASE).await.unwrap().unwrap());
     unchanged!(store.record_refusal(lease, &REASON, at(9)).await.unwrap());
-    unchanged!(
-        store
-            .replace_credential(&a, "x", &Secret::new("x".into()))
-            .await
-            .unwrap()
-    );
+    unchanged!(store.replace_credential(&a, &secret("x")).await.unwrap());
     unchanged!(store.set_mode(&a, Mode::Silent, None).await.unwrap());
     unchanged!(
         store

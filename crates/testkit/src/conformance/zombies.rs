@@ -5,16 +5,15 @@
 
 use futures::{FutureExt, future::BoxFuture};
 use skin_assist_core::{
-    domain::{AccessToken, AssistResult, Credential, DocumentStep, DocumentWatch, EncounterWatch, FirmId, Stage},
+    domain::{AssistResult, Credential, DocumentStep, DocumentWatch, EncounterWatch, FirmId, Stage},
     lease::Lease,
-    phi::Secret,
     ports::{StateError, StateStore},
 };
 
 use super::{
     Bench,
     fixtures::{
-        LEASE, REASON, Store, add_firm, at, document, document_lease, download, encounter_lease, findings,
+        LEASE, REASON, Store, add_firm, at, document, document_lease, download, encounter_lease, findings, issued,
         one_document, one_result, photo, picture, reference, result, result_key, result_lease, watch_encounters,
     },
 };
@@ -188,15 +187,7 @@ pub(super) async fn results(bench: Bench) {
 pub(super) async fn refreshes(bench: Bench) {
     let transitions: [Transition<Credential>; 3] = [
         Transition("record_token", |store, lease| {
-            async move {
-                let token = AccessToken {
-                    secret: Secret::new("old".into()),
-                    issued_at: at(0),
-                    expires_at: at(60),
-                };
-                store.record_token(lease, &token).await
-            }
-            .boxed()
+            async move { store.record_token(lease, &issued("old", 60)).await }.boxed()
         }),
         Transition("record_refusal", |store, lease| {
             async move { store.record_refusal(lease, &REASON, at(60)).await }.boxed()
