@@ -17,7 +17,7 @@ use skin_assist::{
     driver::{Engine, Quotas, Workers, stop_signal},
 };
 use skin_assist_core::{
-    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, JourneyState, Mode},
+    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, JourneyState, Mode, NewCredential},
     phi::Secret,
     photos::MemoryPhotos,
     polling::PolicyName,
@@ -65,8 +65,7 @@ async fn main() {
     state
         .add_firm(
             &firm,
-            &credentials.client_id,
-            &Secret::new(credentials.client_secret.clone()),
+            &NewCredential::secret(&credentials.client_id, Secret::new(credentials.client_secret.clone())),
         )
         .await
         .unwrap();
@@ -78,7 +77,7 @@ async fn main() {
     let connection = EhrConnection {
         profile: Profile::shipped("modmed-ema").unwrap(),
         base_url: Url::parse(&credentials.api_base).unwrap(),
-        token_url: Url::parse(&credentials.token_url).unwrap(),
+        token_url: Some(Url::parse(&credentials.token_url).unwrap()),
         further_api_keys: BTreeMap::new(),
         api_key: Secret::new(credentials.api_key.clone()),
         photo_hosts: vec![HostPattern::parse(&photo_host).unwrap()],

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use skin_assist_core::{domain::Route, polling::PolicyName};
 
 use crate::{
-    commands,
+    commands::{self, credential::CredentialArguments},
     config::{Config, Environment},
     failure::{Failure, Hinted as _},
 };
@@ -52,7 +52,7 @@ enum Command {
     /// Checks the configuration, or shows the defaults.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Makes a key for the state file.
+    /// Makes keys: for the state file, and for a client that signs.
     #[command(subcommand)]
     Key(KeyCommand),
     /// Checks this machine: configuration, state file, models, inference runtime, clock.
@@ -160,12 +160,9 @@ pub(crate) enum FirmCommand {
         /// Its segment in the EHR's URLs.
         #[arg(long)]
         url_prefix: String,
-        /// OAuth2 client_id.
-        #[arg(long)]
-        client_id: String,
-        /// A file with the OAuth2 client_secret; `-` reads it from standard input.
-        #[arg(long, value_name = "FILE")]
-        client_secret_file: PathBuf,
+        /// Its proof.
+        #[command(flatten)]
+        credential: CredentialArguments,
     },
     /// Lists the practices.
     List(JsonFlag),
@@ -191,12 +188,9 @@ pub(crate) enum FirmCommand {
     Credential {
         /// Which.
         id: String,
-        /// OAuth2 client_id.
-        #[arg(long)]
-        client_id: String,
-        /// A file with the OAuth2 client_secret; `-` reads it from standard input.
-        #[arg(long, value_name = "FILE")]
-        client_secret_file: PathBuf,
+        /// Its proof.
+        #[command(flatten)]
+        credential: CredentialArguments,
     },
     /// Changes what happens to results: `silent` keeps them back, `draft` writes them into the chart.
     Mode {
@@ -305,6 +299,34 @@ pub(crate) enum KeyCommand {
         /// The file; it must not exist yet.
         file: PathBuf,
     },
+    /// Writes a new private key for client assertions (private_key_jwt) into a new file that only you can read, and
+    /// prints the public half to register with the EHR.
+    Client {
+        /// The file; it must not exist yet.
+        file: PathBuf,
+        /// What the key signs with.
+        #[arg(long, value_name = "NAME", default_value = "ES384")]
+        algorithm: AlgorithmArgument,
+    },
+    /// Prints the public half of a private key, to register with the EHR.
+    Public {
+        /// The private key's file.
+        file: PathBuf,
+        /// The name (kid) that it is registered under; a digest of the key itself where none is given.
+        #[arg(long, value_name = "ID")]
+        key_id: Option<String>,
+    },
+}
+
+/// A signing algorithm, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AlgorithmArgument {
+    /// ECDSA on P-384.
+    #[value(name = "ES384")]
+    Es384,
+    /// RSA; OpenSSL makes the key.
+    #[value(name = "RS384")]
+    Rs384,
 }
 
 /// Carries a command out.
@@ -316,7 +338,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             commands::config::default();
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Key(KeyCommand::Generate { file }) => return commands::key::generate(file),
+        Command::Key(command) => return commands::key::key(command),
         Command::Doctor(JsonFlag { json }) => return block_on(commands::doctor::doctor(config(), *json)),
         _ => {}
     }

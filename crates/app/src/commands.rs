@@ -9,6 +9,7 @@ pub(crate) mod assess;
 pub(crate) mod categories;
 mod chart_access;
 pub(crate) mod config;
+pub(crate) mod credential;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod doctor;

@@ -76,7 +76,10 @@ pub fn ehr(config: &Config) -> Result<Arc<EhrClient>, Failure> {
     let connection = EhrConnection {
         profile: profile(config)?,
         base_url: url("ehr.base_url", &config.ehr.base_url)?,
-        token_url: url("ehr.token_url", &config.ehr.token_url)?,
+        token_url: match config.ehr.token_url.as_str() {
+            "" => None,
+            text => Some(url("ehr.token_url", text)?),
+        },
         api_key: config.api_key()?,
         further_api_keys: config.further_api_keys()?,
         photo_hosts: hosts
@@ -97,8 +100,12 @@ pub fn ehr(config: &Config) -> Result<Arc<EhrClient>, Failure> {
         .failed(|| "HTTP cannot be set up".to_owned())?;
     EhrClient::new(connection, Arc::new(transports.0), Arc::new(transports.1))
         .map(Arc::new)
-        .failed(|| "the connection to the EHR cannot be used".to_owned())
-        .hint("check the section [ehr] of the configuration, and its API key")
+        .map_err(|error| {
+            let hint = error.hint();
+            Failure::new("the connection to the EHR cannot be used")
+                .because(error)
+                .with_hint(hint)
+        })
 }
 
 /// The quotas that calls count against.

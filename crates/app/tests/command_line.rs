@@ -265,6 +265,102 @@ fn bad_input_is_named_with_a_hint() {
 }
 
 #[test]
+fn a_practice_proves_itself_as_the_profile_asks() {
+    let installation = Installation::new();
+    let shipped = skin_assist_ehr::Profile::shipped_text("modmed-ema").unwrap();
+    let profile = |name: &str, rules: &str| {
+        let plain = "grant = \"client-credentials\"\nclient_authentication = \"client-secret-post\"";
+        assert!(shipped.contains(plain));
+        fs::write(installation.path(name), shipped.replacen(plain, rules, 1)).unwrap();
+        let config = format!("[state]\nkey_file = \"state.key\"\n[ehr]\nprofile = \"{name}\"\n");
+        fs::write(&installation.config, config).unwrap();
+    };
+    let path = |name: &str| installation.path(name).to_str().unwrap().to_owned();
+    fs::write(installation.path("secret"), "s3cret").unwrap();
+    let (key, secret) = (path("client.pem"), path("secret"));
+    let printed: serde_json::Value = serde_json::from_str(&installation.succeed(&["key", "client", &key])).unwrap();
+    let key_id = printed["keys"][0]["kid"].as_str().unwrap();
+    assert_eq!(printed["keys"][0]["alg"], "ES384");
+    let again: serde_json::Value = serde_json::from_str(&installation.succeed(&["key", "public", &key])).unwrap();
+    assert_eq!(again, printed);
+    assert!(
+        installation
+            .fail(&["key", "client", &path("new.pem"), "--algorithm", "RS384"])
+            .contains("openssl genpkey -algorithm RSA")
+    );
+    assert!(
+        installation
+            .fail(&["key", "public", &secret])
+            .contains("not a private key in PEM")
+    );
+
+    let by_secret = ["--client-id", "c", "--client-secret-file", &secret];
+    let by_key = ["--client-id", "c", "--private-key-file", &key, "--key-id", key_id];
+    let by_password = ["--user-name", "u", "--password-file", &secret];
+    let jwt = |algorithm: &str| {
+        format!(
+            "grant = \"client-credentials\"\nclient_authentication = \"private-key-jwt\"\nsigning_algorithm = \"{algorithm}\""
+        )
+    };
+    let add = |id: &'static str, proof: &[&str]| {
+        let mut arguments = vec!["firm", "add", id, "--url-prefix", id];
+        arguments.extend(proof);
+        arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |arguments: Vec<String>, succeeds: bool| {
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        if succeeds {
+            installation.succeed(&arguments)
+        } else {
+            installation.fail(&arguments)
+        }
+    };
+    profile("jwt.toml", &jwt("ES384"));
+    for wrong in [&by_secret[..], &by_password, &["--client-id", "c"], &[]] {
+        let error = run(add("elm", wrong), false);
+        assert!(
+            error.contains("hint: give --client-id ID --private-key-file FILE --key-id ID"),
+            "{error}"
+        );
+    }
+    run(add("elm", &by_key), true);
+    profile("rsa.toml", &jwt("RS384"));
+    let error = run(add("oak", &by_key), false);
+    assert!(
+        error.contains("it is not a key for RS384") && error.contains("rsa_keygen_bits"),
+        "{error}"
+    );
+    profile(
+        "password.toml",
+        "grant = \"password\"\nclient_authentication = \"none\"",
+    );
+    let error = run(add("oak", &by_key), false);
+    assert!(
+        error.contains("hint: give --user-name NAME --password-file FILE"),
+        "{error}"
+    );
+    run(add("oak", &by_password), true);
+    profile(
+        "secret.toml",
+        "grant = \"client-credentials\"\nclient_authentication = \"client-secret-basic\"",
+    );
+    let error = run(add("ash", &by_password), false);
+    assert!(
+        error.contains("hint: give --client-id ID --client-secret-file FILE"),
+        "{error}"
+    );
+    installation.succeed(&[
+        "firm",
+        "credential",
+        "oak",
+        "--client-id",
+        "c",
+        "--client-secret-file",
+        &secret,
+    ]);
+}
+
+#[test]
 fn a_wrong_key_opens_nothing_and_changes_nothing() {
     let installation = Installation::new();
     installation.succeed(&["status"]);

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use skin_assist::driver::Event;
 use skin_assist_core::{
-    domain::{FirmId, FirmStatus, Mode},
+    domain::{FirmId, FirmStatus, Mode, NewCredential},
     polling::PolicyName,
 };
 use skin_assist_simulator::{CallKind, EncounterSpec, FailNext, FirmSpec, PhotoFault, PhotoSpec};
@@ -164,11 +164,10 @@ fn a_refused_credential_stops_its_firm_alone_until_it_is_replaced() {
     let secret = skin_assist_core::phi::Secret::new(fresh.client_secret);
     world
         .clock
-        .run(
-            world
-                .state
-                .replace_credential(&FirmId::new(&firms[0]), &fresh.client_id, &secret),
-        )
+        .run(world.state.replace_credential(
+            &FirmId::new(&firms[0]),
+            &NewCredential::secret(&fresh.client_id, secret),
+        ))
         .unwrap();
     world.run_for(CLINIC);
     world.assert_delivered_once(0);

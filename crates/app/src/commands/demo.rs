@@ -10,7 +10,8 @@ use std::{
 use serde_json::{Value, json};
 use skin_assist_core::{
     domain::{
-        CategoryCode, CategoryUse, DocumentId, Firm, FirmId, FirmStatus, IntendedUseRecord, Journey, JourneyState, Mode,
+        CategoryCode, CategoryUse, DocumentId, Firm, FirmId, FirmStatus, IntendedUseRecord, Journey, JourneyState,
+        Mode, NewCredential,
     },
     phi::Secret,
     ports::{FirmAdministration as _, Operations as _},
@@ -180,7 +181,7 @@ async fn connect(state: &SqliteStore, credentials: &Credentials) -> Result<(), F
     };
     let secret = Secret::new(credentials.client_secret.clone());
     state
-        .add_firm(&firm, &credentials.client_id, &secret)
+        .add_firm(&firm, &NewCredential::secret(&credentials.client_id, secret))
         .await
         .map_err(state_failed)
 }

@@ -1,11 +1,10 @@
 //! `skin-assist firm`.
 
-use std::{collections::BTreeMap, io::Read as _, path::Path, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
-    domain::{Firm, FirmStatus, IntendedUseRecord, Mode},
-    phi::Secret,
+    domain::{Firm, FirmStatus, IntendedUseRecord, Mode, NewCredential},
     ports::{AuditAction, FirmAdministration as _, Firms as _},
     time::Clock as _,
 };
@@ -15,7 +14,7 @@ use super::{audit, firm_id, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::{FirmCommand, JsonFlag, ModeArgument},
     clock::SystemClock,
-    config::{Config, read_secret},
+    config::Config,
     failure::{Failure, Hinted as _, WithHint as _},
     wiring,
 };
@@ -27,11 +26,9 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
         FirmCommand::Add {
             id,
             url_prefix,
-            client_id,
-            client_secret_file,
+            credential,
         } => {
-            let secret = client_secret(&client_secret_file)?;
-            add(&state, &id, url_prefix, &client_id, &secret).await?;
+            add(&state, &id, url_prefix, &credential.read(config)?).await?;
             say!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
         }
         FirmCommand::List(JsonFlag { json }) => list(&state, json).await?,
@@ -49,15 +46,10 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             audit(&*state, &firm.id, AuditAction::FirmChanged, "removed".to_owned()).await?;
             say!("Removed `{id}`.");
         }
-        FirmCommand::Credential {
-            id,
-            client_id,
-            client_secret_file,
-        } => {
+        FirmCommand::Credential { id, credential } => {
             let firm = known_firm(&*state, &id).await?;
-            let secret = client_secret(&client_secret_file)?;
             state
-                .replace_credential(&firm.id, &client_id, &secret)
+                .replace_credential(&firm.id, &credential.read(config)?)
                 .await
                 .map_err(state_failed)?;
             audit(&*state, &firm.id, AuditAction::FirmChanged, "credential".to_owned()).await?;
@@ -75,13 +67,7 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(
-    state: &SqliteStore,
-    id: &str,
-    url_prefix: String,
-    client_id: &str,
-    client_secret: &Secret,
-) -> Result<(), Failure> {
+async fn add(state: &SqliteStore, id: &str, url_prefix: String, credential: &NewCredential) -> Result<(), Failure> {
     let now = SystemClock.now();
     let firm = Firm {
         id: firm_id(id)?,
@@ -94,10 +80,7 @@ async fn add(
         connected_at: now,
         photos_since: now,
     };
-    state
-        .add_firm(&firm, client_id, client_secret)
-        .await
-        .map_err(state_failed)?;
+    state.add_firm(&firm, credential).await.map_err(state_failed)?;
     audit(state, &firm.id, AuditAction::FirmChanged, "connected".to_owned()).await
 }
 
@@ -186,21 +169,4 @@ async fn set_mode(
     audit(state, &firm.id, AuditAction::FirmChanged, format!("mode {word}")).await?;
     say!("`{id}` is in {word} mode.");
     Ok(())
-}
-
-fn client_secret(file: &Path) -> Result<Secret, Failure> {
-    if file != Path::new("-") {
-        return read_secret(file, "the client secret");
-    }
-    let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .failed(|| "the client secret cannot be read from standard input".to_owned())?;
-    let secret = Secret::new(text.trim().to_owned());
-    drop(Secret::new(text));
-    if secret.is_empty() {
-        Err(Failure::new("the client secret on standard input is empty"))
-    } else {
-        Ok(secret)
-    }
 }

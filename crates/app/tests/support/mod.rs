@@ -14,7 +14,7 @@ use std::{
 use futures::future::{Either, select};
 use skin_assist::driver::{Engine, Event, Quotas, Workers, stop_signal};
 use skin_assist_core::{
-    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, Mode},
+    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, Mode, NewCredential},
     phi::Secret,
     photos::MemoryPhotos,
     polling::PolicyName,
@@ -160,7 +160,10 @@ impl World {
         };
         let secret = Secret::new(credentials.client_secret.clone());
         self.clock
-            .run(self.state.add_firm(&firm, &credentials.client_id, &secret))
+            .run(
+                self.state
+                    .add_firm(&firm, &NewCredential::secret(&credentials.client_id, secret)),
+            )
             .unwrap();
         credentials
     }
@@ -177,7 +180,7 @@ impl World {
         let connection = EhrConnection {
             profile: self.profile.clone(),
             base_url: Url::parse(&endpoints.api).unwrap(),
-            token_url: Url::parse(&self.ehr.credentials(&self.ehr.firms()[0]).unwrap().token_url).unwrap(),
+            token_url: Some(Url::parse(&self.ehr.credentials(&self.ehr.firms()[0]).unwrap().token_url).unwrap()),
             further_api_keys: BTreeMap::new(),
             api_key: Secret::new(api_key.unwrap_or_default()),
             photo_hosts: vec![HostPattern::parse(&host(&endpoints.photos)).unwrap()],
