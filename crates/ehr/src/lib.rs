@@ -43,7 +43,7 @@ pub use compose::{ASSESSED_IMAGE, IDENTIFIER_SYSTEM, LABEL, NOT_BY_THE_AUTHOR};
 pub use connection::{ConnectionError, EhrConnection, Limits};
 pub use photo_hosts::{HostPattern, NotAHost, is_public};
 pub use profile::{
-    AuthorRule, CategoryRules, ChangeParameter, ChangeSearch, DocumentRules, DocumentSearch, DraftContent, DraftRules,
+    AuthorRule, BinaryAccept, CategoryRules, ChangeParameter, ChangeSearch, DocumentRules, DocumentSearch, DraftContent, DraftRules,
     DraftSearchRule, DraftStatus, DraftTarget, EncounterRules, FinishedVisitRule, Granularity, NextPage, PagingRules,
     PhotoRules, Profile, ProfileError, Quota, QuotaPeriod, QuotaScope, ReferenceForm, RequestRules, SearchPrefix, Urls,
 };

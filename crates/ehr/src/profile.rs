@@ -264,6 +264,20 @@ pub struct CategoryRules {
 pub struct PhotoRules {
     /// Hosts that photos may be downloaded from, beside those that the operator adds.
     pub hosts: Vec<HostPattern>,
+    /// How a `Binary` is asked for.
+    #[serde(default)]
+    pub binary_accept: BinaryAccept,
+}
+
+/// How the bytes of a `Binary` are asked for. What comes is recognised by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BinaryAccept {
+    /// As they are, with `Accept: image/*` (FHIR R4, Binary, "Serving Binary Resources using the RESTful API").
+    #[default]
+    Raw,
+    /// In base64, as the resource's `data`.
+    FhirJson,
 }
 
 /// A profile cannot be used.

@@ -22,6 +22,11 @@ impl ServiceRoot {
         Url::parse(text).ok().map(Self)
     }
 
+    /// The path, without a slash at its end even where it is the host's root.
+    fn path(&self) -> &str {
+        self.0.path().trim_end_matches('/')
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -29,7 +34,7 @@ impl ServiceRoot {
     /// `{root}/{resource type}?{parameters}`.
     pub(crate) fn search(&self, resource: &str, parameters: &[(&str, &str)]) -> Url {
         let mut url = self.0.clone();
-        url.set_path(&format!("{}/{resource}", self.0.path()));
+        url.set_path(&format!("{}/{resource}", self.path()));
         url.query_pairs_mut().extend_pairs(parameters);
         url
     }
@@ -50,7 +55,7 @@ impl ServiceRoot {
     /// `{root}/{resource type}`.
     pub(crate) fn collection(&self, resource: &str) -> Url {
         let mut url = self.0.clone();
-        url.set_path(&format!("{}/{resource}", self.0.path()));
+        url.set_path(&format!("{}/{resource}", self.path()));
         url
     }
 
@@ -60,6 +65,32 @@ impl ServiceRoot {
             what: "an id cannot be a part of a URL",
         })?;
         Ok(self.collection(&format!("{resource}/{id}")))
+    }
+
+    /// The id of the `Binary` that a URL leads to, absolute or relative, with or without a version, if it is one of this
+    /// very service: the token goes there.
+    pub(crate) fn binary_id(&self, reference: &str) -> Option<String> {
+        let path = match Url::parse(reference) {
+            Ok(url) => {
+                if url.origin() != self.0.origin() || !url.username().is_empty() || url.password().is_some() {
+                    return None;
+                }
+                url.path().strip_prefix(self.path())?.strip_prefix('/')?.to_owned()
+            }
+            Err(url::ParseError::RelativeUrlWithoutBase) => {
+                let path = reference.split(['?', '#']).next()?;
+                path.strip_prefix('/').unwrap_or(path).to_owned()
+            }
+            Err(_) => return None,
+        };
+        let segments: Vec<_> = path.split('/').collect();
+        let (["Binary", id] | ["Binary", id, "_history", _]) = segments[..] else {
+            return None;
+        };
+        let id = percent_decode_str(id).decode_utf8().ok()?;
+        // A server might take an encoded slash for a slash.
+        let stays_one = !id.contains(['/', '\\']) && encode_segment(&id).is_some();
+        stays_one.then(|| id.into_owned())
     }
 
     /// The page that a `next` link of the reply to `request` leads to, if it stays within this firm's service: the token
@@ -75,7 +106,7 @@ impl ServiceRoot {
         }
         let within = next
             .path()
-            .strip_prefix(self.0.path())
+            .strip_prefix(self.path())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         // A server might take an encoded slash for a slash, and so a step up for a step up.
         let path = next.path().to_ascii_lowercase();
@@ -213,6 +244,63 @@ mod tests {
                 EhrError::Malformed { what },
                 "{link}"
             );
+        }
+    }
+
+    #[test]
+    fn a_service_may_be_at_the_root_of_its_host() {
+        let root = ServiceRoot::parse("https://fhir.example").unwrap();
+        let request = root.search("Encounter", &[("_count", "50")]);
+        assert_eq!(request.as_str(), "https://fhir.example/Encounter?_count=50");
+        assert_eq!(
+            root.instance("Patient", "1").unwrap().as_str(),
+            "https://fhir.example/Patient/1"
+        );
+        let next = root
+            .next_page(&request, "https://fhir.example/Encounter?page=2")
+            .unwrap();
+        assert_eq!(next.as_str(), "https://fhir.example/Encounter?page=2");
+        assert_eq!(root.binary_id("https://fhir.example/Binary/1").as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn only_a_binary_of_the_service_is_one() {
+        let root = ServiceRoot::parse("https://ehr.example/firm/a/ema/fhir/v2").unwrap();
+        for reference in [
+            "Binary/x|1",
+            "Binary/x%7C1",
+            "/Binary/x|1",
+            "Binary/x|1/_history/2",
+            "Binary/x|1?_format=json",
+            "https://ehr.example/firm/a/ema/fhir/v2/Binary/x%7C1",
+            "https://EHR.example:443/firm/a/ema/fhir/v2/Binary/x%7c1/_history/2",
+        ] {
+            assert_eq!(root.binary_id(reference).as_deref(), Some("x|1"), "{reference}");
+        }
+        for reference in [
+            "https://ehr.example/firm/b/ema/fhir/v2/Binary/1",
+            "https://ehr.example/firm/a/ema/fhir/v2/../../../../b/ema/fhir/v2/Binary/1",
+            "https://ehr.example/firm/a/ema/fhir/v2Binary/1",
+            "https://ehr.example/firm/a/ema/fhir/v23/Binary/1",
+            "https://ehr.example/firm/a/ema/fhir/v2/Patient/1",
+            "https://ehr.example/firm/a/ema/fhir/v2/Binary",
+            "https://ehr.example/firm/a/ema/fhir/v2/Binary/",
+            "https://ehr.example/firm/a/ema/fhir/v2/Binary/1/extra",
+            "https://ehr.example/firm/a/ema/fhir/v2/Binary/..%2f..%2fPatient",
+            "https://evil.example/firm/a/ema/fhir/v2/Binary/1",
+            "http://ehr.example/firm/a/ema/fhir/v2/Binary/1",
+            "https://x@ehr.example/firm/a/ema/fhir/v2/Binary/1",
+            "https://ehr.example:444/firm/a/ema/fhir/v2/Binary/1",
+            "//evil.example/Binary/1",
+            "../Binary/1",
+            "Binary/..",
+            "Binary/../Patient",
+            "Patient/1",
+            "urn:uuid:1",
+            "#1",
+            "",
+        ] {
+            assert_eq!(root.binary_id(reference), None, "{reference}");
         }
     }
 

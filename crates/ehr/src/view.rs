@@ -222,31 +222,38 @@ fn media_type(text: &str) -> Option<String> {
 }
 
 /// Where a document's bytes are said to be.
-pub(crate) struct Attachment<'a> {
-    pub(crate) url: Cow<'a, str>,
-    pub(crate) size: Option<u64>,
+pub(crate) enum Attachment<'a> {
+    /// Here, in base64.
+    Data(Cow<'a, str>),
+    Url {
+        url: Cow<'a, str>,
+        size: Option<u64>,
+    },
 }
 
-/// The attachment to download: the first that claims to be an image, or else the first that claims nothing, or else the
-/// first with a URL.
+/// The attachment to take: the first that claims to be an image, or else the first that claims nothing, or else the first
+/// that has anything. Where one has both data and a URL they are the same by definition, and the data is here already.
 pub(crate) fn attachment(document: View<'_>) -> Option<Attachment<'_>> {
     let rank = |attachment: View<'_>| match attachment.text("contentType").as_deref().and_then(media_type) {
         Some(media_type) if media_type.starts_with("image/") => 0,
         None => 1,
         Some(_) => 2,
     };
-    let with_url = document.each("content").filter_map(|content| {
+    let with_bytes = document.each("content").filter_map(|content| {
         let attachment = content.get("attachment");
-        let url = attachment.text("url").filter(|url| !url.trim().is_empty())?;
-        Some((
-            rank(attachment),
-            Attachment {
-                url,
+        let given = |key| attachment.text(key).filter(|text| !text.trim().is_empty());
+        let place = match given("data") {
+            Some(data) => Attachment::Data(data),
+            None => Attachment::Url {
+                url: given("url")?,
                 size: attachment.unsigned("size"),
             },
-        ))
+        };
+        Some((rank(attachment), place))
     });
-    with_url.min_by_key(|(rank, _)| *rank).map(|(_, attachment)| attachment)
+    with_bytes
+        .min_by_key(|(rank, _)| *rank)
+        .map(|(_, attachment)| attachment)
 }
 
 /// Age band and sex. The birth date goes no further than this function.

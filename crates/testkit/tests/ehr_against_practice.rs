@@ -16,7 +16,7 @@ use skin_assist_core::{
     phi::{Phi, Secret},
     ports::{
         ChartReader, DocumentQuery, DraftError, DraftSearch, DraftWriter, EhrError, EncounterQuery, FirmSettings,
-        PatientContext, PhotoRefusal, PhotoSource, Settlement, TokenEndpoint, Visit,
+        PatientContext, PhotoLocation, PhotoRefusal, PhotoSource, Settlement, TokenEndpoint, Visit,
     },
     time::{Clock, Timestamp, VirtualClock},
 };
@@ -78,6 +78,14 @@ fn practice_with(options: Options, limits: Limits) -> Practice {
         client,
         firm,
         credential,
+    }
+}
+
+/// The URL of a photo, and how many bytes it is said to have.
+fn on_a_photo_host(location: PhotoLocation) -> (Phi<String>, Option<u64>) {
+    match location {
+        PhotoLocation::Url { url, claimed_bytes } => (url, claimed_bytes),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -210,9 +218,10 @@ fn from_a_visit_to_a_draft_in_the_chart() {
         .clock
         .run(practice.client.locate(&practice.firm, &token, &found.id))
         .unwrap();
-    let photo = practice.clock.run(practice.client.download(&location)).unwrap();
+    let (url, claimed_bytes) = on_a_photo_host(location);
+    let photo = practice.clock.run(practice.client.download(&url)).unwrap();
     assert_eq!(&photo.expose()[..], b"not really a picture");
-    assert_eq!(location.claimed_bytes, Some(photo.expose().len() as u64));
+    assert_eq!(claimed_bytes, Some(photo.expose().len() as u64));
 
     let facts = practice
         .client
@@ -331,11 +340,12 @@ fn a_photo_url_expires_and_a_large_photo_is_stopped() {
         .clock
         .run(practice.client.locate(&practice.firm, &token, &document))
         .unwrap();
-    let large = practice.clock.run(practice.client.download(&location));
+    let (url, _) = on_a_photo_host(location);
+    let large = practice.clock.run(practice.client.download(&url));
     assert_eq!(large, Err(PhotoRefusal::TooManyBytes.into()));
     practice.pass(Duration::from_secs(301));
     assert_eq!(
-        practice.clock.run(practice.client.download(&location)),
+        practice.clock.run(practice.client.download(&url)),
         Err(EhrError::PhotoUrlExpired)
     );
 }

@@ -101,11 +101,21 @@ pub trait ChartReader: Send + Sync {
 
 /// Where a photo's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PhotoLocation {
-    /// A pre-signed URL: a secret while it lives, and from outside, so hostile until checked.
-    pub url: Phi<String>,
-    /// The size that the EHR claims, in bytes.
-    pub claimed_bytes: Option<u64>,
+pub enum PhotoLocation {
+    /// On a photo host.
+    Url {
+        /// A pre-signed URL: a secret while it lives, and from outside, so hostile until checked.
+        url: Phi<String>,
+        /// The size that the EHR claims, in bytes.
+        claimed_bytes: Option<u64>,
+    },
+    /// In the EHR, as a `Binary` of the very firm whose document it is.
+    Binary {
+        /// Its id.
+        id: String,
+    },
+    /// In the document itself: here they are.
+    Inline(PhotoBytes),
 }
 
 /// Reading a photo.
@@ -119,9 +129,13 @@ pub trait PhotoSource: Send + Sync {
         document: &crate::domain::DocumentId,
     ) -> Result<PhotoLocation, EhrError>;
 
+    /// Reads the bytes of a `Binary` of this firm from the EHR. One call. Stops at the size limit.
+    async fn read_binary(&self, firm: &Firm, token: &AccessToken, id: &str) -> Result<PhotoBytes, EhrError>;
+
     /// Downloads the bytes from the photo host, not from the EHR: no call against the quota, and never with the
-    /// token. Refuses URLs, hosts and addresses that are not allowed, and stops at the size limit.
-    async fn download(&self, location: &PhotoLocation) -> Result<PhotoBytes, EhrError>;
+    /// token. Refuses URLs, hosts and addresses that are not allowed, wherever a redirect leads, and stops at the size
+    /// limit.
+    async fn download(&self, url: &Phi<String>) -> Result<PhotoBytes, EhrError>;
 }
 
 /// Reading the minimum about a patient.

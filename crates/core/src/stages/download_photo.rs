@@ -1,4 +1,4 @@
-//! The photo's bytes, by the pre-signed URL that reading the document yields.
+//! The photo's bytes, from where reading the document says they are: a photo host, the EHR, or the document itself.
 
 use super::{
     Quota, StageError, StepEnd, done,
@@ -7,7 +7,10 @@ use super::{
 use crate::{
     domain::{AccessToken, DocumentWatch, Firm, PhotoBytes, PhotoDigest, Stage, StoredPhoto},
     lease::Lease,
-    ports::{Audit, AuditAction, AuditRecord, CallKind, DocumentQueue, EhrError, PhotoSource, Photos, StateError},
+    ports::{
+        Audit, AuditAction, AuditRecord, CallKind, DocumentQueue, EhrError, PhotoLocation, PhotoSource, Photos,
+        StateError,
+    },
     time::{Timestamp, within},
 };
 
@@ -66,8 +69,14 @@ impl DownloadPhoto<'_> {
 
     async fn fetch(&self, firm: &Firm, watch: &DocumentWatch) -> Result<PhotoBytes, StageError> {
         let read = self.source.locate(firm, self.token, &watch.document);
-        let location = self.quota.call(CallKind::Read, read).await?;
-        Ok(self.source.download(&location).await?)
+        match self.quota.call(CallKind::Read, read).await? {
+            PhotoLocation::Inline(photo) => Ok(photo),
+            PhotoLocation::Binary { id } => {
+                let read = self.source.read_binary(firm, self.token, &id);
+                self.quota.call(CallKind::Read, read).await
+            }
+            PhotoLocation::Url { url, .. } => Ok(self.source.download(&url).await?),
+        }
     }
 }
 
