@@ -43,9 +43,10 @@ pub use compose::{ASSESSED_IMAGE, IDENTIFIER_SYSTEM, LABEL, NOT_BY_THE_AUTHOR};
 pub use connection::{ConnectionError, EhrConnection, Limits};
 pub use photo_hosts::{HostPattern, NotAHost, is_public};
 pub use profile::{
-    AuthorRule, BinaryAccept, CategoryRules, ChangeParameter, ChangeSearch, DocumentRules, DocumentSearch, DraftContent, DraftRules,
-    DraftSearchRule, DraftStatus, DraftTarget, EncounterRules, FinishedVisitRule, Granularity, NextPage, PagingRules,
-    PhotoRules, Profile, ProfileError, Quota, QuotaPeriod, QuotaScope, ReferenceForm, RequestRules, SearchPrefix, Urls,
+    AuthorRule, BinaryAccept, CategoryRules, ChangeParameter, ChangeSearch, DocumentRules, DocumentSearch,
+    DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, EncounterRules, FinishedVisitRule,
+    Granularity, NextPage, PagingRules, PhotoRules, Profile, ProfileError, Quota, QuotaPeriod, QuotaScope,
+    ReferenceForm, RequestRules, SearchPrefix, Urls,
 };
 pub use reqwest_transport::{HttpOptions, HttpSetupError, ReqwestTransport};
 pub use token::{

@@ -100,7 +100,7 @@ impl EhrClient {
         limit: usize,
     ) -> Result<Response<Bytes>, EhrError> {
         let further: Vec<_> = accept.map(|accept| (header::ACCEPT, accept)).into_iter().collect();
-        let request = self.request(Method::GET, url, token, &further, Bytes::new())?;
+        let request = self.request(firm, Method::GET, url, token, &further, Bytes::new())?;
         let (status, outcome) = match self.api.send(request, limit).await {
             Ok(reply) if reply.status().is_success() => (Some(reply.status()), Ok(reply)),
             Ok(reply) => (

@@ -153,7 +153,7 @@ impl EhrClient {
     ) -> Asked {
         let rules = &self.connection.profile.token;
         let mut clock_is_news = false;
-        let request = match self.token_request(endpoint, credential, shown, now) {
+        let request = match self.token_request(firm, endpoint, credential, shown, now) {
             Ok(request) => request,
             Err(error) => {
                 tracing::warn!(event = "token.not-issued", firm = %firm.id, %error);
@@ -194,6 +194,7 @@ impl EhrClient {
 
     fn token_request(
         &self,
+        firm: &Firm,
         endpoint: &Url,
         credential: &Credential,
         shown: Shown<'_>,
@@ -218,7 +219,7 @@ impl EhrClient {
         }
         if let (true, Some(name)) = (rules.api_key, &self.connection.profile.request.api_key_header) {
             let name = HeaderName::try_from(name.as_str()).map_err(|_| unsendable.clone())?;
-            let mut key = HeaderValue::from_str(self.connection.api_key.expose()).map_err(|_| unsendable)?;
+            let mut key = HeaderValue::from_str(self.connection.api_key(firm)?.expose()).map_err(|_| unsendable)?;
             key.set_sensitive(true);
             headers.insert(name, key);
         }

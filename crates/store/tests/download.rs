@@ -92,7 +92,9 @@ fn run(places: Vec<PhotoLocation>, expired: u32) -> (StepEnd, Vec<&'static str>,
             mode: Mode::Silent,
             intended_use: None,
             categories: BTreeMap::new(),
+            api_key: None,
             connected_at: START,
+            photos_since: START,
         };
         let credential = NewCredential::secret("client", Secret::new("secret".into()));
         store.add_firm(&firm, &credential).await.unwrap();
@@ -143,7 +145,8 @@ fn run(places: Vec<PhotoLocation>, expired: u32) -> (StepEnd, Vec<&'static str>,
         let grants = Counting::default();
         let key = QuotaKey {
             name: "test".into(),
-            calls_per_minute: 60,
+            calls: 60,
+            window: Duration::from_secs(60),
         };
         let token = AccessToken {
             secret: Secret::new("t".into()),

@@ -90,7 +90,9 @@ fn world() -> World {
         mode: Mode::Silent,
         intended_use: None,
         categories: BTreeMap::new(),
+        api_key: None,
         connected_at: START,
+        photos_since: START,
     });
     for firm in &firms {
         let credential = NewCredential::secret("client", Secret::new("secret".into()));

@@ -207,7 +207,7 @@ fn posted(profile: Profile, note: DraftNote) -> Vec<Value> {
     let connection = EhrConnection {
         profile,
         base_url: "https://ehr.example/base/".parse().unwrap(),
-        token_url: "https://login.example/token".parse().unwrap(),
+        token_url: Some("https://login.example/token".parse().unwrap()),
         api_key: Secret::new("the-api-key".into()),
         further_api_keys: std::collections::BTreeMap::new(),
         photo_hosts: vec![],
