@@ -77,7 +77,7 @@ const ROOMS: &[Room] = &[
 /// Packages from outside that only these crates may depend on. A name that ends in `-` stands for all that begin so.
 const VENDORS: &[(&str, &[&str])] = &[
     ("reqwest", &[EHR]),
-    ("ring", &[EHR]),
+    ("ring", &[EHR, SIMULATOR]),
     ("rusqlite", &[STORE]),
     ("libsqlite3-sys", &[STORE]),
     ("ort", &[MODELS]),

@@ -36,6 +36,12 @@ impl ScriptedVision {
         }
     }
 
+    /// The same models, taking `takes` from now on.
+    #[must_use]
+    pub fn taking(self, takes: Duration) -> Self {
+        Self { takes, ..self }
+    }
+
     /// How many looks were begun.
     pub fn looks(&self) -> u64 {
         self.looks.load(Ordering::SeqCst)

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 
+mod quirks;
 mod support;
 
 use std::{sync::Arc, time::Duration};
@@ -59,7 +60,7 @@ fn the_published_schedule_delivers_too() {
 #[test]
 fn a_tight_quota_is_never_exceeded() {
     let mut world = World::new(5, 3);
-    world.calls_per_minute = 40;
+    world.calls = 40;
     world.run_for(CLINIC);
     let report = world.assert_delivered_once(0);
     assert!(

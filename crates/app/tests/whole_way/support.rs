@@ -22,12 +22,13 @@ use skin_assist_core::{
     synthesis::{Composer, Knowledge},
     time::{Clock, Timestamp, VirtualClock},
 };
-use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile};
+use skin_assist_ehr::{ClientAuthentication, EhrClient, EhrConnection, HostPattern, Limits, Profile};
 use skin_assist_simulator::{
-    CallKind, ClinicScript, Credentials, Dialect, ExpectedRoute, Options, PracticeEhr, Report, ScriptOptions,
+    CallKind, ClinicScript, Credentials, Dialect, ExpectedRoute, FirmSpec, Options, PracticeEhr, PublicKey, Report,
+    ScriptOptions,
 };
 use skin_assist_store::SqliteStore;
-use skin_assist_testkit::{PracticeTransport, scripted::ScriptedVision};
+use skin_assist_testkit::{PracticeTransport, client_key_pair, scripted::ScriptedVision};
 use url::Url;
 
 /// 2026-03-02, 14:00 UTC: a Monday morning in the practices.
@@ -37,7 +38,11 @@ pub(crate) const MORNING: Timestamp = Timestamp::from_millis(1_772_460_000_000);
 pub(crate) struct Setting {
     pub(crate) dialect: Dialect,
     pub(crate) profile: Profile,
+    /// What the EHR allows and the client keeps to: calls in any window of this length.
+    pub(crate) quota: (u32, Duration),
 }
+
+const QUOTA: (u32, Duration) = (120, Duration::from_secs(60));
 
 impl Setting {
     /// A shipped profile and an EHR of its kind.
@@ -53,6 +58,7 @@ impl Setting {
                 ..dialect
             },
             profile: Profile::shipped(profile).unwrap(),
+            quota: QUOTA,
         }
     }
 
@@ -60,19 +66,23 @@ impl Setting {
         Self {
             dialect: Dialect::modmed_ema(),
             profile: Profile::shipped("modmed-ema").unwrap(),
+            quota: QUOTA,
         }
     }
 }
 
 pub(crate) struct World {
     pub(crate) profile: Profile,
+    /// What the clients of profiles with `private_key_jwt` sign with.
+    client_key: (Secret, PublicKey),
     pub(crate) clock: VirtualClock,
     pub(crate) ehr: PracticeEhr,
     pub(crate) state: Arc<dyn StateStore>,
     pub(crate) vision: ScriptedVision,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) policy: PolicyName,
-    pub(crate) calls_per_minute: u32,
+    pub(crate) calls: u32,
+    pub(crate) quota_window: Duration,
 }
 
 impl World {
@@ -83,7 +93,7 @@ impl World {
 
     /// The same, at an EHR of this kind.
     pub(crate) fn with(seed: u64, firms: usize, setting: Setting) -> Self {
-        let script = ClinicScript::generate(
+        let mut script = ClinicScript::generate(
             seed,
             &ScriptOptions {
                 firms,
@@ -94,6 +104,9 @@ impl World {
             },
         );
         let world = Self::empty_with(seed, setting);
+        for firm in &mut script.firms {
+            firm.public_key = Some(world.client_key.1.clone());
+        }
         world.ehr.play(&script, MORNING, 1.0).unwrap();
         for firm in world.ehr.firms() {
             world.connect(&firm, Mode::Draft);
@@ -112,6 +125,7 @@ impl World {
         let ehr = PracticeEhr::new(Options {
             seed,
             dialect: setting.dialect,
+            quota_per_minute: setting.quota.0,
             ..Options::default()
         });
         ehr.set_faults(|faults| {
@@ -129,12 +143,24 @@ impl World {
             state: Arc::new(SqliteStore::open_in_memory().unwrap()),
             vision: ScriptedVision::new(Arc::new(clock.clone()), Duration::from_millis(300)),
             profile: setting.profile,
+            client_key: client_key_pair(),
             clock,
             ehr,
             events: Arc::default(),
             policy: PolicyName::RoundRobin,
-            calls_per_minute: 120,
+            calls: setting.quota.0,
+            quota_window: setting.quota.1,
         }
+    }
+
+    /// Opens a practice and connects it, in draft mode.
+    pub(crate) fn open_firm(&self, prefix: &str) {
+        let spec = FirmSpec {
+            public_key: Some(self.client_key.1.clone()),
+            ..FirmSpec::new(prefix)
+        };
+        self.ehr.add_firm(spec).unwrap();
+        self.connect(prefix, Mode::Draft);
     }
 
     pub(crate) fn connect(&self, prefix: &str, mode: Mode) -> Credentials {
@@ -158,13 +184,14 @@ impl World {
             connected_at: self.clock.now(),
             photos_since: self.clock.now(),
         };
-        let secret = Secret::new(credentials.client_secret.clone());
-        self.clock
-            .run(
-                self.state
-                    .add_firm(&firm, &NewCredential::secret(&credentials.client_id, secret)),
-            )
-            .unwrap();
+        let credential = match self.profile.token.client_authentication {
+            ClientAuthentication::PrivateKeyJwt => NewCredential {
+                key_id: Some("test".to_owned()),
+                ..NewCredential::secret(&credentials.client_id, self.client_key.0.clone())
+            },
+            _ => NewCredential::secret(&credentials.client_id, Secret::new(credentials.client_secret.clone())),
+        };
+        self.clock.run(self.state.add_firm(&firm, &credential)).unwrap();
         credentials
     }
 
@@ -180,7 +207,9 @@ impl World {
         let connection = EhrConnection {
             profile: self.profile.clone(),
             base_url: Url::parse(&endpoints.api).unwrap(),
-            token_url: Some(Url::parse(&self.ehr.credentials(&self.ehr.firms()[0]).unwrap().token_url).unwrap()),
+            // Where the EHR says itself where its token endpoint is, it is asked.
+            token_url: (!self.profile.token.discovery)
+                .then(|| Url::parse(&self.ehr.credentials(&self.ehr.firms()[0]).unwrap().token_url).unwrap()),
             further_api_keys: BTreeMap::new(),
             api_key: Secret::new(api_key.unwrap_or_default()),
             photo_hosts: vec![HostPattern::parse(&host(&endpoints.photos)).unwrap()],
@@ -199,8 +228,8 @@ impl World {
             language: Arc::new(Composer::new(Knowledge::shipped().unwrap())),
             quotas: Quotas {
                 name: "practice".to_owned(),
-                calls: self.calls_per_minute,
-                window: Duration::from_secs(60),
+                calls: self.calls,
+                window: self.quota_window,
                 each_firm: false,
             },
             policy: self.policy,
