@@ -40,8 +40,11 @@ pub(crate) struct Setting {
     pub(crate) profile: Profile,
     /// What the EHR allows and the client keeps to: calls in any window of this length.
     pub(crate) quota: (u32, Duration),
+    /// How long the clinic lasts.
+    pub(crate) clinic: Duration,
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
 const QUOTA: (u32, Duration) = (120, Duration::from_secs(60));
 
 impl Setting {
@@ -59,6 +62,7 @@ impl Setting {
             },
             profile: Profile::shipped(profile).unwrap(),
             quota: QUOTA,
+            clinic: HOUR,
         }
     }
 
@@ -67,6 +71,7 @@ impl Setting {
             dialect: Dialect::modmed_ema(),
             profile: Profile::shipped("modmed-ema").unwrap(),
             quota: QUOTA,
+            clinic: HOUR,
         }
     }
 }
@@ -97,7 +102,7 @@ impl World {
             seed,
             &ScriptOptions {
                 firms,
-                duration: Duration::from_secs(3600),
+                duration: setting.clinic,
                 photo_width: 64,
                 photo_height: 48,
                 ..ScriptOptions::default()
@@ -245,11 +250,18 @@ impl World {
 
     /// Runs one engine for a while, then stops it as an operator would.
     pub(crate) fn run_for(&self, duration: Duration) {
+        self.run_with(duration, Duration::ZERO, || {});
+    }
+
+    /// The same, and something happens after `wait`, in the midst of whatever the engine does then.
+    pub(crate) fn run_with(&self, duration: Duration, wait: Duration, event: impl FnOnce()) {
         self.clock.run(async {
             let engine = self.engine();
             let (stopper, stop) = stop_signal();
             let until = self.clock.now() + duration;
             let stopping = async {
+                self.clock.sleep_until(self.clock.now() + wait).await;
+                event();
                 self.clock.sleep_until(until).await;
                 stopper.stop();
             };
