@@ -88,6 +88,7 @@ pub(crate) struct World {
     pub(crate) policy: PolicyName,
     pub(crate) calls: u32,
     pub(crate) quota_window: Duration,
+    pub(crate) writers: usize,
 }
 
 impl World {
@@ -155,6 +156,7 @@ impl World {
             policy: PolicyName::RoundRobin,
             calls: setting.quota.0,
             quota_window: setting.quota.1,
+            writers: 4,
         }
     }
 
@@ -242,7 +244,7 @@ impl World {
                 poll: 8,
                 download: 4,
                 infer: 4,
-                write_back: 4,
+                write_back: self.writers,
             },
             observer: Arc::new(move |event| events.lock().unwrap().push(event.clone())),
         }
