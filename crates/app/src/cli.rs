@@ -49,6 +49,9 @@ enum Command {
     /// Lists drafts that may or may not be in a chart, and resolves them.
     #[command(subcommand)]
     Uncertain(UncertainCommand),
+    /// Lists drafts whose photo was retracted after they were posted.
+    #[command(subcommand)]
+    Retractions(RetractionsCommand),
     /// Checks the configuration, or shows the defaults.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -270,6 +273,19 @@ pub(crate) enum UncertainCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum RetractionsCommand {
+    /// Lists drafts that stand in a chart, or may, although their photo was entered in error or replaced.
+    List(JsonFlag),
+    /// Says that the practice knows: it is listed no more.
+    Acknowledge {
+        /// The practice.
+        firm: String,
+        /// The assessment; see the list.
+        assessment: String,
+    },
+}
+
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Found {
@@ -353,6 +369,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Status(JsonFlag { json }) => commands::status::status(&config()?, json).await,
             Command::DeadLetters(command) => commands::dead_letters::dead_letters(&config()?, command).await,
             Command::Uncertain(command) => commands::uncertain::uncertain(&config()?, command).await,
+            Command::Retractions(command) => commands::retractions::retractions(&config()?, command).await,
             Command::Config(_) => commands::config::check(&config()?),
             Command::Key(_) | Command::Doctor(_) => Ok(ExitCode::SUCCESS),
         }

@@ -18,8 +18,11 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
     let overview = state.overview(SystemClock.now()).await.map_err(state_failed)?;
     let dead_letters = state.dead_letters().await.map_err(state_failed)?;
     let uncertain = super::uncertain::entries(&state).await?;
+    let retracted = state.retracted_drafts().await.map_err(state_failed)?;
     if json {
-        print_json(&json!({ "firms": overview, "dead_letters": dead_letters, "uncertain": uncertain }))?;
+        print_json(&json!({
+            "firms": overview, "dead_letters": dead_letters, "uncertain": uncertain, "retracted": retracted,
+        }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let rows: Vec<_> = overview
@@ -72,6 +75,10 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
     if !uncertain.is_empty() {
         say!("\nUncertain drafts:");
         super::uncertain::print(&uncertain);
+    }
+    if !retracted.is_empty() {
+        say!("\nDrafts whose photo was retracted:");
+        super::retractions::print(&retracted);
     }
     if !dead_letters.is_empty() {
         say!("\nDead letters:");

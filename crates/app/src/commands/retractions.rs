@@ -1,0 +1,67 @@
+//! `skin-assist retractions`.
+
+use std::process::ExitCode;
+
+use skin_assist_core::{
+    domain::AssessmentId,
+    ports::{AuditAction, Operations as _, RetractedDraft},
+    time::Clock as _,
+};
+
+use super::{audit, known_firm, print_json, state_failed, table::table};
+use crate::{
+    cli::{JsonFlag, RetractionsCommand},
+    clock::SystemClock,
+    config::Config,
+    failure::Failure,
+    wiring,
+};
+
+/// Lists drafts whose photo was retracted after they were posted, and takes note of them.
+pub(crate) async fn retractions(config: &Config, command: RetractionsCommand) -> Result<ExitCode, Failure> {
+    let state = wiring::state(config)?;
+    match command {
+        RetractionsCommand::List(JsonFlag { json }) => {
+            let drafts = state.retracted_drafts().await.map_err(state_failed)?;
+            if json {
+                print_json(&drafts)?;
+            } else if drafts.is_empty() {
+                say!("No draft stands whose photo was retracted.");
+            } else {
+                print(&drafts);
+            }
+        }
+        RetractionsCommand::Acknowledge { firm, assessment } => {
+            let firm = known_firm(&*state, &firm).await?.id;
+            let id = AssessmentId::new(&assessment);
+            state
+                .acknowledge_retraction(&firm, &id, SystemClock.now())
+                .await
+                .map_err(state_failed)?;
+            audit(&*state, &firm, AuditAction::RetractionAcknowledged, assessment.clone()).await?;
+            say!("Took note of {assessment}.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn print(drafts: &[RetractedDraft]) {
+    let rows: Vec<_> = drafts
+        .iter()
+        .map(|draft| {
+            [
+                draft.firm.to_string(),
+                draft.assessment.to_string(),
+                draft.reference_code.to_string(),
+                draft.reference.as_ref().map_or_else(|| "uncertain".to_owned(), ToString::to_string),
+                draft.document.to_string(),
+                draft.noticed_at.to_string(),
+            ]
+        })
+        .collect();
+    super::print(&table(
+        ["PRACTICE", "ASSESSMENT", "REFERENCE CODE", "DRAFT", "PHOTO", "NOTICED"],
+        &rows,
+    ));
+    say!("Tell the practice to take the draft out of the chart, then `skin-assist retractions acknowledge`.");
+}
