@@ -53,7 +53,10 @@ pub(super) fn print(drafts: &[RetractedDraft]) {
                 draft.firm.to_string(),
                 draft.assessment.to_string(),
                 draft.reference_code.to_string(),
-                draft.reference.as_ref().map_or_else(|| "uncertain".to_owned(), ToString::to_string),
+                draft
+                    .reference
+                    .as_ref()
+                    .map_or_else(|| "uncertain".to_owned(), ToString::to_string),
                 draft.document.to_string(),
                 draft.noticed_at.to_string(),
             ]
