@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, header, response::Parts as Head};
 use serde_json::json;
 use skin_assist_core::{
     domain::{AccessToken, DocumentCategory, DocumentSummary, Encounter, Firm, PatientFacts, PatientId},
@@ -146,19 +146,32 @@ impl EhrClient {
 
     /// One request that changes nothing.
     async fn exchange(&self, firm: &Firm, resource: &'static str, request: Request<Bytes>) -> Result<Reply, EhrError> {
-        let (status, outcome) = match self.api.send(request, self.connection.limits.reply_bytes).await {
-            Ok(response) => (Some(response.status()), reply::read(&response)),
-            Err(error) => match reply::status_of(error).filter(|status| !status.is_success()) {
-                Some(status) => (Some(status), Err(reply::failure(status, &http::HeaderMap::new()))),
-                None => (None, Err(reply::lost(error))),
-            },
-        };
-        let status = status.map(|status| status.as_u16());
+        let (head, outcome) = self.exchange_with_head(request).await;
+        let status = head.map(|head| head.status.as_u16());
         match &outcome {
             Ok(_) => tracing::debug!(event = "ehr.read", firm = %firm.id, resource, status),
             Err(error) => tracing::warn!(event = "ehr.read-failed", firm = %firm.id, resource, status, %error),
         }
         outcome
+    }
+
+    /// As `exchange`, with what stands before the body, and without a line in the log: for whoever expects refusals.
+    pub(crate) async fn exchange_with_head(&self, request: Request<Bytes>) -> (Option<Head>, Result<Reply, EhrError>) {
+        match self.api.send(request, self.connection.limits.reply_bytes).await {
+            Ok(response) => {
+                let outcome = reply::read(&response);
+                let (head, _) = response.into_parts();
+                (Some(head), outcome)
+            }
+            Err(error) => match reply::status_of(error).filter(|status| !status.is_success()) {
+                Some(status) => {
+                    let (mut head, ()) = http::Response::new(()).into_parts();
+                    head.status = status;
+                    (Some(head), Err(reply::failure(status, &http::HeaderMap::new())))
+                }
+                None => (None, Err(reply::lost(error))),
+            },
+        }
     }
 
     /// One page of a search.

@@ -29,6 +29,7 @@ mod draft;
 mod narrative;
 mod photo;
 mod photo_hosts;
+mod probe;
 mod profile;
 mod reply;
 mod reqwest_transport;
@@ -42,6 +43,7 @@ pub use client_key::{ClientKey, KeyError};
 pub use compose::{ASSESSED_IMAGE, IDENTIFIER_SYSTEM, LABEL, NOT_BY_THE_AUTHOR};
 pub use connection::{ConnectionError, EhrConnection, Limits};
 pub use photo_hosts::{HostPattern, NotAHost, is_public};
+pub use probe::{Code, Difference, Finding, Latency, ProbeError, ProbeReport, Verdict};
 pub use profile::{
     AuthorRule, BinaryAccept, CategoryRules, ChangeParameter, ChangeSearch, DocumentRules, DocumentSearch,
     DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, EncounterRules, FinishedVisitRule,

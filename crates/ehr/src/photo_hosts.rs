@@ -5,15 +5,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 /// A host, as configuration names it: `photos.example.com`, `*.s3.amazonaws.com`, `minio.example.com:9000`.
 ///
 /// `*.` in front stands for one or more labels, `*` elsewhere for exactly one. Without a port, the default port of https
 /// is meant (any port on a loopback host).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct HostPattern {
     host: String,
     port: Option<u16>,
@@ -28,6 +28,15 @@ impl TryFrom<String> for HostPattern {
     type Error = NotAHost;
     fn try_from(text: String) -> Result<Self, NotAHost> {
         Self::parse(&text)
+    }
+}
+
+impl From<HostPattern> for String {
+    fn from(pattern: HostPattern) -> Self {
+        match pattern.port {
+            Some(port) => format!("{}:{port}", pattern.host),
+            None => pattern.host,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod tests;
 use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use skin_assist_core::quota::SMALLEST_BUDGET;
 
 use crate::{photo_hosts::HostPattern, token::TokenRules};
@@ -27,7 +27,7 @@ const SHIPPED: [(&str, &str); 3] = [
 ];
 
 /// What is different about an EHR.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Its name in configuration.
@@ -57,7 +57,7 @@ pub struct Profile {
 }
 
 /// Where things are.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Urls {
     /// A firm's FHIR service: starts with `{base}`, and has `{firm}` where the firm's URL prefix goes, if anywhere.
@@ -65,7 +65,7 @@ pub struct Urls {
 }
 
 /// What each request carries.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestRules {
     /// The media type of FHIR JSON.
@@ -78,7 +78,7 @@ pub struct RequestRules {
 }
 
 /// How many calls the EHR allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
     /// Calls.
@@ -100,7 +100,7 @@ impl Quota {
 }
 
 /// The time that a quota is counted over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuotaPeriod {
     /// 60 s.
@@ -110,7 +110,7 @@ pub enum QuotaPeriod {
 }
 
 /// Who shares a quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuotaScope {
     /// All firms behind the API key.
@@ -120,7 +120,7 @@ pub enum QuotaScope {
 }
 
 /// Going from one page of a search to the next. The last page is one without entries, or one without a next.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PagingRules {
     /// How the next page is found.
@@ -130,7 +130,7 @@ pub struct PagingRules {
 }
 
 /// How the next page is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NextPage {
     /// By `Bundle.link` with the relation `next`.
@@ -140,7 +140,7 @@ pub enum NextPage {
 }
 
 /// Listing encounters.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncounterRules {
     /// `_count`: the largest page.
@@ -154,7 +154,7 @@ pub struct EncounterRules {
 }
 
 /// How what changed is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeSearch {
     /// By which parameter.
@@ -166,7 +166,7 @@ pub struct ChangeSearch {
 }
 
 /// Search parameters for "changed since".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum ChangeParameter {
     /// When the record changed.
     #[serde(rename = "_lastUpdated")]
@@ -187,7 +187,7 @@ impl ChangeParameter {
 }
 
 /// How fine a date search is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Granularity {
     /// `yyyy-mm-dd`, in a time zone that nobody states.
@@ -197,7 +197,7 @@ pub enum Granularity {
 }
 
 /// FHIR search prefixes for "changed since".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SearchPrefix {
     /// Greater than.
@@ -217,7 +217,7 @@ impl SearchPrefix {
 }
 
 /// Listing documents.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentRules {
     /// `_count`: the largest page.
@@ -239,7 +239,7 @@ pub struct DocumentRules {
 }
 
 /// How the documents of one visit are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DocumentSearch {
     /// By `patient` and `encounter` together.
@@ -251,7 +251,7 @@ pub enum DocumentSearch {
 }
 
 /// The firm's document categories.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CategoryRules {
     /// The id of the `ValueSet` that lists them, where there is one.
@@ -259,7 +259,7 @@ pub struct CategoryRules {
 }
 
 /// Downloading photos.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PhotoRules {
     /// Hosts that photos may be downloaded from, beside those that the operator adds.
@@ -270,7 +270,7 @@ pub struct PhotoRules {
 }
 
 /// How the bytes of a `Binary` are asked for. What comes is recognised by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BinaryAccept {
     /// As they are, with `Accept: image/*` (FHIR R4, Binary, "Serving Binary Resources using the RESTful API").
@@ -343,6 +343,11 @@ impl Profile {
         let profile: Self = toml::from_str(text).map_err(|error| ProfileError::Unreadable(Box::new(error)))?;
         profile.check()?;
         Ok(profile)
+    }
+
+    /// Whether it could work.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.check().is_ok()
     }
 
     fn check(&self) -> Result<(), ProfileError> {

@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use reqwest::{
     Client,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -68,6 +68,8 @@ pub struct ReqwestTransport {
     /// For those that may not: a kept connection that the server closes at that very moment would make an unknown
     /// outcome of what was never taken, so each has a connection of its own.
     fresh: Client,
+    /// For those that say themselves what encodings they accept: they get the reply as it is.
+    plain: Client,
     allow_loopback: bool,
     public_only: bool,
 }
@@ -80,9 +82,9 @@ impl ReqwestTransport {
     pub fn for_api(options: &HttpOptions) -> Result<Self, HttpSetupError> {
         let builder = || {
             let user_agent = concat!("skin-assist/", env!("CARGO_PKG_VERSION"));
-            Ok(common(options)?.gzip(true).user_agent(user_agent))
+            Ok(common(options)?.user_agent(user_agent))
         };
-        Self::new(options, false, builder)
+        Self::new(options, false, true, builder)
     }
 
     /// For photos: no header of ours, and public addresses only, checked after the name was resolved and used as
@@ -94,19 +96,25 @@ impl ReqwestTransport {
         let resolver = Arc::new(PublicResolver {
             allow_loopback: options.allow_loopback_http,
         });
-        Self::new(options, true, || {
-            Ok(common(options)?.gzip(false).dns_resolver(Arc::clone(&resolver)))
+        Self::new(options, true, false, || {
+            Ok(common(options)?.dns_resolver(Arc::clone(&resolver)))
         })
     }
 
     fn new(
         options: &HttpOptions,
         public_only: bool,
+        gzip: bool,
         builder: impl Fn() -> Result<reqwest::ClientBuilder, HttpSetupError>,
     ) -> Result<Self, HttpSetupError> {
         Ok(Self {
-            pooled: builder()?.build().map_err(HttpSetupError)?,
-            fresh: builder()?.pool_max_idle_per_host(0).build().map_err(HttpSetupError)?,
+            pooled: builder()?.gzip(gzip).build().map_err(HttpSetupError)?,
+            fresh: builder()?
+                .gzip(gzip)
+                .pool_max_idle_per_host(0)
+                .build()
+                .map_err(HttpSetupError)?,
+            plain: builder()?.gzip(false).build().map_err(HttpSetupError)?,
             allow_loopback: options.allow_loopback_http,
             public_only,
         })
@@ -161,7 +169,9 @@ impl Transport for ReqwestTransport {
             what: "the request cannot be sent over HTTP",
         })?;
         self.check(request.url())?;
-        let client = if *request.method() == Method::GET {
+        let client = if request.headers().contains_key(header::ACCEPT_ENCODING) {
+            &self.plain
+        } else if *request.method() == Method::GET {
             &self.pooled
         } else {
             &self.fresh

@@ -19,7 +19,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use skin_assist_core::{
-    domain::{AccessToken, Credential, Firm, IssuedToken},
+    domain::{AccessToken, Credential, Firm, FirmId, IssuedToken},
     phi::Secret,
     ports::{EhrError, TokenEndpoint},
     time::Timestamp,
@@ -58,6 +58,8 @@ struct Memory {
     found: HashMap<String, Found>,
     /// By how many milliseconds the clocks of endpoints are ahead of ours, where it is worth a word.
     ahead_ms: HashMap<String, i64>,
+    /// Whether the reply that brought a firm's latest token said how long the token lives.
+    life_stated: HashMap<FirmId, bool>,
 }
 
 impl TokenMemory {
@@ -81,6 +83,15 @@ impl TokenMemory {
     fn ahead_ms(&self, endpoint: &Url) -> i64 {
         self.with(|memory| memory.ahead_ms.get(endpoint.as_str()).copied())
             .unwrap_or_default()
+    }
+
+    /// Whether the reply with the firm's latest token said how long it lives; none where this process asked for none.
+    pub(crate) fn life_stated(&self, firm: &FirmId) -> Option<bool> {
+        self.with(|memory| memory.life_stated.get(firm).copied())
+    }
+
+    fn note_life(&self, firm: &FirmId, stated: bool) {
+        self.with(|memory| memory.life_stated.insert(firm.clone(), stated));
     }
 
     /// Notes what an endpoint's clock shows. Whether that is news.
@@ -168,7 +179,13 @@ impl EhrClient {
                 if let Some(server) = reply::server_time(response.headers()) {
                     clock_is_news = self.token_memory.note_clock(endpoint, server, now);
                 }
-                (Some(response.status()), read(&response, rules, shown, now))
+                let issued = read(&response, rules, shown, now);
+                if issued.is_ok() {
+                    let body = reply::json(response.body()).unwrap_or_default();
+                    let stated = View::of(&body).text("expires_in").is_some();
+                    self.token_memory.note_life(&firm.id, stated);
+                }
+                (Some(response.status()), issued)
             }
             Err(error) => {
                 if matches!(error, TransportError::NotSent { .. } | TransportError::AddressRefused) {

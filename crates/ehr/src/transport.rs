@@ -15,7 +15,7 @@ use http::{Request, Response, StatusCode};
 /// - [`TransportError::NotSent`] and [`TransportError::AddressRefused`] are returned only when the server certainly has
 ///   not seen the request. Whoever is not certain returns [`TransportError::Unknown`]: a draft is posted again after the
 ///   first and never after the second.
-/// - The body is whole, decoded (gzip) and has at most `limit_bytes`; reading stops at the limit, before more is held.
+/// - The body is whole, decoded (gzip; unless the request has its own `Accept-Encoding`) and has at most `limit_bytes`; reading stops at the limit, before more is held.
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// One exchange.

@@ -42,6 +42,11 @@ impl<'a> View<'a> {
         list.iter().map(View::of)
     }
 
+    /// What is there, as it is.
+    pub(crate) fn value(self, key: &str) -> Option<&'a Value> {
+        self.get(key).0
+    }
+
     /// A text, or a number as text: some servers write ids as numbers.
     pub(crate) fn text(self, key: &str) -> Option<Cow<'a, str>> {
         match self.get(key).0? {
@@ -70,7 +75,7 @@ impl<'a> View<'a> {
         self.text("id")?.parse().ok()
     }
 
-    fn instant(self, key: &str) -> Option<Timestamp> {
+    pub(crate) fn instant(self, key: &str) -> Option<Timestamp> {
         Timestamp::parse_rfc3339(&self.text(key)?).ok()
     }
 
@@ -80,7 +85,7 @@ impl<'a> View<'a> {
     }
 
     /// The codes of a list of CodeableConcepts.
-    fn codes(self, key: &str) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
+    pub(crate) fn codes(self, key: &str) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
         self.each(key)
             .flat_map(|concept| concept.each("coding"))
             .filter_map(|coding| coding.text("code"))
@@ -209,7 +214,7 @@ pub(crate) fn document(resource: View<'_>, query: &DocumentQuery, rules: &Docume
 }
 
 /// A MIME type without parameters, lower case; none for other texts ("Clinical photo / left arm").
-fn media_type(text: &str) -> Option<String> {
+pub(crate) fn media_type(text: &str) -> Option<String> {
     let essence = text.split(';').next()?.trim().to_ascii_lowercase();
     let (kind, subtype) = essence.split_once('/')?;
     let token = |part: &str| {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use skin_assist_core::ports::{DraftAbilities, FinishedVisit, Settlement};
 
 use super::ProfileError;
 
 /// Writing drafts.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DraftRules {
     /// What is created.
@@ -36,7 +36,7 @@ pub struct DraftRules {
 }
 
 /// What a draft becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DraftTarget {
     /// `Composition`.
@@ -48,7 +48,7 @@ pub enum DraftTarget {
 }
 
 /// The media type of a DocumentReference's attachment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum DraftContent {
     /// Plain lines.
     #[serde(rename = "text/plain")]
@@ -59,7 +59,7 @@ pub enum DraftContent {
 }
 
 /// `Composition.status`, or `DocumentReference.docStatus`, of a draft.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DraftStatus {
     /// preliminary.
@@ -76,7 +76,7 @@ impl DraftStatus {
 }
 
 /// Who is named as the author of a draft.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthorRule {
     /// The treating practitioner, because the EHR forces one; the text then says that they did not write it.
@@ -88,7 +88,7 @@ pub enum AuthorRule {
 }
 
 /// How a draft names other resources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReferenceForm {
     /// `Patient/12`.
@@ -98,7 +98,7 @@ pub enum ReferenceForm {
 }
 
 /// How a draft can be looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DraftSearchRule {
     /// Not at all.
@@ -108,7 +108,7 @@ pub enum DraftSearchRule {
 }
 
 /// What becomes of a draft whose visit was finished meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FinishedVisitRule {
     /// It is posted all the same.

@@ -1,11 +1,11 @@
 //! How a token is asked for, as data of a profile, and which combinations cannot be.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::profile::{ProfileError, RequestRules};
 
 /// How a token is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRules {
     /// OAuth2 grant.
@@ -31,7 +31,7 @@ pub struct TokenRules {
 }
 
 /// OAuth2 grants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grant {
     /// RFC 6749, section 4.4.
@@ -42,7 +42,7 @@ pub enum Grant {
 }
 
 /// OAuth2 client authentication.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientAuthentication {
     /// Id and secret in the body, RFC 6749, section 2.3.1.
@@ -69,7 +69,7 @@ impl ClientAuthentication {
 }
 
 /// What a client assertion is signed with: the two that SMART asks every server to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum SigningAlgorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-384 (RFC 7518, section 3.3).
     #[serde(rename = "RS384")]
