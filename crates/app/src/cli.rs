@@ -13,8 +13,8 @@ use crate::{
 
 /// Sees the photo in the chart, looks at it with vision models, writes a draft back.
 ///
-/// Begin with `skin-assist demo`. Exit codes: 0 done; 1 failed, and standard error says why; 2 the command line is
-/// wrong; 130 a demonstration was ended before every photo had its draft.
+/// Begin with `skin-assist demo`. Exit codes: 0 done; 1 failed, and standard error says why (of `doctor` and `probe` also:
+/// something is not as it should be, and standard output says what); 2 the command line is wrong; 130 a demonstration was ended before every photo had its draft.
 #[derive(Debug, Parser)]
 #[command(name = "skin-assist", version, max_term_width = 100)]
 pub struct Cli {
@@ -41,6 +41,8 @@ enum Command {
     /// Chooses what is done with a practice's document categories.
     #[command(subcommand)]
     Categories(CategoriesCommand),
+    /// Asks a practice's EHR what it really does, and compares that with the profile. Changes nothing in the EHR.
+    Probe(ProbeArguments),
     /// Shows how each practice stands, and what needs attention.
     Status(JsonFlag),
     /// Lists what was given up, and tries it again.
@@ -154,6 +156,19 @@ pub(crate) struct AssessArguments {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArguments {
+    /// The practice to ask with.
+    #[arg(long, value_name = "ID")]
+    pub(crate) firm: String,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the profile with what differs put right into this new file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile_out: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum FirmCommand {
     /// Connects a practice. It starts in silent mode, with no category chosen, from now on.
@@ -166,6 +181,9 @@ pub(crate) enum FirmCommand {
         /// Its proof.
         #[command(flatten)]
         credential: CredentialArguments,
+        /// Then ask its EHR what it really does, as `probe` does.
+        #[arg(long)]
+        probe: bool,
     },
     /// Lists the practices.
     List(JsonFlag),
@@ -366,6 +384,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Assess(arguments) => commands::assess::assess(&config()?, arguments).await,
             Command::Firm(command) => commands::firm::firm(&config()?, command).await,
             Command::Categories(command) => commands::categories::categories(&config()?, command).await,
+            Command::Probe(arguments) => commands::probe::probe(&config()?, arguments).await,
             Command::Status(JsonFlag { json }) => commands::status::status(&config()?, json).await,
             Command::DeadLetters(command) => commands::dead_letters::dead_letters(&config()?, command).await,
             Command::Uncertain(command) => commands::uncertain::uncertain(&config()?, command).await,

@@ -16,6 +16,7 @@ pub(crate) mod doctor;
 pub(crate) mod firm;
 pub(crate) mod key;
 pub(crate) mod practice_ehr;
+pub(crate) mod probe;
 pub(crate) mod retractions;
 pub(crate) mod run;
 pub(crate) mod status;

@@ -86,8 +86,10 @@ impl EhrClient {
                 return Ok(notes.into_report(asker.calls, None));
             }
         };
-        let encounters = encounters::probe(&mut asker, &mut notes).await?;
-        reachable(&mut notes, &asker, statement.is_some(), &encounters);
+        let encounters = encounters::probe(&mut asker, &mut notes, statement.is_some()).await?;
+        if !reachable(&mut notes, &asker, statement.is_some(), &encounters) {
+            return Ok(notes.into_report(asker.calls, asker.latency()));
+        }
         let documents = documents::probe(&mut asker, &mut notes, &encounters.visits).await?;
         page_through(&mut asker, &mut notes, &encounters, &documents).await?;
         let draft = draft_search(&mut asker, &mut notes).await?;
@@ -125,7 +127,7 @@ impl EhrClient {
 }
 
 /// Whether there is a FHIR service at the address.
-fn reachable(notes: &mut Notes, asker: &Asker<'_>, has_statement: bool, encounters: &Encounters) {
+fn reachable(notes: &mut Notes, asker: &Asker<'_>, has_statement: bool, encounters: &Encounters) -> bool {
     let root = asker.service.root();
     let scheme = if root.scheme() == "https" {
         "https, with the certificate verified"
@@ -139,10 +141,11 @@ fn reachable(notes: &mut Notes, asker: &Asker<'_>, has_statement: bool, encounte
         let service = notes.profile().urls.service.clone();
         let ehr = "has no FHIR service there (404)";
         notes.differ(codes::REACHABLE, "urls.service", service, ehr, nothing);
-        return;
+        return false;
     }
     let seen = format!("{host} answers over {scheme}");
     notes.find(codes::REACHABLE, Verdict::Well, seen, Vec::new());
+    true
 }
 
 /// Pages of encounters, or of documents where there are too few.

@@ -24,21 +24,9 @@ impl ChartAccess {
     /// Connects, and renews the token where that is due.
     pub(super) async fn open(config: &Config, state: &Arc<SqliteStore>, firm: &Firm) -> Result<Self, Failure> {
         let ehr = wiring::ehr(config)?;
-        let refresh = RefreshCredentials {
-            credentials: &**state,
-            endpoint: &*ehr,
-            clock: &SystemClock,
-        };
-        let failed = |error| Self::failure(format!("there is no token for `{}`", firm.id), error);
-        let token = match refresh.run(firm, None).await.map_err(failed)? {
-            TokenState::Ready(token) => token,
-            TokenState::Refused { reason, .. } => {
-                return Err(Failure::new("the token endpoint refuses the credential").with_hint(reason.hint()));
-            }
-            TokenState::Elsewhere(_) => {
-                return Err(Failure::new("another process is renewing the token").with_hint("try again"));
-            }
-            TokenState::Missing => return Err(Failure::new("the practice has no credential")),
+        let token = match Self::token(&ehr, state, firm, None).await? {
+            Some(token) => token,
+            None => return Err(Failure::new("another process is renewing the token").with_hint("try again")),
         };
         Ok(Self {
             key: wiring::quotas(config)?.of(firm),
@@ -46,6 +34,41 @@ impl ChartAccess {
             ehr,
             token,
         })
+    }
+
+    /// Connects with a token that was asked for just now, so that it is known what the endpoint says about it. The one
+    /// that was there serves while another process renews it.
+    pub(super) async fn open_anew(config: &Config, state: &Arc<SqliteStore>, firm: &Firm) -> Result<Self, Failure> {
+        let mut access = Self::open(config, state, firm).await?;
+        if !access.ehr.has_seen_token(firm)
+            && let Some(token) = Self::token(&access.ehr, state, firm, Some(&access.token)).await?
+        {
+            access.token = token;
+        }
+        Ok(access)
+    }
+
+    /// The firm's token, another one than `old`; none while another process renews it.
+    async fn token(
+        ehr: &EhrClient,
+        state: &SqliteStore,
+        firm: &Firm,
+        old: Option<&AccessToken>,
+    ) -> Result<Option<AccessToken>, Failure> {
+        let refresh = RefreshCredentials {
+            credentials: state,
+            endpoint: ehr,
+            clock: &SystemClock,
+        };
+        let failed = |error| Self::failure(format!("there is no token for `{}`", firm.id), error);
+        match refresh.run(firm, old).await.map_err(failed)? {
+            TokenState::Ready(token) => Ok(Some(token)),
+            TokenState::Refused { reason, .. } => {
+                Err(Failure::new("the token endpoint refuses the credential").with_hint(reason.hint()))
+            }
+            TokenState::Elsewhere(_) => Ok(None),
+            TokenState::Missing => Err(Failure::new("the practice has no credential")),
+        }
     }
 
     /// The right to make calls, one grant each.

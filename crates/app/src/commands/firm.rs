@@ -12,7 +12,7 @@ use skin_assist_store::SqliteStore;
 
 use super::{audit, firm_id, known_firm, print_json, state_failed, table::table};
 use crate::{
-    cli::{FirmCommand, JsonFlag, ModeArgument},
+    cli::{FirmCommand, JsonFlag, ModeArgument, ProbeArguments},
     clock::SystemClock,
     config::Config,
     failure::{Failure, Hinted as _, WithHint as _},
@@ -27,9 +27,19 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             id,
             url_prefix,
             credential,
+            probe,
         } => {
             add(&state, &id, url_prefix, &credential.read(config)?).await?;
             say!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
+            if probe {
+                say!();
+                let arguments = ProbeArguments {
+                    firm: id,
+                    json: false,
+                    profile_out: None,
+                };
+                return super::probe::probe(config, arguments).await;
+            }
         }
         FirmCommand::List(JsonFlag { json }) => list(&state, json).await?,
         FirmCommand::Pause { id } => set_status(&state, &id, FirmStatus::Paused).await?,

@@ -87,6 +87,8 @@ pub(super) struct Asker<'a> {
     /// How a 429 said when to come back.
     pub(super) retry_after: BTreeSet<&'static str>,
     pub(super) refused_for_quota: u32,
+    /// The last page of a search links to what was there before.
+    pub(super) goes_in_a_circle: bool,
     token: &'a AccessToken,
     quota: Quota<'a>,
     took_ms: Vec<u64>,
@@ -110,6 +112,7 @@ impl<'a> Asker<'a> {
             quota_headers: BTreeMap::new(),
             retry_after: BTreeSet::new(),
             refused_for_quota: 0,
+            goes_in_a_circle: false,
             token,
             quota,
             took_ms: Vec::new(),

@@ -161,7 +161,11 @@ pub(super) fn conclude(
         let (Some(claims), Some(effect)) = (statement.resources.get(resource), effect) else {
             continue;
         };
+        // Refused for what was left out, not for what was asked.
+        let lacks_scope = documents.needs_scope && resource == "DocumentReference";
+        let lacks_scope = lacks_scope && !matches!(parameter, "patient" | "encounter");
         match (claims.parameters.contains(parameter), effect) {
+            (true, Effect::Refused(_)) if lacks_scope => {}
             (true, effect) if effect.fails() => {
                 lies.push(format!(
                     "it lists {resource} by {parameter}, and the EHR {}",

@@ -11,6 +11,9 @@ const FUTURE: &str = "2100-01-01";
 /// How far back a search looks first: what is recent more often has photos, and is less to search.
 const DAYS_BACK: i32 = -30;
 
+/// In which an instant is looked for.
+const LATEST_DAYS: [i32; 3] = [-1, -2, -5];
+
 /// A day before everything.
 const LONG_AGO: &str = "1990-01-01";
 
@@ -117,12 +120,23 @@ impl Asker<'_> {
         since: &str,
     ) -> Result<Instant, StateError> {
         let name = ChangeParameter::LastUpdated.as_str();
-        let value = format!("{}{since}T00:00:00.000Z", prefix.as_str());
-        // As many as the profile has on a page: the latest of them is looked for.
-        let seen = match self.search(resource, &[(name, &value), ("_count", "10")]).await? {
-            Got::It(found) => found,
-            Got::Refused(status) => return Ok(Instant::Refused(status)),
-            Got::NoAnswer(why) => return Ok(Instant::NotKnown(why)),
+        // From the last days on: where the latest record is of the latest day, nothing later confuses what comes.
+        let days = LATEST_DAYS.map(|days| self.day(days));
+        let mut seen = None;
+        for since in days.iter().map(String::as_str).chain([since]) {
+            let value = format!("{}{since}T00:00:00.000Z", prefix.as_str());
+            match self.search(resource, &[(name, &value), ("_count", "10")]).await? {
+                Got::It(found) if found.is_empty() => {}
+                Got::It(found) => {
+                    seen = Some(found);
+                    break;
+                }
+                Got::Refused(status) => return Ok(Instant::Refused(status)),
+                Got::NoAnswer(why) => return Ok(Instant::NotKnown(why)),
+            }
+        }
+        let Some(seen) = seen else {
+            return Ok(Instant::NotKnown("an instant finds nothing where a day does"));
         };
         let Some(latest) = times(&seen).max() else {
             return Ok(Instant::NotKnown("no result says when it changed to the instant"));

@@ -32,6 +32,8 @@ const NO_DOCUMENT: &str = "no document yet";
 #[derive(Debug, Default)]
 pub(super) struct Documents {
     pub(super) sample: Option<Sample>,
+    /// Whether a search has to name a patient or a visit.
+    pub(super) needs_scope: bool,
     pub(super) by_patient: Option<Effect>,
     pub(super) by_encounter: Option<Effect>,
     pub(super) by_change: Option<Effect>,
@@ -51,6 +53,7 @@ pub(super) struct Sample {
 pub(super) async fn probe(asker: &mut Asker<'_>, notes: &mut Notes, visits: &[Visit]) -> Result<Documents, StateError> {
     let mut known = Documents::default();
     let of_all = without_condition(asker, notes).await?;
+    known.needs_scope = of_all.is_none();
     known.sample = sample(asker, notes, visits, of_all.as_ref()).await?;
     scopes(asker, notes, &mut known).await?;
     changes(asker, notes, &mut known).await?;

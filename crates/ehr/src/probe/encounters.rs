@@ -33,7 +33,7 @@ pub(super) struct Encounters {
     pub(super) refused: Option<u16>,
 }
 
-pub(super) async fn probe(asker: &mut Asker<'_>, notes: &mut Notes) -> Result<Encounters, StateError> {
+pub(super) async fn probe(asker: &mut Asker<'_>, notes: &mut Notes, is_fhir: bool) -> Result<Encounters, StateError> {
     let mut known = Encounters::default();
     let kind = Kind {
         resource: "Encounter",
@@ -60,6 +60,9 @@ pub(super) async fn probe(asker: &mut Asker<'_>, notes: &mut Notes) -> Result<En
             known.refused = Some(status);
             let seen = format!("a search without a condition is refused ({status})");
             notes.find(codes::ENCOUNTERS, Verdict::Notice, seen, asker.take_evidence());
+            if status == 404 && !is_fhir {
+                return Ok(known);
+            }
         }
         Got::NoAnswer(why) => {
             let seen = format!("not known: {why}");

@@ -97,25 +97,45 @@ impl Asker<'_> {
             )
         } else if came == size as usize {
             (Verdict::Well, format!("a page of {size} came"))
-        } else if page.next.is_some()
-            && came > 0
-            && matches!(self.onward(&page).await?, Onward::Other | Onward::Elsewhere(_))
-        {
-            let most = u32::try_from(came).unwrap_or(size);
-            let ehr = format!("gives {came} at most");
-            notes.differ(kind.code, kind.key, size.to_string(), ehr, |profile| {
-                (kind.set)(profile, most);
-            });
-            (
-                Verdict::Differs,
-                format!("{came} came where {size} were asked for, and there are more"),
-            )
         } else {
-            let seen = format!("_count={size} is taken; there are only {came} yet, so a full page was not seen");
-            (Verdict::NotKnown, seen)
+            match self.onward(&page).await? {
+                Onward::Other | Onward::Elsewhere(_) if came > 0 => {
+                    let most = u32::try_from(came).unwrap_or(size);
+                    let ehr = format!("gives {came} at most");
+                    notes.differ(kind.code, kind.key, size.to_string(), ehr, |profile| {
+                        (kind.set)(profile, most);
+                    });
+                    let seen = format!("{came} came where {size} were asked for, and there are more");
+                    (Verdict::Differs, seen)
+                }
+                onward => {
+                    if matches!(onward, Onward::Same) {
+                        self.note_circle(notes);
+                    }
+                    let seen =
+                        format!("_count={size} is taken; there are only {came} yet, so a full page was not seen");
+                    (Verdict::NotKnown, seen)
+                }
+            }
         };
         notes.find(kind.code, verdict, seen, self.take_evidence());
         Ok(Got::It(page))
+    }
+
+    /// Once: the search that comes next does the same.
+    fn note_circle(&mut self, notes: &mut Notes) {
+        if std::mem::replace(&mut self.goes_in_a_circle, true) || notes.profile().paging.next != NextPage::Link {
+            return;
+        }
+        let evidence = self.evidence.clone();
+        let wrong = "links from the last page to what was there before";
+        notes.find(
+            codes::PAGING_END,
+            Verdict::Differs,
+            format!("the EHR {wrong}"),
+            evidence,
+        );
+        notes.differ(codes::PAGING_END, "paging.next", "link", wrong, nothing);
     }
 
     async fn sized(
@@ -153,6 +173,9 @@ pub(super) async fn probe(
         let seen = "not known: there are no two encounters or documents yet";
         notes.find(codes::PAGING_NEXT, Verdict::NotKnown, seen, Vec::new());
         notes.find(codes::PAGING_TOTAL, Verdict::NotKnown, seen, Vec::new());
+    }
+    if asker.goes_in_a_circle && by_link {
+        return Ok(());
     }
     if let Some(whole) = whole {
         the_end(asker, notes, &whole, by_link && !broken).await?;
@@ -337,10 +360,10 @@ async fn the_end(
     let (seen, wrong) = match asker.onward(&last).await? {
         Onward::Nowhere => ("the last page has no link", None),
         Onward::Empty => ("a full last page links on to an empty one", None),
-        Onward::Same => (
-            "the last page links back",
-            Some("links from the last page to what was there before"),
-        ),
+        Onward::Same => {
+            asker.note_circle(notes);
+            return Ok(());
+        }
         Onward::Other => ("not known: more came meanwhile", None),
         Onward::Elsewhere(_) => ("the last page links elsewhere", None),
         Onward::Refused(_) | Onward::NoAnswer(_) => (
