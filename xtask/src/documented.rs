@@ -1,5 +1,5 @@
-//! What operators look up is written down: every reason code, every log event, every configuration key. And nothing that
-//! is written down has gone.
+//! What operators look up is written down: every reason code, every log event, every finding of the probe, every
+//! configuration key. And nothing that is written down has gone.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -9,6 +9,7 @@ use crate::{house, process::root};
 pub(crate) fn check() -> Result<(), String> {
     let mut reasons = BTreeSet::new();
     let mut events = BTreeSet::new();
+    let mut findings = BTreeSet::new();
     for file in house::files()? {
         if !is_product_source(&file) {
             continue;
@@ -20,6 +21,7 @@ pub(crate) fn check() -> Result<(), String> {
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         reasons.extend(texts_after(text, "Reason::new("));
         events.extend(texts_after(text, "event = "));
+        findings.extend(texts_after(text, ": Code = Code("));
     }
     let keys = read("crates/app/src/config/default.toml").map(|text| keys(&text))?;
 
@@ -37,6 +39,12 @@ pub(crate) fn check() -> Result<(), String> {
         &read("docs/logging.md")?,
     ));
     problems.extend(differences(
+        "docs/probe.md",
+        "finding of the probe",
+        &findings,
+        &read("docs/probe.md")?,
+    ));
+    problems.extend(differences(
         "docs/configuration.md",
         "key",
         &keys,
@@ -44,9 +52,10 @@ pub(crate) fn check() -> Result<(), String> {
     ));
     if problems.is_empty() {
         println!(
-            "{} reason codes, {} log events, {} keys are documented",
+            "{} reason codes, {} log events, {} findings of the probe, {} keys are documented",
             reasons.len(),
             events.len(),
+            findings.len(),
             keys.len()
         );
         Ok(())

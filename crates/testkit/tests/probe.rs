@@ -62,6 +62,7 @@ impl CallGrants for Grants {
 }
 
 /// What is planted, on top of a kind of EHR and its profile.
+#[derive(Clone)]
 struct World {
     dialect: Dialect,
     profile: Profile,
@@ -109,7 +110,19 @@ impl World {
         world
     }
 
+    /// Probes it, and once more with the profile that was proposed, which has to fit where it answers everything.
     fn probe(self) -> Probed {
+        let mut again = self.clone();
+        let probed = self.probe_once();
+        let differences = &probed.report.differences;
+        if !differences.is_empty() && differences.iter().all(|difference| difference.answered) {
+            again.profile = probed.proposed.clone();
+            again.probe_once().differs(&[]);
+        }
+        probed
+    }
+
+    fn probe_once(self) -> Probed {
         let clock = VirtualClock::new(Timestamp::parse_rfc3339("2026-01-08T15:00:00Z").unwrap());
         let ehr = PracticeEhr::new(Options {
             dialect: self.dialect,

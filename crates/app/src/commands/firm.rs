@@ -32,7 +32,7 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             add(&state, &id, url_prefix, &credential.read(config)?).await?;
             say!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
             if probe {
-                say!();
+                say!("");
                 let arguments = ProbeArguments {
                     firm: id,
                     json: false,

@@ -72,7 +72,7 @@ fn print(report: &ProbeReport, written: Option<&Path>) {
         };
         say!("{mark:<2}  {:<36} {}", finding.code.as_str(), finding.seen);
     }
-    say!();
+    say!("");
     say!("ok as it should be, !! differs from the profile, + offered and not used, * worth knowing, ? not known.");
     say!(
         "{} calls were made, each against the quota. Nothing was changed.",
