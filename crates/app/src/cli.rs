@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use skin_assist_core::{domain::Route, polling::PolicyName};
 
 use crate::{
-    commands::{self, credential::CredentialArguments},
+    commands::{self, backfill::Backfill, credential::CredentialArguments},
     config::{Config, Environment},
     failure::{Failure, Hinted as _},
 };
@@ -181,6 +181,15 @@ pub(crate) enum FirmCommand {
         /// Its proof.
         #[command(flatten)]
         credential: CredentialArguments,
+        /// Which of the configured API keys its calls carry (ehr.further_api_key_files); without it the first one.
+        #[arg(long, value_name = "NAME")]
+        api_key: Option<String>,
+        /// Also take photos that were filed in the last days or hours (2d, 36h). Shows what that costs, and connects with --yes.
+        #[arg(long, value_name = "TIME")]
+        backfill: Option<Backfill>,
+        /// Connect with the backfill.
+        #[arg(long, requires = "backfill")]
+        yes: bool,
         /// Then ask its EHR what it really does, as `probe` does.
         #[arg(long)]
         probe: bool,

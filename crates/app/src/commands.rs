@@ -6,6 +6,7 @@ macro_rules! say {
 }
 
 pub(crate) mod assess;
+pub(crate) mod backfill;
 pub(crate) mod categories;
 mod chart_access;
 pub(crate) mod config;

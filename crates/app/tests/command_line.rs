@@ -425,6 +425,92 @@ fn an_ehr_that_is_down_is_waited_for() {
     assert_eq!(engine.terminate(), Some(0));
 }
 
+#[test]
+fn a_backfill_shows_its_cost_first_and_takes_photos_from_before() {
+    let ehr = PracticeEhr::new(Options::default());
+    let _served = Served::start(ehr.clone());
+    ehr.add_firm(FirmSpec::new("elm")).unwrap();
+    let installation = Installation::connected(&ehr);
+    ehr.add_firm(FirmSpec::new("oak")).unwrap();
+    let now = SystemClock.now();
+    for (hours, seed) in [(30, 1), (70, 2), (500, 3)] {
+        let then = now - Duration::from_secs(hours * 3600);
+        let visit = ehr.open_encounter(then, "oak", EncounterSpec::default()).unwrap();
+        ehr.attach_photo(then, "oak", &visit, PhotoSpec::synthetic("PHOTO-LESION", seed, None))
+            .unwrap();
+    }
+    let oak = ehr.credentials("oak").unwrap();
+    fs::write(installation.path("oak.secret"), &oak.client_secret).unwrap();
+    let secret = installation.path("oak.secret").to_str().unwrap().to_owned();
+    let add = |more: &[&str]| {
+        let client = ["--client-id", &oak.client_id, "--client-secret-file", &secret];
+        let arguments = [&["firm", "add", "oak", "--url-prefix", "oak"][..], &client, more].concat();
+        installation.output(&arguments)
+    };
+    let told = |output: std::process::Output| {
+        let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), text)
+    };
+
+    // The first poll reaches back a day further than the photos: 30 and 70 hours, not 500.
+    let (code, text) = told(add(&["--backfill", "2d"]));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("brings 2 visits") && text.contains("add --yes"), "{text}");
+    assert!(
+        !installation
+            .json(&["firm", "list", "--json"])
+            .to_string()
+            .contains("oak")
+    );
+    let (code, text) = told(add(&["--backfill", "two days"]));
+    assert!(code == Some(2) && text.contains("such as 2d or 36h"), "{text}");
+    let (code, text) = told(add(&["--api-key", "second"]));
+    assert!(code == Some(1) && text.contains("further_api_key_files"), "{text}");
+
+    let (code, text) = told(add(&["--backfill", "2d", "--yes"]));
+    assert_eq!(code, Some(0), "{text}");
+    let firms = installation.json(&["firm", "list", "--json"]);
+    let oak = firms
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|firm| firm["id"] == "oak")
+        .unwrap();
+    let at = |key: &str| skin_assist_core::time::Timestamp::parse_rfc3339(oak[key].as_str().unwrap()).unwrap();
+    assert_eq!(
+        at("connected_at").since(at("photos_since")),
+        Duration::from_secs(48 * 3600)
+    );
+}
+
+#[test]
+fn a_photo_retracted_after_its_draft_is_shown_until_an_operator_takes_note() {
+    let ehr = PracticeEhr::new(Options::default());
+    let served = Served::start(ehr.clone());
+    ehr.add_firm(FirmSpec::new("elm")).unwrap();
+    let installation = Installation::connected(&ehr);
+    let engine = installation.start();
+    let now = SystemClock.now();
+    let visit = ehr.open_encounter(now, "elm", EncounterSpec::default()).unwrap();
+    let photo = PhotoSpec::synthetic("PHOTO-RASH", 1, None);
+    let document = ehr.attach_photo(now, "elm", &visit, photo).unwrap();
+    wait_for(&served, || (ehr.report().compositions == 1).then_some(()));
+    ehr.retract_document(SystemClock.now(), "elm", &document).unwrap();
+    let listed = wait_for(&served, || {
+        let listed = installation.json(&["retractions", "list", "--json"]);
+        (listed.as_array().unwrap().len() == 1).then(|| listed[0].clone())
+    });
+    assert_eq!(listed["document"], document.as_str());
+    assert!(listed["reference"].as_str().unwrap().starts_with("Composition/"));
+    assert!(installation.succeed(&["status"]).contains("photo was retracted"));
+    let assessment = listed["assessment"].as_str().unwrap();
+    installation.succeed(&["retractions", "acknowledge", "elm", assessment]);
+    assert!(installation.succeed(&["retractions", "list"]).contains("No draft"));
+    let error = installation.fail(&["retractions", "acknowledge", "elm", assessment]);
+    assert!(error.contains("retraction"), "{error}");
+    assert_eq!(engine.terminate(), Some(0));
+}
+
 /// Asks until there is an answer.
 fn wait_for<T>(served: &Served, ask: impl Fn() -> Option<T>) -> T {
     for _ in 0..600 {

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
-    domain::{Firm, FirmStatus, IntendedUseRecord, Mode, NewCredential},
+    domain::{Firm, FirmStatus, IntendedUseRecord, Mode},
     ports::{AuditAction, FirmAdministration as _, Firms as _},
     time::Clock as _,
 };
 use skin_assist_store::SqliteStore;
 
-use super::{audit, firm_id, known_firm, print_json, state_failed, table::table};
+use super::{audit, backfill::Backfill, firm_id, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::{FirmCommand, JsonFlag, ModeArgument, ProbeArguments},
     clock::SystemClock,
@@ -27,9 +27,22 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             id,
             url_prefix,
             credential,
+            api_key,
+            backfill,
+            yes,
             probe,
         } => {
-            add(&state, &id, url_prefix, &credential.read(config)?).await?;
+            let firm = new_firm(config, &id, url_prefix, api_key, backfill)?;
+            let credential = credential.read(config)?;
+            if backfill.is_some() && !yes {
+                super::backfill::show_cost(config, &state, &firm, &credential).await?;
+                return Err(
+                    Failure::new(format!("`{id}` was not connected: this was the cost alone"))
+                        .with_hint("add --yes to connect with the backfill, or leave --backfill out to begin now"),
+                );
+            }
+            state.add_firm(&firm, &credential).await.map_err(state_failed)?;
+            audit(&*state, &firm.id, AuditAction::FirmChanged, "connected".to_owned()).await?;
             say!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
             if probe {
                 say!("");
@@ -77,21 +90,31 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(state: &SqliteStore, id: &str, url_prefix: String, credential: &NewCredential) -> Result<(), Failure> {
+fn new_firm(
+    config: &Config,
+    id: &str,
+    url_prefix: String,
+    api_key: Option<String>,
+    backfill: Option<Backfill>,
+) -> Result<Firm, Failure> {
+    if let Some(name) = &api_key
+        && !config.further_api_keys()?.contains_key(name)
+    {
+        return Err(Failure::new(format!("there is no API key `{name}`"))
+            .with_hint("ehr.further_api_key_files names them: NAME=FILE"));
+    }
     let now = SystemClock.now();
-    let firm = Firm {
+    Ok(Firm {
         id: firm_id(id)?,
         url_prefix,
         status: FirmStatus::Active,
         mode: Mode::Silent,
         intended_use: None,
         categories: BTreeMap::new(),
-        api_key: None,
+        api_key,
         connected_at: now,
-        photos_since: now,
-    };
-    state.add_firm(&firm, credential).await.map_err(state_failed)?;
-    audit(state, &firm.id, AuditAction::FirmChanged, "connected".to_owned()).await
+        photos_since: backfill.map_or(now, |Backfill(back)| now - back),
+    })
 }
 
 async fn list(state: &SqliteStore, json: bool) -> Result<(), Failure> {

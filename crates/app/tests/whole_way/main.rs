@@ -353,6 +353,28 @@ fn photos_from_before_the_connection_are_left_alone() {
 }
 
 #[test]
+fn a_backfill_takes_photos_from_before_the_connection_as_far_as_it_reaches() {
+    let world = World::empty(12);
+    world.ehr.add_firm(FirmSpec::new("elm")).unwrap();
+    let start = world.clock_now();
+    for (days, seed) in [(5, 1), (2, 2), (0, 3)] {
+        let then = start + (5 - days) * 24 * 60 * MINUTE;
+        world.ehr.advance(then);
+        let visit = world.ehr.open_encounter(then, "elm", EncounterSpec::default()).unwrap();
+        let photo = PhotoSpec::synthetic("PHOTO-LESION", seed, None);
+        world.ehr.attach_photo(then, "elm", &visit, photo).unwrap();
+    }
+    let now = start + 5 * 24 * 60 * MINUTE + MINUTE;
+    world
+        .clock
+        .run(skin_assist_core::time::Clock::sleep_until(&world.clock, now));
+    world.connect_since("elm", Mode::Draft, now - 3 * 24 * 60 * MINUTE);
+    world.run_for(5 * MINUTE);
+    let drafts: Vec<_> = world.report().photos.iter().map(|photo| photo.drafts.len()).collect();
+    assert_eq!(drafts, [0, 1, 1]);
+}
+
+#[test]
 fn two_engines_on_one_state_share_the_work() {
     let world = World::new(13, 2);
     world.clock.run(async {

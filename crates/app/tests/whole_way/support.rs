@@ -171,6 +171,11 @@ impl World {
     }
 
     pub(crate) fn connect(&self, prefix: &str, mode: Mode) -> Credentials {
+        self.connect_since(prefix, mode, self.clock.now())
+    }
+
+    /// Connects a practice and takes photos that were filed since then.
+    pub(crate) fn connect_since(&self, prefix: &str, mode: Mode, photos_since: Timestamp) -> Credentials {
         let credentials = self.ehr.credentials(prefix).unwrap();
         let categories = credentials.categories.iter().filter_map(|category| {
             let used = match category.route {
@@ -189,7 +194,7 @@ impl World {
             categories: categories.collect::<BTreeMap<_, _>>(),
             api_key: None,
             connected_at: self.clock.now(),
-            photos_since: self.clock.now(),
+            photos_since,
         };
         let credential = match self.profile.token.client_authentication {
             ClientAuthentication::PrivateKeyJwt => NewCredential {
