@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use skin_assist::driver::Event;
 use skin_assist_core::{
-    domain::Reason,
+    domain::{FirmId, Reason},
     ports::RetractedDraft,
     time::{Clock as _, Timestamp},
 };
@@ -388,6 +388,27 @@ fn the_token_endpoint_does_not_say_when_a_token_ends() {
             // 900 s as the text says, 300 s where nothing is said: renewed ahead of that, and not at every call.
             assert!((4..=20).contains(&report.token_calls), "{} tokens", report.token_calls);
         }
+    }
+}
+
+#[test]
+fn a_user_gets_tokens_by_password_once_and_by_the_refresh_token_then() {
+    use skin_assist_ehr::{ClientAuthentication, Grant};
+    let mut setting = short("modmed-ema");
+    setting.profile.token.grant = Grant::Password;
+    setting.profile.token.client_authentication = ClientAuthentication::None;
+    setting.profile.token.url = Some("{base}/firm/{firm}/ema/ws/oauth2/grant".to_owned());
+    let world = World::with(19, 2, setting);
+    world.run_for(CLINIC);
+    let report = world.assert_delivered_once(0);
+    assert!((4..=8).contains(&report.token_calls), "{} tokens", report.token_calls);
+    for firm in world.ehr.firms() {
+        let credential = world
+            .clock
+            .run(world.state.credential(&FirmId::new(&firm)))
+            .unwrap()
+            .unwrap();
+        assert!(credential.refresh_token.is_some());
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Setting {
     pub(crate) clinic: Duration,
 }
 
+/// A user and the password, for the legacy grant.
+const USER: [&str; 2] = ["integration", "a password"];
 const HOUR: Duration = Duration::from_secs(3600);
 const QUOTA: (u32, Duration) = (120, Duration::from_secs(60));
 
@@ -112,6 +114,7 @@ impl World {
         let world = Self::empty_with(seed, setting);
         for firm in &mut script.firms {
             firm.public_key = Some(world.client_key.1.clone());
+            firm.user = Some(USER.map(str::to_owned).into());
         }
         world.ehr.play(&script, MORNING, 1.0).unwrap();
         for firm in world.ehr.firms() {
@@ -201,6 +204,7 @@ impl World {
                 key_id: Some("test".to_owned()),
                 ..NewCredential::secret(&credentials.client_id, self.client_key.0.clone())
             },
+            ClientAuthentication::None => NewCredential::secret(USER[0], Secret::new(USER[1].to_owned())),
             _ => NewCredential::secret(&credentials.client_id, Secret::new(credentials.client_secret.clone())),
         };
         self.clock.run(self.state.add_firm(&firm, &credential)).unwrap();
@@ -220,7 +224,7 @@ impl World {
             profile: self.profile.clone(),
             base_url: Url::parse(&endpoints.api).unwrap(),
             // Where the EHR says itself where its token endpoint is, it is asked.
-            token_url: (!self.profile.token.discovery)
+            token_url: (!self.profile.token.discovery && self.profile.token.url.is_none())
                 .then(|| Url::parse(&self.ehr.credentials(&self.ehr.firms()[0]).unwrap().token_url).unwrap()),
             further_api_keys: BTreeMap::new(),
             api_key: Secret::new(api_key.unwrap_or_default()),
