@@ -328,5 +328,5 @@ struct Attachment {
 
 /// An id as the EHR gives it; on request with every character in it that an address has to encode.
 fn spelt(odd: bool, id: String) -> String {
-    if odd { format!("\u{fc}|{id} +%41") } else { id }
+    if odd { format!("\u{fc}|{id} +%") } else { id }
 }
