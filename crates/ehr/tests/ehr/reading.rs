@@ -641,3 +641,108 @@ proptest! {
         }
     }
 }
+
+/// A search by patient brings all of the patient's documents: those of this visit are picked out, those that name no
+/// visit count when they are dated, and one that says neither may be years old.
+#[test]
+fn documents_of_a_visit_are_picked_out_of_the_patients() {
+    let profile = profile_with("search = \"patient-and-encounter\"", "search = \"patient\"");
+    let document = |id: &str, date: Option<&str>, encounter: Option<&str>| {
+        let mut document = json!({ "resourceType": "DocumentReference", "id": id,
+            "subject": { "reference": "Patient/7" } });
+        if let Some(date) = date {
+            document["date"] = json!(date);
+        }
+        if let Some(encounter) = encounter {
+            document["context"] = json!({ "encounter": [{ "reference": format!("Encounter/{encounter}") }] });
+        }
+        document
+    };
+    let entry = |document: &Value| json!({ "resource": document });
+    let dated = Some("2026-01-05T09:00:00Z");
+    let mut created = document("created", None, None);
+    created["content"] = json!([{ "attachment": { "creation": "2026-01-05T09:00:00Z" } }]);
+    let found = [
+        document("of-this-visit", None, Some("e%7C1")),
+        document("of-another", dated, Some("e2")),
+        document("of-none", dated, None),
+        created,
+        document("of-none-undated", None, None),
+    ];
+    let script = Script::of([reply_json(&bundle(&found.each_ref().map(entry)))]);
+    let client = client_with(profile, &script, &Script::of([]));
+    let page = run(client.documents(&firm("derm-a"), &token(), &document_query(), None)).unwrap();
+    assert_eq!(
+        script.urls(),
+        [format!("{SERVICE}/DocumentReference?patient=7&_count=10")]
+    );
+    let ids: Vec<_> = page.items.iter().map(|document| document.id.as_str()).collect();
+    assert_eq!(ids, ["of-this-visit", "of-none", "created"]);
+    assert_eq!(page.unreadable, 0);
+}
+
+/// Some EHRs number their pages and link to none: the search is made again with the next number until a page is empty.
+#[test]
+fn pages_are_numbered_where_the_profile_says_so() {
+    let profile = profile_with("next = \"link\"", "next = \"number\"\nparameter = \"page\"");
+    let script = Script::of([
+        reply_json(&bundle(&[encounter("e1"), encounter("e2")])),
+        reply_json(&bundle(&[encounter("e3")])),
+        reply_json(&bundle(&[])),
+    ]);
+    let client = client_with(profile, &script, &Script::of([]));
+    let query = EncounterQuery {
+        changed_since: at("2026-01-05T10:00:00Z"),
+    };
+    let (mut found, mut page) = (Vec::new(), None);
+    loop {
+        let reply = run(client.encounters(&firm("derm-a"), &token(), &query, page.as_ref())).unwrap();
+        found.extend(ids(&reply).into_iter().map(str::to_owned));
+        page = reply.next;
+        if page.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, ["e1", "e2", "e3"]);
+    let pages: Vec<_> = script
+        .urls()
+        .iter()
+        .map(|url| url.split_once("&page=").map(|(_, number)| number.to_owned()))
+        .collect();
+    assert_eq!(pages, [None, Some("2".to_owned()), Some("3".to_owned())]);
+}
+
+/// A search of a batch that failed, or has further pages, leaves its visit unanswered: it is asked for alone.
+#[test]
+fn a_batch_answers_for_each_visit_or_leaves_it_unanswered() {
+    let profile = profile_with("searches_in_batch = 0", "searches_in_batch = 4");
+    let document = |id: &str, visit: &str| {
+        json!({ "resource": { "resourceType": "DocumentReference", "id": id, "subject": { "reference": "Patient/7" },
+            "context": { "encounter": [{ "reference": format!("Encounter/{visit}") }] } } })
+    };
+    let visit = |id: &str| Visit {
+        patient: PatientId::new("7"),
+        encounter: EncounterId::new(id),
+    };
+    let answer = |status: &str, resource: Value| json!({ "response": { "status": status }, "resource": resource });
+    let outcome =
+        json!({ "resourceType": "OperationOutcome", "issue": [{ "severity": "error", "code": "exception" }] });
+    let next = format!("{SERVICE}/DocumentReference?page=2");
+    let answers = json!({ "resourceType": "Bundle", "type": "batch-response", "entry": [
+        answer("200 OK", bundle(&[document("d1", "e1")])),
+        answer("500", outcome),
+        answer("200", linked(&[document("d3", "e3")], &next)),
+        answer("200", bundle(&[])),
+    ] });
+    let cut = json!({ "resourceType": "Bundle", "type": "batch-response", "entry": [] });
+    let script = Script::of([reply_json(&answers), reply_json(&cut)]);
+    let client = client_with(profile, &script, &Script::of([]));
+    let query = DocumentQuery::Visits(["e1", "e|2", "e3", "e4"].map(visit).to_vec());
+    assert_eq!(client.document_searches().visits_in_one_call, 4);
+    let page = run(client.documents(&firm("derm-a"), &token(), &query, None)).unwrap();
+    let found: Vec<_> = page.items.iter().map(|document| document.id.as_str()).collect();
+    let unanswered: Vec<_> = page.unanswered.iter().map(EncounterId::as_str).collect();
+    assert_eq!((found, unanswered), (vec!["d1"], vec!["e|2", "e3"]));
+    assert!(run(client.documents(&firm("derm-a"), &token(), &query, None)).is_err());
+    assert_eq!(script.urls()[0], SERVICE);
+}
