@@ -135,12 +135,16 @@ fn reachable(notes: &mut Notes, asker: &Asker<'_>, has_statement: bool, encounte
         "http to this very machine"
     };
     let host = root.host_str().unwrap_or_default().to_owned();
-    if !has_statement && encounters.refused == Some(404) {
-        let seen = format!("{host} answers over {scheme}, and has no FHIR service at this path (404)");
+    let wrong = match (encounters.refused, encounters.no_answer) {
+        (Some(404), _) if !has_statement => Some("has no FHIR service at this path (404)".to_owned()),
+        (_, Some(why)) => Some(format!("gives no answer at this path: {why}")),
+        _ => None,
+    };
+    if let Some(wrong) = wrong {
+        let seen = format!("{host} is there over {scheme}, and {wrong}");
         notes.find(codes::REACHABLE, Verdict::Differs, seen, Vec::new());
         let service = notes.profile().urls.service.clone();
-        let ehr = "has no FHIR service there (404)";
-        notes.differ(codes::REACHABLE, "urls.service", service, ehr, nothing);
+        notes.differ(codes::REACHABLE, "urls.service", service, wrong, nothing);
         return false;
     }
     let seen = format!("{host} answers over {scheme}");

@@ -71,6 +71,8 @@ struct World {
     photos: usize,
     quota_per_minute: u32,
     photo_host: &'static str,
+    /// Before the probe, after the token.
+    last: fn(&PracticeEhr),
 }
 
 impl World {
@@ -87,6 +89,7 @@ impl World {
             photos: 12,
             quota_per_minute: 1_000,
             photo_host: "practice-photos.example",
+            last: |_| {},
         };
         if profile != "modmed-ema" {
             world.profile.urls.service = "{base}/{firm}/fhir".to_owned();
@@ -186,6 +189,7 @@ impl World {
             .run(client.request_token(&firm, &credential, clock.now()))
             .unwrap()
             .access;
+        (self.last)(&ehr);
         let grants = Grants::default();
         let key = QuotaKey {
             name: "test".to_owned(),
@@ -368,7 +372,7 @@ fn ignored_parameters() {
     let probed = ignoring("fhir-r4", "_count").probe();
     probed
         .differs(&["encounters.page_size"])
-        .seen("encounters.count", Verdict::Notice, "_count is ignored");
+        .seen("paging.count", Verdict::Notice, "_count is ignored");
     assert_eq!(probed.proposed.encounters.page_size, 20);
 
     let mut world = ignoring("fhir-r4", "identifier");
@@ -514,6 +518,17 @@ fn page_sizes() {
             .seen("encounters.page-size", Verdict::Differs, words);
         assert_eq!(probed.proposed.encounters.page_size, 10);
     }
+    let probed = World::ehr("modmed-ema", |dialect| {
+        dialect.encounters.max_count = 5;
+        dialect.documents.search.max_count = 1;
+    });
+    let probed = probed.probe();
+    probed.differs(&["encounters.page_size", "documents.page_size"]);
+    let sizes = (
+        probed.proposed.encounters.page_size,
+        probed.proposed.documents.page_size,
+    );
+    assert_eq!(sizes, (5, 1));
     let mut world = World::ehr("fhir-r4", |dialect| dialect.documents.search.max_count = 10);
     world.photos = 80;
     world.encounters = 80;
@@ -702,6 +717,38 @@ fn what_is_said_and_not_so() {
     let mut world = World::of("modmed-ema");
     world.profile.categories.value_set = Some("categories".to_owned());
     world.probe().differs(&["categories.value_set"]);
+}
+
+#[test]
+fn an_ehr_that_is_out_of_service_and_a_token_that_is_not_taken() {
+    let mut world = World::of("fhir-r4");
+    world.last = |ehr| ehr.set_faults(|faults| faults.outage = true);
+    world
+        .probe()
+        .differs(&["urls.service"])
+        .seen("ehr.reachable", Verdict::Differs, "(503)");
+    let mut world = World::of("modmed-ema");
+    world.last = |ehr| ehr.set_quirks(|quirks| quirks.revoke_token_after = Some(1));
+    world
+        .probe()
+        .differs(&["urls.service"])
+        .seen("ehr.reachable", Verdict::Differs, "the token is not taken (401)");
+    let mut world = World::of("modmed-ema");
+    world.last = |ehr| ehr.set_quirks(|quirks| quirks.revoke_token_after = Some(12));
+    world
+        .probe()
+        .differs(&[])
+        .seen("paging.next", Verdict::NotKnown, "the token is not taken (401)");
+    let mut world = World::of("modmed-ema");
+    world.last = |ehr| {
+        let mut elsewhere = ehr.endpoints();
+        elsewhere.api = "https://moved.example".to_owned();
+        ehr.set_endpoints(elsewhere);
+    };
+    world
+        .probe()
+        .differs(&["urls.service"])
+        .seen("ehr.reachable", Verdict::Differs, "there is no such host");
 }
 
 #[test]

@@ -27,6 +27,9 @@ const MOST_CALLS: u32 = 70;
 /// A call that was refused for the quota is made again at most this often in one probe.
 const MOST_REFUSED_FOR_QUOTA: u32 = 3;
 
+/// So many entries are asked for where a few are enough.
+const A_FEW: u32 = 10;
+
 /// An id that no record has.
 pub(super) const NOBODY: &str = "skin-assist-probe-0";
 
@@ -113,6 +116,7 @@ impl<'a> Asker<'a> {
             retry_after: BTreeSet::new(),
             refused_for_quota: 0,
             goes_in_a_circle: false,
+            at_most: BTreeMap::new(),
             token,
             quota,
             took_ms: Vec::new(),
@@ -123,6 +127,17 @@ impl<'a> Asker<'a> {
     /// A day so many days away from today.
     pub(super) fn day(&self, days: i32) -> String {
         self.quota.clock.now().date_plus_days(days)
+    }
+
+    /// A `_count` of a few, which the EHR takes.
+    pub(super) fn a_few(&self, resource: &str) -> String {
+        let most = self.at_most.get(resource).copied().unwrap_or(A_FEW);
+        most.min(A_FEW).to_string()
+    }
+
+    /// Notes that the EHR takes no larger `_count`.
+    pub(super) fn take_at_most(&mut self, resource: &'static str, count: u32) {
+        self.at_most.insert(resource, count);
     }
 
     /// What was noted of the calls made since this was last called.
@@ -329,7 +344,7 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// Parameters as they may be shown: values that name a record are left out.
+/// Parameters as they may be shown: values that name a record, or the instant of a record's change, are left out.
 fn shown(parameters: &[(&str, &str)]) -> String {
     let names_a_record = |name: &str| matches!(name, "patient" | "encounter" | "identifier" | "_id");
     let parts = parameters.iter().map(|(name, value)| {
@@ -339,6 +354,8 @@ fn shown(parameters: &[(&str, &str)]) -> String {
                 _ => "known",
             });
             format!("{name}={}", values.collect::<Vec<_>>().join(","))
+        } else if let (true, Some(prefix)) = (value.contains('T'), value.get(..2)) {
+            format!("{name}={prefix}(an instant)")
         } else {
             format!("{name}={value}")
         }

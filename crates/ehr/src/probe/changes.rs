@@ -74,6 +74,7 @@ impl Asker<'_> {
             recent: None,
         };
         let mut since = self.day(DAYS_BACK);
+        let few = self.a_few(resource);
         let other = match preferred {
             SearchPrefix::Gt => SearchPrefix::Ge,
             SearchPrefix::Ge => SearchPrefix::Gt,
@@ -81,9 +82,9 @@ impl Asker<'_> {
         for prefix in [preferred, other] {
             let name = parameter.as_str();
             let value = |day: &str| format!("{}{day}", prefix.as_str());
-            let none = [(name, value(FUTURE)), ("_count", "10".to_owned())];
+            let none = [(name, value(FUTURE)), ("_count", few.clone())];
             let none = none.each_ref().map(|(name, value)| (*name, value.as_str()));
-            let (some, count) = (value(&since), "10");
+            let (some, count) = (value(&since), few.as_str());
             let (mut effect, mut found) = self
                 .effect(resource, &[(name, &some), ("_count", count)], &none)
                 .await?;
@@ -119,13 +120,13 @@ impl Asker<'_> {
         prefix: SearchPrefix,
         since: &str,
     ) -> Result<Instant, StateError> {
-        let name = ChangeParameter::LastUpdated.as_str();
+        let (name, few) = (ChangeParameter::LastUpdated.as_str(), self.a_few(resource));
         // From the last days on: where the latest record is of the latest day, nothing later confuses what comes.
         let days = LATEST_DAYS.map(|days| self.day(days));
         let mut seen = None;
         for since in days.iter().map(String::as_str).chain([since]) {
             let value = format!("{}{since}T00:00:00.000Z", prefix.as_str());
-            match self.search(resource, &[(name, &value), ("_count", "10")]).await? {
+            match self.search(resource, &[(name, &value), ("_count", &few)]).await? {
                 Got::It(found) if found.is_empty() => {}
                 Got::It(found) => {
                     seen = Some(found);
@@ -148,7 +149,7 @@ impl Asker<'_> {
             SearchPrefix::Ge => Timestamp::from_millis(latest.as_millis() + 1000),
         };
         let value = format!("{}{aside}", prefix.as_str());
-        let near = match self.search(resource, &[(name, &value), ("_count", "10")]).await? {
+        let near = match self.search(resource, &[(name, &value), ("_count", &few)]).await? {
             Got::It(found) => found,
             Got::Refused(status) => return Ok(Instant::Refused(status)),
             Got::NoAnswer(why) => return Ok(Instant::NotKnown(why)),
@@ -200,10 +201,10 @@ impl Asker<'_> {
             Some(ascending) => ascending.to_owned(),
             None => format!("-{key}"),
         };
-        let mut lists = Vec::new();
+        let (few, mut lists) = (self.a_few(resource), Vec::new());
         for key in [key, &descending] {
             let mut parameters = scope.to_vec();
-            parameters.extend([("_sort", key), ("_count", "10")]);
+            parameters.extend([("_sort", key), ("_count", &few)]);
             match self.search(resource, &parameters).await? {
                 Got::It(found) => lists.push(found),
                 Got::Refused(status) => return Ok(Order::Refused(status)),

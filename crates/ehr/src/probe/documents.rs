@@ -176,7 +176,8 @@ async fn scopes(asker: &mut Asker<'_>, notes: &mut Notes, known: &mut Documents)
     };
     let (patient, encounter) = (sample.visit.patient.as_str(), sample.visit.encounter.as_str());
     let resource = "DocumentReference";
-    let count = ("_count", "10");
+    let few = asker.a_few(resource);
+    let count = ("_count", few.as_str());
     let (by_patient, _) = asker
         .effect(resource, &[("patient", patient), count], &[("patient", NOBODY), count])
         .await?;

@@ -31,6 +31,8 @@ pub(super) struct Encounters {
     pub(super) by_date: Option<Effect>,
     /// Even a search without any condition is refused, as it is where nothing is at this address.
     pub(super) refused: Option<u16>,
+    /// Not even that was answered.
+    pub(super) no_answer: Option<&'static str>,
 }
 
 pub(super) async fn probe(asker: &mut Asker<'_>, notes: &mut Notes, is_fhir: bool) -> Result<Encounters, StateError> {
@@ -65,8 +67,10 @@ pub(super) async fn probe(asker: &mut Asker<'_>, notes: &mut Notes, is_fhir: boo
             }
         }
         Got::NoAnswer(why) => {
+            known.no_answer = Some(why);
             let seen = format!("not known: {why}");
             notes.find(codes::ENCOUNTERS, Verdict::NotKnown, seen, asker.take_evidence());
+            return Ok(known);
         }
     }
     let recent = changes(asker, notes, &mut known).await?;

@@ -10,7 +10,7 @@ use super::{
 use crate::profile::{NextPage, Profile};
 
 /// Tried where the profile's page size is refused.
-const SMALLER: [u32; 5] = [200, 100, 50, 20, 10];
+const SMALLER: [u32; 7] = [200, 100, 50, 20, 10, 5, 1];
 
 /// Where the link of a page leads.
 pub(super) enum Onward {
@@ -75,6 +75,7 @@ impl Asker<'_> {
             Got::Refused(status @ (400 | 413 | 422)) => {
                 for smaller in SMALLER.into_iter().filter(|smaller| *smaller < size) {
                     if let Got::It(page) = self.sized(kind.resource, scope, smaller).await? {
+                        self.take_at_most(kind.resource, smaller);
                         let seen = format!("_count={size} is refused ({status}), {smaller} is taken");
                         notes.find(kind.code, Verdict::Differs, seen, self.take_evidence());
                         let ehr = format!("refuses pages of {size} ({status}) and takes {smaller}");
@@ -209,7 +210,6 @@ async fn pages_of_one(
             return Ok(false);
         }
     };
-    let code = codes::ENCOUNTER_COUNT;
     let (verdict, seen) = match page.len() {
         1 => (
             Verdict::Well,
@@ -221,7 +221,7 @@ async fn pages_of_one(
             (Verdict::Notice, seen)
         }
     };
-    notes.find(code, verdict, seen, Vec::new());
+    notes.find(codes::PAGING_COUNT, verdict, seen, Vec::new());
     total(asker, notes, &page, sample.page.len());
     if let (false, Some(parameter)) = (by_link, notes.profile().paging.parameter.clone()) {
         return by_number(asker, notes, &parameters, &page, &parameter).await;
