@@ -92,6 +92,8 @@ pub(super) struct Asker<'a> {
     pub(super) refused_for_quota: u32,
     /// The last page of a search links to what was there before.
     pub(super) goes_in_a_circle: bool,
+    /// Where even a few entries are more than the EHR takes.
+    at_most: BTreeMap<&'static str, u32>,
     token: &'a AccessToken,
     quota: Quota<'a>,
     took_ms: Vec<u64>,

@@ -70,6 +70,7 @@ impl Asker<'_> {
         scope: &[(&str, &str)],
     ) -> Result<Got<Found>, StateError> {
         let size = kind.size;
+        self.take_at_most(kind.resource, size);
         let asked = self.sized(kind.resource, scope, size).await?;
         let page = match asked {
             Got::Refused(status @ (400 | 413 | 422)) => {
