@@ -402,14 +402,12 @@ impl Search<'_> {
     }
 
     fn next(&self, bundle: View<'_>) -> Result<Option<Url>, EhrError> {
-        match (self.paging.next, &self.paging.parameter) {
-            (NextPage::Number, Some(parameter)) => Ok(Some(next_number(self.url, parameter))),
-            _ => {
-                let next = bundle.each("link").find(|link| link.get("relation").is("next"));
-                let link = next.and_then(|link| link.text("url"));
-                link.map(|link| self.service.next_page(self.url, &link)).transpose()
-            }
+        if let (NextPage::Number, Some(parameter)) = (self.paging.next, &self.paging.parameter) {
+            return Ok(Some(next_number(self.url, parameter)));
         }
+        let next = bundle.each("link").find(|link| link.get("relation").is("next"));
+        let link = next.and_then(|link| link.text("url"));
+        link.map(|link| self.service.next_page(self.url, &link)).transpose()
     }
 }
 

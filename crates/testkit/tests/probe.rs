@@ -92,7 +92,7 @@ impl World {
             last: |_| {},
         };
         if profile != "modmed-ema" {
-            world.profile.urls.service = "{base}/{firm}/fhir".to_owned();
+            "{base}/{firm}/fhir".clone_into(&mut world.profile.urls.service);
         }
         // How a token is had is not what is tried here.
         world.profile.token.client_authentication = ClientAuthentication::ClientSecretPost;
@@ -567,7 +567,7 @@ fn documents_of_several_visits_and_what_their_entries_say() {
         .seen("documents.batch", Verdict::Well, "answered");
 
     let probed = World::ehr("fhir-r4", |dialect| {
-        dialect.documents.scope = DocumentScope::PatientOrEncounter
+        dialect.documents.scope = DocumentScope::PatientOrEncounter;
     })
     .probe();
     probed

@@ -1,5 +1,7 @@
 //! Pages: how large they are, what a link to the next one is worth, where they end.
 
+use std::cmp::Ordering;
+
 use skin_assist_core::ports::{EhrError, StateError};
 
 use super::{
@@ -92,15 +94,13 @@ impl Asker<'_> {
             other => return Ok(other),
         };
         let came = page.len();
-        let (verdict, seen) = if came > size as usize {
-            (
+        let (verdict, seen) = match came.cmp(&(size as usize)) {
+            Ordering::Greater => (
                 Verdict::Notice,
                 format!("{came} came where {size} were asked for: _count is ignored"),
-            )
-        } else if came == size as usize {
-            (Verdict::Well, format!("a page of {size} came"))
-        } else {
-            match self.onward(&page).await? {
+            ),
+            Ordering::Equal => (Verdict::Well, format!("a page of {size} came")),
+            Ordering::Less => match self.onward(&page).await? {
                 Onward::Other | Onward::Elsewhere(_) if came > 0 => {
                     let most = u32::try_from(came).unwrap_or(size);
                     let ehr = format!("gives {came} at most");
@@ -118,7 +118,7 @@ impl Asker<'_> {
                         format!("_count={size} is taken; there are only {came} yet, so a full page was not seen");
                     (Verdict::NotKnown, seen)
                 }
-            }
+            },
         };
         notes.find(kind.code, verdict, seen, self.take_evidence());
         Ok(Got::It(page))

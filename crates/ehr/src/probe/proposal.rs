@@ -119,7 +119,7 @@ mod tests {
         });
         notes.differ(code, "paging.next", "link", "goes in a circle", nothing);
         notes.differ(code, "quota.calls", "600", "allows none", |profile| {
-            profile.quota.calls = 0
+            profile.quota.calls = 0;
         });
         let report = notes.into_report(0, None);
         let answered: Vec<_> = report
