@@ -24,9 +24,8 @@ impl ChartAccess {
     /// Connects, and renews the token where that is due.
     pub(super) async fn open(config: &Config, state: &Arc<SqliteStore>, firm: &Firm) -> Result<Self, Failure> {
         let ehr = wiring::ehr(config)?;
-        let token = match Self::token(&ehr, state, firm, None).await? {
-            Some(token) => token,
-            None => return Err(Failure::new("another process is renewing the token").with_hint("try again")),
+        let Some(token) = Self::token(&ehr, state, firm, None).await? else {
+            return Err(Failure::new("another process is renewing the token").with_hint("try again"));
         };
         Ok(Self {
             key: wiring::quotas(config)?.of(firm),
