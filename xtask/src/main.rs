@@ -10,8 +10,10 @@ mod bench;
 mod dependency_rules;
 mod documented;
 mod house;
+mod interop;
 mod onnx_runtime;
 mod packs;
+mod pinned;
 mod process;
 mod proof;
 mod steps;
@@ -27,6 +29,8 @@ Commands:
                     validators of others, all tests. What the machine lacks is listed as NOT RUN; with --all it is a failure.
   check             The quick part of `test`, in seconds: format, dependency rules, house checks, codes and keys documented.
   validators        The step of `test` that has the FHIR resources that are written validated by libraries of others.
+  interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
+                    built and installed under target/interop on the first run; docs/interop.md has the rest.
   bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
                     written; NAME is one of store_bench, vision_bench, pipeline_bench.
   models [ARG]...   Train the reference model packs again (Python and about 25 minutes); ARGs go to
@@ -41,10 +45,11 @@ fn main() -> ExitCode {
         ["test"] => proof::run(false),
         ["test", "--all"] => proof::run(true),
         ["validators"] => validators::alone(),
+        ["interop"] => interop::run(),
         ["bench"] => bench::run(None),
         ["bench", name] if !name.starts_with('-') => bench::run(Some(name)),
         ["models", rest @ ..] => packs::train(rest),
-        ["help" | "--help" | "-h"] | ["check" | "test" | "validators" | "bench", "--help" | "-h"] => {
+        ["help" | "--help" | "-h"] | ["check" | "test" | "validators" | "interop" | "bench", "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
         }

@@ -12,6 +12,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    pinned::{self, copy, empty, installed},
     process::{cargo, program, root, run, succeeds},
     steps::Steps,
 };
@@ -24,9 +25,6 @@ const INSTALLED: &str = "target/validators";
 
 /// Where the golden drafts are written.
 const DRAFTS: &str = "target/validators/drafts";
-
-/// What `npm ci` wants to find.
-const NODE_MANIFESTS: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
 
 /// What pip is given.
 const REQUIREMENTS: &str = "requirements.txt";
@@ -95,19 +93,14 @@ fn install() -> Result<Validators, String> {
         }
     }
     let node = root().join(INSTALLED).join("node");
-    installed(&node, &NODE_MANIFESTS, |folder| {
-        for manifest in NODE_MANIFESTS {
-            copy(&home(manifest), &folder.join(manifest))?;
-        }
-        run(program("npm").args(["ci", "--loglevel=error"]).current_dir(folder))
-    })?;
+    pinned::npm(&root().join(HOME), &node)?;
     // A module is looked for from where the script is.
     let script = node.join("validate.js");
     copy(&home("validate.js"), &script)?;
 
     let environment = root().join(INSTALLED).join("venv");
     let python = environment.join("bin/python");
-    installed(&environment, &[REQUIREMENTS], |folder| {
+    installed(&root().join(HOME), &environment, &[REQUIREMENTS], |folder| {
         run(program("python3").args(["-m", "venv"]).arg(folder))?;
         let install = [
             "-m",
@@ -126,37 +119,6 @@ fn install() -> Result<Validators, String> {
 
 fn home(file: &str) -> PathBuf {
     root().join(HOME).join(file)
-}
-
-/// Installs into a folder, unless what is there was made from the same manifests.
-fn installed(
-    folder: &Path,
-    manifests: &[&str],
-    install: impl FnOnce(&Path) -> Result<(), String>,
-) -> Result<(), String> {
-    let mut pins = String::new();
-    for manifest in manifests {
-        let path = home(manifest);
-        pins += &fs::read_to_string(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    }
-    // Written last: an interrupted installation has none.
-    let mark = folder.join("installed-from");
-    if fs::read_to_string(&mark).is_ok_and(|text| text == pins) {
-        return Ok(());
-    }
-    empty(folder)?;
-    install(folder)?;
-    fs::write(&mark, pins).map_err(|error| format!("{} cannot be written: {error}", mark.display()))
-}
-
-fn empty(folder: &Path) -> Result<(), String> {
-    _ = fs::remove_dir_all(folder);
-    fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    let copied = fs::copy(from, to).map_err(|error| format!("{} cannot be copied: {error}", from.display()));
-    copied.map(drop)
 }
 
 fn validate(validators: &Validators) -> Result<(), String> {
@@ -353,9 +315,6 @@ mod tests {
 
     #[test]
     fn the_pins_name_no_host() {
-        for manifest in ["package.json", "package-lock.json", ".npmrc", REQUIREMENTS] {
-            let text = fs::read_to_string(home(manifest)).unwrap();
-            assert!(!text.contains("://"), "{manifest}");
-        }
+        assert!(!fs::read_to_string(home(REQUIREMENTS)).unwrap().contains("://"));
     }
 }

@@ -1,10 +1,11 @@
-// A token server of others: npm's `oidc-provider` with the grant client_credentials, for one resource server.
+// A token server of others: npm's `oidc-provider` with the grant client_credentials, for one FHIR server.
 //
-//   node server.mjs SETTINGS.json
+//   node token-server.mjs SETTINGS.json
 //
 // The settings: `port` (0 lets the system choose), `keys` (a file for the signing key; made when it does not exist, so
 // that tokens stay good when the server is started again), `audience` (the FHIR server), and `clients` as OpenID Connect
-// registers them: `client_id`, `token_endpoint_auth_method`, `client_secret` or `jwks`, `scope`.
+// registers them: `client_id`, `token_endpoint_auth_method`, `client_secret` or `jwks`, `scope`. Beside that each has
+// `life_s`, its tokens' life, and may have `tenant`, which goes into its tokens as the claim `tenant_id`.
 //
 // Prints the issuer's URL when it serves. Everything that it refuses, the library refuses.
 
@@ -12,8 +13,6 @@ import { generateKeyPairSync } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import Provider from 'oidc-provider';
-
-const LIFE_OF_A_TOKEN_S = 900;
 
 const settings = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 
@@ -31,8 +30,9 @@ const server = createServer();
 server.listen(settings.port, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const scopes = [...new Set(settings.clients.flatMap(({ scope }) => scope.split(' ')))];
+  const own = new Map(settings.clients.map(({ client_id, life_s, tenant }) => [client_id, { life_s, tenant }]));
   const provider = new Provider(issuer, {
-    clients: settings.clients.map((client) => ({
+    clients: settings.clients.map(({ life_s, tenant, ...client }) => ({
       grant_types: ['client_credentials'],
       redirect_uris: [],
       response_types: [],
@@ -40,6 +40,10 @@ server.listen(settings.port, '127.0.0.1', () => {
     })),
     clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt'],
     enabledJWA: { clientAuthSigningAlgValues: ['RS384', 'ES384'] },
+    extraTokenClaims: (_, token) => {
+      const { tenant } = own.get(token.clientId);
+      return tenant === undefined ? undefined : { tenant_id: tenant };
+    },
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
@@ -49,7 +53,6 @@ server.listen(settings.port, '127.0.0.1', () => {
         defaultResource: () => settings.audience,
         getResourceServerInfo: () => ({
           accessTokenFormat: 'jwt',
-          accessTokenTTL: LIFE_OF_A_TOKEN_S,
           audience: settings.audience,
           jwt: { sign: { alg: 'RS256' } },
           scope: scopes.join(' '),
@@ -58,7 +61,7 @@ server.listen(settings.port, '127.0.0.1', () => {
     },
     jwks: { keys: [signingKey()] },
     scopes,
-    ttl: { ClientCredentials: LIFE_OF_A_TOKEN_S },
+    ttl: { ClientCredentials: (_, token) => own.get(token.clientId).life_s },
   });
   server.on('request', provider.callback());
   console.log(issuer);
