@@ -363,6 +363,9 @@ fn life(expires_in: Option<&str>, rules: &TokenRules) -> Duration {
 fn failure(status: StatusCode, code: Option<&str>) -> EhrError {
     let refused = code.is_some_and(|code| REFUSALS.contains(&code));
     match status.as_u16() {
+        400 | 401 | 403 if code == Some("invalid_scope") => EhrError::ScopeRefused {
+            status: status.as_u16(),
+        },
         400 | 401 | 403 if refused => EhrError::CredentialRefused {
             status: status.as_u16(),
         },

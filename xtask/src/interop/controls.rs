@@ -65,8 +65,17 @@ pub(super) fn check(world: &mut World) -> Result<(), String> {
     expect("a wrong secret", "refused", answer(&wrong_secret).to_owned());
     let wrong_client = world.tokens.token("nobody", secret, scope);
     expect("an unknown client", "refused", answer(&wrong_client).to_owned());
-    // What is not granted is left out without a word, so a token is no proof of its scope.
-    let wide = world.tokens.token(id, secret, "system/*.cruds")?;
+    let wide = world.tokens.token(id, secret, "system/*.cruds");
+    let refused = matches!(&wide, Err(said) if said.contains("invalid_scope"));
+    expect(
+        "a scope of others",
+        "refused",
+        if refused { "refused" } else { "taken" }.to_owned(),
+    );
+    // What nobody is granted is left out without a word, so a token is no proof of its scope.
+    let wide = world
+        .tokens
+        .token(id, secret, "system/Patient.rs%20system/Encounter.s")?;
     expect(
         "a scope that the token server left out",
         "403",

@@ -92,6 +92,12 @@ pub enum EhrError {
         /// The HTTP status.
         status: u16,
     },
+    /// The token endpoint knows the client and does not grant it the scope that the profile asks for.
+    #[error("the token endpoint does not grant the scope ({status})")]
+    ScopeRefused {
+        /// The HTTP status.
+        status: u16,
+    },
     /// The credential is not of the kind that this EHR takes, or cannot be read; nothing was asked.
     #[error("the firm's credential cannot be used: {what}")]
     CredentialUnusable {
@@ -140,6 +146,7 @@ impl EhrError {
             Self::Forbidden
             | Self::NotFound { .. }
             | Self::CredentialRefused { .. }
+            | Self::ScopeRefused { .. }
             | Self::CredentialUnusable { .. }
             | Self::Rejected { .. }
             | Self::NoAuthor
@@ -164,6 +171,10 @@ impl EhrError {
             Self::CredentialRefused { .. } => Reason::new(
                 "ehr.credential-refused",
                 "replace it with `skin-assist firm credential`",
+            ),
+            Self::ScopeRefused { .. } => Reason::new(
+                "ehr.scope-refused",
+                "have the EHR grant the client what the profile's token.scope asks for, or ask for less in a copy of the profile",
             ),
             Self::CredentialUnusable { .. } => Reason::new(
                 "ehr.credential-unusable",

@@ -82,11 +82,12 @@ impl RefreshCredentials<'_> {
             Ok(Err(
                 error @ (EhrError::CredentialRefused { .. }
                 | EhrError::CredentialUnusable { .. }
+                | EhrError::ScopeRefused { .. }
                 | EhrError::Forbidden
                 | EhrError::Unauthorized),
             )) => {
                 let reason = match error {
-                    EhrError::CredentialUnusable { .. } => error.reason(),
+                    EhrError::CredentialUnusable { .. } | EhrError::ScopeRefused { .. } => error.reason(),
                     _ => EhrError::CredentialRefused { status: 401 }.reason(),
                 };
                 tracing::debug!(event = "credential.refused", firm = %firm.id, error = %error);

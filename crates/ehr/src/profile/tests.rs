@@ -48,3 +48,19 @@ fn unknown_keys_and_impossible_values_are_refused() {
         }
     }
 }
+
+/// A resource that is read and not in the scope is a 403 for each photo.
+#[test]
+fn a_scope_covers_everything_that_is_asked() {
+    for name in ["fhir-r4", "uscore-r4"] {
+        let profile = Profile::shipped(name).unwrap();
+        let scope = profile.token.scope.unwrap();
+        let draft = match profile.draft.target {
+            DraftTarget::Composition => "Composition.crs",
+            _ => "DocumentReference.crs",
+        };
+        for asked in ["Encounter.rs", "Binary.r", "Patient.rs", "DocumentReference.", draft] {
+            assert!(scope.contains(&format!("system/{asked}")), "{name}: {asked}");
+        }
+    }
+}

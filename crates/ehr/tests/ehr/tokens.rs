@@ -107,7 +107,8 @@ fn refusals_failures_and_nonsense() {
             EhrError::CredentialRefused { status: 400 },
         ),
         (reply(401, &[], "<html>"), EhrError::CredentialRefused { status: 401 }),
-        (oauth(400, "invalid_scope"), EhrError::Rejected { status: 400 }),
+        (oauth(400, "invalid_scope"), EhrError::ScopeRefused { status: 400 }),
+        (oauth(400, "invalid_request"), EhrError::Rejected { status: 400 }),
         (reply(404, &[], ""), EhrError::NotFound { status: 404 }),
         // Not the EHR's quota.
         (
