@@ -15,12 +15,11 @@ use crate::process::{cargo, program, root};
 pub(crate) fn build() -> Result<PathBuf, String> {
     let mut build = cargo("build --locked -p skin-assist --bin skin-assist --message-format json-render-diagnostics");
     let messages = crate::process::output(&mut build)?;
-    let messages = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let built = messages
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .last();
+    let executable = |line: &str| -> Option<PathBuf> {
+        let message: Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    };
+    let built = messages.lines().rev().find_map(executable);
     built.ok_or_else(|| "cargo built no skin-assist".to_owned())
 }
 

@@ -143,10 +143,11 @@ impl Message {
         for (name, value) in &self.headers {
             let framing = ["content-length", "transfer-encoding", "connection", "keep-alive"];
             if !framing.contains(&name.to_ascii_lowercase().as_str()) {
-                text += &format!("{name}: {value}\r\n");
+                text.extend([name, ": ", value, "\r\n"]);
             }
         }
-        text += &format!("content-length: {}\r\nconnection: close\r\n\r\n", self.body.len());
+        text.extend(["content-length: ", &self.body.len().to_string()]);
+        text.push_str("\r\nconnection: close\r\n\r\n");
         let mut bytes = text.into_bytes();
         bytes.extend_from_slice(&self.body);
         stream.write_all(&bytes).map_err(|error| error.to_string())

@@ -95,7 +95,8 @@ impl Drop for Process {
 fn run_quietly(command: &mut Command) -> Result<(), String> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        outcome => Err(format!("{:?}: {outcome:?}", command.get_program())),
+        Ok(status) => Err(format!("a signal was not sent ({status})")),
+        Err(error) => Err(format!("a signal was not sent: {error}")),
     }
 }
 
