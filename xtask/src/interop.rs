@@ -34,8 +34,9 @@ const FOLDER: &str = "target/interop/run";
 /// How many different photos there are.
 const PICTURES: usize = 12;
 
-/// The client by which the harness files charts and reads drafts.
-const LOADER: (&str, &str, &str) = ("loader", "loader-secret", "system/*.cruds");
+/// The secret and the scope of the clients by which the harness files charts and reads drafts, one for each practice:
+/// Helios takes no token without a tenant.
+const LOADER: (&str, &str) = ("loader-secret", "system/*.cruds");
 
 /// Everything that a scenario runs in.
 struct World {
@@ -50,8 +51,6 @@ struct World {
     clients: Vec<Client>,
     helios: Helios,
     versions: String,
-    /// Good for the whole run, for each practice.
-    loader_token: String,
 }
 
 /// Runs everything.
@@ -88,14 +87,11 @@ impl World {
         let photo_server = serve_photos(pictures.clone(), &credentials_shown)?;
         let address = Helios::choose_address()?;
         let gateway = Gateway::open(address)?;
-        let (id, secret, scope) = LOADER;
-        let clients = vec![Client::with_secret(id, "client_secret_basic", secret, scope).with_long_lives()];
-        let tokens = TokenServer::start(&installed, &folder, &gateway.base(), &clients)?;
+        let tokens = TokenServer::start(&installed, &folder, &gateway.base(), &[])?;
         let helios = Helios::start(&installed, &folder, address, &gateway.base(), &tokens)?;
         let mut versions = vec![helios.version().to_owned()];
         versions.extend(installed.versions()?);
         Ok(Self {
-            loader_token: tokens.token(id, secret, scope)?,
             folder,
             program,
             pictures,
@@ -103,7 +99,7 @@ impl World {
             credentials_shown,
             gateway,
             tokens,
-            clients,
+            clients: Vec::new(),
             helios,
             versions: versions.join(", "),
         })
@@ -117,11 +113,14 @@ impl World {
         self.tokens.register(&self.clients)
     }
 
-    fn chart(&self, tenant: &str) -> Result<chart::Chart, String> {
+    fn chart(&mut self, tenant: &str) -> Result<chart::Chart, String> {
+        let ((secret, scope), id) = (LOADER, format!("loader-{tenant}"));
+        let client = Client::with_secret(&id, "client_secret_basic", secret, scope);
+        self.register(client.of_tenant(tenant).with_long_lives())?;
         chart::Chart::open(
             self.helios.address(),
             tenant,
-            &self.loader_token,
+            &self.tokens.token(&id, secret, scope)?,
             self.photo_server,
             self.pictures.clone(),
         )
