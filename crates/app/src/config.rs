@@ -312,7 +312,19 @@ impl Config {
             let secret = read_secret(&self.path(file), "a further API key")?;
             Ok((name.to_owned(), secret))
         };
-        self.ehr.further_api_key_files.iter().map(read).collect()
+        let mut keys = BTreeMap::new();
+        for entry in &self.ehr.further_api_key_files {
+            let (name, key) = read(entry)?;
+            // One key under two names would be given two quotas.
+            let is_known = keys.values().any(|known: &Secret| known.expose() == key.expose());
+            if is_known || keys.insert(name, key).is_some() {
+                return Err(Failure::new(format!(
+                    "ehr.further_api_key_files names a key or a name twice: `{entry}`"
+                ))
+                .with_hint("each key is listed once"));
+            }
+        }
+        Ok(keys)
     }
 
     /// For wiring without a file or an environment: the secrets given directly.

@@ -22,7 +22,7 @@ pub use discover_firms::DiscoverFirms;
 pub use download_photo::DownloadPhoto;
 pub use infer::Infer;
 pub use poll_documents::{DocumentsPolled, PollDocuments};
-pub use poll_encounters::{EncountersPolled, PollEncounters};
+pub use poll_encounters::{EncountersPolled, MOST_ENCOUNTER_PAGES, PollEncounters};
 pub use quota::Quota;
 pub use refresh_credentials::{RefreshCredentials, TokenState};
 pub use write_back::WriteBack;

@@ -182,10 +182,12 @@ impl EhrClient {
         resource: &'static str,
         service: &ServiceRoot,
         url: &Url,
+        visits: &[Visit],
         read: impl Fn(View<'_>) -> Entry<T> + Send,
     ) -> Result<Page<T>, EhrError> {
         let reply = self.get(firm, token, resource, url).await?;
         let search = Search {
+            visits,
             resource,
             service,
             url,
@@ -251,6 +253,7 @@ impl EhrClient {
         for ((visit, url), answer) in visits.iter().zip(&searches).zip(answers) {
             let query = DocumentQuery::Visit(visit.clone());
             let search = Search {
+                visits: &[],
                 resource: "DocumentReference",
                 service,
                 url,
@@ -265,7 +268,9 @@ impl EhrClient {
                 view::document(entry, &query, rules)
             });
             match page {
-                Ok(page) if went_well && page.next.is_none() => {
+                Ok(page)
+                    if went_well && page.next.is_none() && page.items.iter().all(|found| found.encounter.is_some()) =>
+                {
                     together.items.extend(page.items);
                     together.unreadable += page.unreadable;
                 }
@@ -334,6 +339,8 @@ fn change_search(
 
 /// A search whose answer is to be read.
 struct Search<'a> {
+    /// The visits that were asked for together, if any.
+    visits: &'a [Visit],
     resource: &'static str,
     service: &'a ServiceRoot,
     url: &'a Url,
@@ -383,6 +390,9 @@ impl Search<'_> {
             match what {
                 Entry::Item(item) => page.items.push(item),
                 Entry::PassedOver => {}
+                Entry::OfSomeVisit => {
+                    page.unanswered = self.visits.iter().map(|visit| visit.encounter.clone()).collect()
+                }
                 Entry::NotAskedFor => {
                     // Searching by these parameters does not work here: better no photo than another patient's.
                     tracing::warn!(event = "ehr.entry-not-asked-for", %firm, resource);
@@ -452,7 +462,7 @@ impl ChartReader for EhrClient {
             ),
         };
         let read = |resource: View<'_>| view::encounter(resource, rules).map_or(Entry::Unreadable, Entry::Item);
-        self.page(firm, token, "Encounter", &service, &url, read).await
+        self.page(firm, token, "Encounter", &service, &url, &[], read).await
     }
 
     fn document_searches(&self) -> DocumentSearches {
@@ -492,7 +502,12 @@ impl ChartReader for EhrClient {
             }
         };
         let read = |resource: View<'_>| view::document(resource, query, rules);
-        self.page(firm, token, "DocumentReference", &service, &url, read).await
+        let visits = match query {
+            DocumentQuery::Visits(visits) => visits.as_slice(),
+            _ => &[],
+        };
+        self.page(firm, token, "DocumentReference", &service, &url, visits, read)
+            .await
     }
 }
 

@@ -104,7 +104,8 @@ impl DraftWriter for EhrClient {
             .instance("Encounter", encounter.as_str())?;
         let reply = self.get(firm, token, "Encounter", &url).await?;
         let resource = expected(&reply, "Encounter", encounter.as_str())?;
-        Ok(view::status(resource) != EncounterStatus::Open)
+        let status = view::status(resource);
+        Ok(matches!(status, EncounterStatus::Finished | EncounterStatus::Cancelled))
     }
 }
 

@@ -130,7 +130,7 @@ impl TokenEndpoint for EhrClient {
             let shown = Shown::RefreshToken(refresh_token);
             match self.ask(firm, &endpoint, credential, shown, now).await.outcome {
                 // It has run out or was revoked, which says nothing about the password.
-                Err(EhrError::CredentialRefused { .. } | EhrError::Forbidden) => {}
+                Err(EhrError::CredentialRefused { .. } | EhrError::Forbidden | EhrError::Rejected { .. }) => {}
                 outcome => return outcome,
             }
         }

@@ -121,6 +121,7 @@ pub(crate) fn encounter(resource: View<'_>, rules: &EncounterRules) -> Option<En
 /// What is not known to be over is open: watching too long costs calls, watching too short loses photos.
 pub(crate) fn status(encounter: View<'_>) -> EncounterStatus {
     match encounter.text("status").as_deref() {
+        Some("planned") => EncounterStatus::Planned,
         // completed and discharged are R5's.
         Some("finished" | "completed" | "discharged") => EncounterStatus::Finished,
         Some("cancelled" | "entered-in-error" | "discontinued") => EncounterStatus::Cancelled,
@@ -134,6 +135,8 @@ pub(crate) enum Entry<T> {
     Item(T),
     /// It belongs to the answer, and is none of our business.
     PassedOver,
+    /// It is of one of several visits that were asked for, and does not say of which.
+    OfSomeVisit,
     /// Another patient's or another encounter's: the server ignores what it was asked.
     NotAskedFor,
     Unreadable,
@@ -145,10 +148,7 @@ pub(crate) fn document(resource: View<'_>, query: &DocumentQuery, rules: &Docume
         return Entry::Unreadable;
     };
     let patient = resource.reference::<PatientId>("subject", "Patient");
-    let attached_at = resource.instant("date").or_else(|| {
-        let mut attachments = resource.each("content").map(|content| content.get("attachment"));
-        attachments.find_map(|attachment| attachment.instant("creation"))
-    });
+    let attached_at = resource.instant("date");
     // R4 has it in context, and several may be named; R5 has it at the top, among others.
     let mut named = resource
         .get("context")
@@ -165,8 +165,9 @@ pub(crate) fn document(resource: View<'_>, query: &DocumentQuery, rules: &Docume
         DocumentQuery::Visit(visit) if !is_of(visit) => return Entry::NotAskedFor,
         DocumentQuery::Visit(visit) if names_none => match rules.search {
             // All of the patient's were asked for. One that says neither to which visit nor to which day it belongs may
-            // be years old.
+            // be years old; whether one that is dated can be of this visit, the visit's time says.
             DocumentSearch::Patient if attached_at.is_none() => return Entry::PassedOver,
+            DocumentSearch::Patient => None,
             _ => Some(visit.encounter.clone()),
         },
         DocumentQuery::Visit(visit) => match (named.any(|named| named == visit.encounter), rules.search) {
@@ -178,6 +179,8 @@ pub(crate) fn document(resource: View<'_>, query: &DocumentQuery, rules: &Docume
             let asked = |named: EncounterId| visits.iter().find(|visit| visit.encounter == named);
             match named.find_map(asked) {
                 Some(visit) if is_of(visit) => Some(visit.encounter.clone()),
+                // Whose it is, only a search for each visit alone can tell.
+                None if names_none => return Entry::OfSomeVisit,
                 _ => return Entry::NotAskedFor,
             }
         }

@@ -143,6 +143,7 @@ pub(crate) fn to_word<T: Serialize>(value: &T) -> Result<String, StateError> {
 /// `EncounterStatus` as its word: on the hot path, so without a serialiser.
 pub(crate) const fn status_word(status: EncounterStatus) -> &'static str {
     match status {
+        EncounterStatus::Planned => "planned",
         EncounterStatus::Open => "open",
         EncounterStatus::Finished => "finished",
         EncounterStatus::Cancelled => "cancelled",
@@ -156,6 +157,7 @@ mod tests {
     #[test]
     fn the_short_way_and_serde_agree_on_words() {
         for status in [
+            EncounterStatus::Planned,
             EncounterStatus::Open,
             EncounterStatus::Finished,
             EncounterStatus::Cancelled,

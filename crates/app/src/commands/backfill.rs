@@ -7,7 +7,7 @@ use std::{str::FromStr, time::Duration};
 use skin_assist_core::{
     domain::{AccessToken, Credential, CredentialState, Cursor, Firm, NewCredential, WATCH_LIFE},
     ports::{CallKind, ChartReader as _, EncounterQuery, TokenEndpoint as _},
-    stages::Quota,
+    stages::{MOST_ENCOUNTER_PAGES, Quota},
     time::Clock as _,
 };
 use skin_assist_store::SqliteStore;
@@ -19,9 +19,6 @@ use crate::{
     failure::{Failure, Hinted as _},
     wiring,
 };
-
-/// More pages than a backfill has visits for: the `next` links go in a circle.
-const MOST_PAGES: usize = 2_000;
 
 /// How far a backfill may reach back: what a practice could still have a use for.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
@@ -105,8 +102,13 @@ pub(crate) async fn show_cost(
             .filter(|visit| visit.last_updated.is_none_or(|at| at >= query.changed_since));
         cost.visits += recent.count();
         page = reply.next;
-        if page.is_none() || cost.pages == MOST_PAGES {
+        if page.is_none() {
             break;
+        }
+        if cost.pages == MOST_ENCOUNTER_PAGES {
+            return Err(
+                Failure::new("the backfill has more visits than one poll reads").with_hint("reach back less far")
+            );
         }
     }
     let calls = cost.calls();

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 use async_trait::async_trait;
 use skin_assist_core::{
     domain::{AccessToken, Firm, FirmId, Reason},
-    stages::{NoToken, RefreshCredentials, TokenSource, TokenState},
+    stages::{NoToken, RefreshCredentials, TokenSource, TokenState, retry},
     time::Timestamp,
 };
 
@@ -16,6 +16,9 @@ use super::{Driver, Event, lock};
 
 /// How long a firm rests when its token endpoint fails.
 const ENDPOINT_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long it rests at most when that goes on.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct Tokens(Mutex<HashMap<FirmId, Standing>>);
@@ -98,7 +101,8 @@ impl TokenSource for Driver<'_> {
                 Err(error) => {
                     let reason = error.reason();
                     tracing::warn!(event = "token.unavailable", firm = %firm.id, reason = reason.code(), hint = reason.hint(), error = %error);
-                    return Err(self.stand_still(firm, reason, self.now() + ENDPOINT_PAUSE));
+                    let pause = retry::backoff(self.tokens.ill(&firm.id)).clamp(ENDPOINT_PAUSE, LONGEST_PAUSE);
+                    return Err(self.stand_still(firm, reason, self.now() + pause));
                 }
             }
         }

@@ -29,7 +29,9 @@ pub struct Encounter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EncounterStatus {
-    /// planned, arrived, triaged, in-progress, onleave: a note can still be taken.
+    /// planned: not yet begun. Apart from open, since an EHR may tell the beginning by nothing else.
+    Planned,
+    /// arrived, triaged, in-progress, onleave: a note can still be taken.
     Open,
     /// finished.
     Finished,

@@ -89,7 +89,8 @@ pub trait ChartReader: Send + Sync {
     fn document_searches(&self) -> DocumentSearches;
 
     /// One page of documents; `page` is a link from the page before. Each document says whose and which visit's it is
-    /// as far as the EHR does; where a query for a single visit brings one that names none, it is that visit's.
+    /// as far as the EHR does; where a query for a single visit brings one that names none, it is that visit's, unless all
+    /// of the patient's documents had to be asked for.
     async fn documents(
         &self,
         firm: &Firm,
@@ -180,7 +181,7 @@ pub enum Settlement {
     /// By a search for its identifier.
     Search {
         /// How long a draft that was taken may be missing from the search: its absence is believed only this long after
-        /// the post.
+        /// the post can have been processed at the latest.
         visible_within: Duration,
     },
     /// By posting again: the EHR recognises the identifier and does not take a second one.

@@ -6,7 +6,7 @@ use super::{Access, Quota, StageError, TokenSource};
 use crate::{
     domain::{
         Assessment, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId, EncounterWatch, Firm,
-        Stage,
+        Stage, WATCH_LIFE,
     },
     lease::Lease,
     ports::{
@@ -73,6 +73,10 @@ impl PollDocuments<'_> {
             match self.look(firm, group, &mut waiting, polled).await {
                 Ok(()) => {}
                 Err(StageError::OutOfTime(_) | StageError::State(StateError::LeaseLost)) => {
+                    // Normal where grants are scarce; where it is always so, a visit has more pages than a lease has time.
+                    if polled.looked_at == 0 {
+                        tracing::warn!(event = "documents.out-of-time", firm = %firm.id, left = waiting.len());
+                    }
                     break Ok(());
                 }
                 Err(error) => break Err(error),
@@ -106,19 +110,23 @@ impl PollDocuments<'_> {
         let mut group = VecDeque::from(group);
         while let Some(lease) = group.pop_front() {
             let encounter = &lease.item().encounter.id;
-            let documents = if listing.unanswered.contains(encounter) {
-                match self.list(firm, std::slice::from_ref(&lease)).await {
-                    Ok(alone) => alone.documents,
+            let mut alone;
+            let listed = if listing.unanswered.contains(encounter) {
+                alone = match self.list(firm, std::slice::from_ref(&lease)).await {
+                    Ok(alone) => alone,
                     Err(error) => {
                         waiting.push_back(lease);
                         waiting.extend(group);
                         return Err(error);
                     }
-                }
+                };
+                &mut alone.documents
             } else {
-                let its = |document: &DocumentSummary| document.encounter.as_ref() == Some(encounter);
-                listing.documents.extract_if(.., |document| its(document)).collect()
+                &mut listing.documents
             };
+            let documents: Vec<_> = listed
+                .extract_if(.., |document| may_be_of(lease.item(), document))
+                .collect();
             if let Err(error) = self.record(firm, lease, &documents, polled).await {
                 waiting.extend(group);
                 return Err(error);
@@ -212,6 +220,17 @@ impl PollDocuments<'_> {
 struct Listing {
     documents: Vec<DocumentSummary>,
     unanswered: Vec<EncounterId>,
+}
+
+/// Whether the document is the visit's. Where all of a patient's documents were listed, one that names no visit may be: if
+/// it was filed while the visit can have been watched.
+fn may_be_of(watch: &EncounterWatch, document: &DocumentSummary) -> bool {
+    match &document.encounter {
+        Some(named) => *named == watch.encounter.id,
+        None => document
+            .attached_at
+            .is_some_and(|at| at + WATCH_LIFE >= watch.first_seen_at),
+    }
 }
 
 /// The document as a photo for us, if it is one: current, in a chosen category, a picture as far as it claims a type,

@@ -6,8 +6,8 @@ use crate::{
     ports::{CallKind, ChartReader, EhrError, EncounterQuery, EncounterWatches, RecordedEncounters},
 };
 
-/// More pages than any practice has encounters for in two days: the `next` links go in a circle.
-const MOST_PAGES: usize = 500;
+/// More pages than any practice has encounters for in a month: the `next` links go in a circle.
+pub const MOST_ENCOUNTER_PAGES: usize = 2_000;
 
 /// Reads encounters changed since the cursor into the watch.
 pub struct PollEncounters<'a> {
@@ -52,7 +52,7 @@ impl PollEncounters<'_> {
         let mut server_time = None;
         let mut page = None;
         for turn in 0.. {
-            if turn == MOST_PAGES {
+            if turn == MOST_ENCOUNTER_PAGES {
                 return Err(EhrError::Malformed {
                     what: "the pages of a search do not end",
                 }

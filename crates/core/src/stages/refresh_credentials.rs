@@ -83,6 +83,8 @@ impl RefreshCredentials<'_> {
                 error @ (EhrError::CredentialRefused { .. }
                 | EhrError::CredentialUnusable { .. }
                 | EhrError::ScopeRefused { .. }
+                // A 4xx without a reason: asked again soon, it would be the same, and might lock an account.
+                | EhrError::Rejected { .. }
                 | EhrError::Forbidden
                 | EhrError::Unauthorized),
             )) => {

@@ -60,6 +60,10 @@ const REPLY_LOST: Reason = Reason::new(
 /// What a post needs of its lease. It does not begin with less: it would be cut off, and be uncertain for nothing.
 const POST_NEEDS: Duration = Duration::from_secs(15);
 
+/// How long after its intent a post may still be processed: as long as the HTTP client waits for it, since a gateway that
+/// stopped waiting says nothing about the server behind it.
+const LONGEST_POST: Duration = Duration::from_secs(60);
+
 /// Writes drafts back.
 pub struct WriteBack<'a> {
     /// The firm's token.
@@ -162,12 +166,18 @@ impl WriteBack<'_> {
         interrupted: Option<Timestamp>,
         abilities: DraftAbilities,
     ) -> Result<Before, StageError> {
+        if let (Some(posted_at), Settlement::PostAgain) = (interrupted, abilities.settlement)
+            && self.quota.clock.now() < posted_at + LONGEST_POST
+        {
+            // Two posts that are processed at the same time may both find no draft there yet.
+            return Ok(Before::Wait(posted_at + LONGEST_POST));
+        }
         if let (Some(posted_at), Settlement::Search { visible_within }) = (interrupted, abilities.settlement) {
             let search = self.writer.find(firm, self.token, &draft);
             match self.quota.call(CallKind::Draft, search).await? {
                 DraftSearch::Found(reference) => return Ok(Before::Known(reference)),
                 DraftSearch::Absent => {
-                    let settled_at = posted_at + visible_within;
+                    let settled_at = posted_at + LONGEST_POST + visible_within;
                     if self.quota.clock.now() < settled_at {
                         return Ok(Before::Wait(settled_at));
                     }

@@ -125,11 +125,7 @@ impl DraftRules {
         DraftAbilities {
             holds_drafts: self.target != DraftTarget::None,
             settlement: match (self.search, self.conditional_create) {
-                // A draft that the search does not show yet is not taken twice, so there is nothing to wait for.
-                (DraftSearchRule::Identifier, true) => Settlement::Search {
-                    visible_within: Duration::ZERO,
-                },
-                (DraftSearchRule::Identifier, false) => Settlement::Search {
+                (DraftSearchRule::Identifier, _) => Settlement::Search {
                     visible_within: Duration::from_secs(self.visible_within_s.into()),
                 },
                 (DraftSearchRule::Unsupported, true) => Settlement::PostAgain,

@@ -1,7 +1,8 @@
 //! Where the token endpoint is: configured, a matter of the profile, or found out from the EHR itself.
 //!
 //! What is found out is kept for an hour, and forgotten sooner when the endpoint is not there any more. Finding out is one
-//! request without token or API key, which is not paid for by a grant: one in an hour for each service.
+//! request without token or API key, which is not paid for by a grant: one in an hour for each service, and as often as the
+//! engine asks again, with growing pauses, while it fails.
 
 use std::time::Duration;
 
