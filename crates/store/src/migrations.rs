@@ -21,8 +21,9 @@ pub(crate) struct Edition {
     pub(crate) ours: bool,
 }
 
-/// Reads the file's edition. Changes nothing.
+/// Reads the file's edition. Changes nothing. All of it as of one moment: another process may be migrating the file.
 pub(crate) fn edition(connection: &Connection) -> rusqlite::Result<Edition> {
+    let connection = connection.unchecked_transaction()?;
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
