@@ -174,26 +174,33 @@ impl EhrClient {
         }
     }
 
-    /// One page of a search.
-    async fn page<T>(
-        &self,
-        firm: &Firm,
-        token: &AccessToken,
+    /// A search whose answer is to be read.
+    fn search<'a>(
+        &'a self,
+        firm: &'a Firm,
         resource: &'static str,
-        service: &ServiceRoot,
-        url: &Url,
-        visits: &[Visit],
-        read: impl Fn(View<'_>) -> Entry<T> + Send,
-    ) -> Result<Page<T>, EhrError> {
-        let reply = self.get(firm, token, resource, url).await?;
-        let search = Search {
-            visits,
+        service: &'a ServiceRoot,
+        url: &'a Url,
+    ) -> Search<'a> {
+        Search {
+            visits: &[],
             resource,
             service,
             url,
             paging: &self.connection.profile.paging,
             firm,
-        };
+        }
+    }
+
+    /// One page of a search.
+    async fn page<T>(
+        &self,
+        token: &AccessToken,
+        search: Search<'_>,
+        read: impl Fn(View<'_>) -> Entry<T> + Send,
+    ) -> Result<Page<T>, EhrError> {
+        let (firm, resource) = (search.firm, search.resource);
+        let reply = self.get(firm, token, resource, search.url).await?;
         let page = search.page(View::of(&reply.body), reply.server_time, read);
         if let Err(error) = &page {
             tracing::warn!(event = "ehr.page-refused", firm = %firm.id, resource, %error);
@@ -252,14 +259,7 @@ impl EhrClient {
         };
         for ((visit, url), answer) in visits.iter().zip(&searches).zip(answers) {
             let query = DocumentQuery::Visit(visit.clone());
-            let search = Search {
-                visits: &[],
-                resource: "DocumentReference",
-                service,
-                url,
-                paging: &self.connection.profile.paging,
-                firm,
-            };
+            let search = self.search(firm, "DocumentReference", service, url);
             let went_well = answer
                 .get("response")
                 .text("status")
@@ -391,7 +391,7 @@ impl Search<'_> {
                 Entry::Item(item) => page.items.push(item),
                 Entry::PassedOver => {}
                 Entry::OfSomeVisit => {
-                    page.unanswered = self.visits.iter().map(|visit| visit.encounter.clone()).collect()
+                    page.unanswered = self.visits.iter().map(|visit| visit.encounter.clone()).collect();
                 }
                 Entry::NotAskedFor => {
                     // Searching by these parameters does not work here: better no photo than another patient's.
@@ -462,7 +462,8 @@ impl ChartReader for EhrClient {
             ),
         };
         let read = |resource: View<'_>| view::encounter(resource, rules).map_or(Entry::Unreadable, Entry::Item);
-        self.page(firm, token, "Encounter", &service, &url, &[], read).await
+        self.page(token, self.search(firm, "Encounter", &service, &url), read)
+            .await
     }
 
     fn document_searches(&self) -> DocumentSearches {
@@ -502,12 +503,11 @@ impl ChartReader for EhrClient {
             }
         };
         let read = |resource: View<'_>| view::document(resource, query, rules);
-        let visits = match query {
-            DocumentQuery::Visits(visits) => visits.as_slice(),
-            _ => &[],
-        };
-        self.page(firm, token, "DocumentReference", &service, &url, visits, read)
-            .await
+        let mut search = self.search(firm, "DocumentReference", &service, &url);
+        if let DocumentQuery::Visits(visits) = query {
+            search.visits = visits;
+        }
+        self.page(token, search, read).await
     }
 }
 

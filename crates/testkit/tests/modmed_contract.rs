@@ -53,6 +53,9 @@ enum Form {
     Code,
 }
 
+/// What a body has to be.
+type BodyCheck = fn(&Value) -> Result<(), String>;
+
 /// What a request may be.
 struct Row {
     name: &'static str,
@@ -61,7 +64,7 @@ struct Row {
     path: &'static str,
     parameters: &'static [(&'static str, Form)],
     mandatory: &'static [&'static str],
-    body: Option<fn(&Value) -> Result<(), String>>,
+    body: Option<BodyCheck>,
 }
 
 /// Everything of the API that may be asked. The token endpoint and the photo hosts are elsewhere, see [`check`].
@@ -164,9 +167,9 @@ fn check(request: &Request<Bytes>, hosts: &Hosts) -> Result<&'static str, String
     if value("accept")? != "application/fhir+json" {
         return Err("Accept is not application/fhir+json".into());
     }
-    if !value("authorization")?
+    if value("authorization")?
         .strip_prefix("Bearer ")
-        .is_some_and(|token| !token.is_empty())
+        .is_none_or(str::is_empty)
     {
         return Err("there is no bearer token".into());
     }
@@ -609,44 +612,44 @@ fn what_is_not_in_the_contract_is_refused() {
         ("search Encounter", "too many", |r| ask(r, "_count=50", "_count=51")),
         ("search Encounter", "none", |r| ask(r, "_count=50", "_count=0")),
         ("search Encounter", "an instant", |r| {
-            ask(r, "gt2026-02-27", "gt2026-02-27T00:00:00Z")
+            ask(r, "gt2026-02-27", "gt2026-02-27T00:00:00Z");
         }),
         ("search Encounter", "another prefix", |r| ask(r, "gt2026", "ge2026")),
         ("search Encounter", "no prefix", |r| ask(r, "gt2026", "2026")),
         ("search Encounter", "no such day", |r| {
-            ask(r, "gt2026-02-27", "gt2026-02-30")
+            ask(r, "gt2026-02-27", "gt2026-02-30");
         }),
         ("search Encounter", "a sort", |r| more(r, "_sort=_lastUpdated")),
         ("search Encounter", "twice", |r| more(r, "_count=10")),
         ("search Encounter", "page 0", |r| more(r, "page=0")),
         ("search Encounter", "another firm", |r| {
-            ask(r, "/firm/derm-a/", "/firm/derm-b/")
+            ask(r, "/firm/derm-a/", "/firm/derm-b/");
         }),
         ("search Encounter", "another version", |r| {
-            ask(r, "/fhir/v2/", "/fhir/v1/")
+            ask(r, "/fhir/v2/", "/fhir/v1/");
         }),
         ("search Encounter", "no API key", |r| {
-            _ = r.headers_mut().remove("x-api-key")
+            _ = r.headers_mut().remove("x-api-key");
         }),
         ("search Encounter", "no token", |r| {
-            _ = r.headers_mut().remove("authorization")
+            _ = r.headers_mut().remove("authorization");
         }),
         ("search Encounter", "another token", |r| {
-            say(r, "authorization", "Basic YTpi")
+            say(r, "authorization", "Basic YTpi");
         }),
         ("search Encounter", "plain JSON", |r| {
-            say(r, "accept", "application/json")
+            say(r, "accept", "application/json");
         }),
         ("search Encounter", "a header", |r| say(r, "prefer", "handling=strict")),
         ("search Encounter", "a body", |r| {
-            *r.body_mut() = Bytes::from_static(b"{}")
+            *r.body_mut() = Bytes::from_static(b"{}");
         }),
         ("search Encounter", "by POST", |r| *r.method_mut() = Method::POST),
         ("search DocumentReference", "too many", |r| {
-            ask(r, "_count=10", "_count=11")
+            ask(r, "_count=10", "_count=11");
         }),
         ("search DocumentReference", "no patient", |r| {
-            ask(r, "patient=", "subject=")
+            ask(r, "patient=", "subject=");
         }),
         ("search DocumentReference", "no patient at all", |r| {
             let url = Url::parse(&r.uri().to_string()).unwrap();
@@ -655,10 +658,10 @@ fn what_is_not_in_the_contract_is_refused() {
                 .unwrap();
         }),
         ("search DocumentReference", "an OR-list", |r| {
-            ask(r, "encounter=", "encounter=1,")
+            ask(r, "encounter=", "encounter=1,");
         }),
         ("search DocumentReference", "by change", |r| {
-            more(r, "_lastUpdated=gt2026-02-27")
+            more(r, "_lastUpdated=gt2026-02-27");
         }),
         ("read DocumentReference", "a bar as it is", |r| {
             // Neither the client nor `http` would take it for a fault.
@@ -669,34 +672,34 @@ fn what_is_not_in_the_contract_is_refused() {
         }),
         ("read Patient", "a search", |r| ask(r, "Patient/", "Patient?name=")),
         ("read Patient", "a name in a header", |r| {
-            say(r, "x-patient", "Jane Doe")
+            say(r, "x-patient", "Jane Doe");
         }),
         ("read ValueSet", "another set", |r| {
-            ask(r, "document-category", "gender")
+            ask(r, "document-category", "gender");
         }),
         ("create Composition", "a condition", |r| {
-            say(r, "if-none-exist", "identifier=a")
+            say(r, "if-none-exist", "identifier=a");
         }),
         ("create Composition", "final", |r| write(r, "/status", json!("final"))),
         ("create Composition", "another kind", |r| {
-            write(r, "/type/coding/0/code", json!("34111-5"))
+            write(r, "/type/coding/0/code", json!("34111-5"));
         }),
         ("create Composition", "a device", |r| {
-            write(r, "/author/0/reference", json!("#device"))
+            write(r, "/author/0/reference", json!("#device"));
         }),
         ("create Composition", "relative", |r| {
-            write(r, "/subject/reference", json!("Patient/1"))
+            write(r, "/subject/reference", json!("Patient/1"));
         }),
         ("create Composition", "text elsewhere", |r| {
-            write(r, "/section/0/code/text", json!(""))
+            write(r, "/section/0/code/text", json!(""));
         }),
         ("create Composition", "one section", |r| write(r, "/section", json!([]))),
         ("create Composition", "no date", |r| write(r, "/date", json!("today"))),
         ("create Composition", "plain JSON", |r| {
-            say(r, "content-type", "application/json")
+            say(r, "content-type", "application/json");
         }),
         ("create Composition", "a name in the path", |r| {
-            ask(r, "/Composition", "/Composition?patient=1")
+            ask(r, "/Composition", "/Composition?patient=1");
         }),
         ("token", "in the header", |r| say(r, "authorization", "Basic YTpi")),
         ("token", "with the API key", |r| say(r, "x-api-key", "key")),
@@ -706,7 +709,7 @@ fn what_is_not_in_the_contract_is_refused() {
         }),
         ("photo", "with a token", |r| say(r, "authorization", "Bearer token")),
         ("photo", "a host of nobody", |r| {
-            ask(r, "practice-photos.example", "photos.example")
+            ask(r, "practice-photos.example", "photos.example");
         }),
     ];
     let practice = practice();
