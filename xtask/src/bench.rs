@@ -57,7 +57,10 @@ pub(crate) fn run(name: Option<&str>) -> Result<(), String> {
         .collect();
     if chosen.is_empty() {
         let names: Vec<_> = BENCHMARKS.iter().map(|benchmark| benchmark.example).collect();
-        return Err(format!("there is no such benchmark; there are {}", names.join(", ")));
+        return Err(format!(
+            "there is no such benchmark; there are polling, {}",
+            names.join(", ")
+        ));
     }
     let mut report = heading();
     for benchmark in chosen {
@@ -162,7 +165,7 @@ fn without_path(text: &str) -> &str {
 }
 
 /// Three digits that mean something.
-fn rounded(value: f64) -> String {
+pub(crate) fn rounded(value: f64) -> String {
     let magnitude = value.abs();
     if magnitude >= 100.0 {
         format!("{value:.0}")
@@ -185,7 +188,8 @@ fn heading() -> String {
     )
 }
 
-fn processor() -> String {
+/// The processor's name.
+pub(crate) fn processor() -> String {
     let named = |text: &str| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod bench;
+mod bench_polling;
 mod dependency_rules;
 mod documented;
 mod house;
@@ -33,6 +34,11 @@ Commands:
                     built and installed under target/interop on the first run; docs/interop.md has the rest.
   bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
                     written; NAME is one of store_bench, vision_bench, pipeline_bench.
+  bench polling [--quick] [--traces DIR]
+                    Play simulated clinic days on the polling policies and write docs/benchmarks/polling.md. --quick plays
+                    2 seeds instead of 8 and no 100 practices; --traces plays the files of a folder that end with
+                    -f10.jsonl.gz or -f100.jsonl.gz, by their number of practices. Both only print, and write
+                    target/bench/polling/report.md.
   models [ARG]...   Train the reference model packs again (Python and about 25 minutes); ARGs go to
                     models/train/train.py, see models/README.md.
 ";
@@ -47,6 +53,11 @@ fn main() -> ExitCode {
         ["validators"] => validators::alone(),
         ["interop"] => interop::run(),
         ["bench"] => bench::run(None),
+        ["bench", "polling", "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        ["bench", "polling", rest @ ..] => bench_polling::run(rest),
         ["bench", name] if !name.starts_with('-') => bench::run(Some(name)),
         ["models", rest @ ..] => packs::train(rest),
         ["help" | "--help" | "-h"] | ["check" | "test" | "validators" | "interop" | "bench", "--help" | "-h"] => {

@@ -20,7 +20,7 @@ use skin_assist_core::{
     domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, JourneyState, Mode, NewCredential},
     phi::Secret,
     photos::MemoryPhotos,
-    polling::PolicyName,
+    polling::{PolicyName, PolicySettings},
     ports::{FirmAdministration as _, Operations as _},
     synthesis::{Composer, Knowledge},
     time::Clock,
@@ -97,7 +97,8 @@ async fn main() {
             window: Duration::from_secs(60),
             each_firm: false,
         },
-        policy: PolicyName::RoundRobin,
+        policy: PolicyName::Adaptive,
+        settings: PolicySettings::one_by_one(),
         workers: Workers {
             poll: 4,
             download: 4,

@@ -3,10 +3,14 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use skin_assist_core::{domain::Route, polling::PolicyName};
+use skin_assist_core::{
+    domain::Route,
+    polling::{PolicyName, PolicySettings},
+};
+use skin_assist_simulator::clinic_days::SearchKind;
 
 use crate::{
-    commands::{self, backfill::Backfill, credential::CredentialArguments},
+    commands::{self, backfill::Backfill, credential::CredentialArguments, simulate::BurstArgument},
     config::{Config, Environment},
     failure::{Failure, Hinted as _},
 };
@@ -33,6 +37,8 @@ enum Command {
     Run,
     /// Serves a practice EHR alone, to connect to.
     PracticeEhr(PracticeEhrArguments),
+    /// Says how soon photos would be found with so many practices on one quota, by playing clinic days against a simulated EHR.
+    Simulate(SimulateArguments),
     /// Looks at photos with the models, without any EHR.
     Assess(AssessArguments),
     /// Connects and manages practices.
@@ -84,7 +90,7 @@ pub(crate) struct DemoArguments {
     #[arg(long)]
     pub(crate) json: bool,
     /// How to poll.
-    #[arg(long, default_value_t = PolicyName::RoundRobin)]
+    #[arg(long, default_value_t = PolicyName::Adaptive)]
     pub(crate) policy: PolicyName,
     /// How many times faster than real time the clinic is played.
     #[arg(long, default_value_t = 10.0)]
@@ -123,6 +129,91 @@ pub(crate) struct PracticeEhrArguments {
     /// Write a configuration, a state key and the practices' secrets into this new folder, ready for `run`.
     #[arg(long, value_name = "DIR")]
     pub(crate) connect: Option<PathBuf>,
+}
+
+/// How documents are searched for, on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SearchArgument {
+    /// One visit with each call.
+    Patient,
+    /// Up to 20 visits of a practice in a list.
+    EncounterList,
+    /// Up to 20 searches in a batch.
+    Batch,
+    /// All that changed in a practice.
+    System,
+}
+
+impl From<SearchArgument> for SearchKind {
+    fn from(search: SearchArgument) -> Self {
+        match search {
+            SearchArgument::Patient => Self::Patient,
+            SearchArgument::EncounterList => Self::EncounterList,
+            SearchArgument::Batch => Self::Batch,
+            SearchArgument::System => Self::System,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArguments {
+    /// The clinic days to play: JSON lines, compressed with gzip or not. See docs/simulate.md for what is in them.
+    #[arg(long, value_name = "FILE", required_unless_present = "generate")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Calls a minute that the EHR allows for all practices together; at least 10.
+    #[arg(long, value_name = "CALLS_PER_MINUTE", required_unless_present = "generate")]
+    pub(crate) budget: Option<u32>,
+    /// The share of photos that bump their visit's `lastUpdated`, from 0 to 1. No policy is told.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) hint: f64,
+    /// How to poll: `adaptive`, `reference` or `round-robin`. Several, separated by commas, are compared.
+    #[arg(long, value_name = "POLICY", value_delimiter = ',', default_value = "adaptive")]
+    pub(crate) policy: Vec<PolicyName>,
+    /// How documents are searched for.
+    #[arg(long, value_enum, default_value = "patient")]
+    pub(crate) search: SearchArgument,
+    /// What a call costs at least, in photos times seconds. 0.004 saves calls where there are plenty, for a little more delay.
+    #[arg(long, value_name = "PRICE", default_value_t = PolicySettings::USE_THE_QUOTA)]
+    pub(crate) least_price: f64,
+    /// The same seed gives the same result, or the same clinic days.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print one JSON document instead of tables: an object for one policy, an array for several.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw the delays, and the calls over the day, into this file.
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Make clinic days up instead, and write them as a trace.
+    #[arg(
+        long,
+        requires = "firms",
+        conflicts_with_all = ["trace", "budget", "hint", "policy", "search", "least_price", "json", "plot"]
+    )]
+    pub(crate) generate: bool,
+    /// With --generate: how many practices.
+    #[arg(long, requires = "generate", conflicts_with = "trace", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) firms: Option<u32>,
+    /// With --generate: how many days. Day 0 is for learning and day 1 is measured, so two are enough.
+    #[arg(
+        long,
+        requires = "generate",
+        conflicts_with = "trace",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=366)
+    )]
+    pub(crate) days: u32,
+    /// With --generate: the file to write, compressed if its name ends with .gz. Without it: standard output.
+    #[arg(long, requires = "generate", conflicts_with = "trace", value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// With --generate: one practice has so many times its visits on one day; both are counted from 0.
+    #[arg(
+        long,
+        requires = "generate",
+        conflicts_with = "trace",
+        value_name = "FIRM:DAY:FACTOR"
+    )]
+    pub(crate) burst: Option<BurstArgument>,
 }
 
 /// A route, on the command line.
@@ -382,6 +473,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             return Ok(ExitCode::SUCCESS);
         }
         Command::Key(command) => return commands::key::key(command),
+        Command::Simulate(arguments) => return commands::simulate::simulate(arguments),
         Command::Doctor(JsonFlag { json }) => return block_on(commands::doctor::doctor(config(), *json)),
         _ => {}
     }
@@ -399,7 +491,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Uncertain(command) => commands::uncertain::uncertain(&config()?, command).await,
             Command::Retractions(command) => commands::retractions::retractions(&config()?, command).await,
             Command::Config(_) => commands::config::check(&config()?),
-            Command::Key(_) | Command::Doctor(_) => Ok(ExitCode::SUCCESS),
+            Command::Key(_) | Command::Simulate(_) | Command::Doctor(_) => Ok(ExitCode::SUCCESS),
         }
     })
 }

@@ -20,6 +20,9 @@ pub const DEFAULT: &str = include_str!("config/default.toml");
 
 /// Names the configuration file when no option does.
 const FILE_VARIABLE: &str = "SKIN_ASSIST_CONFIG";
+/// For longer than this what is past its watch is not kept.
+const MOST_RECONCILE_DAYS: u64 = 4;
+
 const STATE_KEY_VARIABLE: &str = "SKIN_ASSIST_STATE_KEY";
 const API_KEY_VARIABLE: &str = "SKIN_ASSIST_EHR_API_KEY";
 const PREFIX: &str = "SKIN_ASSIST_";
@@ -87,6 +90,10 @@ pub struct EhrConfig {
 pub struct PollingConfig {
     /// Which policy.
     pub policy: PolicyName,
+    /// What a call costs at least.
+    pub least_price: f64,
+    /// For how many days encounters past their watch are looked at once more.
+    pub reconcile_days: u64,
 }
 
 /// Section `photos`.
@@ -249,6 +256,16 @@ impl Config {
                 "each of workers.poll, workers.download and workers.write_back is at least 1",
             ),
             (
+                self.polling.least_price.is_finite() && self.polling.least_price > 0.0,
+                "polling.least_price is no price",
+                "it is above 0: 0.00001 makes the most of the quota, 0.004 is thrifty",
+            ),
+            (
+                (1..=MOST_RECONCILE_DAYS).contains(&self.polling.reconcile_days),
+                "polling.reconcile_days is out of range",
+                "it is 1 to 4",
+            ),
+            (
                 self.photos.max_megabytes > 0 && self.photos.max_megapixels > 0 && self.photos.memory_megabytes > 0,
                 "a limit of photos is 0",
                 "each key of the section photos is at least 1",
@@ -389,6 +406,7 @@ fn from_variable(defaults: &Table, name: &str, value: &str) -> Result<Table, Fai
     let wrong = || Failure::new(format!("the variable {name} has a value of the wrong type"));
     let value = match default {
         Some(Value::Integer(_)) => Value::Integer(i64::from_str(value).map_err(|_| wrong())?),
+        Some(Value::Float(_)) => Value::Float(f64::from_str(value).map_err(|_| wrong())?),
         Some(Value::Boolean(_)) => Value::Boolean(bool::from_str(value).map_err(|_| wrong())?),
         Some(Value::Array(_)) => Value::Array(
             value
@@ -425,7 +443,7 @@ mod tests {
     #[test]
     fn the_defaults_are_whole() {
         let config = Config::defaults().unwrap();
-        assert_eq!(config.polling.policy, PolicyName::RoundRobin);
+        assert_eq!(config.polling.policy, PolicyName::Adaptive);
         assert_eq!(config.photos.max_megapixels, 100);
     }
 

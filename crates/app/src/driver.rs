@@ -24,11 +24,15 @@ use futures::{
     stream::FuturesUnordered,
 };
 use skin_assist_core::{
-    domain::{AssessmentId, DocumentId, EncounterId, Firm, FirmId, Reason, Stage},
-    polling::{Decision, Observation, PolicyName, PollCall, PollPolicy},
-    ports::{Class, Ehr, LanguageModel, Photos, QuotaKey, RetractedDraft, StateError, StateStore, VisionModel},
+    domain::{AssessmentId, DocumentId, EncounterId, Firm, FirmId, PollerFigures, PollerId, Reason, Stage, WatchList},
+    lease::Lease,
+    polling::{
+        Decision, Hold, Observation, PolicyFigures, PolicyName, PolicySettings, PollCall, PollPolicy, ServedFirm,
+    },
+    ports::{Class, Ehr, Grant, LanguageModel, Photos, QuotaKey, RetractedDraft, StateError, StateStore, VisionModel},
     stages::{
-        DiscoverFirms, DocumentsPolled, NoToken, PollDocuments, PollEncounters, Quota, StageError, TokenSource, retry,
+        DiscoverFirms, DocumentsPolled, GrantInHand, NoToken, PollDocuments, PollEncounters, Quota, StageError,
+        TokenSource, retry,
     },
     time::{Clock, Timestamp},
 };
@@ -39,6 +43,15 @@ use tokens::Tokens;
 
 /// How often active firms are discovered, tokens looked after and expired rows swept.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
+
+/// For how long a firm's watch list is leased: what a poller that dies costs its firms. Renewed with the housekeeping.
+const LIST_LEASE: Duration = Duration::from_secs(20);
+
+/// How often what was learned is kept.
+const REMEMBER_EVERY: Duration = Duration::from_secs(60);
+
+/// How long the policy waits at least when the quota has nothing.
+const GRANT_PAUSE: Duration = Duration::from_millis(1);
 
 /// How often each loop of the pipeline looks for due items by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -65,6 +78,8 @@ pub struct Engine {
     pub quotas: Quotas,
     /// Which policy polls.
     pub policy: PolicyName,
+    /// What the policy has to know.
+    pub settings: PolicySettings,
     /// How much is done at once.
     pub workers: Workers,
     /// Who is told what happens.
@@ -237,7 +252,11 @@ impl Engine {
         let driver = Driver {
             engine: self,
             stop,
+            poller: poller_id(),
             firms: Mutex::default(),
+            lists: Mutex::default(),
+            polled: Mutex::default(),
+            figures: Mutex::default(),
             tokens: Tokens::default(),
             observations: Mutex::default(),
             observed: Notify::new(),
@@ -253,12 +272,27 @@ impl Engine {
     }
 }
 
+/// A name for this run that no other has.
+fn poller_id() -> PollerId {
+    let mut random = [0_u8; 8];
+    // Without randomness, two pollers of one name would be counted as one; nothing else depends on the name.
+    _ = getrandom::fill(&mut random);
+    PollerId(hex::encode(random))
+}
+
 /// One run of an [`Engine`].
 struct Driver<'a> {
     engine: &'a Engine,
     stop: StopSignal,
-    /// The firms being served.
+    poller: PollerId,
+    /// The active firms: this process may work on what was found in any of them.
     firms: Mutex<BTreeMap<FirmId, Arc<Firm>>>,
+    /// The watch lists that this process holds: it polls these firms.
+    lists: Mutex<BTreeMap<FirmId, Lease<WatchList>>>,
+    /// The firms that the policy was told to poll.
+    polled: Mutex<BTreeSet<FirmId>>,
+    /// How its policy stands.
+    figures: Mutex<PolicyFigures>,
     tokens: Tokens,
     /// What the policy is to be told by the other loops.
     observations: Mutex<Vec<Observation>>,
@@ -282,6 +316,7 @@ impl Driver<'_> {
             grants: &*self.engine.state,
             key,
             clock: &*self.engine.clock,
+            in_hand: None,
         }
     }
 
@@ -330,50 +365,163 @@ impl Driver<'_> {
         }
     }
 
-    /// Takes over the list of active firms; new ones bring the encounters already under watch.
+    /// Takes over the list of active firms, and tells the policy which of them this process polls.
     async fn serve(&self, firms: Vec<Firm>) {
-        let known: BTreeSet<FirmId> = lock(&self.firms).keys().cloned().collect();
-        let mut watching = Vec::new();
-        for firm in firms.iter().filter(|firm| !known.contains(&firm.id)) {
-            match self.engine.state.watched(&firm.id, self.now()).await {
-                Ok(watches) => watching.extend(watches),
-                Err(error) => {
-                    // Without its watch list the firm must not be served: it is discovered again next time.
-                    _ = self.state_trouble(Stage::DiscoverFirms, &error);
-                    return;
-                }
-            }
-        }
-        let ids: Vec<FirmId> = firms.iter().map(|firm| firm.id.clone()).collect();
-        let changed = !ids.iter().eq(known.iter());
+        let active: Vec<FirmId> = firms.iter().map(|firm| firm.id.clone()).collect();
         *lock(&self.firms) = firms
             .into_iter()
             .map(|firm| (firm.id.clone(), Arc::new(firm)))
             .collect();
-        if changed {
-            self.tell_policy(Observation::Firms(ids));
-            self.tell_policy(Observation::Watching(watching));
+        let held = if self.engine.policy.leases_watch_lists() {
+            match self.hold_lists(active.len()).await {
+                Ok(held) => held,
+                Err(error) => {
+                    _ = self.state_trouble(Stage::DiscoverFirms, &error);
+                    return;
+                }
+            }
+        } else {
+            active
+        };
+        let polled: BTreeSet<FirmId> = held.into_iter().filter(|firm| self.firm(firm).is_some()).collect();
+        self.poll_these(polled).await;
+    }
+
+    /// Renews the leases on watch lists, and takes or gives some so that each poller has its share. Gives the firms whose
+    /// lists this process holds.
+    async fn hold_lists(&self, active: usize) -> Result<Vec<FirmId>, StateError> {
+        let state = &self.engine.state;
+        let now = self.now();
+        let mut figures = PollerFigures {
+            at: Some(now),
+            firms: lock(&self.lists).len(),
+            ..PollerFigures::default()
+        };
+        {
+            let policy = lock(&self.figures);
+            figures.encounters = policy.encounters;
+            figures.prices.clone_from(&policy.prices);
+        }
+        let pollers = state.attend(&self.poller, &figures, now, now + LIST_LEASE).await?;
+        let leases: Vec<Lease<WatchList>> = std::mem::take(&mut *lock(&self.lists)).into_values().collect();
+        let mut leases = if leases.is_empty() {
+            leases
+        } else {
+            state.renew_watch_lists(leases, now, LIST_LEASE).await?
+        };
+        let share = active.div_ceil(pollers.max(1));
+        if leases.len() > share {
+            let excess = leases.split_off(share);
+            state.release_watch_lists(excess, now).await?;
+        } else if leases.len() < share {
+            let wanted = share - leases.len();
+            leases.extend(state.acquire_watch_lists(now, LIST_LEASE, wanted).await?);
+        }
+        let held = leases
+            .into_iter()
+            .map(|lease| (lease.item().firm.clone(), lease))
+            .collect::<BTreeMap<_, _>>();
+        let firms = held.keys().cloned().collect();
+        *lock(&self.lists) = held;
+        Ok(firms)
+    }
+
+    /// Tells the policy which firms are polled from now on; new ones bring what is known about them.
+    async fn poll_these(&self, firms: BTreeSet<FirmId>) {
+        let known = lock(&self.polled).clone();
+        if firms == known {
+            return;
+        }
+        let new: Vec<FirmId> = firms.difference(&known).cloned().collect();
+        let since = self.now() - self.engine.settings.reconcile_within;
+        let mut brought = Vec::new();
+        let state = &self.engine.state;
+        let loaded = async {
+            for firm in &new {
+                brought.push(Observation::Watching(
+                    firm.clone(),
+                    state.watch_list(firm, since).await?,
+                ));
+            }
+            let mut learned = state.learned(&new).await?;
+            if !known.is_empty() {
+                // What all firms have in common was told at the start.
+                learned.shared.clear();
+            }
+            Ok::<_, StateError>(learned)
+        };
+        let learned = match loaded.await {
+            Ok(learned) => learned,
+            Err(error) => {
+                // Without its watch list a firm must not be polled: it is taken up next time.
+                _ = self.state_trouble(Stage::DiscoverFirms, &error);
+                return;
+            }
+        };
+        let served = firms
+            .iter()
+            .filter_map(|id| {
+                let firm = self.firm(id)?;
+                Some(ServedFirm {
+                    firm: id.clone(),
+                    quota: self.engine.quotas.of(&firm).name,
+                })
+            })
+            .collect();
+        *lock(&self.polled) = firms;
+        self.tell_policy(Observation::Firms(served));
+        self.tell_policy(Observation::Learned(learned));
+        for watching in brought {
+            self.tell_policy(watching);
+        }
+    }
+
+    /// At the end: others may poll at once.
+    async fn give_lists_back(&self) {
+        let leases: Vec<_> = std::mem::take(&mut *lock(&self.lists)).into_values().collect();
+        let now = self.now();
+        let given = async {
+            self.engine.state.release_watch_lists(leases, now).await?;
+            self.engine.state.leave(&self.poller).await
+        };
+        if let Err(error) = given.await {
+            _ = self.state_trouble(Stage::DiscoverFirms, &error);
         }
     }
 
     // ---- polling -----------------------------------------------------------------------------------------------
 
     async fn poll(&self) {
-        let mut policy = self.engine.policy.build();
+        let mut policy = self.engine.policy.build(self.engine.settings);
         let mut running: FuturesUnordered<BoxFuture<'_, Vec<Observation>>> = FuturesUnordered::new();
+        let mut remembered_at = self.now();
         loop {
             self.pass_on(&mut *policy);
             let mut wait_until = Timestamp::NEVER;
             while !self.stop.is_stopping() && running.len() < self.engine.workers.poll {
                 match policy.next(self.now()) {
-                    Decision::Poll(call) => running.push(self.make(call).boxed()),
+                    // The grant first: what is decided is done at once, and never on old knowledge.
+                    Decision::Poll(call) => match self.grant(&call).await {
+                        Grant::Granted => running.push(self.make(call).boxed()),
+                        Grant::Wait(until) => {
+                            let now = self.now();
+                            policy.observe(Observation::NotGranted(call, until.max(now + GRANT_PAUSE)), now);
+                        }
+                    },
                     Decision::Wait(until) => {
-                        wait_until = until;
+                        wait_until = until.max(self.now() + GRANT_PAUSE);
                         break;
                     }
                 }
             }
-            if self.stop.is_stopping() && running.is_empty() {
+            let ends = self.stop.is_stopping() && running.is_empty();
+            if ends || self.now() >= remembered_at + REMEMBER_EVERY {
+                remembered_at = self.now();
+                self.remember(&mut *policy).await;
+            }
+            *lock(&self.figures) = policy.figures();
+            if ends {
+                self.give_lists_back().await;
                 return;
             }
             tokio::select! {
@@ -386,8 +534,32 @@ impl Driver<'_> {
                 }
                 () = self.observed.notified() => {}
                 () = self.stop.stopped(), if !self.stop.is_stopping() => {}
-                () = self.engine.clock.sleep_until(wait_until) => {}
+                () = self.engine.clock.sleep_until(wait_until.min(remembered_at + REMEMBER_EVERY)) => {}
             }
+        }
+    }
+
+    /// Keeps what the policy has learned.
+    async fn remember(&self, policy: &mut dyn PollPolicy) {
+        let gained = policy.gained();
+        if gained.is_empty() {
+            return;
+        }
+        // What cannot be kept now is lost to later runs, not to this one.
+        if let Err(error) = self.engine.state.add_learned(&gained, self.now()).await {
+            _ = self.state_trouble(Stage::PollDocuments, &error);
+        }
+    }
+
+    /// Takes a grant for a call of the policy.
+    async fn grant(&self, call: &PollCall) -> Grant {
+        let Some(firm) = self.firm(call.firm()) else {
+            return Grant::Wait(self.now() + HOUSEKEEPING_EVERY);
+        };
+        let key = self.engine.quotas.of(&firm);
+        match self.engine.state.take(&key, call.kind(), self.now()).await {
+            Ok(grant) => grant,
+            Err(error) => Grant::Wait(self.state_trouble(Stage::PollDocuments, &error)),
         }
     }
 
@@ -431,13 +603,18 @@ impl Driver<'_> {
         observations: &mut Vec<Observation>,
     ) -> Result<(), StageError> {
         let key = self.engine.quotas.of(firm);
-        let (chart, watch, quota) = (&*self.engine.ehr, &*self.engine.state, self.quota(&key));
+        let in_hand = GrantInHand::taken();
+        let quota = Quota {
+            in_hand: Some(&in_hand),
+            ..self.quota(&key)
+        };
+        let (chart, state) = (&*self.engine.ehr, &*self.engine.state);
         match call {
             PollCall::Encounters { .. } => {
                 let stage = PollEncounters {
                     tokens: self,
                     chart,
-                    watch,
+                    watch: state,
                     quota,
                 };
                 let polled = stage.run(firm).await?;
@@ -445,27 +622,45 @@ impl Driver<'_> {
                     let unreadable = polled.unreadable;
                     tracing::warn!(event = "encounters.unreadable", firm = %firm.id, unreadable);
                 }
-                observations.push(Observation::EncountersSeen {
-                    firm: firm.id.clone(),
-                    encounters: polled.encounters,
-                });
+                if let Some(answer) = polled.answer {
+                    observations.push(Observation::EncountersSeen {
+                        firm: firm.id.clone(),
+                        encounters: polled.encounters,
+                        answer,
+                    });
+                }
             }
-            PollCall::Documents {
-                encounters, lease_for, ..
-            } => {
+            PollCall::Documents { encounters, hold, .. } => {
                 let stage = PollDocuments {
                     tokens: self,
                     chart,
-                    watch,
+                    watch: state,
+                    lists: state,
                     quota,
-                    audit: &*self.engine.state,
+                    audit: state,
                 };
                 let mut polled = DocumentsPolled::default();
-                let outcome = stage.run(firm, encounters, *lease_for, &mut polled).await;
+                let list = lock(&self.lists).get(&firm.id).map(Lease::for_a_step);
+                let outcome = match (hold, list) {
+                    (Hold::Batch(lease_for), _) => {
+                        stage.lease_and_look(firm, encounters, *lease_for, &mut polled).await
+                    }
+                    (Hold::WatchList, Some(list)) => stage.look(firm, &list, encounters, &mut polled).await,
+                    (Hold::WatchList, None) => Err(StateError::LeaseLost.into()),
+                };
+                for (looks, answer) in std::mem::take(&mut polled.answers) {
+                    observations.push(Observation::DocumentsSeen {
+                        firm: firm.id.clone(),
+                        looks,
+                        answer,
+                    });
+                }
                 // What was found before an error counts all the same.
                 self.tell_documents(firm, polled);
                 outcome?;
             }
+            // Not asked for: the engine's settings say that there is no such search.
+            PollCall::ChangedDocuments { .. } => {}
         }
         self.tokens.well(&firm.id);
         Ok(())

@@ -5,6 +5,8 @@ use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 use skin_assist_core::{
     domain::Route,
     photos::MemoryPhotos,
+    polling::PolicySettings,
+    ports::{ChartReader as _, DocumentSearches},
     synthesis::{Composer, Knowledge},
     time::Clock,
 };
@@ -200,9 +202,23 @@ pub fn composer() -> Result<Arc<Composer>, Failure> {
     Ok(Arc::new(Composer::new(knowledge)))
 }
 
+/// What the polling policy has to know. All that changed in a practice is not asked for at once yet: that search needs a
+/// cursor of its own.
+fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
+    PolicySettings {
+        searches: DocumentSearches {
+            changed_since: false,
+            ..ehr.document_searches()
+        },
+        least_price: config.polling.least_price,
+        reconcile_within: Duration::from_secs(config.polling.reconcile_days * 86_400),
+    }
+}
+
 /// The whole engine.
 pub fn engine(config: &Config, state: Arc<SqliteStore>, observer: Observer) -> Result<Engine, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ehr = ehr(config)?;
     Ok(Engine {
         photos: Arc::new(MemoryPhotos::new(
             config.photos.memory_megabytes * MEGA,
@@ -210,10 +226,11 @@ pub fn engine(config: &Config, state: Arc<SqliteStore>, observer: Observer) -> R
         )),
         clock,
         state,
-        ehr: ehr(config)?,
+        ehr: ehr.clone(),
         language: composer()?,
         quotas: quotas(config)?,
         policy: config.polling.policy,
+        settings: polling(config, &ehr),
         workers: Workers {
             poll: config.workers.poll,
             download: config.workers.download,

@@ -16,7 +16,10 @@ pub use document::{
     DocumentStatus, DocumentStep, DocumentSummary, DocumentWatch, PhotoBytes, PhotoDigest, StoredPhoto,
 };
 pub use draft::{AgeBand, Draft, DraftNote, DraftReference, NoteRegion, NoteSection, PatientFacts, Sex};
-pub use encounter::{Cursor, Encounter, EncounterStatus, EncounterWatch, WATCH_LIFE};
+pub use encounter::{
+    Cursor, Encounter, EncounterStatus, EncounterWatch, PollerFigures, PollerId, WATCH_LIFE, WatchList,
+    WatchedEncounter,
+};
 pub use findings::{
     Abstention, ClassProbability, Findings, ImageFacts, Label, ModelVersion, NormalisedBox, Quality, Region, Route,
 };

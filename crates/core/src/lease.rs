@@ -66,3 +66,17 @@ impl<T> Lease<T> {
         self.locked_until - SKEW_ALLOWANCE
     }
 }
+
+impl Lease<crate::domain::WatchList> {
+    /// The same right again, for one of the steps that run at the same time under a lease on a watch list. It is good for
+    /// [`crate::ports::WatchLists::record_looks`]; the lease itself is renewed and ended by whoever holds it.
+    #[must_use]
+    pub fn for_a_step(&self) -> Self {
+        Self {
+            item: self.item.clone(),
+            fence: self.fence,
+            locked_until: self.locked_until,
+            attempt: self.attempt,
+        }
+    }
+}

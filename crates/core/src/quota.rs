@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How much later one call may arrive than another that was started at the same time.
-pub const JITTER: Duration = Duration::from_secs(1);
+pub const JITTER: Duration = Duration::from_millis(500);
 
 /// The smallest budget that makes sense, in calls a window; configuration refuses less.
 pub const SMALLEST_BUDGET: u32 = 10;
@@ -28,7 +28,16 @@ pub struct TokenBucket {
     pub at: Timestamp,
     /// Nobody calls before this: the EHR refused a call.
     pub held_until: Timestamp,
+    /// The share of the allowed rate that is used, at most 1: halved when the EHR refuses a call, since others may use the
+    /// same key, and slowly raised again.
+    pub share: f64,
 }
+
+/// The least share of the rate that is used, however often the EHR refuses.
+const SMALLEST_SHARE: f64 = 1.0 / 16.0;
+
+/// How fast the share recovers, a second: from nothing to all in 256 s.
+const RECOVERY: f64 = 1.0 / 256.0;
 
 /// What a budget allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,10 +51,11 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Of `calls`, at least [`SMALLEST_BUDGET`], in any `window`. The burst is 3 % of them, and at least two calls.
+    /// Of `calls`, at least [`SMALLEST_BUDGET`], in any `window`. The burst is 1 % of them, and at least two or three
+    /// calls: what may come at once is taken off what may come in the long run, and polling gains nothing from bursts.
     pub fn of(calls: u32, window: Duration) -> Self {
         let budget = f64::from(calls.max(SMALLEST_BUDGET));
-        let burst = (0.03 * budget).max(2.0);
+        let burst = (0.01 * budget).max(3.0).min(0.2 * budget);
         let rate = (budget - burst) / (window + JITTER).as_secs_f64();
         Self {
             rate,
@@ -62,13 +72,16 @@ impl TokenBucket {
             tokens: 0.0,
             at: now,
             held_until: Timestamp::from_millis(0),
+            share: 1.0,
         }
     }
 
     /// Takes a token for a call of `kind`, or says when to ask again. A clock that went back adds nothing.
     pub fn take(&mut self, allowance: Allowance, kind: CallKind, now: Timestamp) -> Grant {
         let passed = now.since(self.at).as_secs_f64();
-        self.tokens = (self.tokens + passed * allowance.rate).clamp(0.0, allowance.burst);
+        self.share = (self.share + passed * RECOVERY).clamp(SMALLEST_SHARE, 1.0);
+        let rate = allowance.rate * self.share;
+        self.tokens = (self.tokens + passed * rate).clamp(0.0, allowance.burst);
         self.at = self.at.max(now);
         if now < self.held_until {
             return Grant::Wait(self.held_until);
@@ -83,13 +96,19 @@ impl TokenBucket {
             return Grant::Granted;
         }
         // Rounded up to what a timestamp can hold, so that whoever asks again then is granted.
-        let wait_ms = ((needed - self.tokens) / allowance.rate * 1000.0).ceil().max(1.0);
+        let wait_ms = ((needed - self.tokens) / rate * 1000.0).ceil().max(1.0);
         Grant::Wait(now + Duration::from_millis(wait_ms as u64))
     }
 
-    /// Nobody calls before `until`; the tokens gathered are given up, so that the hold does not end in a burst.
-    pub fn hold(&mut self, until: Timestamp) {
+    /// The EHR refused a call: nobody calls before `until`, and from then on at half the rate. The tokens gathered are given
+    /// up, so that the hold does not end in a burst. Calls that were under way when another was refused may be refused too:
+    /// they prolong the hold, and do not halve the rate again.
+    pub fn hold(&mut self, now: Timestamp, until: Timestamp) {
+        if now >= self.held_until {
+            self.share = (self.share / 2.0).max(SMALLEST_SHARE);
+        }
         self.held_until = self.held_until.max(until);
+        self.at = self.at.max(now);
         self.tokens = 0.0;
     }
 }
@@ -120,7 +139,7 @@ mod tests {
             };
             turn += 1;
             match bucket.take(allowance, kind, now) {
-                Grant::Granted => arrivals.push(now.as_millis() + (turn * 7919) % 1000),
+                Grant::Granted => arrivals.push(now.as_millis() + (turn * 7919) % JITTER.as_millis() as i64),
                 Grant::Wait(until) => now = until,
             }
         }
@@ -169,7 +188,7 @@ mod tests {
         let later = start + Duration::from_secs(60);
         bucket.take(minutely(1000), CallKind::Read, later);
         let until = later + Duration::from_secs(10);
-        bucket.hold(until);
+        bucket.hold(later, until);
         assert_eq!(
             bucket.take(minutely(1000), CallKind::Draft, later + Duration::from_secs(9)),
             Grant::Wait(until)
@@ -178,6 +197,44 @@ mod tests {
         while bucket.take(minutely(1000), CallKind::Read, until) == Grant::Granted {
             granted += 1;
         }
-        assert!(granted <= 30, "{granted} calls at once after a hold");
+        assert!(granted <= 10, "{granted} calls at once after a hold");
+    }
+
+    #[test]
+    fn a_refusal_halves_the_rate_and_the_rate_recovers() {
+        let start = Timestamp::from_millis(0);
+        let allowance = minutely(1000);
+        let mut bucket = TokenBucket::empty(start);
+        let mut now = start;
+        // Three calls under way are refused together: one halving.
+        for _ in 0..3 {
+            bucket.hold(now, now + Duration::from_secs(5));
+        }
+        assert!((bucket.share - 0.5).abs() < 1e-9);
+        for _ in 0..60 {
+            now = bucket.held_until;
+            bucket.hold(now, now + Duration::from_secs(5));
+        }
+        assert!(
+            (bucket.share - SMALLEST_SHARE).abs() < 1e-9,
+            "a storm leaves something to try with"
+        );
+        let mut granted_in = |from: Timestamp, seconds: u64| {
+            let mut granted = 0;
+            let mut now = from;
+            while now < from + Duration::from_secs(seconds) {
+                match bucket.take(allowance, CallKind::Read, now) {
+                    Grant::Granted => granted += 1,
+                    Grant::Wait(until) => now = until,
+                }
+            }
+            granted
+        };
+        let first = granted_in(now + Duration::from_secs(5), 10);
+        let later = granted_in(now + Duration::from_secs(600), 10);
+        assert!(
+            first * 4 < later,
+            "{first} calls in the first 10 s, {later} after ten minutes"
+        );
     }
 }

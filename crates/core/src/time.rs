@@ -24,9 +24,18 @@ pub use virtual_clock::VirtualClock;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self::ALWAYS
+    }
+}
+
 impl Timestamp {
     /// Later than every instant that can occur; what is due then is never due.
     pub const NEVER: Self = Self(i64::MAX);
+
+    /// Earlier than every instant that can occur.
+    pub const ALWAYS: Self = Self(i64::MIN);
 
     /// From milliseconds since the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {

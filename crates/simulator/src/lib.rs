@@ -7,6 +7,7 @@
 
 mod calendar;
 mod chart;
+pub mod clinic_days;
 mod dialect;
 mod ehr;
 mod faults;

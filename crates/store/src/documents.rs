@@ -10,14 +10,14 @@ use skin_assist_core::{
         PatientId, PhotoDigest, PractitionerId, Reason, ReferenceCode, Stage, StoredPhoto,
     },
     lease::{Fence, Lease},
-    ports::{DocumentQueue, RetractedDraft},
+    ports::{DocumentQueue, RecordedDocuments, RetractedDraft},
     time::Timestamp,
 };
 
 use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, damaged},
-    execute, fenced, first, rows,
+    execute, fence_floor, fenced, firms, first, rows,
 };
 
 const TABLE: &str = "document_watch";
@@ -56,15 +56,51 @@ pub(crate) fn read_watch(row: &Row<'_>) -> Outcome<DocumentWatch> {
     })
 }
 
-/// Inserts a document that is due at once, unless it is known. Whether it was new.
-pub(crate) fn insert(
-    state: &Connection,
-    firm: &FirmId,
-    watch: &DocumentWatch,
+/// What looks at a firm's encounters found, on its way into the state.
+pub(crate) struct Arrivals<'a> {
+    state: &'a Connection,
+    firm: &'a FirmId,
     parked: bool,
     fence: i64,
     now: Timestamp,
-) -> Outcome<bool> {
+}
+
+impl<'a> Arrivals<'a> {
+    /// At `now`. [`StateError::NotFound`](skin_assist_core::ports::StateError::NotFound) when there is no such firm.
+    pub(crate) fn at(state: &'a Connection, firm: &'a FirmId, now: Timestamp) -> Outcome<Self> {
+        Ok(Self {
+            state,
+            firm,
+            parked: firms::parked(state, firm)?,
+            fence: fence_floor(state)?,
+            now,
+        })
+    }
+
+    /// Records what a look at an encounter showed: what is known already is left as it is, and what was retracted and not
+    /// delivered is cancelled.
+    pub(crate) fn record(
+        &self,
+        found: &[DocumentWatch],
+        retracted: &[DocumentId],
+        recorded: &mut RecordedDocuments,
+    ) -> Outcome<()> {
+        for watch in found {
+            if insert(self, watch)? {
+                recorded.new.push(watch.document.clone());
+            }
+        }
+        for document in retracted {
+            recorded
+                .retracted
+                .extend(retract(self.state, self.firm, document, self.now)?);
+        }
+        Ok(())
+    }
+}
+
+/// Inserts a document that is due at once, unless it is known. Whether it was new.
+fn insert(arrivals: &Arrivals<'_>, watch: &DocumentWatch) -> Outcome<bool> {
     let photo = watch.photo.as_ref();
     let step = if photo.is_some() {
         DocumentStep::Infer
@@ -72,19 +108,19 @@ pub(crate) fn insert(
         DocumentStep::Download
     };
     let inserted = execute(
-        state,
+        arrivals.state,
         "INSERT INTO document_watch (firm, document, step, parked, available_at, fence, encounter, patient,
              practitioner, category, route, assessment, attached_at, detected_at, photo_digest, photo_bytes,
              downloaded_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
          ON CONFLICT (firm, document) DO NOTHING",
         params![
-            firm.as_str(),
+            arrivals.firm.as_str(),
             watch.document.as_str(),
             step.as_str(),
-            parked,
-            Millis(now),
-            fence,
+            arrivals.parked,
+            Millis(arrivals.now),
+            arrivals.fence,
             watch.encounter.as_str(),
             watch.patient.as_str(),
             watch.practitioner.as_ref().map(PractitionerId::as_str),
@@ -107,7 +143,7 @@ pub(crate) fn insert(
 /// A result whose post may be under way (intended, uncertain) is not touched, but marked: if it turns out that the EHR
 /// does not have the draft, it is cancelled instead of posted again. Such a result and a delivered one are given back, once:
 /// the clinic has to know.
-pub(crate) fn retract(
+fn retract(
     state: &Connection,
     firm: &FirmId,
     document: &DocumentId,

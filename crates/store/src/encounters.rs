@@ -1,7 +1,8 @@
 //! Encounters being watched, and the cursor.
 //!
-//! A watch that has ended leaves its row behind for as long as a poll may still show the same version of the encounter
-//! (`Operations::sweep_expired`), so that seeing it again does not begin a second watch.
+//! A watch that has ended leaves its row behind for as long as a poll may still show the same version of the encounter, so
+//! that seeing it again does not begin a second watch, and for as long as it may be looked at once more (reconciliation);
+//! then `Operations::sweep_expired` deletes it.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,7 +11,7 @@ use rusqlite::{Connection, Row, params};
 use skin_assist_core::{
     domain::{
         Cursor, DocumentId, DocumentWatch, Encounter, EncounterId, EncounterWatch, FirmId, PatientId, PractitionerId,
-        WATCH_LIFE,
+        WATCH_LIFE, WatchedEncounter,
     },
     lease::{Fence, Lease},
     ports::{EncounterWatches, RecordedDocuments, RecordedEncounters, StateError},
@@ -20,7 +21,8 @@ use skin_assist_core::{
 use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, status_word, to_json},
-    documents, execute, fence_floor, fenced, firms, first, rows,
+    documents::Arrivals,
+    execute, fence_floor, fenced, firms, first, rows,
 };
 
 const TABLE: &str = "encounter_watch";
@@ -31,6 +33,14 @@ pub(crate) const ACQUIRE: &str = "UPDATE encounter_watch
      WHERE firm = ?1 AND encounter IN (SELECT value FROM json_each(?2))
          AND available_at <= ?3 AND expires_at > ?3
      RETURNING *";
+
+/// One pass over the firm's rows in the order of their key, each with its rows of an index that has all that is asked.
+pub(crate) const WATCH_LIST: &str = "SELECT w.*, count(d.encounter) AS photos,
+         max(coalesce(d.attached_at, d.detected_at)) AS latest_photo_at
+     FROM encounter_watch AS w
+     LEFT JOIN document_watch AS d ON d.firm = w.firm AND d.encounter = w.encounter
+     WHERE w.firm = ?1 AND w.expires_at > ?2
+     GROUP BY w.encounter ORDER BY w.encounter";
 
 fn read_watch(row: &Row<'_>) -> Outcome<EncounterWatch> {
     let columns = Columns { table: TABLE, row };
@@ -63,6 +73,15 @@ fn is_news(known: &Encounter, seen: &Encounter) -> bool {
             (&known.patient, &known.practitioner, known.status) != (&seen.patient, &seen.practitioner, seen.status)
         }
     }
+}
+
+/// Sorts `items` into the caller's order, which is the order in which they are looked at.
+fn in_the_order_of<T>(encounters: &[EncounterId], items: &mut [T], id: impl Fn(&T) -> &EncounterId) {
+    let mut places = HashMap::with_capacity(encounters.len());
+    for (place, encounter) in encounters.iter().enumerate() {
+        places.entry(encounter).or_insert(place);
+    }
+    items.sort_by_key(|item| places.get(id(item)).copied());
 }
 
 /// Moves the cursor from `expected` to `next`.
@@ -165,15 +184,34 @@ impl EncounterWatches for SqliteStore {
         })
     }
 
-    async fn watched(&self, firm: &FirmId, now: Timestamp) -> Outcome<Vec<EncounterWatch>> {
+    async fn watch_list(&self, firm: &FirmId, ending_after: Timestamp) -> Outcome<Vec<WatchedEncounter>> {
         self.read(|state| {
+            rows(state, WATCH_LIST, params![firm.as_str(), Millis(ending_after)], |row| {
+                let columns = Columns { table: TABLE, row };
+                Ok(WatchedEncounter {
+                    watch: read_watch(row)?,
+                    photos: columns.count("photos")?,
+                    latest_photo_at: columns.optional_time("latest_photo_at")?,
+                })
+            })
+        })
+    }
+
+    async fn watches_of(&self, firm: &FirmId, encounters: &[EncounterId]) -> Outcome<Vec<EncounterWatch>> {
+        if encounters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut watches = self.read(|state| {
             rows(
                 state,
-                "SELECT * FROM encounter_watch WHERE firm = ?1 AND expires_at > ?2 ORDER BY encounter",
-                params![firm.as_str(), Millis(now)],
+                "SELECT * FROM encounter_watch
+                 WHERE firm = ?1 AND encounter IN (SELECT value FROM json_each(?2))",
+                params![firm.as_str(), to_json(&encounters)?],
                 read_watch,
             )
-        })
+        })?;
+        in_the_order_of(encounters, &mut watches, |watch| &watch.encounter.id);
+        Ok(watches)
     }
 
     async fn acquire_encounters(
@@ -204,12 +242,7 @@ impl EncounterWatches for SqliteStore {
                 },
             )
         })?;
-        // In the caller's order, which is the order in which they are looked at.
-        let mut places = HashMap::with_capacity(encounters.len());
-        for (place, encounter) in encounters.iter().enumerate() {
-            places.entry(encounter).or_insert(place);
-        }
-        leases.sort_by_key(|lease| places.get(&lease.item().encounter.id).copied());
+        in_the_order_of(encounters, &mut leases, |lease| &lease.item().encounter.id);
         Ok(leases)
     }
 
@@ -234,20 +267,7 @@ impl EncounterWatches for SqliteStore {
                 ],
             )?)?;
             let mut recorded = RecordedDocuments::default();
-            if !found.is_empty() {
-                let parked = firms::parked(state, firm)?;
-                let floor = fence_floor(state)?;
-                for watch in found {
-                    if documents::insert(state, firm, watch, parked, floor, now)? {
-                        recorded.new.push(watch.document.clone());
-                    }
-                }
-            }
-            for document in retracted {
-                recorded
-                    .retracted
-                    .extend(documents::retract(state, firm, document, now)?);
-            }
+            Arrivals::at(state, firm, now)?.record(found, retracted, &mut recorded)?;
             Ok(recorded)
         })
     }

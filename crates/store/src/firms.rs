@@ -114,6 +114,11 @@ impl FirmAdministration for SqliteStore {
                     fence_floor(state)?
                 ],
             )?;
+            execute(
+                state,
+                "INSERT INTO watch_lists (firm, parked, fence) VALUES (?1, ?2, ?3)",
+                params![firm.id.as_str(), firm.status == FirmStatus::Paused, fence_floor(state)?],
+            )?;
             Ok(())
         })
     }
@@ -128,7 +133,7 @@ impl FirmAdministration for SqliteStore {
             )?;
             found(changed, "firm")?;
             // Finished rows too: a replay or a resolution may make them wait again.
-            for table in ["document_watch", "assist_results"] {
+            for table in ["document_watch", "assist_results", "watch_lists"] {
                 execute(
                     state,
                     &format!("UPDATE {table} SET parked = ?2 WHERE firm = ?1 AND parked <> ?2"),
@@ -190,6 +195,7 @@ impl FirmAdministration for SqliteStore {
                 state,
                 "SELECT max(
                      coalesce((SELECT max(fence) FROM credentials WHERE firm = ?1), 0),
+                     coalesce((SELECT max(fence) FROM watch_lists WHERE firm = ?1), 0),
                      coalesce((SELECT max(fence) FROM encounter_watch WHERE firm = ?1), 0),
                      coalesce((SELECT max(fence) FROM document_watch WHERE firm = ?1), 0),
                      coalesce((SELECT max(fence) FROM assist_results WHERE firm = ?1), 0))",

@@ -35,6 +35,8 @@ mod key;
 mod migrations;
 mod open;
 mod operations;
+mod polling_memory;
+mod watch_lists;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -5,7 +5,10 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The editions, the first at index 0. `PRAGMA user_version` is how many of them a file has.
-const EDITIONS: &[&str] = &[include_str!("../migrations/0001_state.sql")];
+const EDITIONS: &[&str] = &[
+    include_str!("../migrations/0001_state.sql"),
+    include_str!("../migrations/0002_polling.sql"),
+];
 
 /// The edition that this program reads and writes.
 pub(crate) const LATEST: u32 = EDITIONS.len() as u32;
@@ -38,7 +41,8 @@ pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     migrate_to(connection, LATEST)
 }
 
-fn migrate_to(connection: &mut Connection, target: u32) -> rusqlite::Result<()> {
+/// Brings the file to the edition `target`, if it has an earlier one.
+pub(crate) fn migrate_to(connection: &mut Connection, target: u32) -> rusqlite::Result<()> {
     loop {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;

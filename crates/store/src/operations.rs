@@ -1,6 +1,6 @@
 //! Looking at the state and repairing it, for operators; and housekeeping.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
@@ -9,7 +9,7 @@ use skin_assist_core::{
         AssessmentId, AssistResult, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, Firm, FirmId, Journey,
         JourneyState,
     },
-    ports::{Operations, Overview, RetractedDraft, UncertainResolution},
+    ports::{DetectionLatency, Operations, Overview, RetractedDraft, UncertainResolution},
     time::Timestamp,
 };
 
@@ -26,6 +26,15 @@ const FINDINGS_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far behind the cursor a poll may reach: its overlap, and an EHR that counts in days.
 const POLL_REACH: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
+/// How long after its watch has ended an encounter can still be looked at (reconciliation).
+const RECONCILED_FOR: Duration = Duration::from_secs(4 * 24 * 60 * 60);
+
+/// How long a poller that is no longer at work is remembered: for whoever looks into the file after a fault.
+const POLLER_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How far back detection latency is told.
+const DETECTION_REACH: Duration = Duration::from_secs(24 * 60 * 60);
+
 pub(crate) const STEPS: &str =
     "SELECT step AS word, count(*) AS number FROM document_watch WHERE firm = ?1 GROUP BY step";
 
@@ -38,6 +47,10 @@ pub(crate) const JOURNEYS: &str =
      FROM document_watch AS d
      LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
      ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?1";
+
+/// Of all firms: an index by firm would be one more to keep for the sake of an overview.
+pub(crate) const DETECTIONS: &str = "SELECT firm, max(detected_at - attached_at, 0) AS latency FROM document_watch
+     WHERE detected_at > ?1 AND attached_at IS NOT NULL";
 
 pub(crate) const UNCERTAIN: &str =
     "SELECT * FROM assist_results WHERE delivery = 'uncertain' ORDER BY delivery_at, rowid";
@@ -55,7 +68,36 @@ fn counts(state: &Connection, sql: &'static str, firm: &FirmId) -> Outcome<Vec<(
     })
 }
 
-fn overview_of(state: &Connection, firm: Firm, now: Timestamp) -> Outcome<Overview> {
+/// How long each firm's photos had been filed when they were found, of those found since `since`, in milliseconds.
+fn detections(state: &Connection, since: Timestamp) -> Outcome<HashMap<String, Vec<u64>>> {
+    let mut latencies: HashMap<String, Vec<u64>> = HashMap::new();
+    rows(state, DETECTIONS, params![Millis(since)], |row| {
+        let columns = Columns {
+            table: "document_watch",
+            row,
+        };
+        let firm = columns.get("firm")?;
+        latencies.entry(firm).or_default().push(columns.count("latency")?);
+        Ok(())
+    })?;
+    Ok(latencies)
+}
+
+fn detection_latency(mut latencies: Vec<u64>) -> DetectionLatency {
+    latencies.sort_unstable();
+    // By nearest rank: each is a latency that was observed.
+    let percentile = |percent: usize| {
+        let rank = (latencies.len() * percent).div_ceil(100);
+        latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    };
+    DetectionLatency {
+        photos: latencies.len() as u64,
+        p50_ms: percentile(50),
+        p95_ms: percentile(95),
+    }
+}
+
+fn overview_of(state: &Connection, firm: Firm, detection: DetectionLatency, now: Timestamp) -> Outcome<Overview> {
     let id = &firm.id;
     let steps = counts(state, STEPS, id)?;
     let deliveries = counts(state, DELIVERIES, id)?;
@@ -102,6 +144,7 @@ fn overview_of(state: &Connection, firm: Firm, now: Timestamp) -> Outcome<Overvi
             "SELECT count(*) FROM dead_letters WHERE firm = ?1",
             [id.as_str()],
         )? as u64,
+        detection,
         firm,
     })
 }
@@ -170,9 +213,13 @@ fn read_dead_letter(row: &Row<'_>) -> Outcome<DeadLetter> {
 impl Operations for SqliteStore {
     async fn overview(&self, now: Timestamp) -> Outcome<Vec<Overview>> {
         self.read(|state| {
+            let mut detections = detections(state, now - DETECTION_REACH)?;
             firms::all_firms(state)?
                 .into_iter()
-                .map(|firm| overview_of(state, firm, now))
+                .map(|firm| {
+                    let latencies = detections.remove(firm.id.as_str()).unwrap_or_default();
+                    overview_of(state, firm, detection_latency(latencies), now)
+                })
                 .collect()
         })
     }
@@ -288,14 +335,15 @@ impl Operations for SqliteStore {
 
     async fn sweep_expired(&self, now: Timestamp) -> Outcome<u64> {
         self.write(|state| {
-            // Not before no poll can show that version again: the row is what tells that it was watched already.
+            // Not before no poll can show that version again: the row is what tells that it was watched already. And not
+            // while it can still be looked at.
             let swept = rows(
                 state,
                 "DELETE FROM encounter_watch AS e
                  WHERE e.expires_at <= ?1
                      AND coalesce(e.last_updated, e.expires_at) < (SELECT c.cursor FROM cursors AS c WHERE c.firm = e.firm) - ?2
                  RETURNING fence",
-                params![Millis(now), POLL_REACH.as_millis() as i64],
+                params![Millis(now - RECONCILED_FOR), POLL_REACH.as_millis() as i64],
                 |row| Columns { table: "encounter_watch", row }.get::<i64>("fence"),
             )?;
             if let Some(highest) = swept.iter().max() {
@@ -306,7 +354,12 @@ impl Operations for SqliteStore {
                 "DELETE FROM findings WHERE recorded_at <= ?1",
                 params![Millis(now - FINDINGS_LIFE)],
             )?;
-            Ok((swept.len() + findings) as u64)
+            let pollers = execute(
+                state,
+                "DELETE FROM pollers WHERE until <= ?1",
+                params![Millis(now - POLLER_KEPT_FOR)],
+            )?;
+            Ok((swept.len() + findings + pollers) as u64)
         })
     }
 }

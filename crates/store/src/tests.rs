@@ -7,14 +7,18 @@ use rusqlite::{Connection, params_from_iter, types::Null};
 use skin_assist_core::{
     domain::{
         AssessmentId, CategoryCode, Cursor, DocumentId, DocumentStep, DocumentWatch, Encounter, EncounterId,
-        EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, PatientId, Route, WATCH_LIFE,
+        EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, PatientId, PollerFigures, PollerId, Route,
+        WATCH_LIFE,
     },
     phi::Secret,
-    ports::{DocumentQueue, EncounterWatches, FirmAdministration, Firms, Operations, StateError},
+    polling::{Count, Learned},
+    ports::{
+        DocumentQueue, EncounterWatches, FirmAdministration, Firms, Operations, PollingMemory, StateError, WatchLists,
+    },
     time::Timestamp,
 };
 
-use crate::{SqliteStore, deliveries, documents, encounters, migrations, operations};
+use crate::{SqliteStore, deliveries, documents, encounters, migrations, operations, watch_lists};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(1_767_600_000_000) + Duration::from_secs(seconds)
@@ -103,6 +107,18 @@ fn statements_on_the_way_of_a_photo_search_one_index() {
             "SEARCH encounter_watch USING INDEX sqlite_autoindex_encounter_watch_1 (firm=? AND encounter=?)",
         ),
         (
+            watch_lists::ACQUIRE,
+            "SEARCH watch_lists USING COVERING INDEX watch_list_due (available_at<?)",
+        ),
+        (
+            encounters::WATCH_LIST,
+            "SEARCH d USING COVERING INDEX document_encounter (firm=? AND encounter=?) LEFT-JOIN",
+        ),
+        (
+            operations::DETECTIONS,
+            "SEARCH document_watch USING INDEX document_detected (detected_at>?)",
+        ),
+        (
             operations::UNCERTAIN,
             "SCAN assist_results USING INDEX result_uncertain",
         ),
@@ -149,7 +165,7 @@ fn fences_grow_across_a_sweep() {
     let lost = block_on(store.acquire_encounters(&firm, &ids, at(0), lease_for))
         .unwrap()
         .remove(0);
-    let later = at(0) + 4 * WATCH_LIFE;
+    let later = at(0) + 6 * WATCH_LIFE;
     watch(&store, "other", Some(at(0)), later);
     assert_eq!(block_on(store.sweep_expired(later)).unwrap(), 1);
     watch(&store, "e", Some(later), later);
@@ -160,6 +176,53 @@ fn fences_grow_across_a_sweep() {
     let outcome = block_on(store.record_documents(lost, &[], &[], later));
     assert!(matches!(outcome, Err(StateError::LeaseLost)), "{outcome:?}");
     block_on(store.release_encounter(live, later)).unwrap();
+}
+
+/// For as long as it can be looked at, and no longer; and pollers for a day.
+#[test]
+fn a_sweep_deletes_what_nobody_can_ask_for() {
+    let store = store();
+    watch(&store, "e", None, at(0));
+    let poller = PollerId("one".into());
+    block_on(store.attend(&poller, &PollerFigures::default(), at(0), at(30))).unwrap();
+    watch(&store, "other", Some(at(0)), at(0) + 9 * WATCH_LIFE);
+    for (now, swept) in [
+        (at(29) + WATCH_LIFE, 0),
+        (at(30) + WATCH_LIFE, 1),
+        (at(0) + 5 * WATCH_LIFE - Duration::from_millis(1), 0),
+        (at(0) + 5 * WATCH_LIFE, 1),
+    ] {
+        assert_eq!(block_on(store.sweep_expired(now)).unwrap(), swept, "at {now}");
+    }
+}
+
+/// JSON has no word for what is not a number: one would spoil what all others have learned, or hide the other pollers.
+#[test]
+fn what_is_not_a_number_is_not_kept() {
+    let store = store();
+    let count = |events: f64| Count { events, exposure: 1.0 };
+    let of = |events: f64| Learned {
+        shared: BTreeMap::from([("table".into(), vec![count(1.0), count(events)])]),
+        firms: BTreeMap::from([(FirmId::new("a"), BTreeMap::from([("count".into(), count(events))]))]),
+    };
+    for events in [1.0, f64::NAN, f64::INFINITY] {
+        block_on(store.add_learned(&of(events), at(0))).unwrap();
+    }
+    let learned = block_on(store.learned(&[FirmId::new("a")])).unwrap();
+    let added = Count {
+        events: 3.0,
+        exposure: 3.0,
+    };
+    assert_eq!(learned.shared["table"], [added, count(1.0)]);
+    assert_eq!(learned.firms[&FirmId::new("a")]["count"], count(1.0));
+
+    let mut figures = PollerFigures {
+        prices: BTreeMap::from([("key".into(), 0.25), ("without bounds".into(), f64::INFINITY)]),
+        ..PollerFigures::default()
+    };
+    block_on(store.attend(&PollerId("one".into()), &figures, at(0), at(30))).unwrap();
+    figures.prices.remove("without bounds");
+    assert_eq!(block_on(store.pollers(at(0))).unwrap()[0].1, figures);
 }
 
 /// Errors are logged, and rows hold what patients said.

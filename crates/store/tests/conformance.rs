@@ -94,6 +94,7 @@ fn the_suite_notices_a_store_that_ignores_fences() {
         cases,
         [
             "zombies::encounters",
+            "zombies::watch_lists",
             "zombies::documents",
             "zombies::results",
             "zombies::refreshes"
@@ -103,6 +104,9 @@ fn the_suite_notices_a_store_that_ignores_fences() {
     for transition in [
         "record_documents",
         "release_encounter",
+        "record_looks",
+        "renew_watch_lists",
+        "release_watch_lists",
         "record_photo",
         "record_photo_lost",
         "retry_document",
@@ -127,17 +131,69 @@ fn the_suite_notices_a_store_that_ignores_fences() {
 
 #[test]
 fn the_suite_notices_other_broken_rules() {
-    for (mutation, rooms) in [
+    let broken: [(Mutation, &[&str]); 17] = [
         (
             Mutation::AttemptsForgotten,
-            &["documents::attempts", "documents::a_lease"],
+            &["documents::attempts", "documents::a_lease", "watch_lists::a_lease"],
         ),
         (
             Mutation::CursorIgnored,
             &["encounters::the_cursor", "encounters::concurrent_polls"],
         ),
-        (Mutation::LeasesTooShort, &["documents::a_lease", "encounters::a_lease"]),
-    ] {
+        (
+            Mutation::LeasesTooShort,
+            &[
+                "documents::a_lease",
+                "encounters::a_lease",
+                "watch_lists::a_lease",
+                "watch_lists::a_renewal",
+            ],
+        ),
+        (
+            Mutation::PausesIgnored,
+            &["documents::a_paused_firm", "watch_lists::a_paused_firm"],
+        ),
+        (Mutation::RenewalsRaiseTheFence, &["watch_lists::a_renewal"]),
+        (
+            Mutation::ReleasesForgotten,
+            &["watch_lists::a_release", "watch_lists::those_free_for_longest"],
+        ),
+        (
+            Mutation::LooksForgotten,
+            &[
+                "watch_lists::looks_are_noted",
+                "watch_lists::looks_cancel",
+                "watch_lists::looks_alarm",
+                "watch_lists::a_look_may_come_after",
+            ],
+        ),
+        (
+            Mutation::RetractionsForgotten,
+            &["watch_lists::looks_cancel", "watch_lists::looks_alarm"],
+        ),
+        (
+            Mutation::UnknownEncountersTaken,
+            &["watch_lists::an_unknown_encounter", "watch_lists::looks_are_noted"],
+        ),
+        (
+            Mutation::PastWatchesHidden,
+            &["encounters::an_ended_watch_can_still", "encounters::what_is_known"],
+        ),
+        (Mutation::PhotosUntold, &["encounters::a_watch_list"]),
+        (Mutation::PollersStay, &["watch_lists::pollers"]),
+        (
+            Mutation::LearningEnds,
+            &["memory::what_pollers_learned", "memory::what_is_old"],
+        ),
+        (Mutation::NothingFades, &["memory::what_is_old"]),
+        (
+            Mutation::HoldsIgnored,
+            &["grants::a_hold", "grants::a_refusal", "grants::calls_and_refusals"],
+        ),
+        (Mutation::CallsUncounted, &["grants::calls_and_refusals"]),
+        (Mutation::DetectionUntold, &["operations::overview_tells"]),
+    ];
+    for (mutation, rooms) in broken {
         let failed = failures(mutation, rooms);
         assert_eq!(failed.len(), rooms.len(), "{mutation:?}: {failed:?}");
     }

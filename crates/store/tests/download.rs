@@ -20,7 +20,7 @@ use skin_assist_core::{
     photos::MemoryPhotos,
     ports::{
         CallGrants, CallKind, DocumentQueue, EhrError, EncounterWatches, FirmAdministration, Grant, PhotoLocation,
-        PhotoSource, Photos, QuotaKey, StateError,
+        PhotoSource, Photos, QuotaFigures, QuotaKey, StateError,
     },
     stages::{DownloadPhoto, Quota, StepEnd},
     time::{Clock, Timestamp, VirtualClock},
@@ -75,8 +75,12 @@ impl CallGrants for Counting {
         Ok(Grant::Granted)
     }
 
-    async fn hold(&self, _: &QuotaKey, _: Timestamp) -> Result<(), StateError> {
+    async fn hold(&self, _: &QuotaKey, _: Timestamp, _: Timestamp) -> Result<(), StateError> {
         Ok(())
+    }
+
+    async fn quotas(&self) -> Result<Vec<QuotaFigures>, StateError> {
+        Ok(Vec::new())
     }
 }
 
@@ -163,6 +167,7 @@ fn run(places: Vec<PhotoLocation>, expired: u32) -> (StepEnd, Vec<&'static str>,
                 grants: &grants,
                 key: &key,
                 clock: &*clock,
+                in_hand: None,
             },
         };
         let end = stage.run(&firm, lease).await.unwrap();

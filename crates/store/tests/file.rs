@@ -21,8 +21,8 @@ use skin_assist_core::{
     },
     phi::Secret,
     ports::{
-        Audit, AuditAction, AuditRecord, DocumentQueue, EncounterWatches, FirmAdministration, Firms, Operations,
-        StateError,
+        Audit, AuditAction, AuditRecord, CallGrants, DocumentQueue, EncounterWatches, FirmAdministration, Firms,
+        Operations, StateError, WatchLists,
     },
     time::Timestamp,
 };
@@ -230,6 +230,60 @@ fn a_file_of_a_newer_version_is_refused() {
     let error = refused(&path, &key());
     assert!(matches!(error, OpenError::NewerSchema { found: 999, .. }), "{error:?}");
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+/// The file of an earlier version keeps what it has, and gets what was not there.
+#[test]
+fn a_file_of_the_first_edition_is_brought_to_the_latest() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("state.db");
+    let earlier = Connection::open(&path).unwrap();
+    earlier
+        .execute_batch(&format!("PRAGMA key = \"x'{DIGITS}'\"; PRAGMA journal_mode = wal;"))
+        .unwrap();
+    earlier
+        .execute_batch(include_str!("../migrations/0001_state.sql"))
+        .unwrap();
+    earlier
+        .execute_batch(&format!(
+            "PRAGMA application_id = {}; PRAGMA user_version = 1;
+             UPDATE fence_floor SET floor = 7;
+             INSERT INTO firms (firm, url_prefix, status, mode, categories, connected_at, photos_since) VALUES
+                 ('a', 'a', 'active', 'silent', '{{}}', 0, 0), ('b', 'b', 'paused', 'silent', '{{}}', 0, 0);
+             INSERT INTO credentials (firm, client_id, client_secret, fence) VALUES
+                 ('a', 'client', 'secret', 0), ('b', 'client', 'secret', 0);
+             INSERT INTO encounter_watch (firm, encounter, patient, status, first_seen_at, expires_at, fence)
+                 VALUES ('a', 'e', '{PATIENT}', 'open', {now}, {now} + 86400000, 3);
+             INSERT INTO document_watch (firm, document, step, available_at, fence, encounter, patient, category, route,
+                     assessment, attached_at, detected_at)
+                 VALUES ('a', 'd', 'download', 0, 0, 'e', '{PATIENT}', 'c', 'solitary', 'x', {now} - 2000, {now});
+             INSERT INTO call_grants (quota, tokens, at, held_until) VALUES ('q', 2.5, {now}, 0);",
+            0x536b_4173,
+            now = at(0).as_millis(),
+        ))
+        .unwrap();
+    drop(earlier);
+
+    let store = open(&path);
+    let (a, b) = (FirmId::new("a"), FirmId::new("b"));
+    let watched = &block_on(store.watch_list(&a, at(0))).unwrap()[0];
+    assert_eq!(watched.watch.encounter.patient, PatientId::new(PATIENT));
+    let filed_at = at(0) - Duration::from_secs(2);
+    assert_eq!((watched.photos, watched.latest_photo_at), (1, Some(filed_at)));
+    let quota = &block_on(store.quotas()).unwrap()[0];
+    assert_eq!((quota.bucket.tokens, quota.bucket.share, quota.refused), (2.5, 1.0, 0));
+    assert!(quota.granted.is_empty());
+    // The list of each firm is there, as it would be if the firm had been added now.
+    let lease_for = Duration::from_secs(30);
+    let lists = || block_on(store.acquire_watch_lists(at(0), lease_for, 10)).unwrap();
+    let leases = lists();
+    assert_eq!((leases.len(), &leases[0].item().firm), (1, &a), "the other is paused");
+    assert_eq!(leases[0].fence().0, 8);
+    block_on(store.set_firm_status(&b, FirmStatus::Active)).unwrap();
+    assert_eq!(lists()[0].item().firm, b);
+    block_on(store.remove_firm(&a)).unwrap();
+    drop(store);
+    assert_eq!(block_on(open(&path).firms()).unwrap().len(), 1, "it opens again");
 }
 
 /// An empty file is one that was about to be created.

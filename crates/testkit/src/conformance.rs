@@ -18,10 +18,12 @@ mod encounters;
 mod firms;
 mod fixtures;
 mod grants;
+mod memory;
 pub mod mutations;
 mod operations;
 mod retraction;
 mod tenants;
+mod watch_lists;
 mod zombies;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -114,8 +116,17 @@ pub fn cases() -> Vec<Case> {
         encounters:
             the_cursor_moves_only_from_where_it_was, concurrent_polls_move_the_cursor_once,
             seeing_the_same_version_again_changes_nothing, an_older_version_changes_nothing,
-            without_versions_the_contents_decide, an_ended_watch_is_not_there, a_lease_is_exclusive_and_expires,
+            without_versions_the_contents_decide, a_watch_list_tells_of_photos, what_is_known_can_be_asked_for,
+            an_ended_watch_can_still_be_asked_for, an_ended_watch_is_not_there, a_lease_is_exclusive_and_expires,
             a_look_is_noted_and_ends_the_lease, a_release_does_not_count, concurrent_pollers_share_no_encounter;
+        watch_lists:
+            a_lease_is_exclusive_and_expires, those_free_for_longest_come_first, concurrent_pollers_share_no_firm,
+            a_renewal_keeps_list_and_fence, a_lost_lease_is_not_renewed, a_paused_firm_is_not_polled,
+            a_release_frees_at_once, looks_are_noted_and_keep_the_lease, looks_cancel_what_was_retracted,
+            looks_alarm_of_what_was_delivered, an_unknown_encounter_is_passed_over, a_look_may_come_after_the_watch,
+            an_encounter_has_its_own_lease, pollers_come_and_go;
+        memory:
+            what_pollers_learned_adds_up, what_is_old_fades, a_firms_part_goes_with_it, an_unknown_firm_is_passed_over;
         documents:
             what_is_due_longest_comes_first, each_step_has_its_own_queue, a_lease_is_exclusive_and_expires,
             attempts_count_since_the_last_progress, a_known_document_stays_as_it_is,
@@ -130,11 +141,14 @@ pub fn cases() -> Vec<Case> {
             before_the_result, under_a_lease, before_the_post, after_an_intent, while_uncertain, after_delivery,
             after_the_post_is_an_alarm, while_an_earlier_post_is_unsettled,
             of_what_was_given_up, of_an_unknown_document;
-        zombies: encounters, documents, results, refreshes;
+        zombies: encounters, watch_lists, documents, results, refreshes;
         tenants: every_method_stays_within_its_firm;
         grants:
-            a_new_quota_starts_empty, workers_share_one_quota, a_hold_holds_everybody, quotas_do_not_share;
-        operations: overview_counts, journeys_tell_the_way, a_sweep_changes_nothing_that_shows, the_audit_trail_keeps_its_order;
+            a_new_quota_starts_empty, workers_share_one_quota, a_hold_holds_everybody, a_refusal_halves_the_rate,
+            calls_and_refusals_are_counted, quotas_do_not_share;
+        operations:
+            overview_counts, overview_tells_detection_latency, journeys_tell_the_way,
+            a_sweep_changes_nothing_that_shows, the_audit_trail_keeps_its_order;
     }
 }
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use skin_assist_core::{
     domain::{Credential, CredentialState, Firm, FirmId, FirmStatus, Mode},
     phi::Secret,
-    ports::{CallGrants, CallKind, Grant, QuotaKey, StateError, TokenEndpoint},
+    ports::{CallGrants, CallKind, Grant, QuotaFigures, QuotaKey, StateError, TokenEndpoint},
     stages::Quota,
     time::{Clock, Timestamp, VirtualClock},
 };
@@ -55,9 +55,13 @@ impl CallGrants for Grants {
         }
     }
 
-    async fn hold(&self, _: &QuotaKey, until: Timestamp) -> Result<(), StateError> {
+    async fn hold(&self, _: &QuotaKey, _: Timestamp, until: Timestamp) -> Result<(), StateError> {
         *self.until.lock().unwrap() = Some(until);
         Ok(())
+    }
+
+    async fn quotas(&self) -> Result<Vec<QuotaFigures>, StateError> {
+        Ok(Vec::new())
     }
 }
 
@@ -200,6 +204,7 @@ impl World {
             grants: &grants,
             key: &key,
             clock: &clock,
+            in_hand: None,
         };
         let report = clock.run(client.probe(&firm, &token, quota)).unwrap();
         assert_eq!(

@@ -78,6 +78,7 @@ pub(crate) async fn show_cost(
         grants: state,
         key: &key,
         clock: &SystemClock,
+        in_hand: None,
     };
     let token = token(&ehr, firm, credential).await?;
     let query = EncounterQuery {

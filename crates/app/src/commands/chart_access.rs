@@ -76,6 +76,7 @@ impl ChartAccess {
             grants: &*self.state,
             key: &self.key,
             clock: &SystemClock,
+            in_hand: None,
         }
     }
 

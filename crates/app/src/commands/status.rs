@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use skin_assist_core::{
-    domain::{FirmStatus, Mode},
-    ports::Operations as _,
+    domain::{FirmStatus, Mode, PollerFigures, PollerId},
+    ports::{CallGrants as _, Operations as _, Overview, QuotaFigures, WatchLists as _},
     time::Clock as _,
 };
 
@@ -19,9 +19,13 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
     let dead_letters = state.dead_letters().await.map_err(state_failed)?;
     let uncertain = super::uncertain::entries(&state).await?;
     let retracted = state.retracted_drafts().await.map_err(state_failed)?;
+    let now = SystemClock.now();
+    let quotas = state.quotas().await.map_err(state_failed)?;
+    let pollers: Vec<_> = state.pollers(now).await.map_err(state_failed)?;
     if json {
         print_json(&json!({
             "firms": overview, "dead_letters": dead_letters, "uncertain": uncertain, "retracted": retracted,
+            "quotas": quotas, "pollers": pollers.iter().map(|(_, figures)| figures).collect::<Vec<_>>(),
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -67,6 +71,7 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
         "DEAD LETTERS",
     ];
     super::print(&table(heading, &rows));
+    print_polling(&overview, &quotas, &pollers);
     for firm in &overview {
         if let Some(reason) = &firm.credential_refused {
             say!("\n{} stands still: {reason}\n  hint: {}", firm.firm.id, reason.hint());
@@ -85,4 +90,57 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
         super::dead_letters::print(&dead_letters);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How soon photos are found, and what polling costs.
+fn print_polling(overview: &[Overview], quotas: &[QuotaFigures], pollers: &[(PollerId, PollerFigures)]) {
+    let seconds = |millis: u64| format!("{:.1} s", millis as f64 / 1000.0);
+    let rows: Vec<_> = overview
+        .iter()
+        .filter(|firm| firm.detection.photos > 0)
+        .map(|firm| {
+            let found = firm.detection;
+            [
+                firm.firm.id.to_string(),
+                found.photos.to_string(),
+                seconds(found.p50_ms),
+                seconds(found.p95_ms),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        say!("\nFrom filing to finding, in the last 24 hours by the documents' own times:");
+        super::print(&table(["PRACTICE", "PHOTOS", "HALF WITHIN", "95 % WITHIN"], &rows));
+    }
+    for quota in quotas {
+        let calls: Vec<_> = quota
+            .granted
+            .iter()
+            .map(|(kind, calls)| format!("{calls} {kind}"))
+            .collect();
+        let (share, refused) = (quota.bucket.share * 100.0, quota.refused);
+        say!(
+            "\nQuota {}: {:.0} % of the rate in use, {refused} calls refused by the EHR\n  calls granted so far: {}",
+            quota.name,
+            share,
+            calls.join(", ")
+        );
+    }
+    for (_, figures) in pollers {
+        let prices: Vec<_> = figures
+            .prices
+            .iter()
+            .map(|(quota, price)| format!("{quota} {price:.4}"))
+            .collect();
+        say!(
+            "A poller holds {} practices with {} encounters; the price of a call: {}",
+            figures.firms,
+            figures.encounters,
+            if prices.is_empty() {
+                "-".to_owned()
+            } else {
+                prices.join(", ")
+            }
+        );
+    }
 }

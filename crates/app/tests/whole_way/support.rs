@@ -17,8 +17,9 @@ use skin_assist_core::{
     domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, Mode, NewCredential},
     phi::Secret,
     photos::MemoryPhotos,
-    polling::PolicyName,
+    polling::{PolicyName, PolicySettings},
     ports::StateStore,
+    ports::{ChartReader as _, DocumentSearches},
     synthesis::{Composer, Knowledge},
     time::{Clock, Timestamp, VirtualClock},
 };
@@ -156,7 +157,7 @@ impl World {
             clock,
             ehr,
             events: Arc::default(),
-            policy: PolicyName::RoundRobin,
+            policy: PolicyName::Adaptive,
             calls: setting.quota.0,
             quota_window: setting.quota.1,
             writers: 4,
@@ -235,11 +236,19 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let transport = Arc::new(PracticeTransport::new(self.ehr.clone(), Arc::clone(&clock)));
         let events = Arc::clone(&self.events);
+        let ehr = Arc::new(EhrClient::new(connection, Arc::clone(&transport) as _, transport).unwrap());
         Engine {
+            settings: PolicySettings {
+                searches: DocumentSearches {
+                    changed_since: false,
+                    ..ehr.document_searches()
+                },
+                ..PolicySettings::one_by_one()
+            },
             photos: Arc::new(MemoryPhotos::new(100_000_000, Arc::clone(&clock))),
             clock,
             state: Arc::clone(&self.state),
-            ehr: Arc::new(EhrClient::new(connection, Arc::clone(&transport) as _, transport).unwrap()),
+            ehr,
             vision: Arc::new(self.vision.clone()),
             language: Arc::new(Composer::new(Knowledge::shipped().unwrap())),
             quotas: Quotas {

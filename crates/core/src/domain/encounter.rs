@@ -1,6 +1,6 @@
 //! Encounters and watching them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,43 @@ pub struct EncounterWatch {
     pub looked_at: Option<Timestamp>,
     /// When the watch ends, by our clock. An expired watch is never returned, whether or not its row still exists.
     pub expires_at: Timestamp,
+}
+
+/// An encounter of a watch list, with what its photos tell whoever polls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedEncounter {
+    /// The watch, running or past.
+    pub watch: EncounterWatch,
+    /// Photos found so far.
+    pub photos: u32,
+    /// When the latest of them was filed, by the EHR's clock; when it was found, where the EHR does not tell.
+    pub latest_photo_at: Option<Timestamp>,
+}
+
+/// A firm's watch list, as what is leased to one poller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchList {
+    /// Whose.
+    pub firm: FirmId,
+}
+
+/// A poller: one run of a process that polls. Random, so that no two are the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PollerId(pub String);
+
+/// How a poller is doing, by its own account.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PollerFigures {
+    /// When this was true.
+    pub at: Option<Timestamp>,
+    /// Firms whose watch lists it holds.
+    pub firms: usize,
+    /// Encounters under watch.
+    pub encounters: usize,
+    /// The price of a call for each quota: how much undetected mass (photos times seconds) a call has to clear to be worth
+    /// making. Low means that the quota is plenty.
+    pub prices: BTreeMap<String, f64>,
 }
 
 /// How far a firm's encounters have been read: the latest `meta.lastUpdated` recorded, by the EHR's clock.

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Decision, Observation, PollCall, PollPolicy, watch_list::WatchList};
+use super::{Decision, Hold, Observation, PollCall, PollPolicy, watch_list::WatchList};
 use crate::{domain::EncounterId, time::Timestamp};
 
 const CYCLE: Duration = Duration::from_secs(60);
@@ -26,6 +26,8 @@ pub struct Reference {
     /// The present cycle's start and how many of its iterations have begun.
     cycle: Option<(Timestamp, usize)>,
     ready: VecDeque<PollCall>,
+    /// Nobody has a call before then.
+    not_before: Timestamp,
 }
 
 impl Reference {
@@ -60,7 +62,8 @@ impl Reference {
                 self.ready.push_back(PollCall::Documents {
                     firm: firm.clone(),
                     encounters: batch.to_vec(),
-                    lease_for: LEASE,
+                    hold: Hold::Batch(LEASE),
+                    hinted: false,
                 });
             }
         }
@@ -72,7 +75,9 @@ impl Reference {
             return false;
         };
         match call {
-            PollCall::Encounters { .. } => !std::mem::replace(&mut entry.poll_under_way, true),
+            PollCall::Encounters { .. } | PollCall::ChangedDocuments { .. } => {
+                !std::mem::replace(&mut entry.poll_under_way, true)
+            }
             PollCall::Documents { encounters, .. } => {
                 encounters.retain(|id| entry.encounters.get(id).is_some_and(|encounter| encounter.is_free(now)));
                 for id in encounters.iter() {
@@ -91,6 +96,11 @@ impl PollPolicy for Reference {
         // The first firms begin the first cycle, so that a start does not wait for a minute to pass.
         let was_empty = self.watch.firms.is_empty();
         self.watch.observe(&observation, now);
+        // What the quota does not allow now comes when it does, before all else.
+        if let Observation::NotGranted(call, until) = observation {
+            self.not_before = self.not_before.max(until);
+            self.ready.push_front(call);
+        }
         if was_empty && !self.watch.firms.is_empty() {
             self.cycle = None;
         }
@@ -111,6 +121,9 @@ impl PollPolicy for Reference {
             self.cycle = Some((start, begun + 1));
             self.begin_iteration(now);
         }
+        if now < self.not_before {
+            return Decision::Wait(self.not_before);
+        }
         while let Some(mut call) = self.ready.pop_front() {
             if self.take(&mut call, now) {
                 return Decision::Poll(call);
@@ -126,8 +139,15 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Encounter, EncounterStatus, FirmId, PatientId},
-        polling::Observation,
+        polling::{Answer, ServedFirm},
     };
+
+    fn served() -> Observation {
+        Observation::Firms(vec![ServedFirm {
+            firm: FirmId::new("a"),
+            quota: "q".to_owned(),
+        }])
+    }
 
     fn encounters(count: usize) -> Vec<Encounter> {
         (0..count)
@@ -157,10 +177,16 @@ mod tests {
                             let seen = Observation::EncountersSeen {
                                 firm: firm.clone(),
                                 encounters: seen.to_vec(),
+                                answer: Answer {
+                                    as_of: now,
+                                    server_time: None,
+                                    pages: 1,
+                                },
                             };
                             policy.observe(seen, now);
                         }
                         PollCall::Documents { encounters, .. } => calls.push((second, encounters.len().to_string())),
+                        PollCall::ChangedDocuments { .. } => panic!("not published"),
                     }
                     policy.observe(Observation::Ended(call), now);
                 }
@@ -172,7 +198,7 @@ mod tests {
     #[test]
     fn keeps_the_published_times_and_batches() {
         let mut policy = Reference::default();
-        policy.observe(Observation::Firms(vec![FirmId::new("a")]), Timestamp::from_millis(0));
+        policy.observe(served(), Timestamp::from_millis(0));
         let expected = [
             (0, "e"),
             (10, "50"),
@@ -191,7 +217,7 @@ mod tests {
     #[test]
     fn no_more_than_two_batches_and_the_longest_unseen_first() {
         let mut policy = Reference::default();
-        policy.observe(Observation::Firms(vec![FirmId::new("a")]), Timestamp::from_millis(0));
+        policy.observe(served(), Timestamp::from_millis(0));
         let played = play(&mut policy, &encounters(130), 31);
         assert_eq!(played.iter().filter(|(second, _)| *second == 10).count(), 2);
         let entry = &policy.watch.firms[&FirmId::new("a")];
@@ -211,7 +237,7 @@ mod tests {
         let mut policy = Reference::default();
         let firm = FirmId::new("a");
         let start = Timestamp::from_millis(0);
-        policy.observe(Observation::Firms(vec![firm.clone()]), start);
+        policy.observe(served(), start);
         policy.observe(
             Observation::Resting {
                 firm,

@@ -4,18 +4,17 @@
 //! [`PAUSE`] of its last poll: a practice with three open visits need not be asked a thousand times a minute.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashSet},
     time::Duration,
 };
 
-use super::{Decision, Observation, PollCall, PollPolicy, watch_list::WatchList};
+use super::{Decision, Hold, Observation, PollCall, PollPolicy, watch_list::WatchList};
 use crate::{
     domain::{EncounterId, FirmId},
     time::Timestamp,
 };
 
 const PAUSE: Duration = Duration::from_secs(1);
-const LEASE: Duration = Duration::from_secs(30);
 
 type Item = (FirmId, Option<EncounterId>);
 
@@ -27,7 +26,9 @@ pub struct RoundRobin {
     queue: BTreeMap<(Timestamp, u64), Item>,
     arrivals: u64,
     /// What is in the queue or under way: each item once.
-    known: BTreeSet<Item>,
+    known: HashSet<Item>,
+    /// Nobody has a call before then.
+    not_before: Timestamp,
 }
 
 impl RoundRobin {
@@ -36,15 +37,27 @@ impl RoundRobin {
         self.queue.insert((due, self.arrivals), item);
     }
 
-    fn admit_new(&mut self, now: Timestamp) {
-        let items = self.watch.firms.iter().flat_map(|(firm, entry)| {
-            let encounters = entry.encounters.keys().map(|id| (firm.clone(), Some(id.clone())));
-            std::iter::once((firm.clone(), None)).chain(encounters)
-        });
-        let new: Vec<Item> = items.filter(|item| !self.known.contains(item)).collect();
-        for item in new {
-            self.known.insert(item.clone());
-            self.enqueue(now, item);
+    fn admit(&mut self, now: Timestamp, items: impl IntoIterator<Item = Item>) {
+        for item in items {
+            if self.known.insert(item.clone()) {
+                self.enqueue(now, item);
+            }
+        }
+    }
+
+    /// Puts a call's items back in the queue, due at `due`. A call that was not made keeps its place at the front.
+    fn put_back(&mut self, due: Timestamp, call: PollCall, in_front: bool) {
+        let items: Vec<Item> = match call {
+            PollCall::Documents { firm, encounters, .. } => encounters
+                .into_iter()
+                .map(|encounter| (firm.clone(), Some(encounter)))
+                .collect(),
+            PollCall::Encounters { firm } | PollCall::ChangedDocuments { firm } => vec![(firm, None)],
+        };
+        // In front: before all that is due, in the order in which they were given back.
+        let due = if in_front { Timestamp::ALWAYS } else { due };
+        for item in items {
+            self.enqueue(due, item);
         }
     }
 
@@ -63,7 +76,8 @@ impl RoundRobin {
                 PollCall::Documents {
                     firm: firm.clone(),
                     encounters: vec![id.clone()],
-                    lease_for: LEASE,
+                    hold: Hold::WatchList,
+                    hinted: false,
                 }
             }
         };
@@ -79,20 +93,35 @@ impl PollPolicy for RoundRobin {
     fn observe(&mut self, observation: Observation, now: Timestamp) {
         self.watch.observe(&observation, now);
         match observation {
-            Observation::Ended(PollCall::Encounters { firm }) => self.enqueue(now + PAUSE, (firm, None)),
-            Observation::Ended(PollCall::Documents { firm, encounters, .. }) => {
-                for encounter in encounters {
-                    self.enqueue(now + PAUSE, (firm.clone(), Some(encounter)));
-                }
+            Observation::Ended(call) => self.put_back(now + PAUSE, call, false),
+            Observation::NotGranted(call, until) => {
+                self.not_before = self.not_before.max(until);
+                self.put_back(until, call, true);
             }
-            Observation::Resting { .. } => {}
-            Observation::Firms(_) | Observation::Watching(_) | Observation::EncountersSeen { .. } => {
-                self.admit_new(now);
+            Observation::Firms(firms) => {
+                let items: Vec<Item> = firms.into_iter().map(|served| (served.firm, None)).collect();
+                self.admit(now, items);
             }
+            Observation::Watching(firm, encounters) => self.admit(
+                now,
+                encounters
+                    .into_iter()
+                    .map(|known| (firm.clone(), Some(known.watch.encounter.id))),
+            ),
+            Observation::EncountersSeen { firm, encounters, .. } => {
+                self.admit(now, encounters.into_iter().map(|seen| (firm.clone(), Some(seen.id))));
+            }
+            Observation::Resting { .. }
+            | Observation::Learned(_)
+            | Observation::DocumentsSeen { .. }
+            | Observation::AllDocumentsSeen { .. } => {}
         }
     }
 
     fn next(&mut self, now: Timestamp) -> Decision {
+        if now < self.not_before {
+            return Decision::Wait(self.not_before);
+        }
         while let Some(first) = self.queue.first_entry() {
             let due = first.key().0;
             if due > now {
@@ -114,7 +143,10 @@ impl PollPolicy for RoundRobin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Encounter, EncounterStatus, PatientId};
+    use crate::{
+        domain::{Encounter, EncounterStatus, PatientId},
+        polling::{Answer, ServedFirm},
+    };
 
     fn encounter(id: &str) -> Encounter {
         Encounter {
@@ -126,12 +158,31 @@ mod tests {
         }
     }
 
+    fn served(firm: &FirmId) -> Observation {
+        Observation::Firms(vec![ServedFirm {
+            firm: firm.clone(),
+            quota: "q".to_owned(),
+        }])
+    }
+
+    fn seen(firm: &FirmId, ids: &[&str], now: Timestamp) -> Observation {
+        Observation::EncountersSeen {
+            firm: firm.clone(),
+            encounters: ids.iter().map(|id| encounter(id)).collect(),
+            answer: Answer {
+                as_of: now,
+                server_time: None,
+                pages: 1,
+            },
+        }
+    }
+
     #[test]
     fn everything_gets_its_turn_and_nothing_runs_twice_at_once() {
         let now = Timestamp::from_millis(0);
         let firm = FirmId::new("a");
         let mut policy = RoundRobin::default();
-        policy.observe(Observation::Firms(vec![firm.clone()]), now);
+        policy.observe(served(&firm), now);
         let Decision::Poll(poll) = policy.next(now) else {
             panic!("the firm is due")
         };
@@ -140,10 +191,7 @@ mod tests {
             Decision::Wait(Timestamp::NEVER),
             "the poll is under way"
         );
-        let seen = Observation::EncountersSeen {
-            firm: firm.clone(),
-            encounters: vec![encounter("1"), encounter("2")],
-        };
+        let seen = seen(&firm, &["1", "2"], now);
         policy.observe(seen.clone(), now);
         policy.observe(seen, now);
         policy.observe(Observation::Ended(poll.clone()), now);
@@ -165,14 +213,8 @@ mod tests {
         let now = Timestamp::from_millis(0);
         let firm = FirmId::new("a");
         let mut policy = RoundRobin::default();
-        policy.observe(Observation::Firms(vec![firm.clone()]), now);
-        policy.observe(
-            Observation::EncountersSeen {
-                firm: firm.clone(),
-                encounters: vec![encounter("1")],
-            },
-            now,
-        );
+        policy.observe(served(&firm), now);
+        policy.observe(seen(&firm, &["1"], now), now);
         let later = now + crate::domain::WATCH_LIFE;
         assert_eq!(policy.next(later), Decision::Poll(PollCall::Encounters { firm }));
         assert_eq!(
@@ -189,7 +231,7 @@ mod tests {
         let now = Timestamp::from_millis(0);
         let firm = FirmId::new("a");
         let mut policy = RoundRobin::default();
-        policy.observe(Observation::Firms(vec![firm.clone()]), now);
+        policy.observe(served(&firm), now);
         policy.observe(
             Observation::Resting {
                 firm: firm.clone(),

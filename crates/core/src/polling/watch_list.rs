@@ -1,10 +1,10 @@
 //! What every policy knows of the firms: which encounters are under watch, and which calls are under way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Observation, PollCall};
 use crate::{
-    domain::{EncounterId, FirmId, WATCH_LIFE},
+    domain::{EncounterId, FirmId, WATCH_LIFE, WatchedEncounter},
     time::Timestamp,
 };
 
@@ -32,7 +32,7 @@ pub(super) struct EncounterEntry {
     pub(super) looked_at: Timestamp,
 }
 
-const NEVER_LOOKED: Timestamp = Timestamp::from_millis(i64::MIN);
+const NEVER_LOOKED: Timestamp = Timestamp::ALWAYS;
 
 impl Default for FirmEntry {
     fn default() -> Self {
@@ -48,14 +48,17 @@ impl WatchList {
     pub(super) fn observe(&mut self, observation: &Observation, now: Timestamp) {
         match observation {
             Observation::Firms(firms) => {
-                self.firms.retain(|firm, _| firms.contains(firm));
-                for firm in firms {
+                let served: BTreeSet<_> = firms.iter().map(|served| &served.firm).collect();
+                self.firms.retain(|firm, _| served.contains(firm));
+                for firm in served {
                     self.firms.entry(firm.clone()).or_default();
                 }
             }
-            Observation::Watching(watches) => {
-                for watch in watches {
-                    let firm = self.firms.entry(watch.firm.clone()).or_default();
+            Observation::Watching(firm, encounters) => {
+                let Some(firm) = self.firms.get_mut(firm) else {
+                    return;
+                };
+                for WatchedEncounter { watch, .. } in encounters {
                     firm.encounters
                         .entry(watch.encounter.id.clone())
                         .or_insert(EncounterEntry {
@@ -66,7 +69,7 @@ impl WatchList {
                         });
                 }
             }
-            Observation::EncountersSeen { firm, encounters } => {
+            Observation::EncountersSeen { firm, encounters, .. } => {
                 let Some(firm) = self.firms.get_mut(firm) else {
                     return;
                 };
@@ -85,7 +88,8 @@ impl WatchList {
                 firm.encounters
                     .retain(|_, entry| entry.look_under_way || entry.expires_at > now);
             }
-            Observation::Ended(PollCall::Encounters { firm }) => {
+            Observation::Ended(PollCall::Encounters { firm } | PollCall::ChangedDocuments { firm })
+            | Observation::NotGranted(PollCall::Encounters { firm } | PollCall::ChangedDocuments { firm }, _) => {
                 if let Some(firm) = self.firms.get_mut(firm) {
                     firm.poll_under_way = false;
                 }
@@ -101,6 +105,17 @@ impl WatchList {
                     }
                 }
             }
+            Observation::NotGranted(PollCall::Documents { firm, encounters, .. }, _) => {
+                let Some(firm) = self.firms.get_mut(firm) else {
+                    return;
+                };
+                for encounter in encounters {
+                    if let Some(entry) = firm.encounters.get_mut(encounter) {
+                        entry.look_under_way = false;
+                    }
+                }
+            }
+            Observation::Learned(_) | Observation::DocumentsSeen { .. } | Observation::AllDocumentsSeen { .. } => {}
             Observation::Resting { firm, until } => {
                 if let Some(firm) = self.firms.get_mut(firm) {
                     firm.resting_until = *until;

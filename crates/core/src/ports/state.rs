@@ -10,7 +10,7 @@
 //! - Every key contains the firm: two firms may use the same ids.
 //! - Expired rows are never returned, whether or not they were deleted yet.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -20,11 +20,13 @@ use crate::{
     domain::{
         AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
         DocumentStep, DocumentWatch, DraftReference, Encounter, EncounterId, EncounterWatch, Findings, Firm, FirmId,
-        FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, PhotoBytes, Reason, ReferenceCode,
-        ResultKey, Stage, StoredPhoto,
+        FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, PhotoBytes, PollerFigures, PollerId,
+        Reason, ReferenceCode, ResultKey, Stage, StoredPhoto, WatchList, WatchedEncounter,
     },
     lease::Lease,
     phi::Phi,
+    polling::Learned,
+    quota::TokenBucket,
     time::Timestamp,
 };
 
@@ -142,8 +144,12 @@ pub trait EncounterWatches: Send + Sync {
         now: Timestamp,
     ) -> Outcome<RecordedEncounters>;
 
-    /// The firm's encounters under watch at `now`.
-    async fn watched(&self, firm: &FirmId, now: Timestamp) -> Outcome<Vec<EncounterWatch>>;
+    /// The firm's encounters whose watch ends after `ending_after`, each with what its photos tell: `now` gives those under
+    /// watch; an earlier time also those that are only looked at once more (reconciliation).
+    async fn watch_list(&self, firm: &FirmId, ending_after: Timestamp) -> Outcome<Vec<WatchedEncounter>>;
+
+    /// Those of `encounters` that are known, under watch or past it, in the order of `encounters`.
+    async fn watches_of(&self, firm: &FirmId, encounters: &[EncounterId]) -> Outcome<Vec<EncounterWatch>>;
 
     /// Leases those of `encounters` that are watched and free.
     async fn acquire_encounters(
@@ -166,6 +172,83 @@ pub trait EncounterWatches: Send + Sync {
 
     /// Ends the lease without a look.
     async fn release_encounter(&self, lease: Lease<EncounterWatch>, now: Timestamp) -> Outcome<()>;
+}
+
+/// What a look at one encounter's documents showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The encounter.
+    pub encounter: EncounterId,
+    /// Photos for us, known or not.
+    pub found: Vec<DocumentWatch>,
+    /// Documents that are not current (any more).
+    pub retracted: Vec<DocumentId>,
+}
+
+/// The right to poll firms, as leases on their watch lists, and who is at work.
+///
+/// What is leased is the largest thing that one poller can serve: one conditional write for each firm and renewal, however
+/// many encounters it has. A poller that dies leaves its firms to the others when its leases expire.
+#[async_trait]
+pub trait WatchLists: Send + Sync {
+    /// Notes that `poller` is at work until `until` (replacing what it said before), with its own figures for whoever
+    /// operates it, and says how many pollers are at work at `now`, this one included.
+    async fn attend(
+        &self,
+        poller: &PollerId,
+        figures: &PollerFigures,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Outcome<usize>;
+
+    /// The pollers at work at `now` with their figures, in the order of their ids.
+    async fn pollers(&self, now: Timestamp) -> Outcome<Vec<(PollerId, PollerFigures)>>;
+
+    /// `poller` is no longer at work. Its leases are not touched.
+    async fn leave(&self, poller: &PollerId) -> Outcome<()>;
+
+    /// Leases up to `limit` watch lists of active firms that are free at `now`, those free for longest first. A paused firm's
+    /// list is not granted.
+    async fn acquire_watch_lists(
+        &self,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<WatchList>>>;
+
+    /// Prolongs the leases to `now + lease_for` under the same fences; gives back those that are still held and whose firms
+    /// are still active. The others are lost (or, for a paused firm, ended).
+    async fn renew_watch_lists(
+        &self,
+        leases: Vec<Lease<WatchList>>,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<WatchList>>>;
+
+    /// Ends the leases: others may acquire them at once. Those that are lost already are passed over.
+    async fn release_watch_lists(&self, leases: Vec<Lease<WatchList>>, now: Timestamp) -> Outcome<()>;
+
+    /// Records what looks at encounters of a leased list showed, and notes the looks, in one transaction. Keeps the lease.
+    /// A photo that is known already is left as it is; documents that are not current and have not been delivered are
+    /// cancelled. An encounter that is not known is passed over with all that was found of it.
+    async fn record_looks(
+        &self,
+        lease: &Lease<WatchList>,
+        looks: &[Look],
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments>;
+}
+
+/// What polling learned, across restarts and shared by all pollers.
+#[async_trait]
+pub trait PollingMemory: Send + Sync {
+    /// What all pollers have learned: of all firms together, and of each of `firms`.
+    async fn learned(&self, firms: &[FirmId]) -> Outcome<Learned>;
+
+    /// Adds what one poller has learned since it last did ([`Learned::add`], what was there fading by its age), in one
+    /// transaction. What it learned about a firm goes with the firm when that is removed; a firm that does not exist is
+    /// passed over.
+    async fn add_learned(&self, gained: &Learned, now: Timestamp) -> Outcome<()>;
 }
 
 /// Photos on their way: leases on watched documents, and the ends a document can come to before it has a result.
@@ -300,6 +383,8 @@ pub enum CallKind {
     Encounter,
     /// A page of documents.
     Document,
+    /// A page of documents of a visit of which an encounter poll showed that something changed.
+    HintedDocument,
     /// A document's details.
     Read,
     /// A draft.
@@ -308,10 +393,24 @@ pub enum CallKind {
     Context,
 }
 
+impl fmt::Display for CallKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Encounter => "encounter",
+            Self::Document => "document",
+            Self::HintedDocument => "hinted-document",
+            Self::Read => "read",
+            Self::Draft => "draft",
+            Self::Context => "context",
+        })
+    }
+}
+
 impl CallKind {
-    /// Whether the call continues the way of a photo that was found: such calls have a reserve that polls leave alone.
+    /// Whether the call continues the way of a photo that was found, or of a hint at one: such calls have a reserve that other
+    /// polls leave alone.
     pub const fn has_reserve(self) -> bool {
-        matches!(self, Self::Read | Self::Draft)
+        matches!(self, Self::Read | Self::Draft | Self::HintedDocument)
     }
 }
 
@@ -335,14 +434,30 @@ pub enum Grant {
     Wait(Timestamp),
 }
 
+/// How a quota stands, and what it was used for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuotaFigures {
+    /// Its name.
+    pub name: String,
+    /// The bucket when it was last used.
+    pub bucket: TokenBucket,
+    /// Calls granted since the state was created, by kind.
+    pub granted: BTreeMap<CallKind, u64>,
+    /// Calls that the EHR refused for the quota.
+    pub refused: u64,
+}
+
 /// The quota, shared by all workers and processes on one store. The arithmetic is [`crate::quota::TokenBucket`].
 #[async_trait]
 pub trait CallGrants: Send + Sync {
     /// Takes one call, atomically.
     async fn take(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Outcome<Grant>;
 
-    /// The EHR refused a call (429) although it was granted: nobody calls before `until`.
-    async fn hold(&self, key: &QuotaKey, until: Timestamp) -> Outcome<()>;
+    /// The EHR refused a call (429) although it was granted: nobody calls before `until`, and the rate is halved and recovers.
+    async fn hold(&self, key: &QuotaKey, now: Timestamp, until: Timestamp) -> Outcome<()>;
+
+    /// How every quota that was ever used stands, in the order of their names.
+    async fn quotas(&self) -> Outcome<Vec<QuotaFigures>>;
 }
 
 /// Something that happened to a patient's record or to a permission, for the audit trail. Ids and codes only.
@@ -419,6 +534,19 @@ pub struct Overview {
     pub retracted: u64,
     /// Given up.
     pub dead_letters: u64,
+    /// How long photos found in the last 24 hours had been filed for, by the documents' own times.
+    pub detection: DetectionLatency,
+}
+
+/// How long photos had been filed when they were found: of those whose filing time the EHR tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DetectionLatency {
+    /// How many photos.
+    pub photos: u64,
+    /// The median, in milliseconds.
+    pub p50_ms: u64,
+    /// 95 % were found within, in milliseconds.
+    pub p95_ms: u64,
 }
 
 /// What an operator found out about an uncertain draft.
@@ -475,6 +603,8 @@ pub trait StateStore:
     FirmAdministration
     + Credentials
     + EncounterWatches
+    + WatchLists
+    + PollingMemory
     + DocumentQueue
     + InferenceRecords
     + Deliveries
@@ -488,6 +618,8 @@ impl<T> StateStore for T where
     T: FirmAdministration
         + Credentials
         + EncounterWatches
+        + WatchLists
+        + PollingMemory
         + DocumentQueue
         + InferenceRecords
         + Deliveries

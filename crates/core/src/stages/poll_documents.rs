@@ -1,17 +1,21 @@
 //! New photos of watched encounters.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use super::{Access, Quota, StageError, TokenSource};
 use crate::{
     domain::{
         Assessment, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId, EncounterWatch, Firm,
-        Stage, WATCH_LIFE,
+        Stage, WATCH_LIFE, WatchList,
     },
     lease::Lease,
+    polling::{Answer, NewPhotos},
     ports::{
-        Audit, AuditAction, AuditRecord, CallKind, ChartReader, DocumentQuery, EhrError, EncounterWatches,
-        RetractedDraft, StateError, Visit,
+        Audit, AuditAction, AuditRecord, CallKind, ChartReader, DocumentQuery, EhrError, EncounterWatches, Look,
+        RecordedDocuments, RetractedDraft, StateError, Visit, WatchLists,
     },
     time::{Timestamp, within},
 };
@@ -30,6 +34,8 @@ pub struct PollDocuments<'a> {
     pub chart: &'a dyn ChartReader,
     /// The watch.
     pub watch: &'a dyn EncounterWatches,
+    /// The firm's watch list, under whose lease most looks are made.
+    pub lists: &'a dyn WatchLists,
     /// The quota.
     pub quota: Quota<'a>,
     /// The audit trail.
@@ -45,13 +51,46 @@ pub struct DocumentsPolled {
     pub retracted: Vec<RetractedDraft>,
     /// Encounters whose documents were looked at.
     pub looked_at: usize,
+    /// What each answer showed, for the policy.
+    pub answers: Vec<(Vec<NewPhotos>, Answer)>,
 }
 
 impl PollDocuments<'_> {
-    /// Leases the encounters and looks at them in turn, several with one call where the EHR has such a search. What
-    /// could not be looked at - the lease had no time left, or an error - is released for the next worker; what was
-    /// found before an error stays recorded, and is in `polled`.
-    pub async fn run(
+    /// Looks at encounters of a leased watch list in turn, several with one call where the EHR has such a search, until the
+    /// lease has no time left. What was found before an error stays recorded, and is in `polled`.
+    pub async fn look(
+        &self,
+        firm: &Firm,
+        list: &Lease<WatchList>,
+        encounters: &[EncounterId],
+        polled: &mut DocumentsPolled,
+    ) -> Result<(), StageError> {
+        let watches = self.watch.watches_of(&firm.id, encounters).await?;
+        let together = self.chart.document_searches().visits_in_one_call.max(1);
+        for group in watches.chunks(together) {
+            let group: Vec<&EncounterWatch> = group.iter().collect();
+            let mut listing = self.list(firm, &group, list.deadline()).await?;
+            let mut looks = Vec::with_capacity(group.len());
+            for watch in group {
+                let mut alone;
+                let listed = if listing.unanswered.contains(&watch.encounter.id) {
+                    alone = self.list(firm, &[watch], list.deadline()).await?;
+                    &mut alone.documents
+                } else {
+                    &mut listing.documents
+                };
+                looks.push(look_at(firm, watch, listed, self.quota.clock.now()));
+            }
+            let now = self.quota.clock.now();
+            let recorded = self.lists.record_looks(list, &looks, now).await?;
+            self.tell(firm, &looks, recorded, listing.answer, polled).await?;
+        }
+        Ok(())
+    }
+
+    /// Leases the encounters themselves and looks at them in turn, as [`Self::look`] does. What could not be looked at - the
+    /// lease had no time left, or an error - is released for the next worker.
+    pub async fn lease_and_look(
         &self,
         firm: &Firm,
         encounters: &[EncounterId],
@@ -70,7 +109,7 @@ impl PollDocuments<'_> {
                 break Ok(());
             }
             let group = waiting.drain(..together.min(waiting.len())).collect();
-            match self.look(firm, group, &mut waiting, polled).await {
+            match self.look_at_group(firm, group, &mut waiting, polled).await {
                 Ok(()) => {}
                 Err(StageError::OutOfTime(_) | StageError::State(StateError::LeaseLost)) => {
                     // Normal where grants are scarce; where it is always so, a visit has more pages than a lease has time.
@@ -93,14 +132,16 @@ impl PollDocuments<'_> {
 
     /// Looks at the encounters of a group with one call, and once more at each that it left unanswered. Those that it
     /// could not look at go back to those waiting.
-    async fn look(
+    async fn look_at_group(
         &self,
         firm: &Firm,
         group: Vec<Lease<EncounterWatch>>,
         waiting: &mut VecDeque<Lease<EncounterWatch>>,
         polled: &mut DocumentsPolled,
     ) -> Result<(), StageError> {
-        let mut listing = match self.list(firm, &group).await {
+        let deadline = group.iter().map(Lease::deadline).min().unwrap_or(Timestamp::NEVER);
+        let watches: Vec<&EncounterWatch> = group.iter().map(Lease::item).collect();
+        let mut listing = match self.list(firm, &watches, deadline).await {
             Ok(listing) => listing,
             Err(error) => {
                 waiting.extend(group);
@@ -109,10 +150,9 @@ impl PollDocuments<'_> {
         };
         let mut group = VecDeque::from(group);
         while let Some(lease) = group.pop_front() {
-            let encounter = &lease.item().encounter.id;
             let mut alone;
-            let listed = if listing.unanswered.contains(encounter) {
-                alone = match self.list(firm, std::slice::from_ref(&lease)).await {
+            let listed = if listing.unanswered.contains(&lease.item().encounter.id) {
+                alone = match self.list(firm, &[lease.item()], deadline).await {
                     Ok(alone) => alone,
                     Err(error) => {
                         waiting.push_back(lease);
@@ -124,10 +164,17 @@ impl PollDocuments<'_> {
             } else {
                 &mut listing.documents
             };
-            let documents: Vec<_> = listed
-                .extract_if(.., |document| may_be_of(lease.item(), document))
-                .collect();
-            if let Err(error) = self.record(firm, lease, &documents, polled).await {
+            let now = self.quota.clock.now();
+            let look = look_at(firm, lease.item(), listed, now);
+            let recorded = self
+                .watch
+                .record_documents(lease, &look.found, &look.retracted, now)
+                .await;
+            let told = match recorded {
+                Ok(recorded) => self.tell(firm, &[look], recorded, listing.answer, polled).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = told {
                 waiting.extend(group);
                 return Err(error);
             }
@@ -135,35 +182,35 @@ impl PollDocuments<'_> {
         Ok(())
     }
 
-    /// Records what one encounter's documents show.
-    async fn record(
+    /// Notes what recording looks changed.
+    async fn tell(
         &self,
         firm: &Firm,
-        lease: Lease<EncounterWatch>,
-        documents: &[DocumentSummary],
+        looks: &[Look],
+        recorded: RecordedDocuments,
+        answer: Option<Answer>,
         polled: &mut DocumentsPolled,
     ) -> Result<(), StageError> {
-        let now = self.quota.clock.now();
-        let watch = lease.item();
-        let encounter = watch.encounter.id.clone();
-        let found: Vec<_> = documents
-            .iter()
-            .filter_map(|document| relevant(firm, watch, document, now))
-            .collect();
-        let retracted: Vec<_> = documents
-            .iter()
-            .filter(|document| document.status != DocumentStatus::Current)
-            .map(|document| document.id.clone())
-            .collect();
-        let recorded = self.watch.record_documents(lease, &found, &retracted, now).await?;
-        polled.looked_at += 1;
-        polled
-            .new
-            .extend(recorded.new.into_iter().map(|document| (encounter.clone(), document)));
+        polled.looked_at += looks.len();
+        let new: BTreeSet<&DocumentId> = recorded.new.iter().collect();
+        let mut shown = Vec::with_capacity(looks.len());
+        for look in looks {
+            let photos = || look.found.iter().filter(|photo| new.contains(&photo.document));
+            polled
+                .new
+                .extend(photos().map(|photo| (look.encounter.clone(), photo.document.clone())));
+            shown.push(NewPhotos {
+                encounter: look.encounter.clone(),
+                filed_at: photos().map(|photo| photo.attached_at).collect(),
+            });
+        }
+        if let Some(answer) = answer {
+            polled.answers.push((shown, answer));
+        }
         for draft in recorded.retracted {
             self.audit
                 .record(&AuditRecord {
-                    at: now,
+                    at: self.quota.clock.now(),
                     firm: firm.id.clone(),
                     actor: Stage::PollDocuments.to_string(),
                     action: AuditAction::RetractedAfterDelivery,
@@ -175,17 +222,16 @@ impl PollDocuments<'_> {
         Ok(())
     }
 
-    /// All documents of the group, within the time of its leases.
-    async fn list(&self, firm: &Firm, group: &[Lease<EncounterWatch>]) -> Result<Listing, StageError> {
-        let visit = |lease: &Lease<EncounterWatch>| Visit {
-            patient: lease.item().encounter.patient.clone(),
-            encounter: lease.item().encounter.id.clone(),
+    /// All documents of the visits, within the time that is left.
+    async fn list(&self, firm: &Firm, watches: &[&EncounterWatch], deadline: Timestamp) -> Result<Listing, StageError> {
+        let visit = |watch: &EncounterWatch| Visit {
+            patient: watch.encounter.patient.clone(),
+            encounter: watch.encounter.id.clone(),
         };
-        let query = match group {
-            [lease] => DocumentQuery::Visit(visit(lease)),
-            group => DocumentQuery::Visits(group.iter().map(visit).collect()),
+        let query = match watches {
+            [watch] => DocumentQuery::Visit(visit(watch)),
+            watches => DocumentQuery::Visits(watches.iter().map(|watch| visit(watch)).collect()),
         };
-        let deadline = group.iter().map(Lease::deadline).min().unwrap_or(Timestamp::NEVER);
         within(self.quota.clock, deadline, self.pages(firm, &query)).await?
     }
 
@@ -199,8 +245,18 @@ impl PollDocuments<'_> {
         let mut page = None;
         for _ in 0..MOST_PAGES {
             let link = page.as_ref();
-            let request = |token| async move { self.chart.documents(firm, &token, query, link).await };
-            let reply = access.call(CallKind::Document, request).await?;
+            let clock = self.quota.clock;
+            let request = |token| async move {
+                let sent = clock.now();
+                Ok((sent, self.chart.documents(firm, &token, query, link).await?))
+            };
+            let (sent, reply) = access.call(CallKind::Document, request).await?;
+            listing.answer = Some(Answer::another_page(
+                listing.answer,
+                sent,
+                clock.now(),
+                reply.server_time,
+            ));
             listing.documents.extend(reply.items);
             listing.unanswered.extend(reply.unanswered);
             page = reply.next;
@@ -220,6 +276,24 @@ impl PollDocuments<'_> {
 struct Listing {
     documents: Vec<DocumentSummary>,
     unanswered: Vec<EncounterId>,
+    answer: Option<Answer>,
+}
+
+/// What those of the listed documents that are the visit's show; they are taken out of the list.
+fn look_at(firm: &Firm, watch: &EncounterWatch, listed: &mut Vec<DocumentSummary>, now: Timestamp) -> Look {
+    let documents: Vec<_> = listed.extract_if(.., |document| may_be_of(watch, document)).collect();
+    Look {
+        encounter: watch.encounter.id.clone(),
+        found: documents
+            .iter()
+            .filter_map(|document| relevant(firm, watch, document, now))
+            .collect(),
+        retracted: documents
+            .iter()
+            .filter(|document| document.status != DocumentStatus::Current)
+            .map(|document| document.id.clone())
+            .collect(),
+    }
 }
 
 /// Whether the document is the visit's. Where all of a patient's documents were listed, one that names no visit may be: if

@@ -3,6 +3,7 @@
 use super::{Access, Quota, StageError, TokenSource};
 use crate::{
     domain::{Cursor, Encounter, Firm, WATCH_LIFE},
+    polling::Answer,
     ports::{CallKind, ChartReader, EhrError, EncounterQuery, EncounterWatches, RecordedEncounters},
 };
 
@@ -30,6 +31,8 @@ pub struct EncountersPolled {
     pub recorded: RecordedEncounters,
     /// Entries that could not be read.
     pub unreadable: usize,
+    /// Of when it is, in how many calls.
+    pub answer: Option<Answer>,
 }
 
 impl PollEncounters<'_> {
@@ -59,9 +62,19 @@ impl PollEncounters<'_> {
                 .into());
             }
             let (link, query) = (page.as_ref(), &query);
-            let request = |token| async move { self.chart.encounters(firm, &token, query, link).await };
-            let reply = access.call(CallKind::Encounter, request).await?;
+            let clock = self.quota.clock;
+            let request = |token| async move {
+                let sent = clock.now();
+                Ok((sent, self.chart.encounters(firm, &token, query, link).await?))
+            };
+            let (sent, reply) = access.call(CallKind::Encounter, request).await?;
             server_time = server_time.or(reply.server_time);
+            polled.answer = Some(Answer::another_page(
+                polled.answer,
+                sent,
+                clock.now(),
+                reply.server_time,
+            ));
             polled.unreadable += reply.unreadable;
             // A day-granular EHR sends more than was asked for.
             polled.encounters.extend(reply.items.into_iter().filter(|encounter| {

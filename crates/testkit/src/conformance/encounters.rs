@@ -4,21 +4,23 @@ use std::{collections::HashSet, time::Duration};
 
 use futures::FutureExt;
 use skin_assist_core::{
-    domain::{Cursor, EncounterId, EncounterStatus, EncounterWatch, WATCH_LIFE},
+    domain::{Cursor, EncounterId, EncounterStatus, EncounterWatch, WATCH_LIFE, WatchedEncounter},
     ports::{RecordedEncounters, StateError},
+    time::Timestamp,
 };
 
 use super::{
     Bench,
     fixtures::{
-        LEASE, Store, add_firm, at, document, encounter, encounter_lease, firm_id, journey, seconds, watch_encounters,
+        LEASE, Store, add_firm, at, document, encounter, encounter_lease, find_documents, firm_id, journey, retract,
+        seconds, watch_encounters, watching,
     },
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-async fn watched(store: &Store, now: skin_assist_core::time::Timestamp) -> Vec<EncounterWatch> {
-    store.watched(&firm_id("a"), now).await.unwrap()
+async fn watched(store: &Store, now: Timestamp) -> Vec<EncounterWatch> {
+    watching(store, &firm_id("a"), now).await
 }
 
 /// Compare-and-swap, and nothing written when it fails.
@@ -167,6 +169,85 @@ pub(super) async fn without_versions_the_contents_decide(bench: Bench) {
     assert_eq!(recorded, RecordedEncounters { new: 0, changed: 1 });
     let watch = &watched(&store, at(20)).await[0];
     assert_eq!((&watch.encounter, watch.expires_at), (&seen[0], at(20) + WATCH_LIFE));
+}
+
+/// How many were found, retracted ones included, and when the latest was filed or, where the EHR does not tell, found.
+pub(super) async fn a_watch_list_tells_of_photos(bench: Bench) {
+    let store = bench.store().await;
+    let (a, b) = (add_firm(&store, "a").await, add_firm(&store, "b").await);
+    watch_encounters(&store, &a, &["e", "f", "none"], at(0)).await;
+    find_documents(&store, &b, &["d"], at(99)).await;
+    let list = async || -> Vec<(String, u32, Option<Timestamp>)> {
+        let mut list: Vec<_> = store
+            .watch_list(&a, at(100))
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|watched| {
+                let WatchedEncounter {
+                    watch,
+                    photos,
+                    latest_photo_at,
+                } = watched;
+                (watch.encounter.id.to_string(), photos, latest_photo_at)
+            })
+            .collect();
+        list.sort();
+        list
+    };
+    let all = |e: (u32, Option<Timestamp>), f: (u32, Option<Timestamp>)| {
+        [("e", e), ("f", f), ("none", (0, None))].map(|(id, (photos, latest))| (id.to_owned(), photos, latest))
+    };
+    assert_eq!(list().await, all((0, None), (0, None)));
+    // Filed five seconds before they are found.
+    find_documents(&store, &a, &["late", "later"], at(40)).await;
+    find_documents(&store, &a, &["early"], at(20)).await;
+    let mut undated = document(&a, "f", "undated", at(50));
+    undated.attached_at = None;
+    let lease = encounter_lease(&store, &a, "f", at(50)).await;
+    store.record_documents(lease, &[undated], &[], at(50)).await.unwrap();
+    let expected = all((3, Some(at(35))), (1, Some(at(50))));
+    assert_eq!(list().await, expected);
+    retract(&store, &a, "later", at(60)).await;
+    assert_eq!(list().await, expected);
+}
+
+/// Under watch or past it, each once, in the order asked for.
+pub(super) async fn what_is_known_can_be_asked_for(bench: Bench) {
+    let store = bench.store().await;
+    let (a, b) = (add_firm(&store, "a").await, add_firm(&store, "b").await);
+    watch_encounters(&store, &a, &["past"], at(0)).await;
+    let later = at(0) + WATCH_LIFE;
+    watch_encounters(&store, &a, &["1", "2"], later).await;
+    watch_encounters(&store, &b, &["of another firm"], later).await;
+    let ids = ["2", "of another firm", "past", "unknown", "1", "2"].map(EncounterId::new);
+    let watches = store.watches_of(&a, &ids).await.unwrap();
+    let names: Vec<&str> = watches.iter().map(|watch| watch.encounter.id.as_str()).collect();
+    assert_eq!(names, ["2", "past", "1"]);
+    assert_eq!((watches[1].first_seen_at, watches[1].expires_at), (at(0), later));
+    assert!(store.watches_of(&a, &[]).await.unwrap().is_empty());
+}
+
+/// For reconciliation: for four days a sweep leaves it, and whoever asks for watches that ended before gets it.
+pub(super) async fn an_ended_watch_can_still_be_asked_for(bench: Bench) {
+    let store = bench.store().await;
+    let firm = add_firm(&store, "a").await;
+    watch_encounters(&store, &firm, &["1"], at(0)).await;
+    let end = at(0) + WATCH_LIFE;
+    let later = end + 4 * WATCH_LIFE - MILLISECOND;
+    watch_encounters(&store, &firm, &["2"], later).await;
+    store.sweep_expired(later).await.unwrap();
+    let ids = async |ending_after| -> Vec<String> {
+        let list = store.watch_list(&firm, ending_after).await.unwrap();
+        let mut ids: Vec<String> = list.iter().map(|it| it.watch.encounter.id.to_string()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids(end - MILLISECOND).await, ["1", "2"]);
+    assert_eq!(ids(end).await, ["2"]);
+    assert_eq!(ids(later).await, ["2"]);
+    let known = store.watches_of(&firm, &[EncounterId::new("1")]).await.unwrap();
+    assert_eq!(known[0].expires_at, end);
 }
 
 /// Whether or not its row was deleted: it is not shown, not leased, and begins again only with a new version.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use skin_assist_core::{
     domain::{CategoryCode, CategoryUse, DocumentId, DocumentStep, FirmStatus, IntendedUseRecord, Mode, Stage},
+    lease::Lease,
     phi::Secret,
     ports::{AuditAction, AuditRecord, StateError},
 };
@@ -13,6 +14,7 @@ use super::{
     fixtures::{
         LEASE, REASON, acquired, add_firm, at, document_lease, download, encounter_lease, find_documents, findings,
         firm, firm_id, infer, one_document, result_key, result_lease, results_due, secret, watch_encounters,
+        watch_list_lease,
     },
 };
 
@@ -131,6 +133,9 @@ pub(super) async fn removal_leaves_nothing(bench: Bench) {
     };
     store.record(&record).await.unwrap();
 
+    let leases = store.acquire_watch_lists(at(999), LEASE, 10).await.unwrap();
+    assert_eq!(leases.len(), 1);
+
     store.remove_firm(&id).await.unwrap();
     for again in [false, true] {
         if again {
@@ -138,7 +143,11 @@ pub(super) async fn removal_leaves_nothing(bench: Bench) {
         }
         assert_eq!(store.firms().await.unwrap().len(), usize::from(again));
         assert_eq!(store.cursor(&id).await.unwrap(), None);
-        assert!(store.watched(&id, at(0)).await.unwrap().is_empty());
+        assert!(store.watch_list(&id, at(0)).await.unwrap().is_empty());
+        assert_eq!(
+            store.acquire_watch_lists(at(1000), LEASE, 10).await.unwrap().len(),
+            usize::from(again)
+        );
         assert!(store.findings(&id, &key).await.unwrap().is_none());
         assert!(store.journeys(10).await.unwrap().is_empty());
         assert!(store.dead_letters().await.unwrap().is_empty());
@@ -161,18 +170,32 @@ pub(super) async fn a_lease_does_not_outlive_its_firm(bench: Bench) {
     let refresh = store.acquire_refresh(&id, at(0), LEASE).await.unwrap().unwrap();
     watch_encounters(&store, &id, &["e"], at(1)).await;
     let look = encounter_lease(&store, &id, "e", at(1)).await;
+    let list = watch_list_lease(&store, at(1)).await;
+    let also_list = Lease::granted(list.item().clone(), list.fence(), list.locked_until(), 1);
     store.remove_firm(&id).await.unwrap();
     let id = one_document(&store).await;
     let live = document_lease(&store, DocumentStep::Download, at(1)).await;
     let refresh_again = store.acquire_refresh(&id, at(1), LEASE).await.unwrap().unwrap();
     let look_again = encounter_lease(&store, &id, "e", at(1)).await;
+    let list_again = watch_list_lease(&store, at(1)).await;
     for outcome in [
         store.retry_document(lost, at(2)).await,
         store.release_refresh(refresh, at(2)).await,
         store.release_encounter(look, at(2)).await,
+        store.record_looks(&list, &[], at(2)).await.map(|_| ()),
     ] {
         assert!(matches!(outcome, Err(StateError::LeaseLost)), "{outcome:?}");
     }
+    assert!(
+        store
+            .renew_watch_lists(vec![list], at(2), LEASE)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    store.release_watch_lists(vec![also_list], at(2)).await.unwrap();
+    assert!(store.acquire_watch_lists(at(2), LEASE, 10).await.unwrap().is_empty());
+    store.record_looks(&list_again, &[], at(2)).await.unwrap();
     store.retry_document(live, at(2)).await.unwrap();
     store.release_refresh(refresh_again, at(2)).await.unwrap();
     store.release_encounter(look_again, at(2)).await.unwrap();

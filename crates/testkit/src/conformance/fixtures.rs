@@ -6,13 +6,14 @@ use skin_assist_core::{
     domain::{
         AccessToken, AgeBand, AssessedPhoto, Assessment, AssessmentId, AssistResult, CategoryCode, CategoryUse,
         ClassProbability, Cursor, Delivery, DocumentId, DocumentStep, DocumentWatch, DraftNote, DraftReference,
-        Encounter, EncounterId, EncounterStatus, Findings, Firm, FirmId, FirmStatus, ImageFacts, IssuedToken, Journey,
-        Label, Mode, ModelVersion, NewCredential, NormalisedBox, NoteRegion, NoteSection, PatientId, PhotoBytes,
-        PhotoDigest, PractitionerId, Quality, Reason, Region, ResultKey, Route, StoredPhoto, Versions,
+        Encounter, EncounterId, EncounterStatus, EncounterWatch, Findings, Firm, FirmId, FirmStatus, ImageFacts,
+        IssuedToken, Journey, Label, Mode, ModelVersion, NewCredential, NormalisedBox, NoteRegion, NoteSection,
+        PatientId, PhotoBytes, PhotoDigest, PractitionerId, Quality, Reason, Region, ResultKey, Route, StoredPhoto,
+        Versions, WatchList,
     },
     lease::Lease,
     phi::{Phi, Secret},
-    ports::{RecordedDocuments, RetractedDraft, StateStore},
+    ports::{Look, RecordedDocuments, RetractedDraft, StateStore},
     time::Timestamp,
 };
 
@@ -110,18 +111,35 @@ pub(super) fn document(firm: &FirmId, encounter: &str, id: &str, detected_at: Ti
 }
 
 /// Leases one watched encounter.
-pub(super) async fn encounter_lease(
-    store: &Store,
-    firm: &FirmId,
-    id: &str,
-    now: Timestamp,
-) -> Lease<skin_assist_core::domain::EncounterWatch> {
+pub(super) async fn encounter_lease(store: &Store, firm: &FirmId, id: &str, now: Timestamp) -> Lease<EncounterWatch> {
     let mut leases = store
         .acquire_encounters(firm, &[EncounterId::new(id)], now, LEASE)
         .await
         .unwrap();
     assert_eq!(leases.len(), 1, "the encounter is watched and free");
     leases.remove(0)
+}
+
+/// The firm's encounters under watch at `now`.
+pub(super) async fn watching(store: &Store, firm: &FirmId, now: Timestamp) -> Vec<EncounterWatch> {
+    let list = store.watch_list(firm, now).await.unwrap();
+    list.into_iter().map(|watched| watched.watch).collect()
+}
+
+/// Leases the one watch list that is free.
+pub(super) async fn watch_list_lease(store: &Store, now: Timestamp) -> Lease<WatchList> {
+    let mut leases = store.acquire_watch_lists(now, LEASE, 100).await.unwrap();
+    assert_eq!(leases.len(), 1, "one watch list is free");
+    leases.remove(0)
+}
+
+/// What a look at an encounter showed.
+pub(super) fn look(encounter: &str, found: &[&DocumentWatch], retracted: &[&str]) -> Look {
+    Look {
+        encounter: EncounterId::new(encounter),
+        found: found.iter().copied().cloned().collect(),
+        retracted: retracted.iter().copied().map(DocumentId::new).collect(),
+    }
 }
 
 /// Records documents as found at `now` under the encounter `e`, which is watched for it if it is not.
@@ -138,7 +156,7 @@ pub(super) async fn record_documents(
     retracted: &[&str],
     now: Timestamp,
 ) -> RecordedDocuments {
-    if store.watched(firm, now).await.unwrap().is_empty() {
+    if watching(store, firm, now).await.is_empty() {
         watch_encounters(store, firm, &["e"], now).await;
     }
     let lease = encounter_lease(store, firm, "e", now).await;
@@ -330,8 +348,9 @@ pub(super) async fn picture(store: &Store, firm: &FirmId, now: Timestamp) -> Str
         .unwrap()
         .map(Phi::into_exposed);
     format!(
-        "{overview:#?}\n{journeys:#?}\n{dead_letters:#?}\n{uncertain:#?}\n{:#?}\n{:#?}\n{findings:#?}",
-        store.watched(firm, now).await.unwrap(),
+        "{overview:#?}\n{journeys:#?}\n{dead_letters:#?}\n{uncertain:#?}\n{:#?}\n{:#?}\n{:#?}\n{findings:#?}",
+        store.watch_list(firm, now).await.unwrap(),
+        store.learned(std::slice::from_ref(firm)).await.unwrap().firms,
         store.credential(firm).await.unwrap(),
     )
 }

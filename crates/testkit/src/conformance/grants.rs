@@ -1,11 +1,12 @@
 //! The quota that all workers share.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::FutureExt;
 use skin_assist_core::{
     ports::{CallKind, Grant, QuotaKey},
     quota::Allowance,
+    time::Timestamp,
 };
 
 use super::{
@@ -24,7 +25,7 @@ fn quota(name: &str) -> QuotaKey {
 }
 
 /// How many calls are granted at once.
-async fn granted(store: &Store, name: &str, now: skin_assist_core::time::Timestamp) -> usize {
+async fn granted(store: &Store, name: &str, now: Timestamp) -> usize {
     let mut count = 0;
     while store.take(&quota(name), CallKind::Read, now).await.unwrap() == Grant::Granted {
         count += 1;
@@ -75,8 +76,8 @@ pub(super) async fn workers_share_one_quota(bench: Bench) {
 pub(super) async fn a_hold_holds_everybody(bench: Bench) {
     let store = bench.store().await;
     assert_eq!(granted(&store, "q", at(0)).await, 0);
-    store.hold(&quota("q"), at(70)).await.unwrap();
-    store.hold(&quota("q"), at(65)).await.unwrap();
+    store.hold(&quota("q"), at(60), at(70)).await.unwrap();
+    store.hold(&quota("q"), at(60), at(65)).await.unwrap();
     for kind in [CallKind::Encounter, CallKind::Draft] {
         assert_eq!(
             store.take(&quota("q"), kind, at(69)).await.unwrap(),
@@ -85,7 +86,7 @@ pub(super) async fn a_hold_holds_everybody(bench: Bench) {
     }
     assert!(granted(&store, "q", at(80)).await > 0);
     // Also a quota that nobody has used yet.
-    store.hold(&quota("new"), at(100)).await.unwrap();
+    store.hold(&quota("new"), at(85), at(100)).await.unwrap();
     assert_eq!(
         store.take(&quota("new"), CallKind::Read, at(90)).await.unwrap(),
         Grant::Wait(at(100))
@@ -98,6 +99,78 @@ pub(super) async fn a_hold_holds_everybody(bench: Bench) {
     assert!(granted(&store, "new", at(110)).await > 0);
 }
 
+/// Once for calls that were under way together; and slowly it recovers.
+pub(super) async fn a_refusal_halves_the_rate(bench: Bench) {
+    let store = bench.store().await;
+    let share = async || store.quotas().await.unwrap()[0].bucket.share;
+    assert_eq!(granted(&store, "q", at(0)).await, 0);
+    assert!((share().await - 1.0).abs() < 1e-9);
+    // How many calls there are in the ten seconds after `from`, asking often enough that no token is lost.
+    let in_ten_seconds = async |from: u64| {
+        let mut calls = 0;
+        for tenth in 1..=100 {
+            calls += granted(&store, "q", at(from) + tenth * Duration::from_millis(100)).await;
+        }
+        calls
+    };
+    granted(&store, "q", at(100)).await;
+    let whole = in_ten_seconds(100).await;
+    for until in [at(111), at(112), at(110)] {
+        store.hold(&quota("q"), at(110), until).await.unwrap();
+    }
+    assert!(
+        (share().await - 0.5).abs() < 1e-9,
+        "three refusals at once, one halving"
+    );
+    let halved = in_ten_seconds(112).await;
+    assert!(
+        halved * 3 < whole * 2,
+        "{whole} calls before a refusal, {halved} after it"
+    );
+    let before = share().await;
+    store.hold(&quota("q"), at(122), at(123)).await.unwrap();
+    assert!((share().await - before / 2.0).abs() < 1e-9);
+    granted(&store, "q", at(1000)).await;
+    let recovered = in_ten_seconds(1000).await;
+    assert!(
+        recovered + 1 >= whole,
+        "{whole} calls before a refusal, {recovered} long after it"
+    );
+}
+
+/// By kind, what was granted and nothing else; and refusals by the EHR. In the order of names.
+pub(super) async fn calls_and_refusals_are_counted(bench: Bench) {
+    let store = bench.store().await;
+    assert!(store.quotas().await.unwrap().is_empty());
+    assert_eq!(granted(&store, "r", at(0)).await, 0);
+    let mut expected = BTreeMap::new();
+    for (number, kind) in [
+        CallKind::Encounter,
+        CallKind::Document,
+        CallKind::Draft,
+        CallKind::Document,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let now = at(10 + number as u64);
+        assert_eq!(store.take(&quota("r"), kind, now).await.unwrap(), Grant::Granted);
+        *expected.entry(kind).or_insert(0) += 1;
+    }
+    store.hold(&quota("q"), at(20), at(30)).await.unwrap();
+    store.hold(&quota("q"), at(21), at(31)).await.unwrap();
+    let wait = store.take(&quota("q"), CallKind::Draft, at(22)).await.unwrap();
+    assert_eq!(wait, Grant::Wait(at(31)));
+    let quotas = store.quotas().await.unwrap();
+    let figures: Vec<_> = quotas
+        .iter()
+        .map(|figures| (figures.name.as_str(), figures.granted.clone(), figures.refused))
+        .collect();
+    assert_eq!(figures, [("q", BTreeMap::new(), 2), ("r", expected, 0)]);
+    assert_eq!(quotas[0].bucket.held_until, at(31));
+    assert_eq!(quotas[1].bucket.at, at(13), "when it was last used");
+}
+
 pub(super) async fn quotas_do_not_share(bench: Bench) {
     let store = bench.store().await;
     for name in ["q", "r"] {
@@ -105,6 +178,6 @@ pub(super) async fn quotas_do_not_share(bench: Bench) {
     }
     let burst = granted(&store, "q", at(60)).await;
     assert_eq!(burst, Allowance::of(600, MINUTE).burst as usize);
-    store.hold(&quota("q"), at(600)).await.unwrap();
+    store.hold(&quota("q"), at(60), at(600)).await.unwrap();
     assert_eq!(granted(&store, "r", at(60)).await, burst);
 }

@@ -11,15 +11,17 @@ use skin_assist_core::{
     domain::{
         AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
         DocumentStep, DocumentWatch, DraftReference, Encounter, EncounterId, EncounterWatch, Findings, Firm, FirmId,
-        FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, Reason, ResultKey, Stage,
-        StoredPhoto,
+        FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, PollerFigures, PollerId, Reason,
+        ResultKey, Stage, StoredPhoto, WatchList, WatchedEncounter,
     },
     lease::{Fence, Lease},
     phi::Phi,
+    polling::Learned,
     ports::{
-        Audit, AuditRecord, CallGrants, CallKind, Credentials, Deliveries, DocumentQueue, EncounterWatches,
-        FirmAdministration, Firms, Grant, InferenceRecords, Operations, Overview, QuotaKey, RecordedDocuments,
-        RecordedEncounters, RetractedDraft, StateError, StateStore, UncertainResolution,
+        Audit, AuditRecord, CallGrants, CallKind, Credentials, Deliveries, DetectionLatency, DocumentQueue,
+        EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview,
+        PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, StateError,
+        StateStore, UncertainResolution, WatchLists,
     },
     time::Timestamp,
 };
@@ -41,6 +43,34 @@ pub enum Mutation {
     CursorIgnored,
     /// Acquired twice: leases are granted until a tenth of the time that was asked for.
     LeasesTooShort,
+    /// A firm that is paused is served all the same.
+    PausesIgnored,
+    /// A watch list that is renewed gets another fence.
+    RenewalsRaiseTheFence,
+    /// A watch list that is released stays leased.
+    ReleasesForgotten,
+    /// Looks under a watch list's lease are not recorded.
+    LooksForgotten,
+    /// Looks under a watch list's lease do not tell what is no longer current.
+    RetractionsForgotten,
+    /// What was found of an unknown encounter is put to another.
+    UnknownEncountersTaken,
+    /// Only encounters under watch are shown, whatever was asked for.
+    PastWatchesHidden,
+    /// A watch list does not tell of photos.
+    PhotosUntold,
+    /// Pollers stay at work for ever.
+    PollersStay,
+    /// What is learned replaces nothing and adds nothing, once something is known.
+    LearningEnds,
+    /// What was learned never fades.
+    NothingFades,
+    /// A refusal by the EHR changes nothing.
+    HoldsIgnored,
+    /// Calls are not counted.
+    CallsUncounted,
+    /// How long photos took to be found is not told.
+    DetectionUntold,
 }
 
 /// A backend whose stores break a rule.
@@ -86,6 +116,12 @@ trait Leased: Clone {
 impl Leased for EncounterWatch {
     fn name(&self) -> Name {
         ("encounter", self.firm.to_string(), self.encounter.id.to_string())
+    }
+}
+
+impl Leased for WatchList {
+    fn name(&self) -> Name {
+        ("watch list", self.firm.to_string(), String::new())
     }
 }
 
@@ -168,6 +204,9 @@ impl FirmAdministration for MutatedStore {
     }
 
     async fn set_firm_status(&self, firm: &FirmId, status: FirmStatus) -> Outcome<()> {
+        if self.mutation == Mutation::PausesIgnored {
+            return Ok(());
+        }
         self.store.set_firm_status(firm, status).await
     }
 
@@ -239,8 +278,30 @@ impl EncounterWatches for MutatedStore {
         self.store.record_encounters(firm, expected, next, seen, now).await
     }
 
-    async fn watched(&self, firm: &FirmId, now: Timestamp) -> Outcome<Vec<EncounterWatch>> {
-        self.store.watched(firm, now).await
+    async fn watch_list(&self, firm: &FirmId, ending_after: Timestamp) -> Outcome<Vec<WatchedEncounter>> {
+        let mut list = self.store.watch_list(firm, ending_after).await?;
+        match self.mutation {
+            Mutation::PastWatchesHidden => {
+                let ends = list.iter().map(|watched| watched.watch.expires_at).max();
+                list.retain(|watched| Some(watched.watch.expires_at) == ends);
+            }
+            Mutation::PhotosUntold => {
+                for watched in &mut list {
+                    (watched.photos, watched.latest_photo_at) = (0, None);
+                }
+            }
+            _ => {}
+        }
+        Ok(list)
+    }
+
+    async fn watches_of(&self, firm: &FirmId, encounters: &[EncounterId]) -> Outcome<Vec<EncounterWatch>> {
+        let mut watches = self.store.watches_of(firm, encounters).await?;
+        if self.mutation == Mutation::PastWatchesHidden {
+            let ends = watches.iter().map(|watch| watch.expires_at).max();
+            watches.retain(|watch| Some(watch.expires_at) == ends);
+        }
+        Ok(watches)
     }
 
     async fn acquire_encounters(
@@ -274,6 +335,109 @@ impl EncounterWatches for MutatedStore {
 
     async fn release_encounter(&self, lease: Lease<EncounterWatch>, now: Timestamp) -> Outcome<()> {
         self.store.release_encounter(self.returned(&lease), now).await
+    }
+}
+
+#[async_trait]
+impl WatchLists for MutatedStore {
+    async fn attend(
+        &self,
+        poller: &PollerId,
+        figures: &PollerFigures,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Outcome<usize> {
+        let until = if self.mutation == Mutation::PollersStay {
+            Timestamp::NEVER
+        } else {
+            until
+        };
+        self.store.attend(poller, figures, now, until).await
+    }
+
+    async fn pollers(&self, now: Timestamp) -> Outcome<Vec<(PollerId, PollerFigures)>> {
+        self.store.pollers(now).await
+    }
+
+    async fn leave(&self, poller: &PollerId) -> Outcome<()> {
+        self.store.leave(poller).await
+    }
+
+    async fn acquire_watch_lists(
+        &self,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<WatchList>>> {
+        let leases = self
+            .store
+            .acquire_watch_lists(now, self.asked(lease_for), limit)
+            .await?;
+        Ok(leases
+            .into_iter()
+            .map(|lease| self.granted(&lease, now, lease_for))
+            .collect())
+    }
+
+    async fn renew_watch_lists(
+        &self,
+        leases: Vec<Lease<WatchList>>,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<WatchList>>> {
+        let mut leases: Vec<_> = leases.iter().map(|lease| self.returned(lease)).collect();
+        if self.mutation == Mutation::RenewalsRaiseTheFence {
+            self.store.release_watch_lists(leases, now).await?;
+            leases = self.store.acquire_watch_lists(now, lease_for, usize::MAX).await?;
+        }
+        let renewed = self.store.renew_watch_lists(leases, now, self.asked(lease_for)).await?;
+        Ok(renewed
+            .into_iter()
+            .map(|lease| self.granted(&lease, now, lease_for))
+            .collect())
+    }
+
+    async fn release_watch_lists(&self, leases: Vec<Lease<WatchList>>, now: Timestamp) -> Outcome<()> {
+        if self.mutation == Mutation::ReleasesForgotten {
+            return Ok(());
+        }
+        let leases = leases.iter().map(|lease| self.returned(lease)).collect();
+        self.store.release_watch_lists(leases, now).await
+    }
+
+    async fn record_looks(
+        &self,
+        lease: &Lease<WatchList>,
+        looks: &[Look],
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments> {
+        let mut looks = looks.to_vec();
+        match self.mutation {
+            Mutation::LooksForgotten => looks.clear(),
+            Mutation::RetractionsForgotten => looks.iter_mut().for_each(|look| look.retracted.clear()),
+            Mutation::UnknownEncountersTaken => {
+                for look in &mut looks {
+                    look.encounter = EncounterId::new("e");
+                }
+            }
+            _ => {}
+        }
+        self.store.record_looks(&self.returned(lease), &looks, now).await
+    }
+}
+
+#[async_trait]
+impl PollingMemory for MutatedStore {
+    async fn learned(&self, firms: &[FirmId]) -> Outcome<Learned> {
+        self.store.learned(firms).await
+    }
+
+    async fn add_learned(&self, gained: &Learned, now: Timestamp) -> Outcome<()> {
+        match self.mutation {
+            Mutation::LearningEnds if !self.store.learned(&[]).await?.is_empty() => Ok(()),
+            Mutation::NothingFades => self.store.add_learned(gained, Timestamp::from_millis(0)).await,
+            _ => self.store.add_learned(gained, now).await,
+        }
     }
 }
 
@@ -416,8 +580,21 @@ impl CallGrants for MutatedStore {
         self.store.take(key, kind, now).await
     }
 
-    async fn hold(&self, key: &QuotaKey, until: Timestamp) -> Outcome<()> {
-        self.store.hold(key, until).await
+    async fn hold(&self, key: &QuotaKey, now: Timestamp, until: Timestamp) -> Outcome<()> {
+        if self.mutation == Mutation::HoldsIgnored {
+            return Ok(());
+        }
+        self.store.hold(key, now, until).await
+    }
+
+    async fn quotas(&self) -> Outcome<Vec<QuotaFigures>> {
+        let mut quotas = self.store.quotas().await?;
+        if self.mutation == Mutation::CallsUncounted {
+            for figures in &mut quotas {
+                figures.granted.clear();
+            }
+        }
+        Ok(quotas)
     }
 }
 
@@ -435,7 +612,13 @@ impl Audit for MutatedStore {
 #[async_trait]
 impl Operations for MutatedStore {
     async fn overview(&self, now: Timestamp) -> Outcome<Vec<Overview>> {
-        self.store.overview(now).await
+        let mut overviews = self.store.overview(now).await?;
+        if self.mutation == Mutation::DetectionUntold {
+            for overview in &mut overviews {
+                overview.detection = DetectionLatency::default();
+            }
+        }
+        Ok(overviews)
     }
 
     async fn journeys(&self, limit: usize) -> Outcome<Vec<Journey>> {

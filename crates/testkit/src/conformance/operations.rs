@@ -1,9 +1,12 @@
 //! What operators see, housekeeping, and the audit trail.
 
+use std::time::Duration;
+
 use futures::FutureExt;
 use skin_assist_core::{
-    domain::{Cursor, DocumentId, DocumentStep, JourneyState, Route, Stage, WATCH_LIFE},
-    ports::{AuditAction, AuditRecord},
+    domain::{Cursor, DocumentId, DocumentStep, DocumentWatch, FirmId, JourneyState, Route, Stage, WATCH_LIFE},
+    ports::{AuditAction, AuditRecord, DetectionLatency},
+    time::Timestamp,
 };
 
 use super::{
@@ -13,6 +16,8 @@ use super::{
         infer, one_document, picture, record_documents, reference, result_key, result_lease, seconds, watch_encounters,
     },
 };
+
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// One photo in each state, in the firm `a`.
 async fn one_of_each(store: &Store) {
@@ -89,6 +94,39 @@ pub(super) async fn overview_counts(bench: Bench) {
     assert_eq!((b.delivered, b.uncertain, b.withheld, b.dead_letters), (0, 0, 0, 0));
 }
 
+/// Of photos found in the last 24 hours whose filing time the EHR tells, by nearest rank; each firm's own.
+pub(super) async fn overview_tells_detection_latency(bench: Bench) {
+    let store = bench.store().await;
+    let (a, b) = (add_firm(&store, "a").await, add_firm(&store, "b").await);
+    let detection = async |now: Timestamp| -> Vec<DetectionLatency> {
+        let overviews = store.overview(now).await.unwrap();
+        overviews.iter().map(|overview| overview.detection).collect()
+    };
+    assert_eq!(detection(at(100)).await, [DetectionLatency::default(); 2]);
+    let found_after = |firm: &FirmId, id: String, latency: u64| {
+        let mut found = document(firm, "e", &id, at(100));
+        found.attached_at = Some(at(100 - latency));
+        found
+    };
+    let mut found: Vec<DocumentWatch> = (1..=20)
+        .map(|latency| found_after(&a, format!("d{latency}"), latency * 8 % 21))
+        .collect();
+    // By the EHR's clock it is filed only later; and one whose filing time nobody tells.
+    let mut ahead = document(&a, "e", "ahead", at(100));
+    ahead.attached_at = Some(at(104));
+    let mut untold = document(&a, "e", "untold", at(100));
+    untold.attached_at = None;
+    found.extend([ahead, untold]);
+    record_documents(&store, &a, &found, &[], at(100)).await;
+    record_documents(&store, &b, &[found_after(&b, "d".to_owned(), 3)], &[], at(100)).await;
+    let latencies = |photos, p50_ms, p95_ms| DetectionLatency { photos, p50_ms, p95_ms };
+    let expected = [latencies(21, 10_000, 19_000), latencies(1, 3_000, 3_000)];
+    assert_eq!(detection(at(100)).await, expected);
+    let day = at(100) + WATCH_LIFE;
+    assert_eq!(detection(day - MILLISECOND).await, expected);
+    assert_eq!(detection(day).await, [DetectionLatency::default(); 2]);
+}
+
 pub(super) async fn journeys_tell_the_way(bench: Bench) {
     let store = bench.store().await;
     one_of_each(&store).await;
@@ -161,10 +199,10 @@ pub(super) async fn a_sweep_changes_nothing_that_shows(bench: Bench) {
     let later = at(0) + 10 * WATCH_LIFE;
     watch_encounters(&store, &firm, &["other"], later).await;
     let journeys = store.journeys(10).await.unwrap();
-    let watched = store.watched(&firm, later).await.unwrap();
+    let watched = store.watch_list(&firm, later).await.unwrap();
     store.sweep_expired(later).await.unwrap();
     assert_eq!(store.journeys(10).await.unwrap(), journeys, "the history stays");
-    assert_eq!(store.watched(&firm, later).await.unwrap(), watched);
+    assert_eq!(store.watch_list(&firm, later).await.unwrap(), watched);
 }
 
 /// Append-only, oldest first, whatever the times say and whoever writes.

@@ -1,17 +1,20 @@
 //! Two firms with the same ids: whatever happens to one does not show at the other.
 
+use std::collections::BTreeMap;
+
 use skin_assist_core::{
-    domain::{DocumentId, DocumentStep, DocumentWatch, EncounterId, FirmStatus, IssuedToken, Mode, Stage},
+    domain::{DocumentId, DocumentStep, DocumentWatch, EncounterId, FirmId, FirmStatus, IssuedToken, Mode, Stage},
     lease::Lease,
     phi::Secret,
+    polling::{Count, Learned},
     ports::UncertainResolution,
 };
 
 use super::{
     Bench,
     fixtures::{
-        LEASE, REASON, Store, add_firm, at, document, encounter_lease, find_documents, findings, issued, photo,
-        picture, record_documents, reference, result, result_key, secret, watch_encounters,
+        LEASE, REASON, Store, add_firm, at, document, encounter_lease, find_documents, findings, issued, look, photo,
+        picture, record_documents, reference, result, result_key, secret, watch_encounters, watch_list_lease,
     },
 };
 
@@ -70,6 +73,17 @@ pub(super) async fn every_method_stays_within_its_firm(bench: Bench) {
     let lease = store.acquire_refresh(&b, at(0), LEASE).await.unwrap().unwrap();
     store.record_token(lease, &token("of b")).await.unwrap();
     let looking = encounter_lease(&store, &b, "e", at(0)).await;
+    store.set_firm_status(&a, FirmStatus::Paused).await.unwrap();
+    let polling = watch_list_lease(&store, at(0)).await;
+    store.set_firm_status(&a, FirmStatus::Active).await.unwrap();
+    let gained = |firm: &FirmId, events: f64| Learned {
+        shared: BTreeMap::new(),
+        firms: BTreeMap::from([(
+            firm.clone(),
+            BTreeMap::from([("count".to_owned(), Count { events, exposure: 1.0 })]),
+        )]),
+    };
+    store.add_learned(&gained(&b, 1.0), at(0)).await.unwrap();
 
     let expected = picture(&store, &b, at(0)).await;
     macro_rules! unchanged {
@@ -84,7 +98,10 @@ pub(super) async fn every_method_stays_within_its_firm(bench: Bench) {
         store.findings(&a, &key).await.unwrap().is_none(),
         "findings are a firm's own"
     );
-    assert!(store.watched(&a, at(0)).await.unwrap().is_empty());
+    assert!(store.watch_list(&a, at(0)).await.unwrap().is_empty());
+    assert!(store.watches_of(&a, &[EncounterId::new("e")]).await.unwrap().is_empty());
+    let learned = store.learned(std::slice::from_ref(&a)).await.unwrap();
+    assert!(learned.firms.is_empty(), "what was learned of a firm is its own");
     assert_eq!(store.cursor(&a).await.unwrap(), None);
     let none = store
         .acquire_encounters(&a, &[EncounterId::new("e")], at(0), LEASE)
@@ -151,22 +168,30 @@ pub(super) async fn every_method_stays_within_its_firm(bench: Bench) {
     let found = [document(&a, "e", "waiting", at(0))];
     let retracted = ["d", "dead", "waiting"].map(DocumentId::new);
     unchanged!(store.record_documents(lease, &found, &retracted, at(0)).await.unwrap());
+    unchanged!(store.add_learned(&gained(&a, 2.0), at(0)).await.unwrap());
+    let list = unchanged!(watch_list_lease(&store, at(0)).await);
+    assert_eq!(list.item().firm, a, "that of b is leased");
+    let found = document(&a, "e", "found under the list", at(0));
+    let looks = [look("e", &[&found], &["d", "dead", "waiting"])];
+    unchanged!(store.record_looks(&list, &looks, at(0)).await.unwrap());
+    let renewed = unchanged!(store.renew_watch_lists(vec![list], at(0), 9 * LEASE).await.unwrap());
+    unchanged!(store.release_watch_lists(renewed, at(0)).await.unwrap());
     let lease = unchanged!(store.acquire_refresh(&a, at(0), LEASE).await.unwrap().unwrap());
     unchanged!(store.record_token(lease, &token("of a")).await.unwrap());
     let lease = unchanged!(store.acquire_refresh(&a, at(0), LEASE).await.unwrap().unwrap());
     unchanged!(store.record_refusal(lease, &REASON, at(9)).await.unwrap());
     unchanged!(store.replace_credential(&a, &secret("x")).await.unwrap());
     unchanged!(store.set_mode(&a, Mode::Silent, None).await.unwrap());
-    unchanged!(
-        store
-            .set_categories(&a, &std::collections::BTreeMap::new())
-            .await
-            .unwrap()
-    );
+    unchanged!(store.set_categories(&a, &BTreeMap::new()).await.unwrap());
     unchanged!(store.set_firm_status(&a, FirmStatus::Paused).await.unwrap());
     unchanged!(store.remove_firm(&a).await.unwrap());
     // And `b` can still do what it could: its leases are as they were.
     store.record_documents(looking, &[], &[], at(0)).await.unwrap();
+    store.record_looks(&polling, &[], at(0)).await.unwrap();
+    for (now, free) in [(at(29), 0), (at(30), 1)] {
+        let leases = store.acquire_watch_lists(now, LEASE, 10).await.unwrap();
+        assert_eq!(leases.len(), free, "its list is leased as long as it was");
+    }
     let lease = super::fixtures::document_lease(&store, DocumentStep::Download, at(0)).await;
     assert_eq!((lease.item().document.as_str(), lease.attempt()), ("waiting", 1));
 }

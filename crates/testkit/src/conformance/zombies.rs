@@ -5,7 +5,7 @@
 
 use futures::{FutureExt, future::BoxFuture};
 use skin_assist_core::{
-    domain::{AssistResult, Credential, DocumentStep, DocumentWatch, EncounterWatch, FirmId, Stage},
+    domain::{AssistResult, Credential, DocumentStep, DocumentWatch, EncounterWatch, FirmId, Stage, WatchList},
     lease::Lease,
     ports::{StateError, StateStore},
 };
@@ -14,7 +14,8 @@ use super::{
     Bench,
     fixtures::{
         LEASE, REASON, Store, add_firm, at, document, document_lease, download, encounter_lease, findings, issued,
-        one_document, one_result, photo, picture, reference, result, result_key, result_lease, watch_encounters,
+        look, one_document, one_result, photo, picture, reference, result, result_key, result_lease, watch_encounters,
+        watch_list_lease,
     },
 };
 
@@ -71,6 +72,62 @@ pub(super) async fn encounters(bench: Bench) {
             .acquire_encounters(&firm, &[live.item().encounter.id.clone()], at(40), LEASE)
             .await;
         if !others.unwrap().is_empty() || store.release_encounter(live, at(40)).await.is_err() {
+            accepted.push(transition.0);
+        }
+    }
+    verdict(&accepted);
+}
+
+pub(super) async fn watch_lists(bench: Bench) {
+    let transitions: [Transition<WatchList>; 4] = [
+        Transition("record_looks", |store, lease| {
+            async move {
+                let found = document(&lease.item().firm, "e", "d", at(35));
+                let looks = [look("e", &[&found], &[])];
+                store.record_looks(&lease, &looks, at(35)).await.map(drop)
+            }
+            .boxed()
+        }),
+        Transition("record_looks (nothing found)", |store, lease| {
+            async move {
+                let looks = [look("e", &[], &[])];
+                store.record_looks(&lease, &looks, at(35)).await.map(drop)
+            }
+            .boxed()
+        }),
+        Transition("renew_watch_lists", |store, lease| {
+            async move {
+                let renewed = store.renew_watch_lists(vec![lease], at(35), LEASE).await?;
+                if renewed.is_empty() {
+                    Err(StateError::LeaseLost)
+                } else {
+                    Ok(())
+                }
+            }
+            .boxed()
+        }),
+        // It passes over what is lost without a word: whether the other's lease is as good as it was is seen below.
+        Transition("release_watch_lists", |store, lease| {
+            async move {
+                store.release_watch_lists(vec![lease], at(35)).await?;
+                Err(StateError::LeaseLost)
+            }
+            .boxed()
+        }),
+    ];
+    let mut accepted = Vec::new();
+    for transition in &transitions {
+        let store = bench.store().await;
+        let firm = add_firm(&store, "a").await;
+        watch_encounters(&store, &firm, &["e"], at(0)).await;
+        let lost = watch_list_lease(&store, at(0)).await;
+        let live = watch_list_lease(&store, at(0) + LEASE).await;
+        assert!(live.fence() > lost.fence(), "a later lease has a higher fence");
+        accepted.extend(attempt(&store, &firm, transition, lost).await);
+        let others = store.acquire_watch_lists(at(40), LEASE, 10).await.unwrap();
+        let kept = store.record_looks(&live, &[], at(40)).await.is_ok();
+        let renewed = store.renew_watch_lists(vec![live], at(40), LEASE).await.unwrap();
+        if !others.is_empty() || !kept || renewed.len() != 1 {
             accepted.push(transition.0);
         }
     }

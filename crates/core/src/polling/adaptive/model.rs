@@ -1,0 +1,453 @@
+//! What is believed about all firms and visits, and what a call for each of them is worth.
+//!
+//! A visit that grows by λ a second in undetected mass, and is polled each time at a price of μ, costs least when it is
+//! polled at mass N with N² / (2λ) = μ: the square-root law of refreshing (Cho & Garcia-Molina 2003; Azar et al. 2018;
+//! Kolobov et al. 2019). So W = N² / (2λ) is the visit's index. An encounter poll, and a search for several visits, are arms
+//! of the same kind, with the mass that they clear.
+
+use super::{
+    evidence::Evidence,
+    hazard::{Hazards, Phase},
+    practice::{Practice, Together},
+    queue::{Arm, Entry, FORCED, Worth},
+    visit::{Prospect, Visit},
+};
+use crate::{polling::Count, time::Timestamp};
+
+/// A visit is looked at after this time, whatever is expected of it. A visit of the day is thus looked at in the night, when
+/// calls are to spare.
+pub(super) const LONGEST_UNSEEN: f64 = 16.0 * 3600.0;
+
+/// It is looked at shortly before its watch ends, unless it was looked at late in its watch already.
+const LAST_LOOK: f64 = 900.0;
+const LATE: f64 = 9.0 * 3600.0;
+
+/// Firms' encounters are polled after this time, whatever is expected of them; at least, and for each firm on one quota.
+const LONGEST_UNPOLLED: f64 = 300.0;
+const LONGEST_UNPOLLED_PER_FIRM: f64 = 1.0;
+
+/// An index is worked out again after this time at the latest: of visits of the last hour, and of others.
+const WORK_OUT_AGAIN: [f64; 2] = [30.0, 300.0];
+
+/// A visit is lively until this long after its finish or its last photo.
+const LIVELY_FOR: f64 = 3600.0;
+
+/// How often a firm's visits are sorted into lively and quiet ones.
+pub(super) const SORT_EVERY: f64 = 60.0;
+
+/// Sums over a firm's visits hold for this long.
+const SUM_FOR: f64 = 5.0;
+
+/// What a search for several visits would clear is worked out again after this time.
+const TOGETHER_FOR: f64 = 2.0;
+
+/// What a bump tells is worth less than what it shows, since it has to be looked at too: measured, flat around it.
+const POLL_WORTH: f64 = 0.8;
+
+/// What each second without a poll adds to the worth of a visit, and to the mass of a firm, whatever was learned, so that an
+/// idle system looks every few seconds: this practice may have other ways than all before it. Next to nothing in busy hours.
+const UNFORESEEN: f64 = 2e-6;
+
+/// Fairness against the mean: small firms, and providers who seldom take photos, are polled more often than is best for the
+/// mean, by these powers of their share.
+const FIRM_FAIRNESS: f64 = 0.25;
+const PROVIDER_FAIRNESS: f64 = 0.3;
+
+/// How documents are searched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Search {
+    /// One visit with each call.
+    OneByOne,
+    /// So many visits of a firm with one call.
+    Together(usize),
+    /// All of a firm with one call.
+    Whole,
+}
+
+/// See the module. Times are in seconds by our clock.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) now: f64,
+    pub(super) search: Search,
+    pub(super) hazards: Hazards,
+    pub(super) evidence: Evidence,
+    pub(super) firms: Vec<Practice>,
+    pub(super) visits: Vec<Visit>,
+    vacant: Vec<u32>,
+    /// The EHR's clock less ours, once it is known.
+    clock_ahead: Option<f64>,
+    /// The price on each queue, as of its last choice.
+    pub(super) prices: Vec<f64>,
+    /// Visits that were finished, against the seconds that they had been open.
+    pub(super) finishes: Count,
+    /// The intensity of a firm of usual size.
+    usual_intensity: f64,
+    served: usize,
+}
+
+/// W of an arm whose mass is `mass` and grows by `growth` a second.
+fn index(mass: f64, growth: f64) -> f64 {
+    mass * mass / (2.0 * growth)
+}
+
+pub(super) fn seconds(at: Timestamp) -> f64 {
+    at.as_millis() as f64 / 1000.0
+}
+
+impl Model {
+    pub(super) fn new(search: Search) -> Self {
+        Self {
+            now: 0.0,
+            search,
+            hazards: Hazards::new(),
+            evidence: Evidence::default(),
+            firms: Vec::new(),
+            visits: Vec::new(),
+            vacant: Vec::new(),
+            clock_ahead: None,
+            prices: Vec::new(),
+            finishes: Count::default(),
+            usual_intensity: 5e-3,
+            served: 0,
+        }
+    }
+
+    /// A time of the EHR by our clock.
+    pub(super) fn local(&self, ehr: Timestamp) -> f64 {
+        seconds(ehr) - self.clock_ahead.unwrap_or(0.0)
+    }
+
+    /// The EHR's clock showed `server_time` at `as_of` by ours.
+    pub(super) fn compare_clocks(&mut self, server_time: Timestamp, as_of: Timestamp) {
+        // `Date` has whole seconds: half a second is lost on average.
+        let rounded = if server_time.as_millis() % 1000 == 0 { 0.5 } else { 0.0 };
+        let ahead = seconds(server_time) + rounded - seconds(as_of);
+        self.clock_ahead = Some(match self.clock_ahead {
+            Some(known) if (ahead - known).abs() < 30.0 => known + 0.02 * (ahead - known),
+            // The first time, and when a clock was set.
+            _ => ahead,
+        });
+    }
+
+    /// Once a minute: rates from what was booked, and the size of a usual firm.
+    pub(super) fn refresh(&mut self) {
+        self.hazards.refresh();
+        let (sum, squares) = self.firms.iter().fold((0.0, 0.0), |(sum, squares), firm| {
+            (sum + firm.intensity, squares + firm.intensity * firm.intensity)
+        });
+        if sum > 0.0 {
+            self.usual_intensity = squares / sum;
+        }
+        self.served = self.firms.iter().filter(|firm| firm.served).count();
+    }
+
+    pub(super) fn admit(&mut self, mut visit: Visit) -> u32 {
+        if let Some(number) = self.vacant.pop() {
+            visit.generation = self.visits[number as usize].generation + 1;
+            self.visits[number as usize] = visit;
+            return number;
+        }
+        self.visits.push(visit);
+        (self.visits.len() - 1) as u32
+    }
+
+    /// Lets go of the firm's visits whose watch is over, and gives them.
+    pub(super) fn expire(&mut self, firm: usize, all: bool) -> Vec<Visit> {
+        let (now, visits, vacant) = (self.now, &mut self.visits, &mut self.vacant);
+        let mut over = Vec::new();
+        self.firms[firm].visits.retain(|_, number| {
+            let visit = &mut visits[*number as usize];
+            let ends = (all || visit.expires <= now) && !visit.under_way;
+            if ends {
+                visit.generation += 1;
+                vacant.push(*number);
+                over.push(visit.clone());
+            }
+            !ends
+        });
+        if !over.is_empty() {
+            self.firms[firm].sorted = f64::NEG_INFINITY;
+            self.firms[firm].lively.clear();
+        }
+        over
+    }
+
+    fn factor(&self, visit: &Visit) -> f64 {
+        self.firms[visit.firm as usize].providers[visit.provider].factor()
+    }
+
+    fn prospect(&self, visit: &Visit) -> Prospect {
+        let polled = self.firms[visit.firm as usize].polled;
+        visit.prospect(&self.hazards, &self.evidence, self.factor(visit), polled, self.now)
+    }
+
+    /// By how much fairness raises a visit's index.
+    fn fairness(&self, visit: &Visit) -> f64 {
+        if visit.phase().0.depends_on_provider() {
+            self.factor(visit).powf(-PROVIDER_FAIRNESS)
+        } else {
+            1.0
+        }
+    }
+
+    /// When the visit has to be looked at whatever is expected of it.
+    fn forced_at(visit: &Visit) -> f64 {
+        let last_look = if visit.looked < visit.expires - LATE {
+            visit.expires - LAST_LOOK
+        } else {
+            f64::INFINITY
+        };
+        last_look.min(visit.looked + LONGEST_UNSEEN)
+    }
+
+    fn visit_worth(&self, visit: &Visit) -> f64 {
+        let overdue = self.now - Self::forced_at(visit);
+        if overdue >= 0.0 {
+            return FORCED + overdue;
+        }
+        let prospect = self.prospect(visit);
+        let unforeseen = UNFORESEEN * (self.now - visit.looked).max(0.0);
+        let worth = index(prospect.mass, prospect.growth).max(self.hidden_worth(visit, &prospect)) + unforeseen;
+        worth * self.fairness(visit) * self.firms[visit.firm as usize].restraint(self.now)
+    }
+
+    /// A finished visit of which nothing more is to be expected, but which may have had a photo just before it was finished:
+    /// nothing will point to that any more, so that waiting gains nothing.
+    fn hidden_worth(&self, visit: &Visit, prospect: &Prospect) -> f64 {
+        const SMALL: f64 = 0.1;
+        if !visit.is_over() {
+            return 0.0;
+        }
+        let share = self.evidence.bump_share();
+        let bumps = self.evidence.noise(visit.phase().0, self.now - visit.opened).max(1e-5)
+            + share * prospect.growth / visit.weight();
+        let known = prospect.mass - share * prospect.fresh - (1.0 - share) * prospect.growth / bumps;
+        SMALL * known / bumps
+    }
+
+    fn visit_due(&self, visit: &Visit, price: f64) -> f64 {
+        let prospect = self.prospect(visit);
+        let price = price / (self.fairness(visit) * self.firms[visit.firm as usize].restraint(self.now));
+        let wanted = (2.0 * price * prospect.growth).sqrt();
+        // Much of what comes is known to be nothing as soon as the firm's encounters are polled again.
+        let growth = prospect.growth * (1.0 - 0.9 * self.evidence.bump_share());
+        let wait = if self.hidden_worth(visit, &prospect) >= price {
+            0.0
+        } else {
+            let unseen = (self.now - visit.looked).max(0.0);
+            ((wanted - prospect.mass).max(0.0) / growth).min((price / UNFORESEEN - unseen).max(0.0))
+        };
+        let most = WORK_OUT_AGAIN[usize::from(self.now - visit.opened >= 3600.0)];
+        let due = (self.now + wait.min(most)).min(prospect.until.max(self.now + 0.05));
+        due.min(Self::forced_at(visit))
+    }
+
+    /// Sorts a firm's visits into those of which much is to be expected, and the others.
+    fn sort(&mut self, firm: usize) {
+        let now = self.now;
+        let mut lively = std::mem::take(&mut self.firms[firm].lively);
+        lively.clear();
+        let mut quiet = 0.0;
+        for &number in self.firms[firm].visits.values() {
+            let visit = &self.visits[number as usize];
+            let recent = visit.finished.is_none_or(|at| now - at < LIVELY_FOR) || now - visit.last_photo < LIVELY_FOR;
+            if recent {
+                lively.push(number);
+            } else {
+                quiet += visit.intensity(&self.hazards, self.factor(visit), now).0;
+            }
+        }
+        let practice = &mut self.firms[firm];
+        practice.lively = lively;
+        practice.quiet_intensity = quiet;
+        practice.sorted = now;
+    }
+
+    /// Sums up what a firm's visits bring.
+    pub(super) fn sum_up(&mut self, firm: usize) {
+        if self.now - self.firms[firm].sorted > SORT_EVERY {
+            self.sort(firm);
+        }
+        let price = self.prices[self.firms[firm].queue];
+        let ending_rate = (self.finishes.events + 1.0) / (self.finishes.exposure + 1800.0);
+        let unhinted = 1.0 - self.evidence.bump_share();
+        let (mut intensity, mut endings) = (self.firms[firm].quiet_intensity, 0.0);
+        for &number in &self.firms[firm].lively {
+            let visit = &self.visits[number as usize];
+            let (rate, _) = visit.intensity(&self.hazards, self.factor(visit), self.now);
+            intensity += rate;
+            if !visit.is_over() {
+                // A visit that has ended unnoticed goes on being polled √(rate / 2μ) times a second, at μ each.
+                endings += ending_rate * unhinted * (price * rate / 2.0).sqrt();
+            }
+        }
+        let practice = &mut self.firms[firm];
+        practice.intensity = intensity;
+        practice.endings = endings;
+        practice.summed = self.now;
+    }
+
+    /// After how many seconds a firm's encounters are polled whatever is expected of them.
+    fn longest_unpolled(&self) -> f64 {
+        LONGEST_UNPOLLED.max(LONGEST_UNPOLLED_PER_FIRM * self.served as f64)
+    }
+
+    fn firm_worth(&self, firm: usize, ahead: f64) -> f64 {
+        let practice = &self.firms[firm];
+        let since = (self.now + ahead - practice.polled).max(0.001);
+        if since >= self.longest_unpolled() {
+            return FORCED + since;
+        }
+        // Where one call shows the firm's new documents, its bumps tell nothing that call would not.
+        let share = if self.search == Search::Whole {
+            0.0
+        } else {
+            self.evidence.bump_share()
+        };
+        let linear = UNFORESEEN + share * practice.intensity + practice.endings;
+        let openings = practice.opening_rate(self.now);
+        let mass = linear * since + openings * self.hazards.unseen_openings(since);
+        let growth = linear + openings * self.hazards.expected(Phase::Open, 0.0, since);
+        let size = practice.intensity.max(1e-6) / self.usual_intensity;
+        POLL_WORTH * index(mass, growth.max(1e-12)) / practice.pages
+            * size.powf(-FIRM_FAIRNESS)
+            * practice.restraint(self.now)
+    }
+
+    fn firm_due(&self, firm: usize, price: f64) -> f64 {
+        let latest = (self.firms[firm].polled + self.longest_unpolled() - self.now).clamp(0.0, 30.0);
+        let (mut low, mut high) = (0.0, 0.25);
+        while high < latest && self.firm_worth(firm, high) < price {
+            low = high;
+            high *= 2.0;
+        }
+        for _ in 0..6 {
+            let middle = f64::midpoint(low, high);
+            if self.firm_worth(firm, middle) < price {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        self.now + high.min(latest)
+    }
+
+    /// The visits that a search for several would ask for: those with the greatest mass, overdue ones first.
+    pub(super) fn together(&self, firm: usize) -> Vec<u32> {
+        let Search::Together(most) = self.search else {
+            return Vec::new();
+        };
+        let mut visits: Vec<(f64, u32)> = self.firms[firm]
+            .visits
+            .values()
+            .filter(|number| !self.visits[**number as usize].under_way)
+            .map(|number| {
+                let visit = &self.visits[*number as usize];
+                let overdue = if self.now >= Self::forced_at(visit) {
+                    FORCED
+                } else {
+                    0.0
+                };
+                (overdue + self.prospect(visit).mass, *number)
+            })
+            .collect();
+        visits.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        visits.truncate(most);
+        visits.into_iter().map(|(_, number)| number).collect()
+    }
+
+    /// Works out what a search for several visits of a firm, or for all, would clear.
+    pub(super) fn sum_up_together(&mut self, firm: usize) {
+        let chosen: Vec<u32> = match self.search {
+            Search::Whole => self.firms[firm].visits.values().copied().collect(),
+            Search::OneByOne | Search::Together(_) => self.together(firm),
+        };
+        let mut sum = Together {
+            at: self.now,
+            ..Together::default()
+        };
+        for number in chosen {
+            let visit = &self.visits[number as usize];
+            let prospect = self.prospect(visit);
+            sum.mass += prospect.mass;
+            sum.growth += prospect.growth;
+            sum.forced |= self.now >= Self::forced_at(visit);
+        }
+        self.firms[firm].together = sum;
+    }
+
+    fn documents_worth(&mut self, firm: usize) -> f64 {
+        if self.now - self.firms[firm].together.at > TOGETHER_FOR {
+            self.sum_up_together(firm);
+        }
+        let sum = self.firms[firm].together;
+        if sum.forced {
+            return FORCED;
+        }
+        let mass = sum.mass + sum.growth * (self.now - sum.at);
+        index(mass, sum.growth) * self.firms[firm].restraint(self.now)
+    }
+
+    fn documents_due(&self, firm: usize, price: f64) -> f64 {
+        let sum = self.firms[firm].together;
+        if sum.forced {
+            return self.now;
+        }
+        let price = price / self.firms[firm].restraint(self.now);
+        let mass = sum.mass + sum.growth * (self.now - sum.at);
+        let wait = ((2.0 * price * sum.growth).sqrt() - mass).max(0.0) / sum.growth;
+        self.now + wait.clamp(0.02, WORK_OUT_AGAIN[0])
+    }
+
+    pub(super) fn entry(&self, arm: Arm) -> Entry {
+        let generation = match arm {
+            Arm::Firm(firm) => self.firms[firm as usize].generation,
+            Arm::Documents(firm) => self.firms[firm as usize].documents_generation,
+            Arm::Visit(visit) => self.visits[visit as usize].generation,
+        };
+        Entry { arm, generation }
+    }
+
+    fn firm_of(&self, arm: Arm) -> usize {
+        match arm {
+            Arm::Firm(firm) | Arm::Documents(firm) => firm as usize,
+            Arm::Visit(visit) => self.visits[visit as usize].firm as usize,
+        }
+    }
+}
+
+impl Worth for Model {
+    fn worth(&mut self, entry: Entry) -> Option<f64> {
+        if entry != self.entry(entry.arm) {
+            return None;
+        }
+        let firm = self.firm_of(entry.arm);
+        let practice = &self.firms[firm];
+        if !practice.served {
+            return None;
+        }
+        if practice.resting_until > self.now {
+            return Some(0.0);
+        }
+        match entry.arm {
+            Arm::Firm(_) => {
+                if self.now - practice.summed > SUM_FOR {
+                    self.sum_up(firm);
+                }
+                Some(self.firm_worth(firm, 0.0))
+            }
+            Arm::Visit(number) => Some(self.visit_worth(&self.visits[number as usize])),
+            Arm::Documents(_) => Some(self.documents_worth(firm)),
+        }
+    }
+
+    fn due(&mut self, entry: Entry, price: f64) -> f64 {
+        let firm = self.firm_of(entry.arm);
+        let due = match entry.arm {
+            Arm::Firm(_) => self.firm_due(firm, price),
+            Arm::Visit(number) => self.visit_due(&self.visits[number as usize], price),
+            Arm::Documents(_) => self.documents_due(firm, price),
+        };
+        due.max(self.firms[firm].resting_until)
+    }
+}

@@ -1,0 +1,186 @@
+//! What is believed about one firm: how its encounter poll is worth a call, and how much of the quota it uses.
+
+use std::collections::BTreeMap;
+
+use super::provider::Provider;
+use crate::domain::{EncounterId, FirmId, PractitionerId};
+
+/// Openings are counted over this time, in seconds.
+const OPENING_MEMORY: f64 = 1800.0;
+
+/// What a firm uses now, and in its busiest hour.
+const PRESENT: f64 = 600.0;
+const HOUR: f64 = 3600.0;
+
+/// A firm's use is not held against it before it has been served for this long: nothing is known of its busy hours.
+const KNOWN_AFTER: f64 = 86_400.0;
+
+/// A firm may use this much more than it did in its busiest hour; beyond that others come first.
+const HEADROOM: f64 = 1.5;
+
+/// How hard a firm that uses more is held back.
+const RESTRAINT: i32 = 8;
+
+/// A firm. Times are in seconds by our clock.
+#[derive(Debug)]
+pub(super) struct Practice {
+    pub(super) id: FirmId,
+    pub(super) served: bool,
+    pub(super) queue: usize,
+    /// Of when its last encounter poll is.
+    pub(super) polled: f64,
+    pub(super) under_way: bool,
+    pub(super) documents_under_way: bool,
+    pub(super) generation: u32,
+    pub(super) documents_generation: u32,
+    pub(super) resting_until: f64,
+    pub(super) visits: BTreeMap<EncounterId, u32>,
+    pub(super) providers: Vec<Provider>,
+    provider_names: BTreeMap<Option<PractitionerId>, usize>,
+    /// Pages of an encounter poll, on average.
+    pub(super) pages: f64,
+    /// Visits with a photo of which the next encounter poll tells whether it bumped them.
+    pub(super) unproved: Vec<u32>,
+    /// Weighted photos a second that its visits bring, and what it is worth a second to learn that visits ended; as of
+    /// `summed`.
+    pub(super) intensity: f64,
+    pub(super) endings: f64,
+    pub(super) summed: f64,
+    /// Visits of which much is to be expected; the others are summed up now and then.
+    pub(super) lively: Vec<u32>,
+    pub(super) quiet_intensity: f64,
+    pub(super) sorted: f64,
+    /// What a search for several of its visits would clear, as of when that was worked out.
+    pub(super) together: Together,
+    openings: Decayed,
+    present: Decayed,
+    hour: Decayed,
+    /// Calls a second in its busiest hour.
+    busiest: f64,
+    since: f64,
+}
+
+/// What a search for several visits of a firm, or for all, would clear.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Together {
+    pub(super) mass: f64,
+    pub(super) growth: f64,
+    /// One of them has to be looked at whatever is expected of it.
+    pub(super) forced: bool,
+    pub(super) at: f64,
+}
+
+impl Default for Together {
+    fn default() -> Self {
+        Self {
+            mass: 0.0,
+            growth: 1e-12,
+            forced: false,
+            at: f64::NEG_INFINITY,
+        }
+    }
+}
+
+/// A count that forgets.
+#[derive(Debug, Clone, Copy, Default)]
+struct Decayed {
+    count: f64,
+    at: f64,
+}
+
+impl Decayed {
+    fn value(&self, now: f64, memory: f64) -> f64 {
+        self.count * (-(now - self.at).max(0.0) / memory).exp()
+    }
+
+    fn add(&mut self, amount: f64, now: f64, memory: f64) {
+        self.count = self.value(now, memory) + amount;
+        self.at = now;
+    }
+}
+
+impl Practice {
+    /// A firm of which nothing is known: its encounters are to be polled at once.
+    pub(super) fn new(id: FirmId, queue: usize, now: f64) -> Self {
+        Self {
+            id,
+            served: true,
+            queue,
+            polled: now - 600.0,
+            under_way: false,
+            documents_under_way: false,
+            generation: 0,
+            documents_generation: 0,
+            resting_until: f64::NEG_INFINITY,
+            visits: BTreeMap::new(),
+            providers: Vec::new(),
+            provider_names: BTreeMap::new(),
+            pages: 1.0,
+            unproved: Vec::new(),
+            intensity: 0.0,
+            endings: 0.0,
+            summed: f64::NEG_INFINITY,
+            lively: Vec::new(),
+            quiet_intensity: 0.0,
+            sorted: f64::NEG_INFINITY,
+            together: Together::default(),
+            openings: Decayed::default(),
+            present: Decayed::default(),
+            hour: Decayed::default(),
+            busiest: 0.0,
+            since: now,
+        }
+    }
+
+    /// The place of a provider among the firm's.
+    pub(super) fn provider(&mut self, name: Option<&PractitionerId>) -> usize {
+        let providers = &mut self.providers;
+        *self.provider_names.entry(name.cloned()).or_insert_with(|| {
+            providers.push(Provider::default());
+            providers.len() - 1
+        })
+    }
+
+    /// The providers by name.
+    pub(super) fn providers_by_name(&mut self) -> impl Iterator<Item = (Option<&PractitionerId>, &mut Provider)> {
+        let mut names: Vec<_> = self.provider_names.iter().collect();
+        names.sort_by_key(|(_, place)| **place);
+        names
+            .into_iter()
+            .map(|(name, _)| name.as_ref())
+            .zip(&mut self.providers)
+    }
+
+    /// Openings a second. Never quite none: a day begins with an opening.
+    pub(super) fn opening_rate(&self, now: f64) -> f64 {
+        (self.openings.value(now, OPENING_MEMORY) + 0.05) / OPENING_MEMORY
+    }
+
+    /// A visit opened.
+    pub(super) fn opened(&mut self, now: f64) {
+        self.openings.add(1.0, now, OPENING_MEMORY);
+    }
+
+    /// So many calls were made for it, or will have to be: a photo found is read and answered.
+    pub(super) fn spend(&mut self, calls: f64, now: f64) {
+        self.present.add(calls, now, PRESENT);
+        self.hour.add(calls, now, HOUR);
+        let rate = self.hour.value(now, HOUR) / HOUR;
+        if now - self.since < KNOWN_AFTER {
+            self.busiest = self.busiest.max(rate);
+        } else if rate > self.busiest {
+            // A practice may grow; a burst is over before it has become the usual.
+            self.busiest += (rate - self.busiest) * (calls / (rate * 8.0 * HOUR)).min(1.0);
+        }
+    }
+
+    /// What its arms are worth less for using much more than it ever did: 1 or below. However many photos one practice files,
+    /// the others keep their share of the quota.
+    pub(super) fn restraint(&self, now: f64) -> f64 {
+        if now - self.since < KNOWN_AFTER {
+            return 1.0;
+        }
+        let over = (self.present.value(now, PRESENT) / PRESENT) / (HEADROOM * self.busiest).max(1e-3);
+        if over > 1.0 { over.powi(-RESTRAINT) } else { 1.0 }
+    }
+}

@@ -1,0 +1,269 @@
+//! The policy at work on a small EHR of its own.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    domain::{Encounter, EncounterStatus, PatientId},
+    polling::{NewPhotos, PolicyName},
+    ports::DocumentSearches,
+};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_767_589_200_000 + seconds * 1000)
+}
+
+fn answer(now: Timestamp) -> Answer {
+    Answer {
+        as_of: now,
+        server_time: Some(now),
+        pages: 1,
+    }
+}
+
+/// Visits by firm: when each opened. Each call takes no time, and `calls` of them are granted each second.
+struct Clinic {
+    visits: BTreeMap<(String, String), i64>,
+    polls: BTreeMap<String, Vec<i64>>,
+    looks: BTreeMap<(String, String), Vec<i64>>,
+}
+
+impl Clinic {
+    fn of(firms: usize, visits: usize) -> Self {
+        let mut clinic = Self {
+            visits: BTreeMap::new(),
+            polls: BTreeMap::new(),
+            looks: BTreeMap::new(),
+        };
+        for firm in 0..firms {
+            for visit in 0..visits {
+                let opened = (visit * 40 + firm * 7) as i64;
+                clinic
+                    .visits
+                    .insert((format!("f{firm}"), format!("v{firm}-{visit}")), opened);
+            }
+        }
+        clinic
+    }
+
+    fn firms(&self) -> Vec<ServedFirm> {
+        let mut firms: Vec<String> = self.visits.keys().map(|(firm, _)| firm.clone()).collect();
+        firms.dedup();
+        firms
+            .into_iter()
+            .map(|firm| ServedFirm {
+                firm: FirmId::new(firm),
+                quota: "q".to_owned(),
+            })
+            .collect()
+    }
+
+    /// Plays for `seconds` with `calls` each second, and gives what was decided, in short.
+    fn play(&mut self, policy: &mut dyn PollPolicy, seconds: i64, calls: usize) -> Vec<String> {
+        let mut decided = Vec::new();
+        policy.observe(Observation::Firms(self.firms()), at(0));
+        for second in 0..seconds {
+            for _ in 0..calls {
+                let now = at(second);
+                let Decision::Poll(call) = policy.next(now) else { break };
+                decided.push(format!("{second} {call:?}"));
+                let firm = call.firm().as_str().to_owned();
+                match &call {
+                    PollCall::Encounters { .. } => {
+                        self.polls.entry(firm.clone()).or_default().push(second);
+                        let encounters = self
+                            .visits
+                            .iter()
+                            .filter(|((of, _), opened)| *of == firm && **opened <= second);
+                        let encounters = encounters.map(|((_, id), opened)| Encounter {
+                            id: EncounterId::new(id.clone()),
+                            patient: PatientId::new("p"),
+                            practitioner: None,
+                            status: EncounterStatus::Open,
+                            last_updated: Some(at(*opened)),
+                        });
+                        let seen = Observation::EncountersSeen {
+                            firm: call.firm().clone(),
+                            encounters: encounters.collect(),
+                            answer: answer(now),
+                        };
+                        policy.observe(seen, now);
+                    }
+                    PollCall::Documents { encounters, .. } => {
+                        for encounter in encounters {
+                            let key = (firm.clone(), encounter.as_str().to_owned());
+                            self.looks.entry(key).or_default().push(second);
+                        }
+                        let looks = encounters.iter().map(|encounter| NewPhotos {
+                            encounter: encounter.clone(),
+                            filed_at: Vec::new(),
+                        });
+                        let seen = Observation::DocumentsSeen {
+                            firm: call.firm().clone(),
+                            looks: looks.collect(),
+                            answer: answer(now),
+                        };
+                        policy.observe(seen, now);
+                    }
+                    PollCall::ChangedDocuments { .. } => panic!("there is no such search here"),
+                }
+                policy.observe(Observation::Ended(call), now);
+            }
+        }
+        decided
+    }
+}
+
+#[test]
+fn the_same_observations_give_the_same_decisions() {
+    let play = || Clinic::of(3, 20).play(&mut Adaptive::new(PolicySettings::one_by_one()), 1800, 2);
+    let decided = play();
+    assert!(decided.len() > 3000, "{} decisions", decided.len());
+    assert_eq!(decided, play());
+}
+
+#[test]
+fn no_firm_and_no_visit_is_starved() {
+    let mut clinic = Clinic::of(4, 25);
+    clinic.play(&mut Adaptive::new(PolicySettings::one_by_one()), 20 * 3600, 1);
+    for (firm, polls) in &clinic.polls {
+        let longest = polls.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(longest <= 330, "{firm} was left alone for {longest} s");
+    }
+    assert_eq!(clinic.looks.len(), clinic.visits.len(), "each visit is looked at");
+    for (visit, looks) in &clinic.looks {
+        let longest = looks.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+        let most = (model::LONGEST_UNSEEN as i64) + 600;
+        assert!(longest <= most, "{visit:?} was left alone for {longest} s");
+    }
+}
+
+#[test]
+fn looks_go_where_photos_are_likely() {
+    // One visit of ten minutes, one of two hours: the former is in the hot bins.
+    let mut clinic = Clinic::of(1, 0);
+    clinic.visits.insert(("f0".to_owned(), "old".to_owned()), -7200);
+    clinic.visits.insert(("f0".to_owned(), "young".to_owned()), -600);
+    clinic.play(&mut Adaptive::new(PolicySettings::one_by_one()), 120, 1);
+    let looks = |visit: &str| {
+        clinic
+            .looks
+            .get(&("f0".to_owned(), visit.to_owned()))
+            .map_or(0, Vec::len)
+    };
+    assert!(
+        looks("young") > 10 * looks("old").max(1),
+        "{} against {}",
+        looks("young"),
+        looks("old")
+    );
+}
+
+#[test]
+fn several_visits_are_looked_at_together_where_the_ehr_can() {
+    let settings = PolicySettings {
+        searches: DocumentSearches {
+            visits_in_one_call: 10,
+            changed_since: false,
+        },
+        ..PolicySettings::one_by_one()
+    };
+    let mut clinic = Clinic::of(1, 20);
+    let decided = clinic.play(&mut Adaptive::new(settings), 900, 1);
+    let looks: usize = clinic.looks.values().map(Vec::len).sum();
+    assert!(looks > 4 * decided.len(), "{looks} looks in {} calls", decided.len());
+}
+
+#[test]
+fn what_is_not_granted_is_decided_anew() {
+    let mut policy = Adaptive::new(PolicySettings::one_by_one());
+    policy.observe(Observation::Firms(Clinic::of(1, 1).firms()), at(0));
+    let Decision::Poll(call) = policy.next(at(0)) else {
+        panic!("a new firm is due")
+    };
+    policy.observe(Observation::NotGranted(call.clone(), at(5)), at(0));
+    assert_eq!(policy.next(at(1)), Decision::Wait(at(5)));
+    assert_eq!(policy.next(at(5)), Decision::Poll(call));
+}
+
+#[test]
+fn a_resting_firm_is_left_alone_and_time_always_passes() {
+    let mut policy = Adaptive::new(PolicySettings::one_by_one());
+    policy.observe(Observation::Firms(Clinic::of(1, 1).firms()), at(0));
+    let resting = Observation::Resting {
+        firm: FirmId::new("f0"),
+        until: at(60),
+    };
+    policy.observe(resting, at(0));
+    let mut now = at(0);
+    let mut asked = 0;
+    while let Decision::Wait(until) = policy.next(now) {
+        assert!(until > now, "a wait that has passed would be asked for again at once");
+        now = until;
+        asked += 1;
+    }
+    assert!(now >= at(60) && asked < 5000, "{now}, asked {asked} times");
+}
+
+#[test]
+fn what_was_learned_survives_a_restart() {
+    let mut first = Adaptive::new(PolicySettings::one_by_one());
+    Clinic::of(2, 30).play(&mut first, 3600, 2);
+    let learned = first.gained();
+    assert!(learned.shared.contains_key("open-1") && !learned.firms.is_empty());
+    assert!(
+        first.gained().is_empty(),
+        "what was handed over is not handed over again"
+    );
+    let finite = learned
+        .shared
+        .values()
+        .flatten()
+        .all(|count| count.events.is_finite() && count.exposure.is_finite());
+    assert!(finite, "learned tables stay finite");
+
+    let mut second = Adaptive::new(PolicySettings::one_by_one());
+    let rate = |policy: &Adaptive| policy.model.hazards.rate(hazard::Phase::Open, 600.0).rate;
+    let before = rate(&second);
+    second.observe(Observation::Learned(learned), at(4000));
+    assert!(
+        rate(&second) < before,
+        "an hour without a photo makes photos less likely"
+    );
+}
+
+#[test]
+fn policies_are_known_by_their_names() {
+    for policy in PolicyName::ALL {
+        assert_eq!(policy.to_string().parse::<PolicyName>().ok(), Some(policy));
+    }
+}
+
+#[test]
+fn encounters_past_their_watch_are_looked_at_again_when_it_is_quiet() {
+    let mut policy = Adaptive::new(PolicySettings::one_by_one());
+    let firm = FirmId::new("f0");
+    policy.observe(Observation::Firms(Clinic::of(1, 1).firms()), at(0));
+    let past = WatchedEncounter {
+        watch: crate::domain::EncounterWatch {
+            firm: firm.clone(),
+            encounter: Encounter {
+                id: EncounterId::new("past"),
+                patient: PatientId::new("p"),
+                practitioner: None,
+                status: EncounterStatus::Finished,
+                last_updated: Some(at(-100_000)),
+            },
+            first_seen_at: at(-100_000),
+            looked_at: Some(at(-50_000)),
+            expires_at: at(-10_000),
+        },
+        photos: 0,
+        latest_photo_at: None,
+    };
+    policy.observe(Observation::Watching(firm, vec![past]), at(0));
+    let mut clinic = Clinic::of(1, 30);
+    clinic.play(&mut policy, 30 * 3600, 1);
+    let key = ("f0".to_owned(), "past".to_owned());
+    assert!(clinic.looks.contains_key(&key), "looked at once more after its watch");
+}

@@ -1,0 +1,689 @@
+//! Playing a trace: the policy decides, the quota grants, the EHR answers, time jumps from event to event.
+//!
+//! What the stages do around a call is done here too, in short: the cursor with its overlap, pages, batches under a lease
+//! with a deadline, a read and a draft for each photo found. Those go before polls, as in production.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    time::Duration,
+};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use skin_assist_core::{
+    domain::{Cursor, FirmId},
+    polling::{
+        Answer, Decision, Hold, NewPhotos, Observation, PolicyName, PolicySettings, PollCall, PollPolicy, ServedFirm,
+    },
+    ports::{CallKind, DocumentSearches, Grant},
+    quota::{Allowance, TokenBucket},
+    time::Timestamp,
+};
+
+use super::{
+    chart::{Charts, firm_id, instant},
+    outcome::{CallCounts, LiveDelay, Outcome, mean, quantile},
+    trace::{EventKind, Trace},
+};
+
+/// How documents are searched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SearchKind {
+    /// One visit with each call.
+    Patient,
+    /// Up to 20 visits of a practice in an OR-list.
+    EncounterList,
+    /// Up to 20 searches in a batch.
+    Batch,
+    /// All that changed in a practice.
+    System,
+}
+
+/// What is simulated.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Calls in a minute, for all practices.
+    pub budget_per_minute: u32,
+    /// The share of photos that bump their visit's `lastUpdated`.
+    pub hint: f64,
+    /// Which policy.
+    pub policy: PolicyName,
+    /// How documents are searched for.
+    pub search: SearchKind,
+    /// What calls cost at least.
+    pub least_price: f64,
+    /// Round-trip times follow from it.
+    pub seed: u64,
+    /// What goes wrong.
+    pub conditions: Conditions,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Default)]
+pub struct Conditions {
+    /// The EHR's clock less ours, in milliseconds.
+    pub clock_ahead_ms: i64,
+}
+
+const DAY: f64 = 86_400.0;
+/// A day begins at 07:00 Eastern.
+const DAY_BEGINS: f64 = 7.0 * 3600.0;
+const MEASURED: [f64; 2] = [DAY_BEGINS + DAY, DAY_BEGINS + 2.0 * DAY];
+/// From a photo read to its draft: what the models take.
+const ASSESSED_AFTER: Duration = Duration::from_secs(2);
+const ENCOUNTER_PAGE: usize = 50;
+const DOCUMENT_PAGE: usize = 10;
+const WINDOW: Duration = Duration::from_secs(60);
+const MOST_IN_FLIGHT: usize = 64;
+const DAY_LENGTH: Duration = Duration::from_secs(86_400);
+
+/// A call on its way.
+#[derive(Debug)]
+struct Call {
+    kind: CallKind,
+    sent: Timestamp,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// One page of encounters.
+    Encounters {
+        call: PollCall,
+        firm: u32,
+        since: Timestamp,
+        page: usize,
+        first: Option<Answer>,
+        seen: Vec<usize>,
+    },
+    /// Documents of some visits, and which are to be asked for after them.
+    Documents {
+        call: PollCall,
+        now_asked: Vec<usize>,
+        waiting: VecDeque<usize>,
+        deadline: Timestamp,
+        page: usize,
+        found: Vec<(usize, Vec<(Timestamp, u32)>)>,
+        first: Option<Answer>,
+    },
+    Read,
+    Draft,
+}
+
+enum Step {
+    Arrives(Box<Call>),
+    Answered(Box<Call>),
+    Pump,
+    DraftDue,
+}
+
+struct Moment {
+    at: Timestamp,
+    number: u64,
+    step: Step,
+}
+impl PartialEq for Moment {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+impl Eq for Moment {}
+impl PartialOrd for Moment {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Moment {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+struct Photo {
+    firm: u32,
+    visit: usize,
+    filed: Timestamp,
+    found: Option<Timestamp>,
+    measured: bool,
+}
+
+struct Player<'a> {
+    scenario: &'a Scenario,
+    trace: &'a Trace,
+    next_event: usize,
+    charts: Charts,
+    policy: Box<dyn PollPolicy>,
+    allowance: Allowance,
+    bucket: TokenBucket,
+    random: ChaCha8Rng,
+    moments: BinaryHeap<Reverse<Moment>>,
+    numbers: u64,
+    pump_at: Timestamp,
+    /// Calls that go before polls, first those with a reserve.
+    urgent: VecDeque<Call>,
+    going_on: VecDeque<Call>,
+    in_flight: usize,
+    cursors: HashMap<u32, Cursor>,
+    /// Up to when each practice's documents were read as a whole.
+    documents_read: HashMap<u32, Timestamp>,
+    firms: HashMap<FirmId, u32>,
+    photos: HashMap<u32, Photo>,
+    outstanding: usize,
+    admitted: VecDeque<Timestamp>,
+    over_quota: u64,
+    counts: CallCounts,
+    over_day: Vec<[u32; 4]>,
+    measured_from: Timestamp,
+}
+
+/// Plays the trace. `progress` is told the share of the time that has passed.
+pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -> Outcome {
+    let mut finished_at: HashMap<u32, f64> = HashMap::new();
+    for event in &trace.events {
+        if event.kind == EventKind::Finish {
+            finished_at.insert(event.enc, event.t);
+        }
+    }
+    let start = instant(trace.events.first().map_or(0.0, |event| event.t.min(DAY_BEGINS)));
+    let settings = PolicySettings {
+        searches: scenario.search.searches(),
+        least_price: scenario.least_price,
+        ..PolicySettings::one_by_one()
+    };
+    let mut player = Player {
+        scenario,
+        trace,
+        next_event: 0,
+        charts: Charts::default(),
+        policy: scenario.policy.build(settings),
+        allowance: Allowance::of(scenario.budget_per_minute, WINDOW),
+        bucket: TokenBucket::empty(start),
+        random: ChaCha8Rng::seed_from_u64(scenario.seed),
+        moments: BinaryHeap::new(),
+        numbers: 0,
+        pump_at: Timestamp::NEVER,
+        urgent: VecDeque::new(),
+        going_on: VecDeque::new(),
+        in_flight: 0,
+        cursors: HashMap::new(),
+        documents_read: HashMap::new(),
+        firms: HashMap::new(),
+        photos: HashMap::new(),
+        outstanding: 0,
+        admitted: VecDeque::new(),
+        over_quota: 0,
+        counts: CallCounts::default(),
+        over_day: vec![[0; 4]; 96],
+        measured_from: instant(MEASURED[0]),
+    };
+    let mut live_of = HashMap::new();
+    for event in trace.events.iter().filter(|event| event.kind == EventKind::Attach) {
+        let measured = (MEASURED[0]..MEASURED[1]).contains(&event.t);
+        if measured {
+            player.outstanding += 1;
+            let live = finished_at.get(&event.enc).is_none_or(|finish| event.t <= *finish);
+            live_of.insert(
+                event.doc.unwrap_or_default(),
+                (live, finished_at.get(&event.enc).map(|f| instant(*f))),
+            );
+        }
+        player.photos.insert(
+            event.doc.unwrap_or_default(),
+            Photo {
+                firm: event.firm,
+                visit: usize::MAX,
+                filed: instant(event.t),
+                found: None,
+                measured,
+            },
+        );
+    }
+    let mut numbers: Vec<u32> = trace.events.iter().map(|event| event.firm).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    player.firms = numbers.iter().map(|firm| (firm_id(*firm), *firm)).collect();
+    let served = numbers
+        .iter()
+        .map(|firm| ServedFirm {
+            firm: firm_id(*firm),
+            quota: "simulated".to_owned(),
+        })
+        .collect();
+    player.policy.observe(Observation::Firms(served), start);
+    player.pump(start);
+    let end = instant(MEASURED[1] + DAY);
+    let total = end.since(start).as_secs_f64();
+    let mut told = 0.0;
+    while let Some(Reverse(moment)) = player.moments.pop() {
+        let now = moment.at;
+        if now >= end || (player.outstanding == 0 && now >= instant(MEASURED[1].min(trace_end(trace)))) {
+            break;
+        }
+        let share = now.since(start).as_secs_f64() / total;
+        if share - told >= 0.005 {
+            told = share;
+            progress(share);
+        }
+        match moment.step {
+            Step::Arrives(call) => player.arrives(*call, now),
+            Step::Answered(call) => player.answered(*call, now),
+            Step::DraftDue => player.urgent.push_back(call(CallKind::Draft, What::Draft)),
+            Step::Pump if moment.at == player.pump_at => player.pump_at = Timestamp::NEVER,
+            Step::Pump => continue,
+        }
+        player.pump(now);
+    }
+    progress(1.0);
+    player.outcome(&live_of)
+}
+
+fn trace_end(trace: &Trace) -> f64 {
+    trace.events.last().map_or(0.0, |event| event.t)
+}
+
+fn call(kind: CallKind, what: What) -> Call {
+    Call {
+        kind,
+        sent: Timestamp::ALWAYS,
+        what,
+    }
+}
+
+impl SearchKind {
+    const fn searches(self) -> DocumentSearches {
+        DocumentSearches {
+            visits_in_one_call: match self {
+                Self::Patient | Self::System => 1,
+                Self::EncounterList | Self::Batch => 20,
+            },
+            changed_since: matches!(self, Self::System),
+        }
+    }
+}
+
+impl Player<'_> {
+    fn at(&mut self, at: Timestamp, step: Step) {
+        self.numbers += 1;
+        let number = self.numbers;
+        self.moments.push(Reverse(Moment { at, number, step }));
+    }
+
+    fn send(&mut self, mut call: Call, now: Timestamp) {
+        let round_trip: f64 = self.random.random_range(150.0..300.0);
+        call.sent = now;
+        self.in_flight += 1;
+        // Kept in the call: the other half is added when it arrives.
+        self.at(
+            now + Duration::from_micros((round_trip * 500.0) as u64),
+            Step::Arrives(Box::new(call)),
+        );
+    }
+
+    /// Makes the calls that can be made now.
+    fn pump(&mut self, now: Timestamp) {
+        loop {
+            if self.in_flight >= MOST_IN_FLIGHT {
+                return;
+            }
+            let urgent = !self.urgent.is_empty();
+            if urgent || !self.going_on.is_empty() {
+                let queue = if urgent { &mut self.urgent } else { &mut self.going_on };
+                let Some(kind) = queue.front().map(|call| call.kind) else {
+                    return;
+                };
+                match self.bucket.take(self.allowance, kind, now) {
+                    Grant::Granted => {
+                        let queue = if urgent { &mut self.urgent } else { &mut self.going_on };
+                        if let Some(call) = queue.pop_front() {
+                            self.send(call, now);
+                        }
+                    }
+                    Grant::Wait(until) => return self.pump_later(until),
+                }
+                continue;
+            }
+            match self.policy.next(now) {
+                Decision::Wait(until) => {
+                    if until < Timestamp::NEVER {
+                        self.pump_later(until.max(now + Duration::from_millis(1)));
+                    }
+                    return;
+                }
+                Decision::Poll(poll) => match self.bucket.take(self.allowance, poll.kind(), now) {
+                    Grant::Granted => self.begin(poll, now),
+                    Grant::Wait(until) => {
+                        self.policy.observe(Observation::NotGranted(poll, until), now);
+                    }
+                },
+            }
+        }
+    }
+
+    fn pump_later(&mut self, at: Timestamp) {
+        if at < self.pump_at {
+            self.pump_at = at;
+            self.at(at, Step::Pump);
+        }
+    }
+
+    fn begin(&mut self, poll: PollCall, now: Timestamp) {
+        let firm = self.firms[poll.firm()];
+        match &poll {
+            PollCall::Encounters { .. } => {
+                let since = self
+                    .cursors
+                    .get(&firm)
+                    .map_or(now - Duration::from_secs(86_400), |cursor| cursor.query_from());
+                let what = What::Encounters {
+                    call: poll,
+                    firm,
+                    since,
+                    page: 0,
+                    first: None,
+                    seen: Vec::new(),
+                };
+                self.send(call(CallKind::Encounter, what), now);
+            }
+            PollCall::Documents { encounters, hold, .. } => {
+                let mut waiting: VecDeque<usize> = encounters.iter().filter_map(|id| self.charts.find(id)).collect();
+                let together = self.scenario.search.searches().visits_in_one_call;
+                let now_asked = waiting.drain(..together.min(waiting.len())).collect();
+                let deadline = match hold {
+                    Hold::Batch(lease) => now + *lease - Duration::from_secs(2),
+                    Hold::WatchList => Timestamp::NEVER,
+                };
+                let what = What::Documents {
+                    call: poll,
+                    now_asked,
+                    waiting,
+                    deadline,
+                    page: 0,
+                    found: Vec::new(),
+                    first: None,
+                };
+                self.send(call(CallKind::Document, what), now);
+            }
+            PollCall::ChangedDocuments { .. } => {
+                let what = What::Documents {
+                    call: poll,
+                    now_asked: Vec::new(),
+                    waiting: VecDeque::new(),
+                    deadline: Timestamp::NEVER,
+                    page: 0,
+                    found: Vec::new(),
+                    first: None,
+                };
+                self.send(call(CallKind::Document, what), now);
+            }
+        }
+    }
+
+    /// A call arrives at the EHR: it is counted, and answered from the state of now.
+    fn arrives(&mut self, mut call: Call, now: Timestamp) {
+        while let Some(event) = self.trace.events.get(self.next_event) {
+            if instant(event.t) > now {
+                break;
+            }
+            self.charts.happen(event, self.scenario.hint);
+            self.next_event += 1;
+        }
+        while self.admitted.front().is_some_and(|first| *first + WINDOW <= now) {
+            self.admitted.pop_front();
+        }
+        if self.admitted.len() >= self.scenario.budget_per_minute as usize {
+            self.over_quota += 1;
+        } else {
+            self.admitted.push_back(now);
+        }
+        if now >= self.measured_from {
+            let kind = match call.kind {
+                CallKind::Encounter => {
+                    self.counts.encounter += 1;
+                    0
+                }
+                CallKind::Document | CallKind::HintedDocument => {
+                    self.counts.document += 1;
+                    1
+                }
+                CallKind::Read => {
+                    self.counts.read += 1;
+                    2
+                }
+                CallKind::Draft | CallKind::Context => {
+                    self.counts.draft += 1;
+                    3
+                }
+            };
+            let quarter = (now.since(self.measured_from).as_secs() / 900) as usize;
+            if let Some(counts) = self.over_day.get_mut(quarter) {
+                counts[kind] += 1;
+            }
+        }
+        let answer = Answer {
+            as_of: now,
+            server_time: Some(now),
+            pages: 1,
+        };
+        match &mut call.what {
+            What::Encounters {
+                firm,
+                since,
+                first,
+                seen,
+                page,
+                ..
+            } => {
+                if *page == 0 {
+                    *first = Some(answer);
+                    *seen = self.charts.changed_since(*firm, *since);
+                }
+            }
+            What::Documents {
+                call: poll,
+                now_asked,
+                found,
+                first,
+                page,
+                ..
+            } => {
+                if *page == 0 {
+                    *first = Some(answer);
+                    if let PollCall::ChangedDocuments { firm } = poll {
+                        let firm = self.firms[firm];
+                        let since = self.documents_read.get(&firm).copied().unwrap_or(now - DAY_LENGTH);
+                        *now_asked = self.charts.filed_since(firm, since - Cursor::OVERLAP);
+                        self.documents_read.insert(firm, now);
+                    }
+                    for visit in now_asked.iter() {
+                        found.push((*visit, self.charts.visits[*visit].photos.clone()));
+                    }
+                }
+            }
+            What::Read | What::Draft => {}
+        }
+        let travelled = now.since(call.sent);
+        self.at(now + travelled, Step::Answered(Box::new(call)));
+    }
+
+    fn answered(&mut self, mut done: Call, now: Timestamp) {
+        self.in_flight -= 1;
+        match &mut done.what {
+            What::Read => self.at(now + ASSESSED_AFTER, Step::DraftDue),
+            What::Draft => {}
+            What::Encounters { page, seen, .. } => {
+                *page += 1;
+                if *page * ENCOUNTER_PAGE < seen.len() {
+                    self.going_on.push_back(done);
+                } else {
+                    self.encounters_answered(done, now);
+                }
+            }
+            What::Documents { .. } => self.documents_answered(done, now),
+        }
+    }
+
+    fn encounters_answered(&mut self, done: Call, now: Timestamp) {
+        let What::Encounters {
+            call: poll,
+            firm,
+            since,
+            page,
+            first,
+            seen,
+        } = done.what
+        else {
+            return;
+        };
+        let Some(mut answer) = first else { return };
+        answer.pages = page as u32;
+        let encounters: Vec<_> = seen.iter().map(|visit| self.charts.encounter(*visit)).collect();
+        let newest = encounters.iter().filter_map(|encounter| encounter.last_updated).max();
+        let cursor = self.cursors.entry(firm).or_insert(Cursor(since + Cursor::OVERLAP));
+        if let Some(newest) = newest {
+            *cursor = (*cursor).max(Cursor(newest));
+        }
+        self.policy.observe(
+            Observation::EncountersSeen {
+                firm: poll.firm().clone(),
+                encounters,
+                answer,
+            },
+            now,
+        );
+        self.policy.observe(Observation::Ended(poll), now);
+    }
+
+    fn documents_answered(&mut self, mut done: Call, now: Timestamp) {
+        let What::Documents {
+            call: poll,
+            now_asked,
+            waiting,
+            deadline,
+            page,
+            found,
+            first,
+            ..
+        } = &mut done.what
+        else {
+            return;
+        };
+        *page += 1;
+        let documents: usize = found.iter().map(|(_, photos)| photos.len()).sum();
+        if *page * DOCUMENT_PAGE < documents {
+            self.going_on.push_back(done);
+            return;
+        }
+        let Some(mut answer) = *first else { return };
+        answer.pages = *page as u32;
+        let mut looks = Vec::new();
+        for (visit, photos) in found.drain(..) {
+            let mut filed_at = Vec::new();
+            for (filed, document) in photos {
+                let Some(photo) = self.photos.get_mut(&document) else {
+                    continue;
+                };
+                if photo.found.is_some() {
+                    continue;
+                }
+                photo.found = Some(now);
+                photo.visit = visit;
+                self.outstanding -= usize::from(photo.measured);
+                filed_at.push(Some(filed));
+                self.urgent.push_back(call(CallKind::Read, What::Read));
+            }
+            looks.push(NewPhotos {
+                encounter: self.charts.visits[visit].id.clone(),
+                filed_at,
+            });
+        }
+        let firm = poll.firm().clone();
+        let seen = if matches!(poll, PollCall::ChangedDocuments { .. }) {
+            Observation::AllDocumentsSeen { firm, looks, answer }
+        } else {
+            Observation::DocumentsSeen { firm, looks, answer }
+        };
+        self.policy.observe(seen, now);
+        if waiting.is_empty() || now >= *deadline {
+            let poll = poll.clone();
+            self.policy.observe(Observation::Ended(poll), now);
+        } else {
+            let together = self.scenario.search.searches().visits_in_one_call;
+            *now_asked = waiting.drain(..together.min(waiting.len())).collect();
+            *page = 0;
+            self.going_on.push_back(done);
+        }
+    }
+
+    fn outcome(mut self, live_of: &HashMap<u32, (bool, Option<Timestamp>)>) -> Outcome {
+        let day = Duration::from_secs(86_400);
+        let (mut live, mut by_firm, mut weighted) = (Vec::new(), HashMap::<u32, Vec<f64>>::new(), Vec::new());
+        let (mut missed, mut in_progress) = (0, 0_usize);
+        let mut documents: Vec<_> = live_of.iter().collect();
+        documents.sort_by_key(|(document, _)| **document);
+        for (document, (is_live, finish)) in documents {
+            let photo = &self.photos[document];
+            let found = photo.found.filter(|found| *found < photo.filed + day);
+            let delay = found.map_or(day, |found| found.since(photo.filed)).as_secs_f64();
+            missed += usize::from(found.is_none());
+            weighted.push((if *is_live { 1.0 } else { 0.25 }, delay));
+            if *is_live {
+                live.push(delay);
+                by_firm.entry(photo.firm).or_default().push(delay);
+                in_progress += usize::from(found.is_some_and(|found| finish.is_none_or(|finish| found <= finish)));
+            }
+        }
+        let live_delays = live.clone();
+        live.sort_by(f64::total_cmp);
+        let mut firm_delays: Vec<_> = by_firm.into_iter().collect();
+        firm_delays.sort_by_key(|(firm, _)| *firm);
+        let mut means: Vec<f64> = firm_delays.iter().map(|(_, delays)| mean(delays)).collect();
+        means.sort_by(f64::total_cmp);
+        let weights: f64 = weighted.iter().map(|(weight, _)| weight).sum();
+        let sum: f64 = weighted.iter().map(|(weight, delay)| weight * delay).sum();
+        Outcome {
+            policy: self.scenario.policy.to_string(),
+            search: match self.scenario.search {
+                SearchKind::Patient => "patient",
+                SearchKind::EncounterList => "encounter-list",
+                SearchKind::Batch => "batch",
+                SearchKind::System => "system",
+            }
+            .to_owned(),
+            firms: self.firms.len(),
+            budget_per_minute: self.scenario.budget_per_minute,
+            hint: self.scenario.hint,
+            live: LiveDelay {
+                mean_s: mean(&live),
+                p50_s: quantile(&live, 0.5),
+                p90_s: quantile(&live, 0.9),
+                p99_s: quantile(&live, 0.99),
+            },
+            weighted_mean_s: if weights > 0.0 { sum / weights } else { 0.0 },
+            lower_bound_s: None,
+            missed,
+            detected_in_progress: if live.is_empty() {
+                1.0
+            } else {
+                in_progress as f64 / live.len() as f64
+            },
+            calls: self.counts,
+            calls_per_document: if weighted.is_empty() {
+                0.0
+            } else {
+                self.counts.total() as f64 / weighted.len() as f64
+            },
+            over_quota: self.over_quota,
+            worst_over_median_firm: match (means.last(), quantile(&means, 0.5)) {
+                (Some(worst), median) if median > 0.0 => worst / median,
+                _ => 1.0,
+            },
+            wall_s: 0.0,
+            live_delays,
+            calls_over_day: self.over_day,
+            firm_delays,
+            weighted,
+            learned: self.policy.gained(),
+        }
+    }
+}
