@@ -609,6 +609,14 @@ impl Driver<'_> {
             ..self.quota(&key)
         };
         let (chart, state) = (&*self.engine.ehr, &*self.engine.state);
+        let documents = PollDocuments {
+            tokens: self,
+            chart,
+            watch: state,
+            lists: state,
+            quota,
+            audit: state,
+        };
         match call {
             PollCall::Encounters { .. } => {
                 let stage = PollEncounters {
@@ -631,21 +639,15 @@ impl Driver<'_> {
                 }
             }
             PollCall::Documents { encounters, hold, .. } => {
-                let stage = PollDocuments {
-                    tokens: self,
-                    chart,
-                    watch: state,
-                    lists: state,
-                    quota,
-                    audit: state,
-                };
                 let mut polled = DocumentsPolled::default();
                 let list = lock(&self.lists).get(&firm.id).map(Lease::for_a_step);
                 let outcome = match (hold, list) {
                     (Hold::Batch(lease_for), _) => {
-                        stage.lease_and_look(firm, encounters, *lease_for, &mut polled).await
+                        documents
+                            .lease_and_look(firm, encounters, *lease_for, &mut polled)
+                            .await
                     }
-                    (Hold::WatchList, Some(list)) => stage.look(firm, &list, encounters, &mut polled).await,
+                    (Hold::WatchList, Some(list)) => documents.look(firm, &list, encounters, &mut polled).await,
                     (Hold::WatchList, None) => Err(StateError::LeaseLost.into()),
                 };
                 for (looks, answer) in std::mem::take(&mut polled.answers) {
@@ -659,8 +661,20 @@ impl Driver<'_> {
                 self.tell_documents(firm, polled);
                 outcome?;
             }
-            // Not asked for: the engine's settings say that there is no such search.
-            PollCall::ChangedDocuments { .. } => {}
+            PollCall::ChangedDocuments { .. } => {
+                let mut polled = DocumentsPolled::default();
+                let held = || lock(&self.lists).get(&firm.id).map(Lease::for_a_step);
+                let outcome = documents.look_at_changes(firm, &held, &mut polled).await;
+                for (looks, answer) in std::mem::take(&mut polled.answers) {
+                    observations.push(Observation::AllDocumentsSeen {
+                        firm: firm.id.clone(),
+                        looks,
+                        answer,
+                    });
+                }
+                self.tell_documents(firm, polled);
+                outcome?;
+            }
         }
         self.tokens.well(&firm.id);
         Ok(())

@@ -6,7 +6,7 @@ use skin_assist_core::{
     domain::Route,
     photos::MemoryPhotos,
     polling::PolicySettings,
-    ports::{ChartReader as _, DocumentSearches},
+    ports::ChartReader as _,
     synthesis::{Composer, Knowledge},
     time::Clock,
 };
@@ -202,14 +202,10 @@ pub fn composer() -> Result<Arc<Composer>, Failure> {
     Ok(Arc::new(Composer::new(knowledge)))
 }
 
-/// What the polling policy has to know. All that changed in a practice is not asked for at once yet: that search needs a
-/// cursor of its own.
+/// What the polling policy has to know. The EHR's searches are those of its one profile, which all firms have.
 fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
     PolicySettings {
-        searches: DocumentSearches {
-            changed_since: false,
-            ..ehr.document_searches()
-        },
+        searches: ehr.document_searches(),
         least_price: config.polling.least_price,
         reconcile_within: Duration::from_secs(config.polling.reconcile_days * 86_400),
     }

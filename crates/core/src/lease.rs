@@ -69,7 +69,7 @@ impl<T> Lease<T> {
 
 impl Lease<crate::domain::WatchList> {
     /// The same right again, for one of the steps that run at the same time under a lease on a watch list. It is good for
-    /// [`crate::ports::WatchLists::record_looks`]; the lease itself is renewed and ended by whoever holds it.
+    /// [`crate::ports::WatchLists::record_looks`] and [`crate::ports::WatchLists::record_changes`]; the lease itself is renewed and ended by whoever holds it.
     #[must_use]
     pub fn for_a_step(&self) -> Self {
         Self {

@@ -17,8 +17,8 @@ pub use ehr::{
 pub use error::{Class, DraftError, EhrError, LanguageError, PhotoRefusal, StateError, VisionError};
 pub use models::{Differential, EvidencedCondition, LanguageModel, Synthesis, SynthesisRequest, VisionModel};
 pub use state::{
-    Audit, AuditAction, AuditRecord, CallGrants, CallKind, Credentials, Deliveries, DetectionLatency, DocumentQueue,
-    EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview, Photos,
-    PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, StateStore,
+    Audit, AuditAction, AuditRecord, CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency,
+    DocumentQueue, EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview,
+    Photos, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, StateStore,
     UncertainResolution, WatchLists,
 };

@@ -269,7 +269,9 @@ impl EhrClient {
             });
             match page {
                 Ok(page)
-                    if went_well && page.next.is_none() && page.items.iter().all(|found| found.encounter.is_some()) =>
+                    if went_well
+                        && page.next.is_none()
+                        && page.items.iter().all(|found| !found.encounters.is_empty()) =>
                 {
                     together.items.extend(page.items);
                     together.unreadable += page.unreadable;

@@ -161,33 +161,32 @@ pub(crate) fn document(resource: View<'_>, query: &DocumentQuery, rules: &Docume
         .peekable();
     let names_none = named.peek().is_none();
     let is_of = |visit: &Visit| patient.as_ref().is_none_or(|patient| *patient == visit.patient);
-    let encounter = match query {
+    let encounters = match query {
         DocumentQuery::Visit(visit) if !is_of(visit) => return Entry::NotAskedFor,
         DocumentQuery::Visit(visit) if names_none => match rules.search {
             // All of the patient's were asked for. One that says neither to which visit nor to which day it belongs may
             // be years old; whether one that is dated can be of this visit, the visit's time says.
             DocumentSearch::Patient if attached_at.is_none() => return Entry::PassedOver,
-            DocumentSearch::Patient => None,
-            _ => Some(visit.encounter.clone()),
+            DocumentSearch::Patient => Vec::new(),
+            _ => vec![visit.encounter.clone()],
         },
         DocumentQuery::Visit(visit) => match (named.any(|named| named == visit.encounter), rules.search) {
-            (true, _) => Some(visit.encounter.clone()),
+            (true, _) => vec![visit.encounter.clone()],
             (false, DocumentSearch::Patient) => return Entry::PassedOver,
             (false, _) => return Entry::NotAskedFor,
         },
         DocumentQuery::Visits(visits) => {
             let asked = |named: EncounterId| visits.iter().find(|visit| visit.encounter == named);
             match named.find_map(asked) {
-                Some(visit) if is_of(visit) => Some(visit.encounter.clone()),
+                Some(visit) if is_of(visit) => vec![visit.encounter.clone()],
                 // Whose it is, only a search for each visit alone can tell.
                 None if names_none => return Entry::OfSomeVisit,
                 _ => return Entry::NotAskedFor,
             }
         }
-        DocumentQuery::ChangedSince(_) => match named.next() {
-            Some(encounter) => Some(encounter),
-            None => return Entry::PassedOver,
-        },
+        // Nobody can say whose it is; a profile of an EHR whose documents name no visits has no such search.
+        DocumentQuery::ChangedSince(_) if names_none => return Entry::PassedOver,
+        DocumentQuery::ChangedSince(_) => named.collect(),
     };
     let status = if resource.get("status").is("entered-in-error") || resource.get("docStatus").is("entered-in-error") {
         DocumentStatus::EnteredInError
@@ -205,7 +204,7 @@ pub(crate) fn document(resource: View<'_>, query: &DocumentQuery, rules: &Docume
     Entry::Item(DocumentSummary {
         id,
         patient,
-        encounter,
+        encounters,
         status,
         categories: resource
             .codes("category")
@@ -213,6 +212,7 @@ pub(crate) fn document(resource: View<'_>, query: &DocumentQuery, rules: &Docume
             .collect(),
         content_type: content_type.or_else(|| rules.media_type_in_type_text.then(in_type_text).flatten()),
         attached_at,
+        last_updated: resource.get("meta").instant("lastUpdated"),
     })
 }
 

@@ -39,5 +39,14 @@ CREATE TABLE learned_of_firms (
     counts TEXT    NOT NULL
 ) STRICT;
 
+-- How far all documents of each firm have been read by searches for what changed, as photos of the firm's categories (JSON) at
+-- that time, and of when the last of these searches is.
+CREATE TABLE document_cursors (
+    firm       TEXT    NOT NULL PRIMARY KEY REFERENCES firms (firm) ON DELETE CASCADE,
+    cursor     INTEGER NOT NULL,
+    looked_at  INTEGER NOT NULL,
+    categories TEXT    NOT NULL
+) STRICT;
+
 -- The photos of each encounter, with the times of which a watch list tells the latest.
 CREATE INDEX document_encounter ON document_watch (firm, encounter, attached_at, detected_at);

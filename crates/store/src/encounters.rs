@@ -22,7 +22,7 @@ use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, status_word, to_json},
     documents::Arrivals,
-    execute, fence_floor, fenced, firms, first, rows,
+    execute, fence_floor, fenced, firms, first, rows, watch_lists,
 };
 
 const TABLE: &str = "encounter_watch";
@@ -41,6 +41,13 @@ pub(crate) const WATCH_LIST: &str = "SELECT w.*, count(d.encounter) AS photos,
      LEFT JOIN document_watch AS d ON d.firm = w.firm AND d.encounter = w.encounter
      WHERE w.firm = ?1 AND w.expires_at > ?2
      GROUP BY w.encounter ORDER BY w.encounter";
+
+/// A search for all documents of the firm is a look at each encounter that had been seen by then; the row of none of them is
+/// written for it.
+fn note_look_at_all(watch: &mut EncounterWatch, all_looked_at: Option<Timestamp>) {
+    let of_this = all_looked_at.filter(|at| *at >= watch.first_seen_at);
+    watch.looked_at = watch.looked_at.max(of_this);
+}
 
 fn read_watch(row: &Row<'_>) -> Outcome<EncounterWatch> {
     let columns = Columns { table: TABLE, row };
@@ -186,10 +193,13 @@ impl EncounterWatches for SqliteStore {
 
     async fn watch_list(&self, firm: &FirmId, ending_after: Timestamp) -> Outcome<Vec<WatchedEncounter>> {
         self.read(|state| {
+            let all_looked_at = watch_lists::looked_at_as_a_whole(state, firm)?;
             rows(state, WATCH_LIST, params![firm.as_str(), Millis(ending_after)], |row| {
                 let columns = Columns { table: TABLE, row };
+                let mut watch = read_watch(row)?;
+                note_look_at_all(&mut watch, all_looked_at);
                 Ok(WatchedEncounter {
-                    watch: read_watch(row)?,
+                    watch,
                     photos: columns.count("photos")?,
                     latest_photo_at: columns.optional_time("latest_photo_at")?,
                 })
@@ -202,12 +212,17 @@ impl EncounterWatches for SqliteStore {
             return Ok(Vec::new());
         }
         let mut watches = self.read(|state| {
+            let all_looked_at = watch_lists::looked_at_as_a_whole(state, firm)?;
             rows(
                 state,
                 "SELECT * FROM encounter_watch
                  WHERE firm = ?1 AND encounter IN (SELECT value FROM json_each(?2))",
                 params![firm.as_str(), to_json(&encounters)?],
-                read_watch,
+                |row| {
+                    let mut watch = read_watch(row)?;
+                    note_look_at_all(&mut watch, all_looked_at);
+                    Ok(watch)
+                },
             )
         })?;
         in_the_order_of(encounters, &mut watches, |watch| &watch.encounter.id);

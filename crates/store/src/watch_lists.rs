@@ -1,4 +1,5 @@
-//! Firms' watch lists as what is leased to pollers, and the pollers at work.
+//! Firms' watch lists as what is leased to pollers, the documents' cursor that moves under such a lease, and the pollers at
+//! work.
 //!
 //! A watch list's lease is the firm's one row in `watch_lists`, made with the firm. It has nothing to do with the leases on
 //! single encounters: either may be held while somebody else holds the other.
@@ -6,11 +7,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use skin_assist_core::{
-    domain::{FirmId, PollerFigures, PollerId, WatchList},
+    domain::{Cursor, Firm, FirmId, PollerFigures, PollerId, WatchList},
     lease::{Fence, Lease},
-    ports::{Look, RecordedDocuments, StateError, WatchLists},
+    ports::{Changes, Look, RecordedDocuments, StateError, WatchLists},
     time::Timestamp,
 };
 
@@ -29,6 +30,55 @@ pub(crate) const ACQUIRE: &str = "UPDATE watch_lists
      WHERE rowid IN (
          SELECT rowid FROM watch_lists WHERE available_at <= ?1 AND parked = 0 ORDER BY available_at LIMIT ?3)
      RETURNING *, rowid";
+
+/// Notes that there was a look under the lease.
+fn note_progress(state: &Connection, lease: &Lease<WatchList>) -> Outcome<()> {
+    let firm = lease.item().firm.as_str();
+    let attempt = first(
+        state,
+        "SELECT attempt FROM watch_lists WHERE firm = ?1 AND fence = ?2",
+        params![firm, lease.fence().0 as i64],
+        |row| Columns { table: TABLE, row }.count::<u32>("attempt"),
+    )?
+    .ok_or(StateError::LeaseLost)?;
+    // A look is progress; but most leases have made some already, and a row that is not written costs nothing.
+    if attempt > 0 {
+        execute(state, "UPDATE watch_lists SET attempt = 0 WHERE firm = ?1", [firm])?;
+    }
+    Ok(())
+}
+
+/// The documents' cursor, if it was moved for these categories (JSON).
+fn documents_cursor(state: &Connection, firm: &FirmId, categories: &str) -> Outcome<Option<Cursor>> {
+    first(
+        state,
+        "SELECT cursor FROM document_cursors WHERE firm = ?1 AND categories = ?2",
+        [firm.as_str(), categories],
+        |row| {
+            let columns = Columns {
+                table: "document_cursors",
+                row,
+            };
+            columns.time("cursor").map(Cursor)
+        },
+    )
+}
+
+/// When all documents of the firm were looked at last.
+pub(crate) fn looked_at_as_a_whole(state: &Connection, firm: &FirmId) -> Outcome<Option<Timestamp>> {
+    first(
+        state,
+        "SELECT looked_at FROM document_cursors WHERE firm = ?1",
+        [firm.as_str()],
+        |row| {
+            let columns = Columns {
+                table: "document_cursors",
+                row,
+            };
+            columns.time("looked_at")
+        },
+    )
+}
 
 #[async_trait]
 impl WatchLists for SqliteStore {
@@ -175,23 +225,8 @@ impl WatchLists for SqliteStore {
         now: Timestamp,
     ) -> Outcome<RecordedDocuments> {
         let firm = &lease.item().firm;
-        let fence = lease.fence().0 as i64;
         self.write(|state| {
-            let attempt = first(
-                state,
-                "SELECT attempt FROM watch_lists WHERE firm = ?1 AND fence = ?2",
-                params![firm.as_str(), fence],
-                |row| Columns { table: TABLE, row }.count::<u32>("attempt"),
-            )?
-            .ok_or(StateError::LeaseLost)?;
-            // A look is progress; but most leases have made some already, and a row that is not written costs nothing.
-            if attempt > 0 {
-                execute(
-                    state,
-                    "UPDATE watch_lists SET attempt = 0 WHERE firm = ?1",
-                    [firm.as_str()],
-                )?;
-            }
+            note_progress(state, lease)?;
             let mut recorded = RecordedDocuments::default();
             let arrivals = Arrivals::at(state, firm, now)?;
             for look in looks {
@@ -204,6 +239,41 @@ impl WatchLists for SqliteStore {
                     arrivals.record(&look.found, &look.retracted, &mut recorded)?;
                 }
             }
+            Ok(recorded)
+        })
+    }
+    async fn documents_cursor(&self, firm: &Firm) -> Outcome<Option<Cursor>> {
+        let categories = to_json(&firm.categories)?;
+        self.read(|state| documents_cursor(state, &firm.id, &categories))
+    }
+
+    async fn record_changes(
+        &self,
+        lease: &Lease<WatchList>,
+        changes: &Changes,
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments> {
+        let firm = &lease.item().firm;
+        let categories = to_json(&changes.categories)?;
+        self.write(|state| {
+            note_progress(state, lease)?;
+            if documents_cursor(state, firm, &categories)? != changes.from {
+                return Err(StateError::CursorMoved);
+            }
+            let next = changes.from.map_or(changes.next, |from| changes.next.max(from));
+            execute(
+                state,
+                "INSERT INTO document_cursors (firm, cursor, looked_at, categories) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (firm) DO UPDATE SET
+                     cursor = excluded.cursor, looked_at = excluded.looked_at, categories = excluded.categories",
+                params![firm.as_str(), Millis(next.0), Millis(changes.as_of), categories],
+            )?;
+            let mut recorded = RecordedDocuments::default();
+            let arrivals = Arrivals::at(state, firm, now)?;
+            for look in &changes.looks {
+                arrivals.record(&look.found, &look.retracted, &mut recorded)?;
+            }
+            arrivals.record(&[], &changes.retracted, &mut recorded)?;
             Ok(recorded)
         })
     }

@@ -18,8 +18,8 @@ use skin_assist_core::{
     phi::Secret,
     photos::MemoryPhotos,
     polling::{PolicyName, PolicySettings},
+    ports::ChartReader as _,
     ports::StateStore,
-    ports::{ChartReader as _, DocumentSearches},
     synthesis::{Composer, Knowledge},
     time::{Clock, Timestamp, VirtualClock},
 };
@@ -239,10 +239,7 @@ impl World {
         let ehr = Arc::new(EhrClient::new(connection, Arc::clone(&transport) as _, transport).unwrap());
         Engine {
             settings: PolicySettings {
-                searches: DocumentSearches {
-                    changed_since: false,
-                    ..ehr.document_searches()
-                },
+                searches: ehr.document_searches(),
                 ..PolicySettings::one_by_one()
             },
             photos: Arc::new(MemoryPhotos::new(100_000_000, Arc::clone(&clock))),

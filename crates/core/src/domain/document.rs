@@ -20,8 +20,8 @@ pub struct DocumentSummary {
     pub id: DocumentId,
     /// Whose it is, where the EHR says so.
     pub patient: Option<PatientId>,
-    /// The visit it was filed under, where the EHR says so.
-    pub encounter: Option<EncounterId>,
+    /// The visits it was filed under, as far as the EHR says so: mostly one.
+    pub encounters: Vec<EncounterId>,
     /// `DocumentReference.status`.
     pub status: DocumentStatus,
     /// The codes of `DocumentReference.category`.
@@ -30,6 +30,8 @@ pub struct DocumentSummary {
     pub content_type: Option<String>,
     /// `DocumentReference.date` when it is an instant: when the photo was filed, by the EHR's clock.
     pub attached_at: Option<Timestamp>,
+    /// `DocumentReference.meta.lastUpdated`, by the EHR's clock. Some EHRs omit it.
+    pub last_updated: Option<Timestamp>,
 }
 
 impl DocumentSummary {

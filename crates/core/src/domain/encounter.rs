@@ -91,7 +91,7 @@ pub struct PollerFigures {
     pub prices: BTreeMap<String, f64>,
 }
 
-/// How far a firm's encounters have been read: the latest `meta.lastUpdated` recorded, by the EHR's clock.
+/// How far a firm's encounters, or its documents, have been read: the latest `meta.lastUpdated` recorded, by the EHR's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cursor(pub Timestamp);
 

@@ -417,6 +417,9 @@ impl Adaptive {
                 self.renew_documents(firm);
             }
             PollCall::Documents { encounters, .. } => {
+                let apart = encounters
+                    .iter()
+                    .any(|encounter| self.reconciling.contains_key(&(firm, encounter.clone())));
                 for encounter in encounters {
                     if let Some(until) = self.reconciling.remove(&(firm, encounter.clone())) {
                         let next = self.model.now + if made { RECONCILE_EVERY } else { 0.0 };
@@ -428,8 +431,11 @@ impl Adaptive {
                         self.renew(Arm::Visit(number));
                     }
                 }
-                self.model.firms[firm as usize].documents_under_way = false;
-                self.renew_documents(firm);
+                // A look at an encounter past its watch is none of the firm's arm, whose own call may be under way.
+                if !apart {
+                    self.model.firms[firm as usize].documents_under_way = false;
+                    self.renew_documents(firm);
+                }
             }
         }
     }

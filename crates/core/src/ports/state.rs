@@ -185,6 +185,23 @@ pub struct Look {
     pub retracted: Vec<DocumentId>,
 }
 
+/// What a search for all documents of a firm that changed showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Documents of encounters that are known.
+    pub looks: Vec<Look>,
+    /// Others that are not current (any more): their encounters may have been forgotten since.
+    pub retracted: Vec<DocumentId>,
+    /// Of when the answer is, by our clock.
+    pub as_of: Timestamp,
+    /// The categories by which photos were told from other documents.
+    pub categories: BTreeMap<CategoryCode, CategoryUse>,
+    /// Where the documents' cursor was when the search was made.
+    pub from: Option<Cursor>,
+    /// Where it goes.
+    pub next: Cursor,
+}
+
 /// The right to poll firms, as leases on their watch lists, and who is at work.
 ///
 /// What is leased is the largest thing that one poller can serve: one conditional write for each firm and renewal, however
@@ -235,6 +252,23 @@ pub trait WatchLists: Send + Sync {
         &self,
         lease: &Lease<WatchList>,
         looks: &[Look],
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments>;
+
+    /// How far all documents of the firm have been read, as photos of the categories that `firm` has; none before the first
+    /// search for all that changed, and after other categories were chosen: what they make a photo may have been listed
+    /// before.
+    async fn documents_cursor(&self, firm: &Firm) -> Outcome<Option<Cursor>>;
+
+    /// Records what a search for all changed documents of a leased list's firm showed, and moves the documents' cursor, in one
+    /// transaction. Keeps the lease. [`StateError::CursorMoved`], and nothing written, when the cursor is not where it was
+    /// when the search was made; it never moves backwards. All encounters of the firm that had been seen by then count as looked
+    /// at. A photo that is known already is left as it is; documents that are not current and have not been delivered are
+    /// cancelled. The cursor passes what was found, so it is recorded whatever became of its encounter meanwhile.
+    async fn record_changes(
+        &self,
+        lease: &Lease<WatchList>,
+        changes: &Changes,
         now: Timestamp,
     ) -> Outcome<RecordedDocuments>;
 }

@@ -8,8 +8,8 @@ use std::{
 use super::{Access, Quota, StageError, TokenSource};
 use crate::{
     domain::{
-        Assessment, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId, EncounterWatch, Firm,
-        Stage, WATCH_LIFE, WatchList,
+        Assessment, CategoryCode, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId,
+        EncounterWatch, Firm, Route, Stage, WATCH_LIFE, WatchList,
     },
     lease::Lease,
     polling::{Answer, NewPhotos},
@@ -24,7 +24,7 @@ use crate::{
 const MOST_PAGES: usize = 200;
 
 /// How far the EHR's clock may be behind ours before a photo filed after the connection is taken for one from before.
-const CLOCK_ALLOWANCE: Duration = Duration::from_secs(300);
+pub(super) const CLOCK_ALLOWANCE: Duration = Duration::from_secs(300);
 
 /// Looks for photos in the categories that the practice chose.
 pub struct PollDocuments<'a> {
@@ -183,7 +183,7 @@ impl PollDocuments<'_> {
     }
 
     /// Notes what recording looks changed.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         firm: &Firm,
         looks: &[Look],
@@ -232,10 +232,17 @@ impl PollDocuments<'_> {
             [watch] => DocumentQuery::Visit(visit(watch)),
             watches => DocumentQuery::Visits(watches.iter().map(|watch| visit(watch)).collect()),
         };
-        within(self.quota.clock, deadline, self.pages(firm, &query)).await?
+        self.pages(firm, &query, MOST_PAGES, || deadline).await
     }
 
-    async fn pages(&self, firm: &Firm, query: &DocumentQuery) -> Result<Listing, StageError> {
+    /// All pages of a search, each before the deadline that holds when it is asked for.
+    pub(super) async fn pages(
+        &self,
+        firm: &Firm,
+        query: &DocumentQuery,
+        most_pages: usize,
+        deadline: impl Fn() -> Timestamp,
+    ) -> Result<Listing, StageError> {
         let access = Access {
             firm,
             tokens: self.tokens,
@@ -243,14 +250,15 @@ impl PollDocuments<'_> {
         };
         let mut listing = Listing::default();
         let mut page = None;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..most_pages {
             let link = page.as_ref();
             let clock = self.quota.clock;
             let request = |token| async move {
                 let sent = clock.now();
                 Ok((sent, self.chart.documents(firm, &token, query, link).await?))
             };
-            let (sent, reply) = access.call(CallKind::Document, request).await?;
+            let call = access.call(CallKind::Document, request);
+            let (sent, reply) = within(clock, deadline(), call).await??;
             listing.answer = Some(Answer::another_page(
                 listing.answer,
                 sent,
@@ -273,14 +281,14 @@ impl PollDocuments<'_> {
 
 /// What a search brought, all pages.
 #[derive(Default)]
-struct Listing {
-    documents: Vec<DocumentSummary>,
+pub(super) struct Listing {
+    pub(super) documents: Vec<DocumentSummary>,
     unanswered: Vec<EncounterId>,
-    answer: Option<Answer>,
+    pub(super) answer: Option<Answer>,
 }
 
 /// What those of the listed documents that are the visit's show; they are taken out of the list.
-fn look_at(firm: &Firm, watch: &EncounterWatch, listed: &mut Vec<DocumentSummary>, now: Timestamp) -> Look {
+pub(super) fn look_at(firm: &Firm, watch: &EncounterWatch, listed: &mut Vec<DocumentSummary>, now: Timestamp) -> Look {
     let documents: Vec<_> = listed.extract_if(.., |document| may_be_of(watch, document)).collect();
     Look {
         encounter: watch.encounter.id.clone(),
@@ -299,31 +307,40 @@ fn look_at(firm: &Firm, watch: &EncounterWatch, listed: &mut Vec<DocumentSummary
 /// Whether the document is the visit's. Where all of a patient's documents were listed, one that names no visit may be: if
 /// it was filed while the visit can have been watched.
 fn may_be_of(watch: &EncounterWatch, document: &DocumentSummary) -> bool {
-    match &document.encounter {
-        Some(named) => *named == watch.encounter.id,
-        None => document
+    if document.encounters.is_empty() {
+        document
             .attached_at
-            .is_some_and(|at| at + WATCH_LIFE >= watch.first_seen_at),
+            .is_some_and(|at| at + WATCH_LIFE >= watch.first_seen_at)
+    } else {
+        document.encounters.contains(&watch.encounter.id)
     }
 }
 
-/// The document as a photo for us, if it is one: current, in a chosen category, a picture as far as it claims a type,
-/// of the visit's patient, and not filed before the firm was connected.
-fn relevant(firm: &Firm, watch: &EncounterWatch, document: &DocumentSummary, now: Timestamp) -> Option<DocumentWatch> {
+/// By which category and for which models the document is a photo for us, whosever it is: current, in a chosen category, a
+/// picture as far as it claims a type, and not filed before the firm was connected.
+pub(super) fn wanted(firm: &Firm, document: &DocumentSummary) -> Option<(CategoryCode, Route)> {
     let from_before = document
         .attached_at
         .is_some_and(|attached| attached + CLOCK_ALLOWANCE < firm.photos_since);
+    if document.status != DocumentStatus::Current || from_before || !document.may_be_a_photo() {
+        return None;
+    }
+    document
+        .categories
+        .iter()
+        .find_map(|category| Some((category.clone(), firm.route(category)?)))
+}
+
+/// The document as a photo for us, if it is one and of the visit's patient.
+fn relevant(firm: &Firm, watch: &EncounterWatch, document: &DocumentSummary, now: Timestamp) -> Option<DocumentWatch> {
     let of_another = document
         .patient
         .as_ref()
         .is_some_and(|patient| *patient != watch.encounter.patient);
-    if of_another || document.status != DocumentStatus::Current || from_before || !document.may_be_a_photo() {
+    if of_another {
         return None;
     }
-    let (category, route) = document
-        .categories
-        .iter()
-        .find_map(|category| Some((category.clone(), firm.route(category)?)))?;
+    let (category, route) = wanted(firm, document)?;
     Some(DocumentWatch {
         firm: firm.id.clone(),
         document: document.id.clone(),

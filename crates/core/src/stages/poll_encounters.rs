@@ -1,6 +1,9 @@
 //! What changed in a firm since the cursor.
 
-use super::{Access, Quota, StageError, TokenSource};
+use super::{
+    Access, Quota, StageError, TokenSource,
+    reading::{keep_latest_versions, read_up_to},
+};
 use crate::{
     domain::{Cursor, Encounter, Firm, WATCH_LIFE},
     polling::Answer,
@@ -87,23 +90,11 @@ impl PollEncounters<'_> {
                 break;
             }
         }
-        keep_latest_versions(&mut polled.encounters);
-
-        // A record dated in the future must not carry the cursor past records that are still to come.
-        let newest = polled
-            .encounters
-            .iter()
-            .filter_map(|encounter| encounter.last_updated)
-            .max();
-        let newest = newest.map(|newest| server_time.map_or(newest, |server| newest.min(server)));
-        // Where the EHR leaves out when a record changed, or tells only the day, the answer is as of the time in its
-        // first page's `Date`.
-        let undated = polled
-            .encounters
-            .iter()
-            .any(|encounter| encounter.last_updated.is_none());
-        let newest = if undated { newest.max(server_time) } else { newest };
-        let next = newest.map_or(position, |newest| position.max(Cursor(newest)));
+        keep_latest_versions(&mut polled.encounters, |encounter| {
+            (&encounter.id, encounter.last_updated)
+        });
+        let changes = polled.encounters.iter().map(|encounter| encounter.last_updated);
+        let next = read_up_to(position, changes, server_time);
         let now = self.quota.clock.now();
         polled.recorded = self
             .watch
@@ -111,10 +102,4 @@ impl PollEncounters<'_> {
             .await?;
         Ok(polled)
     }
-}
-
-/// Pages shift while data changes, so one encounter may come twice: the later version counts.
-fn keep_latest_versions(encounters: &mut Vec<Encounter>) {
-    encounters.sort_by(|a, b| (&a.id, b.last_updated).cmp(&(&b.id, a.last_updated)));
-    encounters.dedup_by(|later, first| later.id == first.id);
 }

@@ -18,7 +18,7 @@ use skin_assist_core::{
     phi::Phi,
     polling::Learned,
     ports::{
-        Audit, AuditRecord, CallGrants, CallKind, Credentials, Deliveries, DetectionLatency, DocumentQueue,
+        Audit, AuditRecord, CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency, DocumentQueue,
         EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview,
         PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, StateError,
         StateStore, UncertainResolution, WatchLists,
@@ -55,6 +55,16 @@ pub enum Mutation {
     RetractionsForgotten,
     /// What was found of an unknown encounter is put to another.
     UnknownEncountersTaken,
+    /// What a search for all changed documents found is not recorded, and the cursor moves all the same.
+    ChangesForgotten,
+    /// Nor what it showed as no longer current of encounters that are not known.
+    StrayRetractionsForgotten,
+    /// It is recorded although the documents' cursor was moved.
+    DocumentsCursorIgnored,
+    /// The documents' cursor is the same for all categories.
+    ChosenCategoriesIgnored,
+    /// A search for all changed documents is no look at anything.
+    LooksAtAllForgotten,
     /// Only encounters under watch are shown, whatever was asked for.
     PastWatchesHidden,
     /// A watch list does not tell of photos.
@@ -423,6 +433,41 @@ impl WatchLists for MutatedStore {
             _ => {}
         }
         self.store.record_looks(&self.returned(lease), &looks, now).await
+    }
+
+    async fn documents_cursor(&self, firm: &Firm) -> Outcome<Option<Cursor>> {
+        let mut firm = firm.clone();
+        if self.mutation == Mutation::ChosenCategoriesIgnored {
+            firm.categories.clear();
+        }
+        self.store.documents_cursor(&firm).await
+    }
+
+    async fn record_changes(
+        &self,
+        lease: &Lease<WatchList>,
+        changes: &Changes,
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments> {
+        let mut changes = changes.clone();
+        let lease = self.returned(lease);
+        match self.mutation {
+            Mutation::ChosenCategoriesIgnored => changes.categories.clear(),
+            Mutation::DocumentsCursorIgnored => {
+                let mut firms = self.store.firms().await?;
+                firms.retain(|firm| firm.id == lease.item().firm);
+                for firm in &mut firms {
+                    firm.categories.clone_from(&changes.categories);
+                    changes.from = self.store.documents_cursor(firm).await?;
+                }
+            }
+            // The cursor moves in a transaction of its own.
+            Mutation::ChangesForgotten => changes.looks.clear(),
+            Mutation::StrayRetractionsForgotten => changes.retracted.clear(),
+            Mutation::LooksAtAllForgotten => changes.as_of = Timestamp::ALWAYS,
+            _ => {}
+        }
+        self.store.record_changes(&lease, &changes, now).await
     }
 }
 

@@ -267,3 +267,53 @@ fn encounters_past_their_watch_are_looked_at_again_when_it_is_quiet() {
     let key = ("f0".to_owned(), "past".to_owned());
     assert!(clinic.looks.contains_key(&key), "looked at once more after its watch");
 }
+
+#[test]
+fn a_look_past_a_watch_does_not_end_the_firms_own_search() {
+    let mut policy = Adaptive::new(PolicySettings {
+        searches: DocumentSearches {
+            visits_in_one_call: 1,
+            changed_since: true,
+        },
+        ..PolicySettings::one_by_one()
+    });
+    let firm = FirmId::new("f0");
+    policy.observe(Observation::Firms(Clinic::of(1, 1).firms()), at(0));
+    let mut whole = None;
+    for second in 0..600 {
+        while let Decision::Poll(call) = policy.next(at(second)) {
+            match &call {
+                PollCall::ChangedDocuments { .. } => {
+                    assert!(whole.is_none(), "the same search is under way already");
+                    whole = Some(call);
+                    let past = EncounterId::new("past");
+                    policy.reconciling.insert((0, past.clone()), 1e12);
+                    let look = PollCall::Documents {
+                        firm: firm.clone(),
+                        encounters: vec![past],
+                        hold: Hold::WatchList,
+                        hinted: false,
+                    };
+                    policy.observe(Observation::Ended(look), at(second));
+                }
+                PollCall::Encounters { .. } => {
+                    let seen = Observation::EncountersSeen {
+                        firm: firm.clone(),
+                        encounters: vec![Encounter {
+                            id: EncounterId::new("v0-0"),
+                            patient: PatientId::new("p"),
+                            practitioner: None,
+                            status: EncounterStatus::Open,
+                            last_updated: Some(at(0)),
+                        }],
+                        answer: answer(at(second)),
+                    };
+                    policy.observe(seen, at(second));
+                    policy.observe(Observation::Ended(call), at(second));
+                }
+                PollCall::Documents { .. } => panic!("visits are not asked for one by one here"),
+            }
+        }
+    }
+    assert!(whole.is_some(), "the whole practice was never asked for");
+}
