@@ -105,6 +105,8 @@ fn the_suite_notices_a_store_that_ignores_fences() {
         "record_documents",
         "release_encounter",
         "record_looks",
+        "record_changes",
+        "record_changes (nothing found)",
         "renew_watch_lists",
         "release_watch_lists",
         "record_photo",
@@ -131,7 +133,7 @@ fn the_suite_notices_a_store_that_ignores_fences() {
 
 #[test]
 fn the_suite_notices_other_broken_rules() {
-    let broken: [(Mutation, &[&str]); 17] = [
+    let broken: [(Mutation, &[&str]); 22] = [
         (
             Mutation::AttemptsForgotten,
             &["documents::attempts", "documents::a_lease", "watch_lists::a_lease"],
@@ -175,6 +177,21 @@ fn the_suite_notices_other_broken_rules() {
             Mutation::UnknownEncountersTaken,
             &["watch_lists::an_unknown_encounter", "watch_lists::looks_are_noted"],
         ),
+        (
+            Mutation::ChangesForgotten,
+            &[
+                "changes::what_was_found",
+                "changes::what_was_retracted",
+                "changes::a_photo_of_a_forgotten",
+            ],
+        ),
+        (
+            Mutation::StrayRetractionsForgotten,
+            &["changes::what_was_retracted", "changes::what_was_delivered"],
+        ),
+        (Mutation::DocumentsCursorIgnored, &["changes::the_cursor"]),
+        (Mutation::ChosenCategoriesIgnored, &["changes::other_categories"]),
+        (Mutation::LooksAtAllForgotten, &["changes::it_is_a_look"]),
         (
             Mutation::PastWatchesHidden,
             &["encounters::an_ended_watch_can_still", "encounters::what_is_known"],

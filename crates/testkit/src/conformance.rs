@@ -11,6 +11,7 @@
 // A case fails by panicking, as a test does.
 #![allow(clippy::unwrap_used)]
 
+mod changes;
 mod credentials;
 mod deliveries;
 mod documents;
@@ -125,6 +126,10 @@ pub fn cases() -> Vec<Case> {
             a_release_frees_at_once, looks_are_noted_and_keep_the_lease, looks_cancel_what_was_retracted,
             looks_alarm_of_what_was_delivered, an_unknown_encounter_is_passed_over, a_look_may_come_after_the_watch,
             an_encounter_has_its_own_lease, pollers_come_and_go;
+        changes:
+            what_was_found_is_recorded_with_the_cursor, the_cursor_moves_only_from_where_it_was,
+            other_categories_begin_anew, what_was_retracted_is_cancelled, what_was_delivered_alarms,
+            a_photo_of_a_forgotten_encounter_is_recorded, it_is_a_look_at_every_encounter;
         memory:
             what_pollers_learned_adds_up, what_is_old_fades, a_firms_part_goes_with_it, an_unknown_firm_is_passed_over;
         documents:

@@ -12,8 +12,8 @@ use skin_assist_core::{
 use super::{
     Bench, all,
     fixtures::{
-        LEASE, REASON, acquired, add_firm, at, document_lease, download, encounter_lease, find_documents, findings,
-        firm, firm_id, infer, one_document, result_key, result_lease, results_due, secret, watch_encounters,
+        LEASE, REASON, acquired, add_firm, at, changes, document_lease, download, encounter_lease, find_documents,
+        findings, firm, firm_id, infer, one_document, result_key, result_lease, results_due, secret, watch_encounters,
         watch_list_lease,
     },
 };
@@ -105,6 +105,7 @@ pub(super) async fn what_is_not_there_is_not_found(bench: Bench) {
     }
     assert_eq!(store.credential(&none).await.unwrap(), None);
     assert_eq!(store.cursor(&none).await.unwrap(), None);
+    assert_eq!(store.documents_cursor(&firm("none")).await.unwrap(), None);
 }
 
 /// Nothing but the audit trail is left, and a firm of the same name starts from nothing.
@@ -135,6 +136,8 @@ pub(super) async fn removal_leaves_nothing(bench: Bench) {
 
     let leases = store.acquire_watch_lists(at(999), LEASE, 10).await.unwrap();
     assert_eq!(leases.len(), 1);
+    let shown = changes(&store, &id, at(999)).await;
+    store.record_changes(&leases[0], &shown, at(999)).await.unwrap();
 
     store.remove_firm(&id).await.unwrap();
     for again in [false, true] {
@@ -143,6 +146,7 @@ pub(super) async fn removal_leaves_nothing(bench: Bench) {
         }
         assert_eq!(store.firms().await.unwrap().len(), usize::from(again));
         assert_eq!(store.cursor(&id).await.unwrap(), None);
+        assert_eq!(store.documents_cursor(&firm("a")).await.unwrap(), None);
         assert!(store.watch_list(&id, at(0)).await.unwrap().is_empty());
         assert_eq!(
             store.acquire_watch_lists(at(1000), LEASE, 10).await.unwrap().len(),

@@ -13,7 +13,7 @@ use skin_assist_core::{
     },
     lease::Lease,
     phi::{Phi, Secret},
-    ports::{Look, RecordedDocuments, RetractedDraft, StateStore},
+    ports::{Changes, Look, RecordedDocuments, RetractedDraft, StateStore},
     time::Timestamp,
 };
 
@@ -139,6 +139,20 @@ pub(super) fn look(encounter: &str, found: &[&DocumentWatch], retracted: &[&str]
         encounter: EncounterId::new(encounter),
         found: found.iter().copied().cloned().collect(),
         retracted: retracted.iter().copied().map(DocumentId::new).collect(),
+    }
+}
+
+/// What a search for all changed documents showed that found nothing, where the documents' cursor is now, and moves it to
+/// `next`.
+pub(super) async fn changes(store: &Store, firm: &FirmId, next: Timestamp) -> Changes {
+    let firm = store.firm(firm).await.unwrap().unwrap();
+    Changes {
+        looks: Vec::new(),
+        retracted: Vec::new(),
+        as_of: next,
+        from: store.documents_cursor(&firm).await.unwrap(),
+        categories: firm.categories,
+        next: Cursor(next),
     }
 }
 
@@ -336,6 +350,10 @@ pub(super) async fn journey(store: &Store) -> Journey {
 pub(super) async fn picture(store: &Store, firm: &FirmId, now: Timestamp) -> String {
     let mut overview = store.overview(now).await.unwrap();
     overview.retain(|overview| overview.firm.id == *firm);
+    let documents_cursor = match overview.first() {
+        Some(overview) => store.documents_cursor(&overview.firm).await.unwrap(),
+        None => None,
+    };
     let mut journeys = store.journeys(1000).await.unwrap();
     journeys.retain(|journey| journey.firm == *firm);
     let mut dead_letters = store.dead_letters().await.unwrap();
@@ -348,7 +366,7 @@ pub(super) async fn picture(store: &Store, firm: &FirmId, now: Timestamp) -> Str
         .unwrap()
         .map(Phi::into_exposed);
     format!(
-        "{overview:#?}\n{journeys:#?}\n{dead_letters:#?}\n{uncertain:#?}\n{:#?}\n{:#?}\n{:#?}\n{findings:#?}",
+        "{overview:#?}\n{documents_cursor:#?}\n{journeys:#?}\n{dead_letters:#?}\n{uncertain:#?}\n{:#?}\n{:#?}\n{:#?}\n{findings:#?}",
         store.watch_list(firm, now).await.unwrap(),
         store.learned(std::slice::from_ref(firm)).await.unwrap().firms,
         store.credential(firm).await.unwrap(),

@@ -13,8 +13,8 @@ use skin_assist_core::{
 use super::{
     Bench,
     fixtures::{
-        LEASE, REASON, Store, add_firm, at, document, encounter_lease, find_documents, findings, issued, look, photo,
-        picture, record_documents, reference, result, result_key, secret, watch_encounters, watch_list_lease,
+        LEASE, REASON, Store, add_firm, at, changes, document, encounter_lease, find_documents, findings, issued, look,
+        photo, picture, record_documents, reference, result, result_key, secret, watch_encounters, watch_list_lease,
     },
 };
 
@@ -174,6 +174,11 @@ pub(super) async fn every_method_stays_within_its_firm(bench: Bench) {
     let found = document(&a, "e", "found under the list", at(0));
     let looks = [look("e", &[&found], &["d", "dead", "waiting"])];
     unchanged!(store.record_looks(&list, &looks, at(0)).await.unwrap());
+    let found = document(&a, "e", "found in the whole of a", at(0));
+    let mut shown = changes(&store, &a, at(7)).await;
+    shown.looks = vec![look("e", &[&found], &["d", "dead", "waiting"])];
+    shown.retracted = looks[0].retracted.clone();
+    unchanged!(store.record_changes(&list, &shown, at(7)).await.unwrap());
     let renewed = unchanged!(store.renew_watch_lists(vec![list], at(0), 9 * LEASE).await.unwrap());
     unchanged!(store.release_watch_lists(renewed, at(0)).await.unwrap());
     let lease = unchanged!(store.acquire_refresh(&a, at(0), LEASE).await.unwrap().unwrap());

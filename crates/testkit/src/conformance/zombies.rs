@@ -5,17 +5,18 @@
 
 use futures::{FutureExt, future::BoxFuture};
 use skin_assist_core::{
-    domain::{AssistResult, Credential, DocumentStep, DocumentWatch, EncounterWatch, FirmId, Stage, WatchList},
+    domain::{AssistResult, Credential, Cursor, DocumentStep, DocumentWatch, EncounterWatch, FirmId, Stage, WatchList},
     lease::Lease,
-    ports::{StateError, StateStore},
+    ports::{Changes, StateError, StateStore},
+    time::Timestamp,
 };
 
 use super::{
     Bench,
     fixtures::{
-        LEASE, REASON, Store, add_firm, at, document, document_lease, download, encounter_lease, findings, issued,
-        look, one_document, one_result, photo, picture, reference, result, result_key, result_lease, watch_encounters,
-        watch_list_lease,
+        LEASE, REASON, Store, add_firm, at, document, document_lease, download, encounter_lease, findings, firm,
+        issued, look, one_document, one_result, photo, picture, reference, result, result_key, result_lease,
+        watch_encounters, watch_list_lease,
     },
 };
 
@@ -78,8 +79,20 @@ pub(super) async fn encounters(bench: Bench) {
     verdict(&accepted);
 }
 
+/// What a first search for all changed documents showed that found nothing.
+fn nothing(next: Timestamp) -> Changes {
+    Changes {
+        looks: Vec::new(),
+        retracted: Vec::new(),
+        as_of: next,
+        categories: firm("a").categories,
+        from: None,
+        next: Cursor(next),
+    }
+}
+
 pub(super) async fn watch_lists(bench: Bench) {
-    let transitions: [Transition<WatchList>; 4] = [
+    let transitions: [Transition<WatchList>; 6] = [
         Transition("record_looks", |store, lease| {
             async move {
                 let found = document(&lease.item().firm, "e", "d", at(35));
@@ -94,6 +107,20 @@ pub(super) async fn watch_lists(bench: Bench) {
                 store.record_looks(&lease, &looks, at(35)).await.map(drop)
             }
             .boxed()
+        }),
+        Transition("record_changes", |store, lease| {
+            async move {
+                let found = document(&lease.item().firm, "e", "d", at(35));
+                let changes = Changes {
+                    looks: vec![look("e", &[&found], &[])],
+                    ..nothing(at(35))
+                };
+                store.record_changes(&lease, &changes, at(35)).await.map(drop)
+            }
+            .boxed()
+        }),
+        Transition("record_changes (nothing found)", |store, lease| {
+            async move { store.record_changes(&lease, &nothing(at(35)), at(35)).await.map(drop) }.boxed()
         }),
         Transition("renew_watch_lists", |store, lease| {
             async move {
