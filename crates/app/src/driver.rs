@@ -669,6 +669,7 @@ impl Driver<'_> {
                     observations.push(Observation::AllDocumentsSeen {
                         firm: firm.id.clone(),
                         looks,
+                        stray: polled.stray,
                         answer,
                     });
                 }

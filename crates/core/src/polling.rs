@@ -171,6 +171,8 @@ pub enum Observation {
         firm: FirmId,
         /// New photos, of encounters under watch.
         looks: Vec<NewPhotos>,
+        /// When the latest photo changed whose encounter is not known, by the EHR's clock: the next encounter poll may show it.
+        stray: Option<Timestamp>,
         /// Of when, in how many calls.
         answer: Answer,
     },

@@ -5,6 +5,7 @@
 
 mod quirks;
 mod support;
+mod whole_practice;
 mod write_back;
 
 use std::{sync::Arc, time::Duration};

@@ -507,9 +507,18 @@ impl PollPolicy for Adaptive {
                     self.documents_seen(firm, &looks, &answer, false);
                 }
             }
-            Observation::AllDocumentsSeen { firm, looks, answer } => {
+            Observation::AllDocumentsSeen {
+                firm,
+                looks,
+                stray,
+                answer,
+            } => {
                 if let Some(firm) = number(&self.firms, &firm) {
                     self.documents_seen(firm, &looks, &answer, true);
+                    if let Some(stray) = stray {
+                        self.model.firms[firm].stray = self.model.local(stray);
+                        self.renew(Arm::Firm(firm as u32));
+                    }
                 }
             }
             Observation::NotGranted(call, until) => {

@@ -101,6 +101,7 @@ impl PollDocuments<'_> {
                 left.push(stray);
             } else {
                 let here = Cursor(stray.changed_at);
+                polled.stray = polled.stray.max(Some(stray.changed_at));
                 held_at = Some(held_at.map_or(here, |earliest| earliest.min(here)));
             }
         }

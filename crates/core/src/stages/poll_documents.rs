@@ -53,6 +53,8 @@ pub struct DocumentsPolled {
     pub looked_at: usize,
     /// What each answer showed, for the policy.
     pub answers: Vec<(Vec<NewPhotos>, Answer)>,
+    /// When the latest photo changed whose encounter is not known, by the EHR's clock.
+    pub stray: Option<Timestamp>,
 }
 
 impl PollDocuments<'_> {

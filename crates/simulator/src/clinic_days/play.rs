@@ -599,7 +599,14 @@ impl Player<'_> {
         }
         let firm = poll.firm().clone();
         let seen = if matches!(poll, PollCall::ChangedDocuments { .. }) {
-            Observation::AllDocumentsSeen { firm, looks, answer }
+            // Here every visit is known to whoever lists its documents.
+            let stray = None;
+            Observation::AllDocumentsSeen {
+                firm,
+                looks,
+                stray,
+                answer,
+            }
         } else {
             Observation::DocumentsSeen { firm, looks, answer }
         };

@@ -295,7 +295,8 @@ impl Model {
     fn firm_worth(&self, firm: usize, ahead: f64) -> f64 {
         let practice = &self.firms[firm];
         let since = (self.now + ahead - practice.polled).max(0.001);
-        if since >= self.longest_unpolled() {
+        // A photo waits for its visit to be seen; once for each, since the visit may never be.
+        if since >= self.longest_unpolled() || practice.polled < practice.stray {
             return FORCED + since;
         }
         // Where one call shows the firm's new documents, its bumps tell nothing that call would not.

@@ -29,6 +29,8 @@ pub(super) struct Practice {
     pub(super) queue: usize,
     /// Of when its last encounter poll is.
     pub(super) polled: f64,
+    /// When the latest photo was filed whose visit is not known.
+    pub(super) stray: f64,
     pub(super) under_way: bool,
     pub(super) documents_under_way: bool,
     pub(super) generation: u32,
@@ -107,6 +109,7 @@ impl Practice {
             served: true,
             queue,
             polled: now - 600.0,
+            stray: f64::NEG_INFINITY,
             under_way: false,
             documents_under_way: false,
             generation: 0,

@@ -268,15 +268,30 @@ fn encounters_past_their_watch_are_looked_at_again_when_it_is_quiet() {
     assert!(clinic.looks.contains_key(&key), "looked at once more after its watch");
 }
 
-#[test]
-fn a_look_past_a_watch_does_not_end_the_firms_own_search() {
-    let mut policy = Adaptive::new(PolicySettings {
+/// For an EHR that is asked for all that changed in a practice.
+fn whole_practices() -> Adaptive {
+    Adaptive::new(PolicySettings {
         searches: DocumentSearches {
             visits_in_one_call: 1,
             changed_since: true,
         },
         ..PolicySettings::one_by_one()
-    });
+    })
+}
+
+fn open_visit() -> Encounter {
+    Encounter {
+        id: EncounterId::new("v0-0"),
+        patient: PatientId::new("p"),
+        practitioner: None,
+        status: EncounterStatus::Open,
+        last_updated: Some(at(0)),
+    }
+}
+
+#[test]
+fn a_look_past_a_watch_does_not_end_the_firms_own_search() {
+    let mut policy = whole_practices();
     let firm = FirmId::new("f0");
     policy.observe(Observation::Firms(Clinic::of(1, 1).firms()), at(0));
     let mut whole = None;
@@ -299,13 +314,7 @@ fn a_look_past_a_watch_does_not_end_the_firms_own_search() {
                 PollCall::Encounters { .. } => {
                     let seen = Observation::EncountersSeen {
                         firm: firm.clone(),
-                        encounters: vec![Encounter {
-                            id: EncounterId::new("v0-0"),
-                            patient: PatientId::new("p"),
-                            practitioner: None,
-                            status: EncounterStatus::Open,
-                            last_updated: Some(at(0)),
-                        }],
+                        encounters: vec![open_visit()],
                         answer: answer(at(second)),
                     };
                     policy.observe(seen, at(second));
@@ -316,4 +325,42 @@ fn a_look_past_a_watch_does_not_end_the_firms_own_search() {
         }
     }
     assert!(whole.is_some(), "the whole practice was never asked for");
+}
+
+#[test]
+fn a_photo_without_a_visit_has_encounters_polled_once() {
+    let mut policy = whole_practices();
+    // So thrifty that encounters are polled seldom.
+    policy.settings.least_price = 0.05;
+    let firm = FirmId::new("f0");
+    policy.observe(Observation::Firms(Clinic::of(1, 1).firms()), at(0));
+    let (mut polls, mut searches) = (Vec::new(), Vec::new());
+    for second in 0..600 {
+        while let Decision::Poll(call) = policy.next(at(second)) {
+            let seen = if matches!(call, PollCall::Encounters { .. }) {
+                polls.push(second);
+                Observation::EncountersSeen {
+                    firm: firm.clone(),
+                    encounters: vec![open_visit()],
+                    answer: answer(at(second)),
+                }
+            } else {
+                searches.push(second);
+                Observation::AllDocumentsSeen {
+                    firm: firm.clone(),
+                    looks: Vec::new(),
+                    // It is listed again and again.
+                    stray: (second >= 200).then_some(at(200)),
+                    answer: answer(at(second)),
+                }
+            };
+            policy.observe(seen, at(second));
+            policy.observe(Observation::Ended(call), at(second));
+        }
+    }
+    let shown: Vec<i64> = searches.into_iter().filter(|second| *second >= 200).collect();
+    assert!(shown.len() >= 10, "{shown:?}");
+    assert!(polls.contains(&shown[0]), "{polls:?}, shown at {shown:?}");
+    let after = polls.iter().filter(|second| **second > shown[0]).count();
+    assert!(after < 4, "{polls:?}, shown at {shown:?}");
 }
