@@ -8,13 +8,16 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use skin_assist::driver::Event;
 use skin_assist_core::{
-    domain::{Firm, FirmId, Mode},
+    domain::{AccessToken, EncounterId, Firm, FirmId, Mode},
+    lease::Lease,
+    stages::{DocumentsPolled, NoToken, PollDocuments, Quota, TokenSource},
     time::{Clock as _, Timestamp},
 };
-use skin_assist_simulator::{CallKind, EncounterSpec, FirmSpec, PhotoSpec, Quirks};
+use skin_assist_simulator::{CallKind, DocumentSpec, EncounterSpec, FirmSpec, LastUpdatedForm, PhotoSpec, Quirks};
 
 use crate::support::{Setting, World};
 
@@ -111,11 +114,7 @@ fn every_photo_gets_exactly_one_draft() {
 
 #[test]
 fn small_pages_and_late_visibility_lose_nothing() {
-    for last_updated in [
-        skin_assist_simulator::LastUpdatedForm::Exact,
-        skin_assist_simulator::LastUpdatedForm::Missing,
-        skin_assist_simulator::LastUpdatedForm::Day,
-    ] {
+    for last_updated in [LastUpdatedForm::Exact, LastUpdatedForm::Missing, LastUpdatedForm::Day] {
         let mut setting = whole();
         setting.profile.encounters.page_size = 3;
         setting.profile.documents.page_size = 2;
@@ -179,18 +178,58 @@ fn a_photo_whose_visit_is_seen_later_is_not_lost() {
     assert_never_rested(&world);
 }
 
+struct Fixed(AccessToken);
+
+#[async_trait]
+impl TokenSource for Fixed {
+    async fn token(&self, _: &Firm, _: Option<&AccessToken>) -> Result<AccessToken, NoToken> {
+        Ok(self.0.clone())
+    }
+}
+
+/// Runs the stage by itself, once: no policy says when, and encounters are not polled.
+fn look_at_changes(world: &World) -> DocumentsPolled {
+    let (engine, firm) = (world.engine(), firm(world));
+    let (clock, state, key) = (&world.clock, &*world.state, engine.quotas.of(&firm));
+    clock.run(async {
+        let credential = state.credential(&firm.id).await.unwrap().unwrap();
+        let issued = engine.ehr.request_token(&firm, &credential, clock.now()).await.unwrap();
+        let lists = state.acquire_watch_lists(clock.now(), MINUTE, 1).await.unwrap();
+        let held = || lists.first().map(Lease::for_a_step);
+        let stage = PollDocuments {
+            tokens: &Fixed(issued.access),
+            chart: &*engine.ehr,
+            watch: state,
+            lists: state,
+            quota: Quota {
+                grants: state,
+                key: &key,
+                clock,
+                in_hand: None,
+            },
+            audit: state,
+        };
+        let mut polled = DocumentsPolled::default();
+        stage.look_at_changes(&firm, &held, &mut polled).await.unwrap();
+        state.release_watch_lists(lists, clock.now()).await.unwrap();
+        polled
+    })
+}
+
 /// What is days old when the engine comes back is not too old: no encounter poll has had the chance to show its visit.
 #[test]
 fn an_outage_of_days_loses_nothing() {
     let (world, _) = one_visit();
     let (first, second) = (open(&world), open(&world));
     attach(&world, &first, 1);
+    let filed = world.clock_now();
     pass(&world, 60 * HOUR);
     attach(&world, &second, 2);
     pass(&world, 12 * HOUR);
-    world
-        .ehr
-        .set_faults(|faults| _ = faults.delays.insert(CallKind::Encounter, MINUTE));
+    let polled = look_at_changes(&world);
+    assert_eq!(polled.new, [], "nobody knows the visits");
+    assert_eq!(polled.stray, Some(filed + 60 * HOUR));
+    assert!(read_up_to(&world) <= filed);
     world.run_for(5 * MINUTE);
     world.assert_delivered_once(0);
 }
@@ -241,7 +280,11 @@ fn a_photo_whose_visit_is_never_seen_is_reported_once_and_left() {
     assert_eq!(reports(), [""; 0]);
 
     pass(&world, 24 * HOUR);
-    found = attach(&world, &open(&world), 3);
+    let visit = open(&world);
+    // It is listed for as long as nothing newer is.
+    world.run_for(2 * MINUTE);
+    assert!(read_up_to(&world) < filed + HOUR);
+    found = attach(&world, &visit, 3);
     world.run_for(6 * MINUTE);
     assert_eq!(drafts(&world, &[&stray, &found]), [0, 1]);
     assert!(read_up_to(&world) > filed + 24 * HOUR, "it is waited for no longer");
@@ -249,6 +292,27 @@ fn a_photo_whose_visit_is_never_seen_is_reported_once_and_left() {
     assert_eq!(reports.len(), 1, "{reports:?}");
     assert!(reports[0].contains(&stray) && reports[0].contains(&old) && reports[0].contains("WARN"));
     assert_never_rested(&world);
+}
+
+/// After a long time there is much to read, page by page: longer than the lease lasts, which is renewed meanwhile.
+#[test]
+fn a_search_may_take_longer_than_a_lease() {
+    let mut setting = whole();
+    setting.profile.documents.page_size = 1;
+    let world = World::empty_with(1, setting);
+    world.open_firm(FIRM);
+    let visit = open(&world);
+    for number in 0..150 {
+        let letter = DocumentSpec::pdf("PHOTO-LESION", &format!("letter {number}"));
+        world
+            .ehr
+            .attach_document(world.clock_now(), FIRM, &visit, letter)
+            .unwrap();
+    }
+    attach(&world, &visit, 1);
+    // 150 pages of 200 ms, against 20 s.
+    world.run_for(2 * MINUTE);
+    world.assert_delivered_once(0);
 }
 
 #[test]
@@ -299,7 +363,7 @@ fn a_retraction_is_noticed_after_the_visit_was_forgotten() {
     // Another visit moves the encounters' cursor on, so that the old one is forgotten.
     open(&world);
     world.run_for(5 * MINUTE);
-    let forgotten = [skin_assist_core::domain::EncounterId::new(&visit)];
+    let forgotten = [EncounterId::new(&visit)];
     let id = FirmId::new(FIRM);
     let watches = world.state.watches_of(&id, &forgotten);
     assert_eq!(world.clock.run(watches).unwrap(), []);

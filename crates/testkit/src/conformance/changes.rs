@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use skin_assist_core::{
     domain::{
-        CategoryCode, CategoryUse, Cursor, DocumentId, DocumentStep, Firm, FirmId, JourneyState, WATCH_LIFE, WatchList,
+        CategoryCode, CategoryUse, Cursor, DocumentId, DocumentStep, EncounterId, Firm, FirmId, JourneyState,
+        WATCH_LIFE, WatchList,
     },
     lease::Lease,
     ports::{Changes, Look, RecordedDocuments, StateError},
@@ -177,10 +178,7 @@ pub(super) async fn it_is_a_look_at_every_encounter(bench: Bench) {
     store.record_changes(&lease, &first, at(12)).await.unwrap();
     let expected = [("e", Some(at(10))), ("f", Some(at(20))), ("later", None)];
     let listed = watching(&store, &firm, at(12)).await;
-    let named: Vec<_> = expected
-        .iter()
-        .map(|(id, _)| skin_assist_core::domain::EncounterId::new(*id))
-        .collect();
+    let named: Vec<_> = expected.iter().map(|(id, _)| EncounterId::new(*id)).collect();
     let asked = store.watches_of(&firm, &named).await.unwrap();
     for watches in [listed, asked] {
         let looked_at: Vec<_> = watches
