@@ -327,7 +327,7 @@ mod tests {
         let unseen = entry
             .encounters
             .values()
-            .filter(|encounter| encounter.looked_at < Timestamp::from_millis(0));
+            .filter(|encounter| encounter.looked_at < at(10));
         assert_eq!(
             unseen.count(),
             0,

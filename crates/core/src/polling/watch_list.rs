@@ -32,7 +32,8 @@ pub(super) struct EncounterEntry {
     pub(super) look_under_way: bool,
     /// When the last look was given out, by policies that note it.
     pub(super) asked_at: Timestamp,
-    /// Of when the last look is, or of none: the beginning of time.
+    /// Of when the last look is, or if there was none: when it was first seen. One that is new is not more urgent than those
+    /// that wait for their turn.
     pub(super) looked_at: Timestamp,
 }
 
@@ -71,7 +72,7 @@ impl WatchList {
                             expires_at: watch.expires_at,
                             look_under_way: false,
                             asked_at: NEVER,
-                            looked_at: watch.looked_at.unwrap_or(NEVER),
+                            looked_at: watch.looked_at.unwrap_or(watch.first_seen_at),
                         });
                 }
             }
@@ -90,7 +91,7 @@ impl WatchList {
                         expires_at: now + WATCH_LIFE,
                         look_under_way: false,
                         asked_at: NEVER,
-                        looked_at: NEVER,
+                        looked_at: answer.as_of,
                     });
                     if encounter.last_updated.is_none() || encounter.last_updated != entry.last_updated {
                         entry.last_updated = encounter.last_updated;
