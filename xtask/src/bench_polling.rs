@@ -46,8 +46,7 @@ const ABLATION_HINTS: [&str; 2] = ["0", "0.5"];
 const fn seeds(firms: u32, quick: bool) -> u32 {
     match (firms, quick) {
         (100, true) => 0,
-        (100, false) => 1,
-        (_, true) => 1,
+        (100, false) | (_, true) => 1,
         (_, false) => 8,
     }
 }
