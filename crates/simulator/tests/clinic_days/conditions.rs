@@ -7,8 +7,8 @@ use skin_assist_simulator::clinic_days::{Conditions, Outcome, Scenario, Span, Tr
 
 use super::{DAY, HOUR, assert_in_order, days, mean, played, scenario};
 
-const FIRMS: u32 = 3;
-const BUDGET: u32 = 75;
+const FIRMS: u32 = 2;
+const BUDGET: u32 = 50;
 
 static TRACE: LazyLock<Trace> = LazyLock::new(|| days(FIRMS, 11));
 static UNDISTURBED: LazyLock<Outcome> = LazyLock::new(|| disturbed(PolicyName::Adaptive, Conditions::default()));

@@ -7,7 +7,7 @@ use skin_assist_simulator::clinic_days::{EventKind, Outcome, Scenario, SearchKin
 
 use super::{assert_in_order, days, played, scenario};
 
-const CASES: u64 = 12;
+const CASES: u64 = 9;
 
 fn any_scenario(random: &mut ChaCha8Rng, policy: PolicyName) -> Scenario {
     let least: f64 = random.random_range(20.0..500.0);
