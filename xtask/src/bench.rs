@@ -164,6 +164,15 @@ fn without_path(text: &str) -> &str {
     text.split_once(" (/").map_or(text, |(before, _)| before)
 }
 
+/// What a benchmark printed, as a table.
+pub(crate) fn table_of(printed: &str) -> Result<String, String> {
+    let measurements = read(printed)?;
+    if measurements.is_empty() {
+        return Err("the benchmark printed no measurement".to_owned());
+    }
+    Ok(table(&measurements))
+}
+
 /// Three digits that mean something.
 pub(crate) fn rounded(value: f64) -> String {
     let magnitude = value.abs();

@@ -1,9 +1,9 @@
 //! `cargo xtask bench polling`: plays clinic days with `skin-assist simulate` and writes how soon photos were found.
 //!
 //! Clinic days are made up under `target/bench/polling`, or given with `--traces`. The adaptive policy is played on every
-//! trace with every share of hints; the two schedules that it is compared with use no hints and are played on the first
-//! trace only. Two simulations run at a time. Only a whole run writes the report; any other is printed, and kept
-//! under `target/`.
+//! trace with every share of hints; the two schedules that it is compared with use no hints and are played with none. Two
+//! simulations run at a time, each on one core. After them, alone, how long a decision takes is measured. Only a whole run
+//! writes the report; any other is printed, and kept under `target/`.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    bench::{processor, rounded},
+    bench::{self, processor, rounded},
     process::{cargo, output, program, root, run as run_program},
 };
 
@@ -31,15 +31,22 @@ const AT_A_TIME: usize = 2;
 /// Practices, and calls a minute for all of them.
 const CASES: [(u32, u32); 4] = [(10, 250), (10, 1000), (10, 100), (100, 1000)];
 
+/// What the adaptive policy is compared with.
+const SCHEDULES: [&str; 2] = ["reference", "round-robin"];
+
 /// Shares of photos that bump their visit's `lastUpdated`.
 const HINTS: [&str; 3] = ["0", "0.5", "1"];
+
+/// What is taken away from the adaptive policy to see what it is good for: a name for the report, and the arguments of
+/// `skin-assist simulate` that take it away. Played on the first case without hints and with half of them.
+const ABLATIONS: &[(&str, &[&str])] = &[];
+const ABLATION_HINTS: [&str; 2] = ["0", "0.5"];
 
 /// How many traces are made up for so many practices.
 const fn seeds(firms: u32, quick: bool) -> u32 {
     match (firms, quick) {
         (100, true) => 0,
-        (100, false) => 1,
-        (_, true) => 2,
+        (100, false) | (_, true) => 1,
         (_, false) => 8,
     }
 }
@@ -83,6 +90,8 @@ struct Job {
     case: (u32, u32),
     policy: &'static str,
     hint: &'static str,
+    /// The place in [`ABLATIONS`] of what is taken away.
+    ablation: Option<usize>,
     trace: PathBuf,
 }
 
@@ -92,6 +101,7 @@ struct Played {
     case: (u32, u32),
     policy: &'static str,
     hint: &'static str,
+    ablation: Option<usize>,
     live_mean: f64,
     weighted_mean: f64,
     bound: Option<f64>,
@@ -100,6 +110,7 @@ struct Played {
     refused: u64,
     worst_over_median: f64,
     calls_per_document: f64,
+    wall: f64,
 }
 
 /// Measures, prints, and after a whole run writes the report.
@@ -115,7 +126,11 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
         return Err("there is no trace of 10 or 100 practices".to_owned());
     }
     let played = play(&binary, &jobs)?;
-    let report = heading(&options, &traces)? + &cases(&played);
+    let report = heading(&options, &traces)?
+        + &summary(&played)
+        + &cases(&played)
+        + &ablations(&played, ABLATIONS)
+        + &decisions(&measured_decisions()?);
     println!("\n{report}");
     let file = if options.is_whole() {
         PathBuf::from(REPORT)
@@ -200,21 +215,28 @@ fn practices(name: &str) -> Option<u32> {
 fn jobs(traces: &Traces) -> Vec<Job> {
     let mut jobs = Vec::new();
     for case in CASES {
-        for (number, trace) in traces.get(&case.0).into_iter().flatten().enumerate() {
-            let mut job = |policy, hint| {
+        for trace in traces.get(&case.0).into_iter().flatten() {
+            let mut job = |policy, hint, ablation| {
                 jobs.push(Job {
                     case,
                     policy,
                     hint,
+                    ablation,
                     trace: trace.clone(),
                 });
             };
-            if number == 0 {
-                job("reference", HINTS[0]);
-                job("round-robin", HINTS[0]);
+            for schedule in SCHEDULES {
+                job(schedule, HINTS[0], None);
             }
             for hint in HINTS {
-                job("adaptive", hint);
+                job("adaptive", hint, None);
+            }
+            if case == CASES[0] {
+                for ablation in 0..ABLATIONS.len() {
+                    for hint in ABLATION_HINTS {
+                        job("adaptive", hint, Some(ablation));
+                    }
+                }
             }
         }
     }
@@ -259,7 +281,8 @@ fn command(binary: &Path, job: &Job) -> Command {
     command
         .args(["simulate", "--json", "--policy", job.policy, "--hint", job.hint])
         .args(["--budget", &job.case.1.to_string(), "--trace"])
-        .arg(&job.trace);
+        .arg(&job.trace)
+        .args(job.ablation.map_or(&[][..], |ablation| ABLATIONS[ablation].1));
     command
 }
 
@@ -279,6 +302,7 @@ impl Played {
             case: job.case,
             policy: job.policy,
             hint: job.hint,
+            ablation: job.ablation,
             live_mean: number("/live/mean_s")?,
             weighted_mean: number("/weighted_mean_s")?,
             bound: outcome["lower_bound_s"].as_f64(),
@@ -287,6 +311,7 @@ impl Played {
             refused: number("/over_quota")? as u64,
             worst_over_median: number("/worst_over_median_firm")?,
             calls_per_document: number("/calls_per_document")?,
+            wall: number("/wall_s")?,
         })
     }
 }
@@ -313,7 +338,8 @@ fn heading(options: &Options, traces: &Traces) -> Result<String, String> {
     Ok(format!(
         "# Benchmark of polling\n\n\
          Written by `{command}` on {}; do not edit. Release build, on {cores} cores of {}.\n\
-         Clinic days: {}. The numbers come from simulated time and do not depend on the machine.\n\n\
+         Clinic days: {}. The delays come from simulated time and do not depend on the machine; how\n\
+         long a simulation and a decision took does.\n\n\
          Delays in seconds, from filing a photo to the answer that shows it. The weighted mean counts photos filed after\n\
          the visit a quarter. Where there are several seeds, means are over them, the smallest and the largest stand in\n\
          brackets, and missed photos and refused calls are added up. *Hint* is the share of photos that bump their visit's\n\
@@ -324,81 +350,162 @@ fn heading(options: &Options, traces: &Traces) -> Result<String, String> {
     ))
 }
 
+/// What was played of a case by a policy, whole.
+fn of<'a>(played: &'a [Played], case: (u32, u32), policy: &str, hint: &str) -> Vec<&'a Played> {
+    let whole = played.iter().filter(|played| played.ablation.is_none());
+    whole
+        .filter(|played| (played.case, played.policy, played.hint) == (case, policy, hint))
+        .collect()
+}
+
+/// The mean of a figure, or a dash when nothing was played.
+fn mean_of(played: &[&Played], figure: fn(&Played) -> f64) -> String {
+    if played.is_empty() {
+        return "-".to_owned();
+    }
+    rounded(mean(&played.iter().map(|played| figure(played)).collect::<Vec<_>>()))
+}
+
+/// The means of the bounds, and of the weighted means over them.
+fn over_bound(played: &[&Played]) -> (String, String) {
+    let bounded = |played: &&Played| Some((played.weighted_mean, played.bound?));
+    let bounded: Vec<_> = played.iter().filter_map(bounded).collect();
+    if bounded.is_empty() {
+        return ("-".to_owned(), "-".to_owned());
+    }
+    let ratios: Vec<_> = bounded.iter().map(|(mean, bound)| mean / bound).collect();
+    let bounds: Vec<_> = bounded.iter().map(|(_, bound)| *bound).collect();
+    (rounded(mean(&bounds)), rounded(mean(&ratios)))
+}
+
+/// Everything in one table.
+fn summary(played: &[Played]) -> String {
+    let mut text = String::from(
+        "\n## In short\n\n\
+         | practices, calls a minute | hint | reference (live mean) | round robin (live mean) | adaptive (weighted mean) \
+         | bound | adaptive over bound | worst/median practice | found in progress | missed | simulated in |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    for case in CASES {
+        for hint in HINTS {
+            let adaptive = of(played, case, "adaptive", hint);
+            if adaptive.is_empty() {
+                continue;
+            }
+            let [reference, round_robin] =
+                SCHEDULES.map(|policy| mean_of(&of(played, case, policy, hint), |played| played.live_mean));
+            let (bound, ratio) = over_bound(&adaptive);
+            let in_progress: Vec<_> = adaptive.iter().map(|played| played.in_progress).collect();
+            _ = writeln!(
+                text,
+                "| {}, {} | {hint} | {reference} | {round_robin} | {} | {bound} | {ratio} | {} | {} | {} | {} s |",
+                case.0,
+                case.1,
+                mean_of(&adaptive, |played| played.weighted_mean),
+                mean_of(&adaptive, |played| played.worst_over_median),
+                percent(mean(&in_progress)),
+                adaptive.iter().map(|played| played.missed).sum::<u64>(),
+                mean_of(&adaptive, |played| played.wall),
+            );
+        }
+    }
+    text
+}
+
 fn cases(played: &[Played]) -> String {
     let mut text = String::new();
     for case in CASES {
-        let of_case: Vec<_> = played.iter().filter(|played| played.case == case).collect();
-        let adaptive = |hint: &str| -> Vec<&Played> {
-            let of_case = of_case.iter().copied();
-            of_case
-                .filter(|played| (played.policy, played.hint) == ("adaptive", hint))
-                .collect()
-        };
-        if of_case.is_empty() {
-            continue;
-        }
-        let seeds = match adaptive(HINTS[0]).len() {
+        let seeds = match of(played, case, "adaptive", HINTS[0]).len() {
+            0 => continue,
             1 => "1 seed".to_owned(),
             seeds => format!("{seeds} seeds"),
         };
-        _ = writeln!(text, "\n## {} practices, {} calls a minute\n", case.0, case.1);
         _ = writeln!(
             text,
-            "Adaptive, {seeds}:\n\n\
-             | hint | weighted mean | bound | over bound | found in progress | missed | refused | worst/median practice \
+            "\n## {} practices, {} calls a minute\n\n{seeds}:\n\n\
+             | policy | hint | weighted mean | live mean | found in progress | missed | refused | worst/median practice \
              | calls per document |\n\
-             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+             | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+            case.0, case.1
         );
-        for hint in HINTS {
-            let of_hint = adaptive(hint);
-            let figure = |figure: fn(&Played) -> f64| of_hint.iter().map(|played| figure(played)).collect::<Vec<_>>();
-            let bounded: Vec<_> = of_hint
-                .iter()
-                .filter_map(|played| Some((played.weighted_mean, played.bound?)))
-                .collect();
-            let (bound, ratio) = if bounded.is_empty() {
-                ("-".to_owned(), "-".to_owned())
-            } else {
-                let ratios: Vec<_> = bounded.iter().map(|(mean, bound)| mean / bound).collect();
-                let bounds: Vec<_> = bounded.iter().map(|(_, bound)| *bound).collect();
-                (rounded(mean(&bounds)), rounded(mean(&ratios)))
-            };
-            _ = writeln!(
-                text,
-                "| {hint} | {} | {bound} | {ratio} | {} | {} | {} | {} | {} |",
-                with_range(&figure(|played| played.weighted_mean), rounded),
-                with_range(&figure(|played| played.in_progress), percent),
-                of_hint.iter().map(|played| played.missed).sum::<u64>(),
-                of_hint.iter().map(|played| played.refused).sum::<u64>(),
-                with_range(&figure(|played| played.worst_over_median), rounded),
-                rounded(mean(&figure(|played| played.calls_per_document))),
-            );
+        let schedules = SCHEDULES.map(|policy| (policy, HINTS[0]));
+        for (policy, hint) in schedules.into_iter().chain(HINTS.map(|hint| ("adaptive", hint))) {
+            let played = of(played, case, policy, hint);
+            if !played.is_empty() {
+                _ = writeln!(text, "| {policy} | {hint} | {} |", figures(&played));
+            }
         }
-        _ = writeln!(
-            text,
-            "\nAgainst the schedules, on the first seed, hint 0:\n\n\
-             | policy | live mean | weighted mean | found in progress | missed | refused | worst/median practice \
-             | calls per document |\n\
-             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-        );
-        for policy in ["reference", "round-robin", "adaptive"] {
-            let mut of_case = of_case.iter();
-            if let Some(played) = of_case.find(|played| (played.policy, played.hint) == (policy, HINTS[0])) {
+    }
+    text
+}
+
+/// The columns of a row, from the weighted mean on.
+fn figures(played: &[&Played]) -> String {
+    let figure = |figure: fn(&Played) -> f64| played.iter().map(|played| figure(played)).collect::<Vec<_>>();
+    [
+        with_range(&figure(|played| played.weighted_mean), rounded),
+        with_range(&figure(|played| played.live_mean), rounded),
+        with_range(&figure(|played| played.in_progress), percent),
+        played.iter().map(|played| played.missed).sum::<u64>().to_string(),
+        played.iter().map(|played| played.refused).sum::<u64>().to_string(),
+        with_range(&figure(|played| played.worst_over_median), rounded),
+        rounded(mean(&figure(|played| played.calls_per_document))),
+    ]
+    .join(" | ")
+}
+
+/// What each part of the adaptive policy is good for; nothing when nothing can be taken away.
+fn ablations(played: &[Played], ablations: &[(&str, &[&str])]) -> String {
+    let mut text = String::new();
+    if ablations.is_empty() {
+        return text;
+    }
+    let (firms, budget) = CASES[0];
+    _ = writeln!(
+        text,
+        "\n## Without a part of the adaptive policy\n\n\
+         {firms} practices, {budget} calls a minute; weighted means, and how much longer they are.\n\n\
+         | without | hint | weighted mean | of the whole | longer |\n| --- | --- | ---: | ---: | ---: |"
+    );
+    for (number, (name, _)) in ablations.iter().enumerate() {
+        for hint in ABLATION_HINTS {
+            let weighted = |played: Vec<&Played>| {
+                let means: Vec<f64> = played.iter().map(|played| played.weighted_mean).collect();
+                (!means.is_empty()).then(|| mean(&means))
+            };
+            let without = played
+                .iter()
+                .filter(|played| (played.ablation, played.hint) == (Some(number), hint));
+            let whole = of(played, CASES[0], "adaptive", hint);
+            if let (Some(without), Some(whole)) = (weighted(without.collect()), weighted(whole)) {
+                let longer = percent(without / whole - 1.0);
                 _ = writeln!(
                     text,
-                    "| {policy} | {} | {} | {} | {} | {} | {} | {} |",
-                    rounded(played.live_mean),
-                    rounded(played.weighted_mean),
-                    percent(played.in_progress),
-                    played.missed,
-                    played.refused,
-                    rounded(played.worst_over_median),
-                    rounded(played.calls_per_document)
+                    "| {name} | {hint} | {} | {} | {longer} |",
+                    rounded(without),
+                    rounded(whole)
                 );
             }
         }
     }
     text
+}
+
+/// How long decisions take, as a table.
+fn measured_decisions() -> Result<String, String> {
+    println!("==> how long a decision takes");
+    let printed = output(&mut cargo(
+        "run --release --quiet --locked --package skin-assist-simulator --example polling_bench",
+    ))?;
+    bench::table_of(&printed)
+}
+
+fn decisions(table: &str) -> String {
+    format!(
+        "\n## How long a decision takes\n\n\
+         The adaptive policy with 1,000 practices on one quota of 10,000 calls a minute, with answers as they come on a clinic\n\
+         day. Means of 200,000 decisions.\n\n{table}"
+    )
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -432,17 +539,19 @@ mod tests {
         let printed = serde_json::json!({
             "firms": job.case.0, "live": { "mean_s": 20.0 }, "weighted_mean_s": weighted_mean,
             "lower_bound_s": (job.hint == "0").then_some(10.0), "detected_in_progress": 0.98, "missed": 1,
-            "over_quota": 2, "worst_over_median_firm": 1.25, "calls_per_document": 150.0,
+            "over_quota": 2, "worst_over_median_firm": 1.25, "calls_per_document": 150.0, "wall_s": 3.0,
         });
         Played::read(job, &printed.to_string()).unwrap()
     }
 
     #[test]
-    fn schedules_are_played_once_and_the_adaptive_policy_on_everything() {
+    fn schedules_are_played_without_hints_and_the_adaptive_policy_with_all() {
         let jobs = jobs(&traces());
-        let of = |policy| jobs.iter().filter(|job| job.policy == policy).count();
-        assert_eq!((of("reference"), of("round-robin")), (4, 4));
-        assert_eq!(of("adaptive"), 3 * (3 * 2 + 1));
+        let whole = || jobs.iter().filter(|job| job.ablation.is_none());
+        let of = |policy| whole().filter(|job| job.policy == policy).count();
+        let plays = 3 * 2 + 1;
+        assert_eq!((of("reference"), of("round-robin")), (plays, plays));
+        assert_eq!(of("adaptive"), 3 * plays);
     }
 
     #[test]
@@ -455,17 +564,32 @@ mod tests {
             .iter()
             .map(|job| played(job, if job.trace == Path::new("a") { 15.0 } else { 17.0 }))
             .collect();
-        let text = cases(&results);
-        let line = "| 0 | 16.0 (15.0-17.0) | 10.0 | 1.60 | 98.0 % (98.0 %-98.0 %) | 2 | 4 | 1.25 (1.25-1.25) | 150 |";
+        let text = summary(&results) + &cases(&results);
         for line in [
+            "| 10, 250 | 0 | 20.0 | 20.0 | 16.0 | 10.0 | 1.60 | 1.25 | 98.0 % | 2 | 3.00 s |",
+            "| 10, 250 | 1 | - | - | 16.0 | - | - | 1.25 | 98.0 % | 2 | 3.00 s |",
             "## 10 practices, 250 calls a minute",
-            "Adaptive, 2 seeds:",
-            line,
-            "| reference | 20.0 | 15.0 | 98.0 % | 1 | 2 | 1.25 | 150 |",
+            "2 seeds:",
+            "| adaptive | 0 | 16.0 (15.0-17.0) | 20.0 (20.0-20.0) | 98.0 % (98.0 %-98.0 %) | 2 | 4 | 1.25 (1.25-1.25) | 150 |",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("100 practices"));
+    }
+
+    #[test]
+    fn what_is_taken_away_is_held_against_the_whole() {
+        let mut job = jobs(&traces())
+            .into_iter()
+            .find(|job| job.policy == "adaptive")
+            .unwrap();
+        let whole = played(&job, 10.0);
+        job.ablation = Some(0);
+        let results = [whole, played(&job, 15.0)];
+        let text = ablations(&results, &[("hints", &["--without", "hints"])]);
+        assert_eq!(text.lines().last(), Some("| hints | 0 | 15.0 | 10.0 | 50.0 % |"));
+        assert_eq!(summary(&results).matches("10, 250").count(), 1);
+        assert_eq!(ablations(&results, &[]), "");
     }
 
     #[test]

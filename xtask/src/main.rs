@@ -36,7 +36,7 @@ Commands:
                     written; NAME is one of store_bench, vision_bench, pipeline_bench.
   bench polling [--quick] [--traces DIR]
                     Play simulated clinic days on the polling policies and write docs/benchmarks/polling.md. --quick plays
-                    2 seeds instead of 8 and no 100 practices; --traces plays the files of a folder that end with
+                    1 seed instead of 8 and no 100 practices; --traces plays the files of a folder that end with
                     -f10.jsonl.gz or -f100.jsonl.gz, by their number of practices. Both only print, and write
                     target/bench/polling/report.md.
   models [ARG]...   Train the reference model packs again (Python and about 25 minutes); ARGs go to

@@ -8,6 +8,7 @@
 //! lost signal loses nothing. The driver reads no clock and starts no task: under a virtual clock a whole clinic day
 //! runs deterministically in one future.
 
+mod going_on;
 mod pipeline;
 mod tokens;
 
@@ -38,6 +39,7 @@ use skin_assist_core::{
 };
 use tokio::sync::{Notify, watch};
 
+use going_on::Waiting;
 use pipeline::Step;
 use tokens::Tokens;
 
@@ -258,6 +260,7 @@ impl Engine {
             polled: Mutex::default(),
             figures: Mutex::default(),
             tokens: Tokens::default(),
+            waiting: Waiting::default(),
             observations: Mutex::default(),
             observed: Notify::new(),
             wake: [Notify::new(), Notify::new(), Notify::new()],
@@ -294,6 +297,8 @@ struct Driver<'a> {
     /// How its policy stands.
     figures: Mutex<PolicyFigures>,
     tokens: Tokens,
+    /// Polls that wait for a grant to go on.
+    waiting: Waiting,
     /// What the policy is to be told by the other loops.
     observations: Mutex<Vec<Observation>>,
     observed: Notify,
@@ -557,6 +562,9 @@ impl Driver<'_> {
             return Grant::Wait(self.now() + HOUSEKEEPING_EVERY);
         };
         let key = self.engine.quotas.of(&firm);
+        if let Some(until) = self.waiting.until(&key, call.kind()) {
+            return Grant::Wait(until);
+        }
         match self.engine.state.take(&key, call.kind(), self.now()).await {
             Ok(grant) => grant,
             Err(error) => Grant::Wait(self.state_trouble(Stage::PollDocuments, &error)),
@@ -604,7 +612,9 @@ impl Driver<'_> {
     ) -> Result<(), StageError> {
         let key = self.engine.quotas.of(firm);
         let in_hand = GrantInHand::taken();
+        let grants = self.waiting.grants(&*self.engine.state, &key);
         let quota = Quota {
+            grants: &grants,
             in_hand: Some(&in_hand),
             ..self.quota(&key)
         };

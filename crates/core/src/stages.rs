@@ -26,7 +26,7 @@ pub use infer::Infer;
 pub use poll_changes::Held;
 pub use poll_documents::{DocumentsPolled, PollDocuments};
 pub use poll_encounters::{EncountersPolled, MOST_ENCOUNTER_PAGES, PollEncounters};
-pub use quota::{GrantInHand, Quota};
+pub use quota::{GrantInHand, HOLD_AFTER_REFUSAL, Quota};
 pub use refresh_credentials::{RefreshCredentials, TokenState};
 pub use write_back::WriteBack;
 

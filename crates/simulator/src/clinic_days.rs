@@ -7,15 +7,18 @@
 
 mod bound;
 mod chart;
+mod conditions;
 mod generate;
+mod ledger;
 mod outcome;
 mod play;
 mod plot;
 mod trace;
 
 pub use bound::lower_bound;
+pub use conditions::{Conditions, Span};
 pub use generate::{Burst, GenerateOptions, generate};
-pub use outcome::{CallCounts, LiveDelay, Outcome};
-pub use play::{Conditions, Scenario, SearchKind, play};
+pub use outcome::{CallCounts, Ledger, LiveDelay, Outcome, PhotoDelay};
+pub use play::{Scenario, SearchKind, play};
 pub use plot::plot;
 pub use trace::{EventKind, Trace, TraceError, TraceEvent};

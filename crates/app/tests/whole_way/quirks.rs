@@ -7,6 +7,7 @@ use http::StatusCode;
 use skin_assist::driver::Event;
 use skin_assist_core::{
     domain::{FirmId, Reason},
+    polling::PolicyName,
     ports::RetractedDraft,
     time::{Clock as _, Timestamp},
 };
@@ -136,6 +137,34 @@ fn equal_timestamps_lie_at_a_page_edge() {
         world.run_for(10 * MINUTE);
         assert_eq!(world.assert_delivered_once(0).expected().count(), 14);
     }
+}
+
+#[test]
+fn a_search_of_many_pages_comes_to_its_end_on_a_quota_that_is_used_up() {
+    // Many visits that are looked at all the time, and one with more pages than are granted within a lease if each of them has
+    // to wait for its turn again.
+    const PHOTOS: u64 = 12;
+    let mut world = World::empty_with(7, small_pages(short("uscore-r4")));
+    world.policy = PolicyName::RoundRobin;
+    world.open_firm("derm");
+    let open = || {
+        let now = world.clock_now();
+        world.ehr.open_encounter(now, "derm", EncounterSpec::default()).unwrap()
+    };
+    let visits: Vec<String> = (0..40).map(|_| open()).collect();
+    world.run_for(2 * MINUTE);
+    for seed in 0..PHOTOS {
+        attach(&world, "derm", &visits[0], seed);
+        attach(&world, "derm", &visits[1], PHOTOS + seed);
+    }
+    world.run_for(5 * MINUTE);
+    let report = world.assert_delivered_once(0);
+    assert_eq!(report.expected().count() as u64, 2 * PHOTOS);
+    let rested = |event: &Event| matches!(event, Event::Resting { .. });
+    assert!(
+        !world.events.lock().unwrap().iter().any(rested),
+        "a search had no time left"
+    );
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Everything in turn: each firm's encounter poll and each watched encounter's documents, as fast as the quota allows.
 //!
-//! One queue for all. What was polled goes to its end and comes back when it gets to the front, though not within
-//! [`PAUSE`] of its last poll: a practice with three open visits need not be asked a thousand times a minute.
+//! What was polled goes to the end of the line and comes back when it gets to the front, though not within [`PAUSE`] of its
+//! last poll: a practice with three open visits need not be asked a thousand times a minute. A turn may take many minutes,
+//! and a visit that no encounter poll has shown has none at all. So an encounter poll waits for [`LONGEST_WAIT`] at
+//! most, as long as no more than one call in [`POLLS_ONE_IN`] is spent for that.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -15,17 +17,26 @@ use crate::{
 };
 
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const POLLS_ONE_IN: u32 = 4;
 
 type Item = (FirmId, Option<EncounterId>);
+
+/// By when an item is due, then by who came first.
+type Place = (Timestamp, u64);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     watch: WatchList,
-    /// What waits for its turn, by when it is due and then by who came first.
-    queue: BTreeMap<(Timestamp, u64), Item>,
+    /// The encounters that wait for their turn.
+    looks: BTreeMap<Place, Item>,
+    /// The firms whose encounter polls do.
+    polls: BTreeMap<Place, Item>,
+    /// Looks given out since the last encounter poll.
+    looks_in_a_row: u32,
     arrivals: u64,
-    /// What is in the queue or under way: each item once.
+    /// What is in line or under way: each item once.
     known: HashSet<Item>,
     /// Nobody has a call before then.
     not_before: Timestamp,
@@ -34,7 +45,12 @@ pub struct RoundRobin {
 impl RoundRobin {
     fn enqueue(&mut self, due: Timestamp, item: Item) {
         self.arrivals += 1;
-        self.queue.insert((due, self.arrivals), item);
+        let line = if item.1.is_some() {
+            &mut self.looks
+        } else {
+            &mut self.polls
+        };
+        line.insert((due, self.arrivals), item);
     }
 
     fn admit(&mut self, now: Timestamp, items: impl IntoIterator<Item = Item>) {
@@ -45,7 +61,7 @@ impl RoundRobin {
         }
     }
 
-    /// Puts a call's items back in the queue, due at `due`. A call that was not made keeps its place at the front.
+    /// Puts a call's items back in line, due at `due`. A call that was not made keeps its place at the front.
     fn put_back(&mut self, due: Timestamp, call: PollCall, in_front: bool) {
         let items: Vec<Item> = match call {
             PollCall::Documents { firm, encounters, .. } => encounters
@@ -58,6 +74,26 @@ impl RoundRobin {
         let due = if in_front { Timestamp::ALWAYS } else { due };
         for item in items {
             self.enqueue(due, item);
+        }
+    }
+
+    /// Whose turn it is, taken out of the line; or when somebody's turn comes.
+    fn in_turn(&mut self, now: Timestamp) -> Result<Item, Timestamp> {
+        let front = |line: &BTreeMap<Place, Item>| line.keys().next().copied();
+        let (look, poll) = (front(&self.looks), front(&self.polls));
+        let look_is_due = look.is_some_and(|(due, _)| due <= now);
+        let waited_long = poll.is_some_and(|(due, _)| due + LONGEST_WAIT <= now + PAUSE);
+        let may_go_first = self.looks_in_a_row + 1 >= POLLS_ONE_IN || !look_is_due;
+        let poll_first = match (look, poll) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(look), Some(poll)) => poll < look || (waited_long && may_go_first),
+        };
+        let line = if poll_first { &mut self.polls } else { &mut self.looks };
+        match line.first_entry() {
+            None => Err(Timestamp::NEVER),
+            Some(first) if first.key().0 > now => Err(first.key().0),
+            Some(first) => Ok(first.remove()),
         }
     }
 
@@ -96,6 +132,10 @@ impl PollPolicy for RoundRobin {
             Observation::Ended(call) => self.put_back(now + PAUSE, call, false),
             Observation::NotGranted(call, until) => {
                 self.not_before = self.not_before.max(until);
+                self.looks_in_a_row = match call {
+                    PollCall::Encounters { .. } => POLLS_ONE_IN,
+                    _ => self.looks_in_a_row.saturating_sub(1),
+                };
                 self.put_back(until, call, true);
             }
             Observation::Firms(firms) => {
@@ -122,21 +162,25 @@ impl PollPolicy for RoundRobin {
         if now < self.not_before {
             return Decision::Wait(self.not_before);
         }
-        while let Some(first) = self.queue.first_entry() {
-            let due = first.key().0;
-            if due > now {
-                return Decision::Wait(due);
-            }
-            let item = first.remove();
+        loop {
+            let item = match self.in_turn(now) {
+                Ok(item) => item,
+                Err(due) => return Decision::Wait(due),
+            };
             match self.plan(&item, now) {
-                Some(Ok(call)) => return Decision::Poll(call),
+                Some(Ok(call)) => {
+                    self.looks_in_a_row = match call {
+                        PollCall::Encounters { .. } => 0,
+                        _ => self.looks_in_a_row + 1,
+                    };
+                    return Decision::Poll(call);
+                }
                 Some(Err(resting_until)) => self.enqueue(resting_until, item),
                 None => {
                     self.known.remove(&item);
                 }
             }
         }
-        Decision::Wait(Timestamp::NEVER)
     }
 }
 
@@ -241,5 +285,39 @@ mod tests {
         );
         assert_eq!(policy.next(now), Decision::Wait(now + PAUSE));
         assert_eq!(policy.next(now + PAUSE), Decision::Poll(PollCall::Encounters { firm }));
+    }
+
+    #[test]
+    fn an_encounter_poll_does_not_wait_for_a_whole_turn() {
+        let start = Timestamp::from_millis(0);
+        let firms = [FirmId::new("a"), FirmId::new("b")];
+        let mut policy = RoundRobin::default();
+        let served = firms.iter().map(|firm| ServedFirm {
+            firm: firm.clone(),
+            quota: "q".to_owned(),
+        });
+        policy.observe(Observation::Firms(served.collect()), start);
+        let ids: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        policy.observe(seen(&firms[0], &ids, start), start);
+        let mut polled = [start; 2];
+        let mut looks = HashSet::new();
+        for second in 0..1200 {
+            let now = start + Duration::from_secs(second);
+            let Decision::Poll(call) = policy.next(now) else {
+                panic!("a thousand visits are due")
+            };
+            match &call {
+                PollCall::Encounters { firm } => {
+                    let polled = &mut polled[usize::from(*firm == firms[1])];
+                    assert!(now.since(*polled) <= LONGEST_WAIT + Duration::from_secs(2 * u64::from(POLLS_ONE_IN)));
+                    *polled = now;
+                }
+                PollCall::Documents { encounters, .. } => looks.extend(encounters.clone()),
+                PollCall::ChangedDocuments { .. } => panic!("there is no such search"),
+            }
+            policy.observe(Observation::Ended(call), now);
+        }
+        assert_eq!(looks.len(), 1000, "and everybody was looked at");
     }
 }

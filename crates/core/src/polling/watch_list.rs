@@ -19,6 +19,8 @@ pub(super) struct WatchList {
 pub(super) struct FirmEntry {
     pub(super) encounters: BTreeMap<EncounterId, EncounterEntry>,
     pub(super) poll_under_way: bool,
+    /// Of when the last encounter poll is, or of none: the beginning of time.
+    pub(super) polled_at: Timestamp,
     pub(super) resting_until: Timestamp,
 }
 
@@ -28,18 +30,22 @@ pub(super) struct EncounterEntry {
     last_updated: Option<Timestamp>,
     expires_at: Timestamp,
     pub(super) look_under_way: bool,
-    /// The end of the last look, or of none: the beginning of time.
+    /// When the last look was given out, by policies that note it.
+    pub(super) asked_at: Timestamp,
+    /// Of when the last look is, or if there was none: when it was first seen. One that is new is not more urgent than those
+    /// that wait for their turn.
     pub(super) looked_at: Timestamp,
 }
 
-const NEVER_LOOKED: Timestamp = Timestamp::ALWAYS;
+const NEVER: Timestamp = Timestamp::ALWAYS;
 
 impl Default for FirmEntry {
     fn default() -> Self {
         Self {
             encounters: BTreeMap::new(),
             poll_under_way: false,
-            resting_until: NEVER_LOOKED,
+            polled_at: NEVER,
+            resting_until: NEVER,
         }
     }
 }
@@ -65,20 +71,27 @@ impl WatchList {
                             last_updated: watch.encounter.last_updated,
                             expires_at: watch.expires_at,
                             look_under_way: false,
-                            looked_at: watch.looked_at.unwrap_or(NEVER_LOOKED),
+                            asked_at: NEVER,
+                            looked_at: watch.looked_at.unwrap_or(watch.first_seen_at),
                         });
                 }
             }
-            Observation::EncountersSeen { firm, encounters, .. } => {
+            Observation::EncountersSeen {
+                firm,
+                encounters,
+                answer,
+            } => {
                 let Some(firm) = self.firms.get_mut(firm) else {
                     return;
                 };
+                firm.polled_at = firm.polled_at.max(answer.as_of);
                 for encounter in encounters {
                     let entry = firm.encounters.entry(encounter.id.clone()).or_insert(EncounterEntry {
                         last_updated: encounter.last_updated,
                         expires_at: now + WATCH_LIFE,
                         look_under_way: false,
-                        looked_at: NEVER_LOOKED,
+                        asked_at: NEVER,
+                        looked_at: answer.as_of,
                     });
                     if encounter.last_updated.is_none() || encounter.last_updated != entry.last_updated {
                         entry.last_updated = encounter.last_updated;
@@ -94,18 +107,9 @@ impl WatchList {
                     firm.poll_under_way = false;
                 }
             }
-            Observation::Ended(PollCall::Documents { firm, encounters, .. }) => {
-                let Some(firm) = self.firms.get_mut(firm) else {
-                    return;
-                };
-                for encounter in encounters {
-                    if let Some(entry) = firm.encounters.get_mut(encounter) {
-                        entry.look_under_way = false;
-                        entry.looked_at = now;
-                    }
-                }
-            }
-            Observation::NotGranted(PollCall::Documents { firm, encounters, .. }, _) => {
+            // Whether it brought looks, and at whom, was said before: a batch may end before it got to its last encounters.
+            Observation::Ended(PollCall::Documents { firm, encounters, .. })
+            | Observation::NotGranted(PollCall::Documents { firm, encounters, .. }, _) => {
                 let Some(firm) = self.firms.get_mut(firm) else {
                     return;
                 };
@@ -115,7 +119,17 @@ impl WatchList {
                     }
                 }
             }
-            Observation::Learned(_) | Observation::DocumentsSeen { .. } | Observation::AllDocumentsSeen { .. } => {}
+            Observation::DocumentsSeen { firm, looks, answer } => {
+                let Some(firm) = self.firms.get_mut(firm) else {
+                    return;
+                };
+                for look in looks {
+                    if let Some(entry) = firm.encounters.get_mut(&look.encounter) {
+                        entry.looked_at = entry.looked_at.max(answer.as_of);
+                    }
+                }
+            }
+            Observation::Learned(_) | Observation::AllDocumentsSeen { .. } => {}
             Observation::Resting { firm, until } => {
                 if let Some(firm) = self.firms.get_mut(firm) {
                     firm.resting_until = *until;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long everybody holds still after a 429 that says nothing about when to come back.
-const HOLD_AFTER_REFUSAL: Duration = Duration::from_secs(5);
+pub const HOLD_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 
 /// A grant that was taken before it was decided what for: the first call of a poll.
 #[derive(Debug, Default)]

@@ -46,9 +46,8 @@ pub(super) fn firm_id(firm: u32) -> FirmId {
 }
 
 impl Charts {
-    /// Lets an event happen.
-    pub(super) fn happen(&mut self, event: &TraceEvent, hint: f64) {
-        let at = instant(event.t);
+    /// Lets an event happen; it is recorded with the time `at`, by the EHR's clock.
+    pub(super) fn happen(&mut self, event: &TraceEvent, at: Timestamp, hint: f64) {
         let number = *self.numbers.entry(event.enc).or_insert_with(|| {
             let id = EncounterId::new(format!("e{}", event.enc));
             self.by_id.insert(id.clone(), self.visits.len());

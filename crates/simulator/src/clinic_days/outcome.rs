@@ -1,7 +1,7 @@
 //! What came of a simulated day.
 
 use serde::Serialize;
-use skin_assist_core::polling::Learned;
+use skin_assist_core::{polling::Learned, ports::CallKind};
 
 /// How a policy did. Seconds throughout.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,6 +51,48 @@ pub struct Outcome {
     /// What the policy learned.
     #[serde(skip)]
     pub learned: Learned,
+    /// Each photo of day 1, in the order of their numbers.
+    #[serde(skip)]
+    pub photos: Vec<PhotoDelay>,
+    /// What was counted on all days.
+    #[serde(skip)]
+    pub ledger: Ledger,
+}
+
+/// When a photo was found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PhotoDelay {
+    /// Its practice.
+    pub firm: u32,
+    /// When it was filed, in the trace's seconds.
+    pub filed: f64,
+    /// Whether its visit was in progress then.
+    pub live: bool,
+    /// How long it took to find it, in seconds; a day if it was not found within one.
+    pub delay_s: f64,
+}
+
+/// What was counted on all days, from the first call to the last moment that was played.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Ledger {
+    /// Tokens that the quota gave out.
+    pub granted: u64,
+    /// Calls that arrived at the EHR, by kind.
+    pub arrived: CallCounts,
+    /// Calls that were on their way there when the play ended.
+    pub on_their_way: u64,
+    /// The most calls that arrived within any 60 seconds, refused ones included.
+    pub most_in_a_window: usize,
+    /// Calls refused in a storm; those that the policy caused are [`Outcome::over_quota`].
+    pub refused_in_storms: u64,
+    /// Calls that failed in an outage.
+    pub failed: u64,
+    /// Photos that were found.
+    pub found: u64,
+    /// The longest time that a visit under watch was not looked at, in seconds.
+    pub longest_unseen_s: f64,
+    /// The longest time between two encounter polls of a practice, in seconds.
+    pub longest_unpolled_s: f64,
 }
 
 /// Delays of live photos.
@@ -80,6 +122,18 @@ pub struct CallCounts {
 }
 
 impl CallCounts {
+    /// Counts a call, and gives the place of its kind in [`Outcome::calls_over_day`].
+    pub(super) const fn count(&mut self, kind: CallKind) -> usize {
+        let (count, place) = match kind {
+            CallKind::Encounter => (&mut self.encounter, 0),
+            CallKind::Document | CallKind::HintedDocument => (&mut self.document, 1),
+            CallKind::Read => (&mut self.read, 2),
+            CallKind::Draft | CallKind::Context => (&mut self.draft, 3),
+        };
+        *count += 1;
+        place
+    }
+
     /// All.
     pub const fn total(&self) -> u64 {
         self.encounter + self.document + self.read + self.draft

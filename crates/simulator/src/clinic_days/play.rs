@@ -1,7 +1,9 @@
 //! Playing a trace: the policy decides, the quota grants, the EHR answers, time jumps from event to event.
 //!
 //! What the stages do around a call is done here too, in short: the cursor with its overlap, pages, batches under a lease
-//! with a deadline, a read and a draft for each photo found. Those go before polls, as in production.
+//! with a deadline, a read and a draft for each photo found. Those go before polls, and what was begun goes on before
+//! anything new is, as in production. When a call is refused or fails, the quota is held and the firm rests as the
+//! driver has it.
 
 use std::{
     cmp::Reverse,
@@ -12,18 +14,21 @@ use std::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use skin_assist_core::{
-    domain::{Cursor, FirmId},
+    domain::{Cursor, Encounter, FirmId},
     polling::{
         Answer, Decision, Hold, NewPhotos, Observation, PolicyName, PolicySettings, PollCall, PollPolicy, ServedFirm,
     },
     ports::{CallKind, DocumentSearches, Grant},
     quota::{Allowance, TokenBucket},
+    stages::{HOLD_AFTER_REFUSAL, retry},
     time::Timestamp,
 };
 
 use super::{
     chart::{Charts, firm_id, instant},
-    outcome::{CallCounts, LiveDelay, Outcome, mean, quantile},
+    conditions::{Conditions, Mood},
+    ledger::Counter,
+    outcome::{LiveDelay, Outcome, PhotoDelay, mean, quantile},
     trace::{EventKind, Trace},
 };
 
@@ -59,13 +64,6 @@ pub struct Scenario {
     pub conditions: Conditions,
 }
 
-/// What goes wrong.
-#[derive(Debug, Clone, Default)]
-pub struct Conditions {
-    /// The EHR's clock less ours, in milliseconds.
-    pub clock_ahead_ms: i64,
-}
-
 const DAY: f64 = 86_400.0;
 /// A day begins at 07:00 Eastern.
 const DAY_BEGINS: f64 = 7.0 * 3600.0;
@@ -77,13 +75,26 @@ const DOCUMENT_PAGE: usize = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 const MOST_IN_FLIGHT: usize = 64;
 const DAY_LENGTH: Duration = Duration::from_secs(86_400);
+/// A firm rests for no longer after a failed poll.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// A call on its way.
 #[derive(Debug)]
 struct Call {
     kind: CallKind,
     sent: Timestamp,
+    /// How often it was tried in vain; only of reads and drafts, which are tried again.
+    failures: u32,
+    reply: Reply,
     what: What,
+}
+
+/// What the EHR made of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reply {
+    Answered,
+    Refused,
+    Failed,
 }
 
 #[derive(Debug)]
@@ -95,7 +106,9 @@ enum What {
         since: Timestamp,
         page: usize,
         first: Option<Answer>,
-        seen: Vec<usize>,
+        /// What the EHR sends, and how many records of it are what was asked for.
+        seen: Vec<Encounter>,
+        sent: usize,
     },
     /// Documents of some visits, and which are to be asked for after them.
     Documents {
@@ -115,7 +128,8 @@ enum Step {
     Arrives(Box<Call>),
     Answered(Box<Call>),
     Pump,
-    DraftDue,
+    /// A read or a draft is to be made.
+    Due(Box<Call>),
 }
 
 struct Moment {
@@ -142,7 +156,6 @@ impl Ord for Moment {
 
 struct Photo {
     firm: u32,
-    visit: usize,
     filed: Timestamp,
     found: Option<Timestamp>,
     measured: bool,
@@ -170,10 +183,9 @@ struct Player<'a> {
     firms: HashMap<FirmId, u32>,
     photos: HashMap<u32, Photo>,
     outstanding: usize,
-    admitted: VecDeque<Timestamp>,
-    over_quota: u64,
-    counts: CallCounts,
-    over_day: Vec<[u32; 4]>,
+    /// Failed polls of each practice in a row.
+    failures: HashMap<u32, u32>,
+    counter: Counter,
     measured_from: Timestamp,
 }
 
@@ -211,10 +223,8 @@ pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -
         firms: HashMap::new(),
         photos: HashMap::new(),
         outstanding: 0,
-        admitted: VecDeque::new(),
-        over_quota: 0,
-        counts: CallCounts::default(),
-        over_day: vec![[0; 4]; 96],
+        failures: HashMap::new(),
+        counter: Counter::for_a_day(),
         measured_from: instant(MEASURED[0]),
     };
     let mut live_of = HashMap::new();
@@ -232,7 +242,6 @@ pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -
             event.doc.unwrap_or_default(),
             Photo {
                 firm: event.firm,
-                visit: usize::MAX,
                 filed: instant(event.t),
                 found: None,
                 measured,
@@ -255,11 +264,13 @@ pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -
     let end = instant(MEASURED[1] + DAY);
     let total = end.since(start).as_secs_f64();
     let mut told = 0.0;
+    let mut ended_at = start;
     while let Some(Reverse(moment)) = player.moments.pop() {
         let now = moment.at;
         if now >= end || (player.outstanding == 0 && now >= instant(MEASURED[1].min(trace_end(trace)))) {
             break;
         }
+        ended_at = now;
         let share = now.since(start).as_secs_f64() / total;
         if share - told >= 0.005 {
             told = share;
@@ -268,13 +279,14 @@ pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -
         match moment.step {
             Step::Arrives(call) => player.arrives(*call, now),
             Step::Answered(call) => player.answered(*call, now),
-            Step::DraftDue => player.urgent.push_back(call(CallKind::Draft, What::Draft)),
+            Step::Due(call) => player.urgent.push_back(*call),
             Step::Pump if moment.at == player.pump_at => player.pump_at = Timestamp::NEVER,
             Step::Pump => continue,
         }
         player.pump(now);
     }
     progress(1.0);
+    player.counter.end(ended_at);
     player.outcome(&live_of)
 }
 
@@ -286,6 +298,8 @@ fn call(kind: CallKind, what: What) -> Call {
     Call {
         kind,
         sent: Timestamp::ALWAYS,
+        failures: 0,
+        reply: Reply::Answered,
         what,
     }
 }
@@ -310,14 +324,21 @@ impl Player<'_> {
     }
 
     fn send(&mut self, mut call: Call, now: Timestamp) {
-        let round_trip: f64 = self.random.random_range(150.0..300.0);
+        let round_trip: f64 = self.random.random_range(self.scenario.conditions.round_trip_ms.clone());
         call.sent = now;
         self.in_flight += 1;
+        self.counter.ledger.on_their_way += 1;
         // Kept in the call: the other half is added when it arrives.
         self.at(
             now + Duration::from_micros((round_trip * 500.0) as u64),
             Step::Arrives(Box::new(call)),
         );
+    }
+
+    fn take(&mut self, kind: CallKind, now: Timestamp) -> Grant {
+        let grant = self.bucket.take(self.allowance, kind, now);
+        self.counter.ledger.granted += u64::from(grant == Grant::Granted);
+        grant
     }
 
     /// Makes the calls that can be made now.
@@ -332,7 +353,7 @@ impl Player<'_> {
                 let Some(kind) = queue.front().map(|call| call.kind) else {
                     return;
                 };
-                match self.bucket.take(self.allowance, kind, now) {
+                match self.take(kind, now) {
                     Grant::Granted => {
                         let queue = if urgent { &mut self.urgent } else { &mut self.going_on };
                         if let Some(call) = queue.pop_front() {
@@ -350,7 +371,7 @@ impl Player<'_> {
                     }
                     return;
                 }
-                Decision::Poll(poll) => match self.bucket.take(self.allowance, poll.kind(), now) {
+                Decision::Poll(poll) => match self.take(poll.kind(), now) {
                     Grant::Granted => self.begin(poll, now),
                     Grant::Wait(until) => {
                         self.policy.observe(Observation::NotGranted(poll, until), now);
@@ -382,6 +403,7 @@ impl Player<'_> {
                     page: 0,
                     first: None,
                     seen: Vec::new(),
+                    sent: 0,
                 };
                 self.send(call(CallKind::Encounter, what), now);
             }
@@ -419,101 +441,109 @@ impl Player<'_> {
         }
     }
 
-    /// A call arrives at the EHR: it is counted, and answered from the state of now.
+    /// A call arrives at the EHR: it is counted, and if it is not refused it is answered from the state of now.
     fn arrives(&mut self, mut call: Call, now: Timestamp) {
+        let conditions = &self.scenario.conditions;
         while let Some(event) = self.trace.events.get(self.next_event) {
-            if instant(event.t) > now {
+            if instant(event.t) + conditions.visible_after > now {
                 break;
             }
-            self.charts.happen(event, self.scenario.hint);
+            let recorded = conditions.ehr_time(instant(event.t));
+            self.charts.happen(event, recorded, self.scenario.hint);
             self.next_event += 1;
         }
-        while self.admitted.front().is_some_and(|first| *first + WINDOW <= now) {
-            self.admitted.pop_front();
-        }
-        if self.admitted.len() >= self.scenario.budget_per_minute as usize {
-            self.over_quota += 1;
-        } else {
-            self.admitted.push_back(now);
-        }
-        if now >= self.measured_from {
-            let kind = match call.kind {
-                CallKind::Encounter => {
-                    self.counts.encounter += 1;
-                    0
-                }
-                CallKind::Document | CallKind::HintedDocument => {
-                    self.counts.document += 1;
-                    1
-                }
-                CallKind::Read => {
-                    self.counts.read += 1;
-                    2
-                }
-                CallKind::Draft | CallKind::Context => {
-                    self.counts.draft += 1;
-                    3
-                }
-            };
-            let quarter = (now.since(self.measured_from).as_secs() / 900) as usize;
-            if let Some(counts) = self.over_day.get_mut(quarter) {
-                counts[kind] += 1;
+        self.counter.arrived(call.kind, self.measured_from, now);
+        call.reply = match conditions.mood(now) {
+            Mood::Down => {
+                self.counter.ledger.failed += 1;
+                Reply::Failed
             }
-        }
+            Mood::Refuses => {
+                self.counter.ledger.refused_in_storms += 1;
+                Reply::Refused
+            }
+            Mood::Fine if !self.counter.admit(self.scenario.budget_per_minute, now) => Reply::Refused,
+            Mood::Fine => {
+                self.answer(&mut call.what, now);
+                Reply::Answered
+            }
+        };
+        let travelled = now.since(call.sent);
+        self.at(now + travelled, Step::Answered(Box::new(call)));
+    }
+
+    /// What a call is answered: all pages show the state of the first.
+    fn answer(&mut self, what: &mut What, now: Timestamp) {
+        let conditions = &self.scenario.conditions;
         let answer = Answer {
             as_of: now,
-            server_time: Some(now),
+            server_time: Some(conditions.date(now)),
             pages: 1,
         };
-        match &mut call.what {
+        match what {
             What::Encounters {
                 firm,
                 since,
                 first,
                 seen,
-                page,
+                sent,
+                page: 0,
                 ..
             } => {
-                if *page == 0 {
-                    *first = Some(answer);
-                    *seen = self.charts.changed_since(*firm, *since);
+                *first = Some(answer);
+                let changed = self.charts.changed_since(*firm, conditions.searched_from(*since));
+                *sent = changed.len();
+                for visit in changed {
+                    let encounter = self.charts.encounter(visit);
+                    // What is older than was asked for is thrown away, as in production.
+                    if encounter.last_updated >= Some(*since) {
+                        self.counter.shown(visit, encounter.last_updated, now);
+                        seen.push(encounter);
+                    }
                 }
+                self.counter.polled(*firm, now);
             }
             What::Documents {
                 call: poll,
                 now_asked,
                 found,
                 first,
-                page,
+                page: 0,
                 ..
             } => {
-                if *page == 0 {
-                    *first = Some(answer);
-                    if let PollCall::ChangedDocuments { firm } = poll {
-                        let firm = self.firms[firm];
-                        let since = self.documents_read.get(&firm).copied().unwrap_or(now - DAY_LENGTH);
-                        *now_asked = self.charts.filed_since(firm, since - Cursor::OVERLAP);
-                        self.documents_read.insert(firm, now);
-                    }
-                    for visit in now_asked.iter() {
-                        found.push((*visit, self.charts.visits[*visit].photos.clone()));
-                    }
+                *first = Some(answer);
+                if let PollCall::ChangedDocuments { firm } = poll {
+                    let firm = self.firms[firm];
+                    let since = self.documents_read.get(&firm).copied().unwrap_or(now - DAY_LENGTH);
+                    let since = conditions.searched_from(conditions.ehr_time(since) - Cursor::OVERLAP);
+                    *now_asked = self.charts.filed_since(firm, since);
+                }
+                for visit in now_asked.iter() {
+                    found.push((*visit, self.charts.visits[*visit].photos.clone()));
+                    self.counter.looked(*visit, now);
                 }
             }
-            What::Read | What::Draft => {}
+            What::Encounters { .. } | What::Documents { .. } | What::Read | What::Draft => {}
         }
-        let travelled = now.since(call.sent);
-        self.at(now + travelled, Step::Answered(Box::new(call)));
     }
 
     fn answered(&mut self, mut done: Call, now: Timestamp) {
         self.in_flight -= 1;
+        if done.reply == Reply::Refused {
+            self.bucket.hold(now, now + HOLD_AFTER_REFUSAL);
+        }
+        if done.reply != Reply::Answered {
+            return self.failed(done, now);
+        }
         match &mut done.what {
-            What::Read => self.at(now + ASSESSED_AFTER, Step::DraftDue),
+            What::Read => self.at(
+                now + ASSESSED_AFTER,
+                Step::Due(Box::new(call(CallKind::Draft, What::Draft))),
+            ),
             What::Draft => {}
-            What::Encounters { page, seen, .. } => {
+            What::Encounters { page, sent, .. } => {
                 *page += 1;
-                if *page * ENCOUNTER_PAGE < seen.len() {
+                if *page * ENCOUNTER_PAGE < *sent {
                     self.going_on.push_back(done);
                 } else {
                     self.encounters_answered(done, now);
@@ -523,6 +553,30 @@ impl Player<'_> {
         }
     }
 
+    /// A call brought nothing: a read or a draft is tried again later, a poll is over and its firm rests.
+    fn failed(&mut self, mut done: Call, now: Timestamp) {
+        match done.what {
+            What::Read | What::Draft => {
+                done.failures += 1;
+                self.at(now + retry::backoff(done.failures), Step::Due(Box::new(done)));
+            }
+            What::Encounters { call: poll, .. } | What::Documents { call: poll, .. } => {
+                let firm = poll.firm().clone();
+                let failures = self.failures.entry(self.firms[&firm]).or_default();
+                *failures += 1;
+                let until = now + retry::backoff(*failures).min(LONGEST_REST);
+                self.policy.observe(Observation::Resting { firm, until }, now);
+                self.policy.observe(Observation::Ended(poll), now);
+            }
+        }
+    }
+
+    /// A poll came to its good end.
+    fn ended(&mut self, poll: PollCall, now: Timestamp) {
+        self.failures.remove(&self.firms[poll.firm()]);
+        self.policy.observe(Observation::Ended(poll), now);
+    }
+
     fn encounters_answered(&mut self, done: Call, now: Timestamp) {
         let What::Encounters {
             call: poll,
@@ -530,15 +584,17 @@ impl Player<'_> {
             since,
             page,
             first,
-            seen,
+            seen: encounters,
+            ..
         } = done.what
         else {
             return;
         };
         let Some(mut answer) = first else { return };
         answer.pages = page as u32;
-        let encounters: Vec<_> = seen.iter().map(|visit| self.charts.encounter(*visit)).collect();
         let newest = encounters.iter().filter_map(|encounter| encounter.last_updated).max();
+        // A record from the future does not carry the cursor past those that are still to come.
+        let newest = newest.map(|newest| answer.server_time.map_or(newest, |server| newest.min(server)));
         let cursor = self.cursors.entry(firm).or_insert(Cursor(since + Cursor::OVERLAP));
         if let Some(newest) = newest {
             *cursor = (*cursor).max(Cursor(newest));
@@ -551,7 +607,7 @@ impl Player<'_> {
             },
             now,
         );
-        self.policy.observe(Observation::Ended(poll), now);
+        self.ended(poll, now);
     }
 
     fn documents_answered(&mut self, mut done: Call, now: Timestamp) {
@@ -587,7 +643,7 @@ impl Player<'_> {
                     continue;
                 }
                 photo.found = Some(now);
-                photo.visit = visit;
+                self.counter.ledger.found += 1;
                 self.outstanding -= usize::from(photo.measured);
                 filed_at.push(Some(filed));
                 self.urgent.push_back(call(CallKind::Read, What::Read));
@@ -599,6 +655,7 @@ impl Player<'_> {
         }
         let firm = poll.firm().clone();
         let seen = if matches!(poll, PollCall::ChangedDocuments { .. }) {
+            self.documents_read.insert(self.firms[&firm], answer.as_of);
             // Here every visit is known to whoever lists its documents.
             let stray = None;
             Observation::AllDocumentsSeen {
@@ -613,7 +670,7 @@ impl Player<'_> {
         self.policy.observe(seen, now);
         if waiting.is_empty() || now >= *deadline {
             let poll = poll.clone();
-            self.policy.observe(Observation::Ended(poll), now);
+            self.ended(poll, now);
         } else {
             let together = self.scenario.search.searches().visits_in_one_call;
             *now_asked = waiting.drain(..together.min(waiting.len())).collect();
@@ -625,6 +682,7 @@ impl Player<'_> {
     fn outcome(mut self, live_of: &HashMap<u32, (bool, Option<Timestamp>)>) -> Outcome {
         let day = Duration::from_secs(86_400);
         let (mut live, mut by_firm, mut weighted) = (Vec::new(), HashMap::<u32, Vec<f64>>::new(), Vec::new());
+        let mut photos = Vec::new();
         let (mut missed, mut in_progress) = (0, 0_usize);
         let mut documents: Vec<_> = live_of.iter().collect();
         documents.sort_by_key(|(document, _)| **document);
@@ -633,6 +691,12 @@ impl Player<'_> {
             let found = photo.found.filter(|found| *found < photo.filed + day);
             let delay = found.map_or(day, |found| found.since(photo.filed)).as_secs_f64();
             missed += usize::from(found.is_none());
+            photos.push(PhotoDelay {
+                firm: photo.firm,
+                filed: photo.filed.since(instant(0.0)).as_secs_f64(),
+                live: *is_live,
+                delay_s: delay,
+            });
             weighted.push((if *is_live { 1.0 } else { 0.25 }, delay));
             if *is_live {
                 live.push(delay);
@@ -674,23 +738,25 @@ impl Player<'_> {
             } else {
                 in_progress as f64 / live.len() as f64
             },
-            calls: self.counts,
+            calls: self.counter.measured,
             calls_per_document: if weighted.is_empty() {
                 0.0
             } else {
-                self.counts.total() as f64 / weighted.len() as f64
+                self.counter.measured.total() as f64 / weighted.len() as f64
             },
-            over_quota: self.over_quota,
+            over_quota: self.counter.over_quota,
             worst_over_median_firm: match (means.last(), quantile(&means, 0.5)) {
                 (Some(worst), median) if median > 0.0 => worst / median,
                 _ => 1.0,
             },
             wall_s: 0.0,
             live_delays,
-            calls_over_day: self.over_day,
+            calls_over_day: self.counter.over_day,
             firm_delays,
             weighted,
             learned: self.policy.gained(),
+            photos,
+            ledger: self.counter.ledger,
         }
     }
 }

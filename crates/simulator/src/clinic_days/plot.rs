@@ -448,7 +448,7 @@ impl fmt::Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::outcome::{CallCounts, LiveDelay},
+        super::outcome::{CallCounts, Ledger, LiveDelay},
         *,
     };
 
@@ -484,6 +484,8 @@ mod tests {
             firm_delays: Vec::new(),
             weighted: Vec::new(),
             learned: skin_assist_core::polling::Learned::default(),
+            photos: Vec::new(),
+            ledger: Ledger::default(),
         }
     }
 
