@@ -39,7 +39,12 @@ const HINTS: [&str; 3] = ["0", "0.5", "1"];
 
 /// What is taken away from the adaptive policy to see what it is good for: a name for the report, and the arguments of
 /// `skin-assist simulate` that take it away. Played on the first case without hints and with half of them.
-const ABLATIONS: &[(&str, &[&str])] = &[];
+const ABLATIONS: &[(&str, &[&str])] = &[
+    ("the index (greedy)", &["--without", "index"]),
+    ("hints", &["--without", "hints"]),
+    ("learning", &["--without", "learning"]),
+    ("fairness between practices", &["--without", "fairness"]),
+];
 const ABLATION_HINTS: [&str; 2] = ["0", "0.5"];
 
 /// How many traces are made up for so many practices.

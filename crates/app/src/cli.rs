@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skin_assist_core::{
     domain::Route,
-    polling::{PolicyName, PolicySettings},
+    polling::{AdaptivePart, PolicyName, PolicySettings},
 };
 use skin_assist_simulator::clinic_days::SearchKind;
 
@@ -132,6 +132,30 @@ pub(crate) struct PracticeEhrArguments {
 }
 
 /// How documents are searched for, on the command line.
+/// A part of the adaptive policy.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum WithoutArgument {
+    /// Whoever has the most undetected photos comes next.
+    Index,
+    /// A changed `lastUpdated` tells nothing about photos.
+    Hints,
+    /// Rates stay as they are assumed at first.
+    Learning,
+    /// All for the mean, nothing for small practices.
+    Fairness,
+}
+
+impl From<WithoutArgument> for AdaptivePart {
+    fn from(part: WithoutArgument) -> Self {
+        match part {
+            WithoutArgument::Index => Self::Index,
+            WithoutArgument::Hints => Self::Hints,
+            WithoutArgument::Learning => Self::Learning,
+            WithoutArgument::Fairness => Self::Fairness,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum SearchArgument {
     /// One visit with each call.
@@ -175,6 +199,9 @@ pub(crate) struct SimulateArguments {
     /// What a call costs at least, in photos times seconds. 0.004 saves calls where there are plenty, for a little more delay.
     #[arg(long, value_name = "PRICE", default_value_t = PolicySettings::USE_THE_QUOTA)]
     pub(crate) least_price: f64,
+    /// Take a part of `adaptive` away, to see what it is worth.
+    #[arg(long, value_name = "PART")]
+    pub(crate) without: Option<WithoutArgument>,
     /// The same seed gives the same result, or the same clinic days.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -188,7 +215,7 @@ pub(crate) struct SimulateArguments {
     #[arg(
         long,
         requires = "firms",
-        conflicts_with_all = ["trace", "budget", "hint", "policy", "search", "least_price", "json", "plot"]
+        conflicts_with_all = ["trace", "budget", "hint", "policy", "search", "least_price", "without", "json", "plot"]
     )]
     pub(crate) generate: bool,
     /// With --generate: how many practices.

@@ -231,6 +231,21 @@ pub struct PolicySettings {
     pub least_price: f64,
     /// How long after the end of its watch an encounter is looked at once more, when nobody else needs the calls.
     pub reconcile_within: Duration,
+    /// What [`Adaptive`] does without, to measure what it is worth.
+    pub without: Option<AdaptivePart>,
+}
+
+/// A part of [`Adaptive`] that can be taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdaptivePart {
+    /// The index: whoever has the most undetected photos comes next, however fast they come.
+    Index,
+    /// What a changed `lastUpdated` tells about photos.
+    Hints,
+    /// Rates stay as they are assumed before anything was seen.
+    Learning,
+    /// Small firms, and providers who seldom take photos, are polled no more often than is best for the mean.
+    Fairness,
 }
 
 impl PolicySettings {
@@ -246,6 +261,7 @@ impl PolicySettings {
             },
             least_price: Self::USE_THE_QUOTA,
             reconcile_within: Duration::from_secs(3 * 24 * 60 * 60),
+            without: None,
         }
     }
 }

@@ -102,6 +102,7 @@ fn play_all(path: &Path, budget: u32, arguments: &SimulateArguments) -> Result<(
                 policy,
                 search: arguments.search.into(),
                 least_price: arguments.least_price,
+                without: arguments.without.map(Into::into),
                 seed: arguments.seed,
                 conditions: Conditions::default(),
             };

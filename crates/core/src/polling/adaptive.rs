@@ -41,9 +41,6 @@ use visit::{Change, Visit};
 /// How often rates are worked out anew, in seconds.
 const REFRESH_EVERY: f64 = 60.0;
 
-/// Arms are put to sleep for somewhat less than the price, which may fall.
-const WAKE_AT: f64 = 0.9;
-
 /// Encounters past their watch are looked at once a day.
 const RECONCILE_EVERY: f64 = 86_400.0;
 
@@ -86,7 +83,7 @@ impl Adaptive {
         };
         Self {
             settings,
-            model: Model::new(search),
+            model: Model::new(search, settings.without),
             queues: Vec::new(),
             firms: HashMap::new(),
             refreshed: f64::NEG_INFINITY,
@@ -99,10 +96,8 @@ impl Adaptive {
         if let Some(found) = self.queues.iter().position(|queue| queue.name == name) {
             return found;
         }
-        // Any price will do: it follows what is polled.
-        const FIRST_PRICE: f64 = 0.01;
-        self.queues.push(Queue::new(name.to_owned(), FIRST_PRICE));
-        self.model.prices.push(FIRST_PRICE);
+        self.queues.push(Queue::new(name.to_owned(), self.settings.least_price));
+        self.model.prices.push(self.settings.least_price);
         self.queues.len() - 1
     }
 
@@ -170,12 +165,11 @@ impl Adaptive {
         }
         let queue = practice.queue;
         let entry = self.model.entry(arm);
-        let due = queue::Worth::due(&mut self.model, entry, self.queues[queue].price * WAKE_AT);
+        let now = self.model.now;
         if hinted {
-            self.queues[queue].hint(entry, due);
-        } else {
-            self.queues[queue].sleep(entry, due);
+            self.queues[queue].hint(entry);
         }
+        self.queues[queue].sleep(entry, now, &mut self.model);
     }
 
     /// After something about a firm's visits changed, for the arm that looks at several of them.
@@ -562,7 +556,7 @@ impl PollPolicy for Adaptive {
             if let Some(call) = self.next_reconciliation(queue) {
                 return Decision::Poll(call);
             }
-            let chosen = self.queues[queue].choose(self.model.now, self.settings.least_price, &mut self.model);
+            let chosen = self.queues[queue].choose(self.model.now, &mut self.model);
             self.model.prices[queue] = self.queues[queue].price;
             match chosen {
                 Ok(entry) => return Decision::Poll(self.take(entry.arm, false)),

@@ -16,7 +16,8 @@ use rand_chacha::ChaCha8Rng;
 use skin_assist_core::{
     domain::{Cursor, Encounter, FirmId},
     polling::{
-        Answer, Decision, Hold, NewPhotos, Observation, PolicyName, PolicySettings, PollCall, PollPolicy, ServedFirm,
+        AdaptivePart, Answer, Decision, Hold, NewPhotos, Observation, PolicyName, PolicySettings, PollCall, PollPolicy,
+        ServedFirm,
     },
     ports::{CallKind, DocumentSearches, Grant},
     quota::{Allowance, TokenBucket},
@@ -58,6 +59,8 @@ pub struct Scenario {
     pub search: SearchKind,
     /// What calls cost at least.
     pub least_price: f64,
+    /// What the adaptive policy does without.
+    pub without: Option<AdaptivePart>,
     /// Round-trip times follow from it.
     pub seed: u64,
     /// What goes wrong.
@@ -201,6 +204,7 @@ pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -
     let settings = PolicySettings {
         searches: scenario.search.searches(),
         least_price: scenario.least_price,
+        without: scenario.without,
         ..PolicySettings::one_by_one()
     };
     let mut player = Player {

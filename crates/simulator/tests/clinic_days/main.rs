@@ -29,6 +29,7 @@ fn scenario(policy: PolicyName, budget_per_minute: u32) -> Scenario {
         policy,
         search: SearchKind::Patient,
         least_price: PolicySettings::USE_THE_QUOTA,
+        without: None,
         seed: 1,
         conditions: Conditions::default(),
     }

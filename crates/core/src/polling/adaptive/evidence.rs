@@ -18,8 +18,10 @@ const BUMPS: &str = "bumps-1";
 const NOISES: &str = "noise-2";
 
 /// See the module.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Evidence {
+    /// Whether bumps are taken notice of.
+    heeds_bumps: bool,
     /// Photos that bumped their encounter, of those of which it is known.
     bumps: Count,
     noise: [Count; KINDS],
@@ -37,10 +39,23 @@ fn kind(phase: Phase, age: f64) -> usize {
 }
 
 impl Evidence {
+    pub(super) fn new(heeds_bumps: bool) -> Self {
+        Self {
+            heeds_bumps,
+            bumps: Count::default(),
+            noise: [Count::default(); KINDS],
+            gained_bumps: Count::default(),
+            gained_noise: [Count::default(); KINDS],
+        }
+    }
+
     /// The share of photos that bump their encounter: the mean of what is believed after what was seen. Software does such
     /// a thing always, or never, or now and then; each is taken for equally likely at first, and "now and then" for any
     /// share. (A third of the prior on 1, a third on 0, a third uniform.)
     pub(super) fn bump_share(&self) -> f64 {
+        if !self.heeds_bumps {
+            return 0.0;
+        }
         let seen = self.bumps.exposure;
         let (hits, misses) = (self.bumps.events, (seen - self.bumps.events).max(0.0));
         // How likely what was seen is when the share may be anything, against that it is always, or never.

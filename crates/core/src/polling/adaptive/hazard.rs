@@ -7,7 +7,7 @@
 //!
 //! Fine bins matter more to the delay than any refinement of the index that uses them.
 
-use super::prior;
+use super::{prior, visit::Prospect};
 use crate::polling::{Count, Learned};
 
 /// Bins of the phases without a photo end here, in seconds since the visit opened.
@@ -117,7 +117,7 @@ struct Table {
 }
 
 /// No rate is below this: a visit is looked at again however little is expected of it.
-const LEAST_RATE: f64 = 1e-8;
+const LEAST_RATE: f64 = 1e-9;
 
 impl Table {
     fn new(phase: Phase) -> Self {
@@ -137,8 +137,8 @@ impl Table {
 
     fn refresh(&mut self) {
         for bin in 0..self.rate.len() {
-            // A prior worth `prior::EVENTS` photos.
-            let (events, exposure) = (prior::EVENTS, prior::EVENTS / self.prior[bin]);
+            let exposure = (prior::EVENTS / self.prior[bin]).min(prior::LONGEST_EXPOSURE);
+            let events = exposure * self.prior[bin];
             let count = self.counts[bin];
             self.rate[bin] = ((count.events + events) / (count.exposure + exposure)).max(LEAST_RATE);
         }
@@ -168,32 +168,22 @@ impl Table {
 #[derive(Debug, Clone)]
 pub(super) struct Hazards {
     tables: Vec<Table>,
-}
-
-/// A rate, and how long it holds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rate {
-    /// Photos a second.
-    pub(super) rate: f64,
-    /// The age at which another rate begins.
-    pub(super) until: f64,
+    /// Whether what is booked changes the rates.
+    learns: bool,
 }
 
 impl Hazards {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(learns: bool) -> Self {
         Self {
+            learns,
             tables: (0..TABLES).map(|index| Table::new(Phase::of(index))).collect(),
         }
     }
 
-    /// The rate at `age`.
-    pub(super) fn rate(&self, phase: Phase, age: f64) -> Rate {
+    /// The rate at `age`, in photos a second.
+    pub(super) fn rate(&self, phase: Phase, age: f64) -> f64 {
         let table = &self.tables[phase.index()];
-        let bin = table.bin(age.max(0.0));
-        Rate {
-            rate: table.rate[bin],
-            until: table.edges.get(bin).copied().unwrap_or(f64::INFINITY),
-        }
+        table.rate[table.bin(age.max(0.0))]
     }
 
     /// Photos to expect between two ages.
@@ -203,6 +193,43 @@ impl Hazards {
         }
         let table = &self.tables[phase.index()];
         table.integral(to.max(0.0)) - table.integral(from.max(0.0))
+    }
+
+    /// After how many seconds the index of a visit ([`Prospect::index`]) reaches `price`: of one that has been in `phase` for
+    /// `age` seconds, and whose mass grows by the rate times `scale`, of which the share `lasting` stays.
+    pub(super) fn wait(
+        &self,
+        (phase, age): (Phase, f64),
+        scale: f64,
+        prospect: &Prospect,
+        lasting: f64,
+        price: f64,
+    ) -> f64 {
+        let table = &self.tables[phase.index()];
+        let from = age.max(0.0);
+        let doubt = prospect.doubt;
+        let (mut at, mut mass, mut known) = (from, prospect.mass, prospect.known);
+        for bin in table.bin(from)..table.rate.len() {
+            let growth = scale * table.rate[bin];
+            let missing = 2.0 * price * growth - mass * mass - doubt * known * known;
+            if missing <= 0.0 {
+                break;
+            }
+            let end = table.edges.get(bin).copied().unwrap_or(f64::INFINITY);
+            // (mass + lasting·y)² + doubt·(known + y)² = 2·price·growth, for y = growth·seconds.
+            let square = lasting * lasting + doubt;
+            let half = lasting * mass + doubt * known;
+            let grown = ((half * half + square * missing).sqrt() - half) / square;
+            let reached = at + grown / growth;
+            if reached <= end {
+                at = reached;
+                break;
+            }
+            mass += lasting * growth * (end - at);
+            known += growth * (end - at);
+            at = end;
+        }
+        at - age
     }
 
     /// The double integral of the open phase's rate up to `age`: undetected photos times seconds, of visits that opened at
@@ -253,7 +280,9 @@ impl Hazards {
 
     /// Works out the rates anew from what was booked.
     pub(super) fn refresh(&mut self) {
-        self.tables.iter_mut().for_each(Table::refresh);
+        if self.learns {
+            self.tables.iter_mut().for_each(Table::refresh);
+        }
     }
 
     /// Takes over what was learned before.

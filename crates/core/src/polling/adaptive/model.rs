@@ -12,7 +12,10 @@ use super::{
     queue::{Arm, Entry, FORCED, Worth},
     visit::{Prospect, Visit},
 };
-use crate::{polling::Count, time::Timestamp};
+use crate::{
+    polling::{AdaptivePart, Count},
+    time::Timestamp,
+};
 
 /// A visit is looked at after this time, whatever is expected of it. A visit of the day is thus looked at in the night, when
 /// calls are to spare.
@@ -26,8 +29,8 @@ const LATE: f64 = 9.0 * 3600.0;
 const LONGEST_UNPOLLED: f64 = 300.0;
 const LONGEST_UNPOLLED_PER_FIRM: f64 = 1.0;
 
-/// An index is worked out again after this time at the latest: of visits of the last hour, and of others.
-const WORK_OUT_AGAIN: [f64; 2] = [30.0, 300.0];
+/// An index is worked out again after this time at the latest: rates are learned anew meanwhile.
+const WORK_OUT_AGAIN: f64 = 3600.0;
 
 /// A visit is lively until this long after its finish or its last photo.
 const LIVELY_FOR: f64 = 3600.0;
@@ -41,12 +44,19 @@ const SUM_FOR: f64 = 5.0;
 /// What a search for several visits would clear is worked out again after this time.
 const TOGETHER_FOR: f64 = 2.0;
 
-/// What a bump tells is worth less than what it shows, since it has to be looked at too: measured, flat around it.
-const POLL_WORTH: f64 = 0.8;
-
 /// What each second without a poll adds to the worth of a visit, and to the mass of a firm, whatever was learned, so that an
-/// idle system looks every few seconds: this practice may have other ways than all before it. Next to nothing in busy hours.
-const UNFORESEEN: f64 = 2e-6;
+/// idle system looks once a minute: this practice may have other ways than all before it. Next to nothing in busy hours.
+const UNFORESEEN: f64 = 2e-7;
+
+/// How much of what bumps its visit will be known before the visit's index reaches the price, by encounter polls meanwhile.
+const KNOWN_IN_TIME: f64 = 0.5;
+
+/// For how many seconds a photo would wait otherwise of which a bump tells, in a visit of which little else is expected: the
+/// index of what grows says nothing about what came at once. Flat around it; without it single photos wait for an hour.
+const WAITS_OTHERWISE: f64 = 2000.0;
+
+/// Photos come in series: one that was not seen hides those that follow it, in so many series' first steps.
+const STEPS: f64 = 1.3;
 
 /// Fairness against the mean: small firms, and providers who seldom take photos, are polled more often than is best for the
 /// mean, by these powers of their share.
@@ -69,6 +79,7 @@ pub(super) enum Search {
 pub(super) struct Model {
     pub(super) now: f64,
     pub(super) search: Search,
+    without: Option<AdaptivePart>,
     pub(super) hazards: Hazards,
     pub(super) evidence: Evidence,
     pub(super) firms: Vec<Practice>,
@@ -95,12 +106,13 @@ pub(super) fn seconds(at: Timestamp) -> f64 {
 }
 
 impl Model {
-    pub(super) fn new(search: Search) -> Self {
+    pub(super) fn new(search: Search, without: Option<AdaptivePart>) -> Self {
         Self {
             now: 0.0,
             search,
-            hazards: Hazards::new(),
-            evidence: Evidence::default(),
+            without,
+            hazards: Hazards::new(without != Some(AdaptivePart::Learning)),
+            evidence: Evidence::new(without != Some(AdaptivePart::Hints)),
             firms: Vec::new(),
             visits: Vec::new(),
             vacant: Vec::new(),
@@ -183,7 +195,7 @@ impl Model {
 
     /// By how much fairness raises a visit's index.
     fn fairness(&self, visit: &Visit) -> f64 {
-        if visit.phase().0.depends_on_provider() {
+        if visit.phase().0.depends_on_provider() && self.without != Some(AdaptivePart::Fairness) {
             self.factor(visit).powf(-PROVIDER_FAIRNESS)
         } else {
             1.0
@@ -206,17 +218,31 @@ impl Model {
             return FORCED + overdue;
         }
         let prospect = self.prospect(visit);
+        if self.without == Some(AdaptivePart::Index) {
+            return prospect.mass;
+        }
         let unforeseen = UNFORESEEN * (self.now - visit.looked).max(0.0);
-        let worth = index(prospect.mass, prospect.growth).max(self.hidden_worth(visit, &prospect)) + unforeseen;
+        let worth = (self.followers(visit) * prospect.index()).max(self.lump_worth(visit, &prospect)) + unforeseen;
         worth * self.fairness(visit) * self.firms[visit.firm as usize].restraint(self.now)
     }
 
-    /// A finished visit of which nothing more is to be expected, but which may have had a photo just before it was finished:
-    /// nothing will point to that any more, so that waiting gains nothing.
-    fn hidden_worth(&self, visit: &Visit, prospect: &Prospect) -> f64 {
+    /// How many photos wait with each first one that waits: those that follow it until the next look, on average.
+    fn followers(&self, visit: &Visit) -> f64 {
+        if !visit.phase().0.depends_on_provider() {
+            return 1.0;
+        }
+        let finished = visit.is_over();
+        let phase = Phase::After { photos: 1, finished };
+        let half = (self.now - visit.looked).max(0.0) / 2.0;
+        1.0 + STEPS * self.hazards.expected(phase, 0.0, half)
+    }
+
+    /// What a look is worth for mass that came at once: a bump, or what a finish may have hidden. Nothing more will point to
+    /// it, so that waiting gains nothing.
+    fn lump_worth(&self, visit: &Visit, prospect: &Prospect) -> f64 {
         const SMALL: f64 = 0.1;
         if !visit.is_over() {
-            return 0.0;
+            return visit.bump.map_or(0.0, |bump| bump.mass * WAITS_OTHERWISE);
         }
         let share = self.evidence.bump_share();
         let bumps = self.evidence.noise(visit.phase().0, self.now - visit.opened).max(1e-5)
@@ -227,19 +253,24 @@ impl Model {
 
     fn visit_due(&self, visit: &Visit, price: f64) -> f64 {
         let prospect = self.prospect(visit);
+        if self.without == Some(AdaptivePart::Index) {
+            let wait = ((price - prospect.mass) / prospect.growth).clamp(0.0, WORK_OUT_AGAIN);
+            return (self.now + wait).min(Self::forced_at(visit));
+        }
         let price = price / (self.fairness(visit) * self.firms[visit.firm as usize].restraint(self.now));
-        let wanted = (2.0 * price * prospect.growth).sqrt();
-        // Much of what comes is known to be nothing as soon as the firm's encounters are polled again.
-        let growth = prospect.growth * (1.0 - 0.9 * self.evidence.bump_share());
-        let wait = if self.hidden_worth(visit, &prospect) >= price {
+        let wait = if self.lump_worth(visit, &prospect) >= price {
             0.0
         } else {
             let unseen = (self.now - visit.looked).max(0.0);
-            ((wanted - prospect.mass).max(0.0) / growth).min((price / UNFORESEEN - unseen).max(0.0))
+            let (phase, origin) = visit.phase();
+            let lasting = 1.0 - KNOWN_IN_TIME * self.evidence.bump_share();
+            let scale = visit.scale(self.factor(visit));
+            let index_price = price / self.followers(visit);
+            self.hazards
+                .wait((phase, self.now - origin), scale, &prospect, lasting, index_price)
+                .min((price / UNFORESEEN - unseen).max(0.0))
         };
-        let most = WORK_OUT_AGAIN[usize::from(self.now - visit.opened >= 3600.0)];
-        let due = (self.now + wait.min(most)).min(prospect.until.max(self.now + 0.05));
-        due.min(Self::forced_at(visit))
+        (self.now + wait.min(WORK_OUT_AGAIN)).min(Self::forced_at(visit))
     }
 
     /// Sorts a firm's visits into those of which much is to be expected, and the others.
@@ -254,7 +285,7 @@ impl Model {
             if recent {
                 lively.push(number);
             } else {
-                quiet += visit.intensity(&self.hazards, self.factor(visit), now).0;
+                quiet += visit.intensity(&self.hazards, self.factor(visit), now);
             }
         }
         let practice = &mut self.firms[firm];
@@ -274,7 +305,7 @@ impl Model {
         let (mut intensity, mut endings) = (self.firms[firm].quiet_intensity, 0.0);
         for &number in &self.firms[firm].lively {
             let visit = &self.visits[number as usize];
-            let (rate, _) = visit.intensity(&self.hazards, self.factor(visit), self.now);
+            let rate = visit.intensity(&self.hazards, self.factor(visit), self.now);
             intensity += rate;
             if !visit.is_over() {
                 // A visit that has ended unnoticed goes on being polled √(rate / 2μ) times a second, at μ each.
@@ -309,14 +340,19 @@ impl Model {
         let openings = practice.opening_rate(self.now);
         let mass = linear * since + openings * self.hazards.unseen_openings(since);
         let growth = linear + openings * self.hazards.expected(Phase::Open, 0.0, since);
-        let size = practice.intensity.max(1e-6) / self.usual_intensity;
-        POLL_WORTH * index(mass, growth.max(1e-12)) / practice.pages
-            * size.powf(-FIRM_FAIRNESS)
-            * practice.restraint(self.now)
+        if self.without == Some(AdaptivePart::Index) {
+            return mass / practice.pages;
+        }
+        let size = if self.without == Some(AdaptivePart::Fairness) {
+            1.0
+        } else {
+            practice.intensity.max(1e-6) / self.usual_intensity
+        };
+        index(mass, growth.max(1e-12)) / practice.pages * size.powf(-FIRM_FAIRNESS) * practice.restraint(self.now)
     }
 
     fn firm_due(&self, firm: usize, price: f64) -> f64 {
-        let latest = (self.firms[firm].polled + self.longest_unpolled() - self.now).clamp(0.0, 30.0);
+        let latest = (self.firms[firm].polled + self.longest_unpolled() - self.now).max(0.0);
         let (mut low, mut high) = (0.0, 0.25);
         while high < latest && self.firm_worth(firm, high) < price {
             low = high;
@@ -397,7 +433,7 @@ impl Model {
         let price = price / self.firms[firm].restraint(self.now);
         let mass = sum.mass + sum.growth * (self.now - sum.at);
         let wait = ((2.0 * price * sum.growth).sqrt() - mass).max(0.0) / sum.growth;
-        self.now + wait.clamp(0.02, WORK_OUT_AGAIN[0])
+        self.now + wait
     }
 
     pub(super) fn entry(&self, arm: Arm) -> Entry {
@@ -418,27 +454,25 @@ impl Model {
 }
 
 impl Worth for Model {
-    fn worth(&mut self, entry: Entry) -> Option<f64> {
-        if entry != self.entry(entry.arm) {
-            return None;
-        }
+    fn is_current(&self, entry: Entry) -> bool {
+        entry == self.entry(entry.arm) && self.firms[self.firm_of(entry.arm)].served
+    }
+
+    fn worth(&mut self, entry: Entry) -> f64 {
         let firm = self.firm_of(entry.arm);
         let practice = &self.firms[firm];
-        if !practice.served {
-            return None;
-        }
         if practice.resting_until > self.now {
-            return Some(0.0);
+            return 0.0;
         }
         match entry.arm {
             Arm::Firm(_) => {
                 if self.now - practice.summed > SUM_FOR {
                     self.sum_up(firm);
                 }
-                Some(self.firm_worth(firm, 0.0))
+                self.firm_worth(firm, 0.0)
             }
-            Arm::Visit(number) => Some(self.visit_worth(&self.visits[number as usize])),
-            Arm::Documents(_) => Some(self.documents_worth(firm)),
+            Arm::Visit(number) => self.visit_worth(&self.visits[number as usize]),
+            Arm::Documents(_) => self.documents_worth(firm),
         }
     }
 

@@ -2,12 +2,17 @@
 //!
 //! The rates are those of generated clinic days (the simulator's `clinic_days::generate`: visits with a median of 22 minutes,
 //! first photos at a median of 11, bursts of up to four, one in 25 first photos half an hour to six hours after the visit),
-//! rounded, and never quite nothing. They count as much as two photos in each bin: a day at ten practices outweighs them.
+//! rounded, and never quite nothing. They count as much as two photos in each bin, and where little is expected as much as a
+//! day's watching at a few practices: a practice that has other ways is soon known by them.
 
 use super::hazard::{AFTER_EDGES, FINISHED_EDGES, OPEN_EDGES, Phase};
 
 /// The prior counts as much as this many photos in each bin.
 pub(super) const EVENTS: f64 = 2.0;
+
+/// But not more than so many seconds under watch. Where next to nothing is expected, two photos would outweigh weeks in which
+/// none came, and a tenth of all calls would go to visits that are long over.
+pub(super) const LONGEST_EXPOSURE: f64 = 1e5;
 
 const PLANNED: f64 = 1e-6;
 

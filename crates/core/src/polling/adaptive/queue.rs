@@ -1,12 +1,12 @@
 //! Who comes next on one quota.
 //!
 //! Each arm (a visit, a firm) has an index W that grows with time. The arm with the greatest W is to be polled whenever
-//! the quota has a call. Sorting by an index that moves is avoided: an arm sleeps in a heap until about the time when its W
-//! reaches the *price*, the W of the arms that are being polled at present; those that are awake are few, and the greatest
-//! among them is the greatest of all. A decision thus costs O(log n).
+//! the quota has a call. Sorting by an index that moves is avoided: W is cut into *levels*, each four times the one below,
+//! and an arm sleeps in the heap of its level until about the time when its W reaches the next one. The greatest W is in
+//! the highest level that is not empty, and there among those that reach the next level soonest; a few of these are awake,
+//! and compared. An arm climbs a handful of levels between two polls, so that a decision costs O(log n).
 //!
-//! The price is nothing that has to be controlled: it follows what was polled. With too low a price too many are awake, and
-//! it is raised; with too high a price nobody is, and those that would wake next are woken early.
+//! The price of a call is nothing that has to be controlled: it is the W of what is being polled at present.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -31,14 +31,21 @@ pub(super) struct Entry {
     pub(super) generation: u32,
 }
 
-/// Arms awake at the least, if there are any: the choice is among these.
+/// Levels: the first is below the least price, and each is so many times the one below.
+const LEVELS: usize = 20;
+const STEP: f64 = 4.0;
+
+/// Arms awake at the least, if the highest level has them: the choice is among these.
 const AWAKE_AT_LEAST: usize = 6;
 
-/// What is put back to sleep sleeps for this long at least, in seconds.
+/// Arms awake at the most: above it the lower half goes back to sleep.
+const AWAKE_AT_MOST: usize = 24;
+
+/// What is put to sleep sleeps for this long at least, in seconds.
 const LEAST_SLEEP: f64 = 0.02;
 
-/// Arms awake at the most: above it the price is raised.
-const AWAKE_AT_MOST: usize = 64;
+/// What an arm that is awake is worth is worked out again after this time, in seconds: a call or two at the greatest quotas.
+const HOLDS_FOR: f64 = 0.1;
 
 /// What is overdue is worth this much and more: it comes before everything, the longest overdue first.
 pub(super) const FORCED: f64 = 1e9;
@@ -50,6 +57,8 @@ pub(super) struct Queue {
     pub(super) name: String,
     /// The price of a call: W of what is being polled at present.
     pub(super) price: f64,
+    /// Nothing that is worth less is polled.
+    least_price: f64,
     /// The quota has no call before then.
     pub(super) blocked_until: Timestamp,
     /// It has none before then for what may take from the reserve either.
@@ -60,49 +69,89 @@ pub(super) struct Queue {
     busy_price: f64,
     /// Calls chosen since the last one that nobody needs otherwise.
     since_spare: u32,
-    asleep: BinaryHeap<Reverse<(i64, Entry)>>,
-    awake: Vec<Entry>,
+    /// Those asleep on each level, by when they reach the next, in milliseconds.
+    asleep: [BinaryHeap<Reverse<(i64, Entry)>>; LEVELS],
+    awake: Vec<Awake>,
+}
+
+/// An arm that is awake, and what it was worth when that was last worked out, in seconds.
+#[derive(Debug, Clone, Copy)]
+struct Awake {
+    entry: Entry,
+    worth: f64,
+    at: f64,
 }
 
 /// What an arm is worth now, and when that reaches a given price.
 pub(super) trait Worth {
-    /// The arm's index now; none when the entry is outdated or the arm must not be polled before it is told otherwise.
-    fn worth(&mut self, entry: Entry) -> Option<f64>;
+    /// Whether the entry is not outdated.
+    fn is_current(&self, entry: Entry) -> bool;
 
-    /// When the arm's index will reach `price`, or should be worked out again, in seconds.
+    /// The arm's index now. Of a current entry.
+    fn worth(&mut self, entry: Entry) -> f64;
+
+    /// When the arm's index will reach `price`, if nothing is observed until then, in seconds. Of a current entry.
     fn due(&mut self, entry: Entry, price: f64) -> f64;
 }
 
 impl Queue {
-    pub(super) fn new(name: String, price: f64) -> Self {
+    pub(super) fn new(name: String, least_price: f64) -> Self {
         Self {
             name,
-            price,
+            price: least_price,
+            least_price,
             blocked_until: Timestamp::ALWAYS,
             exhausted_until: Timestamp::ALWAYS,
             hinted: Vec::new(),
-            busy_price: price,
+            busy_price: least_price,
             since_spare: 0,
-            asleep: BinaryHeap::new(),
+            asleep: Default::default(),
             awake: Vec::new(),
         }
     }
 
-    /// Lets an arm sleep until `due`, in seconds.
-    pub(super) fn sleep(&mut self, entry: Entry, due: f64) {
-        // Not past what the heap's clock can hold; an arm that never becomes due is looked at now and then all the same.
+    fn level(&self, worth: f64) -> usize {
+        if worth < self.least_price {
+            return 0;
+        }
+        let level = 1.0 + ((worth / self.least_price).ln() / STEP.ln()).floor();
+        (level as usize).min(LEVELS - 1)
+    }
+
+    /// What an arm is worth that leaves the level.
+    fn end_of(&self, level: usize) -> f64 {
+        if level == LEVELS - 1 {
+            return f64::INFINITY;
+        }
+        self.least_price * STEP.powi(level as i32)
+    }
+
+    /// Lets an arm sleep until it reaches the next level.
+    pub(super) fn sleep(&mut self, entry: Entry, now: f64, arms: &mut impl Worth) {
+        let worth = arms.worth(entry);
+        self.sleep_on(entry, worth, now, arms);
+    }
+
+    fn sleep_on(&mut self, entry: Entry, worth: f64, now: f64, arms: &mut impl Worth) {
+        let level = self.level(worth);
+        let due = if level == LEVELS - 1 {
+            f64::INFINITY
+        } else {
+            // Not at once again: the time has to pass, even where worth and due time disagree by a rounding.
+            arms.due(entry, self.end_of(level)).max(now + LEAST_SLEEP)
+        };
+        // What never reaches the next level is the last of its own.
         let due = if due.is_finite() {
             (due * 1000.0).ceil() as i64
         } else {
             i64::MAX
         };
-        self.asleep.push(Reverse((due, entry)));
+        self.asleep[level].push(Reverse((due, entry)));
     }
 
-    /// A hint points to the arm: it sleeps until `due`, and may be polled before out of the reserve.
-    pub(super) fn hint(&mut self, entry: Entry, due: f64) {
+    /// A hint points to the arm: it may be polled out of the reserve.
+    pub(super) fn hint(&mut self, entry: Entry) {
         self.hinted.push(entry);
-        self.sleep(entry, due);
     }
 
     /// The hinted arm that is worth most, if one is worth its price.
@@ -110,7 +159,11 @@ impl Queue {
         let mut best: Option<(f64, Entry)> = None;
         let price = self.price;
         self.hinted.retain(|entry| {
-            let Some(worth) = arms.worth(*entry) else { return false };
+            let worth = if arms.is_current(*entry) {
+                arms.worth(*entry)
+            } else {
+                0.0
+            };
             if worth >= price && best.is_none_or(|(most, _)| worth > most) {
                 best = Some((worth, *entry));
             }
@@ -119,80 +172,96 @@ impl Queue {
         best.map(|(_, entry)| entry)
     }
 
-    /// The arm to poll now, taken out; or when to ask again, in seconds.
-    pub(super) fn choose(&mut self, now: f64, least_price: f64, arms: &mut impl Worth) -> Result<Entry, f64> {
+    /// Moves those up that have reached the next level.
+    fn climb(&mut self, now: f64, arms: &mut impl Worth) {
         let now_ms = (now * 1000.0) as i64;
-        loop {
-            while let Some(Reverse((due, entry))) = self.asleep.peek().copied() {
-                let early = self.awake.len() < AWAKE_AT_LEAST && due < i64::MAX;
-                if due > now_ms && !early {
+        for level in 0..LEVELS {
+            while let Some(Reverse((due, entry))) = self.asleep[level].peek().copied() {
+                if due > now_ms {
                     break;
                 }
-                self.asleep.pop();
-                self.awake.push(entry);
-            }
-            let mut best: Option<(usize, f64)> = None;
-            let mut place = 0;
-            while place < self.awake.len() {
-                let entry = self.awake[place];
-                match arms.worth(entry) {
-                    None => {
-                        self.awake.swap_remove(place);
-                    }
-                    // What fell behind since it was woken (its firm was polled) sleeps again.
-                    Some(worth) if worth < 0.5 * self.price && self.awake.len() > AWAKE_AT_LEAST => {
-                        self.awake.swap_remove(place);
-                        self.sleep_on(entry, now, arms);
-                    }
-                    Some(worth) => {
-                        if best.is_none_or(|(_, most)| worth > most) {
-                            best = Some((place, worth));
-                        }
-                        place += 1;
-                    }
+                self.asleep[level].pop();
+                if arms.is_current(entry) {
+                    self.sleep(entry, now, arms);
                 }
             }
-            let Some((place, worth)) = best else {
-                // What was awake was outdated: wake others, if there are any.
-                if self.asleep.peek().is_some_and(|Reverse((due, _))| *due < i64::MAX) {
-                    continue;
-                }
-                return Err(f64::INFINITY);
-            };
-            if worth < least_price {
-                // Nobody is worth a call: all sleep until somebody is. Those that went to sleep at a high price would sleep too
-                // long now.
-                let was_dear = self.price > 2.0 * least_price;
-                self.price = least_price;
-                if was_dear {
-                    for Reverse((_, entry)) in std::mem::take(&mut self.asleep) {
-                        if arms.worth(entry).is_some() {
-                            self.sleep_on(entry, now, arms);
-                        }
+        }
+    }
+
+    /// The arm to poll now, taken out; or when to ask again, in seconds.
+    pub(super) fn choose(&mut self, now: f64, arms: &mut impl Worth) -> Result<Entry, f64> {
+        self.climb(now, arms);
+        self.awake.retain(|awake| arms.is_current(awake.entry));
+        for awake in &mut self.awake {
+            if now - awake.at > HOLDS_FOR {
+                awake.worth = arms.worth(awake.entry);
+                awake.at = now;
+            }
+        }
+        let mut level = LEVELS - 1;
+        while level > 0 {
+            let (begins, ends) = (self.end_of(level - 1), self.end_of(level));
+            let peers = self.awake.iter().filter(|awake| awake.worth >= begins).count();
+            if peers >= AWAKE_AT_LEAST || self.awake.iter().any(|awake| awake.worth >= ends) {
+                break;
+            }
+            match self.asleep[level].pop() {
+                Some(Reverse((_, entry))) if arms.is_current(entry) => {
+                    let worth = arms.worth(entry);
+                    if worth >= begins {
+                        self.awake.push(Awake { entry, worth, at: now });
+                    } else {
+                        // It fell behind since: its firm was polled.
+                        self.sleep_on(entry, worth, now, arms);
                     }
                 }
-                for entry in std::mem::take(&mut self.awake) {
-                    self.sleep_on(entry, now, arms);
-                }
-                let next = self.asleep.peek().map_or(i64::MAX, |Reverse((due, _))| *due);
-                return Err(if next == i64::MAX {
-                    f64::INFINITY
-                } else {
-                    next as f64 / 1000.0
-                });
+                Some(_) => {}
+                None if peers > 0 => break,
+                None => level -= 1,
             }
-            let entry = self.awake.swap_remove(place);
-            if worth < FORCED {
-                self.price *= (0.05 * (worth / self.price).ln().clamp(-2.0, 2.0)).exp();
-                self.price = self.price.max(least_price);
+        }
+        let place = self.best();
+        let Some(place) = place.filter(|place| self.awake[*place].worth >= self.least_price) else {
+            // Nobody is worth a call: all sleep until somebody is.
+            self.price = self.least_price;
+            self.put_to_sleep(0, now, arms);
+            let next = self.asleep[0].peek().map_or(i64::MAX, |Reverse((due, _))| *due);
+            return Err(if next == i64::MAX {
+                f64::INFINITY
+            } else {
+                next as f64 / 1000.0
+            });
+        };
+        let Awake { entry, worth, .. } = self.awake.swap_remove(place);
+        if worth < FORCED {
+            self.price *= (0.05 * (worth / self.price).ln().clamp(-2.0, 2.0)).exp();
+            self.price = self.price.max(self.least_price);
+        }
+        // Forgotten by a tenth over some ten thousand calls.
+        self.busy_price = (self.busy_price * 0.99999).max(self.price);
+        self.since_spare = self.since_spare.saturating_add(1);
+        if self.awake.len() > AWAKE_AT_MOST {
+            self.awake.sort_by(|a, b| b.worth.total_cmp(&a.worth));
+            self.put_to_sleep(AWAKE_AT_MOST / 2, now, arms);
+        }
+        Ok(entry)
+    }
+
+    /// The place of the arm that is worth most of those awake.
+    fn best(&self) -> Option<usize> {
+        (0..self.awake.len()).reduce(|best, place| {
+            if self.awake[place].worth > self.awake[best].worth {
+                place
+            } else {
+                best
             }
-            // Forgotten by a tenth over some ten thousand calls.
-            self.busy_price = (self.busy_price * 0.99999).max(self.price);
-            self.since_spare = self.since_spare.saturating_add(1);
-            if self.awake.len() > AWAKE_AT_MOST {
-                self.thin_out(now, arms);
-            }
-            return Ok(entry);
+        })
+    }
+
+    /// Puts those awake to sleep, but for so many at their beginning.
+    fn put_to_sleep(&mut self, but: usize, now: f64, arms: &mut impl Worth) {
+        for awake in self.awake.split_off(but.min(self.awake.len())) {
+            self.sleep(awake.entry, now, arms);
         }
     }
 
@@ -206,29 +275,5 @@ impl Queue {
             self.since_spare = 0;
         }
         quiet
-    }
-
-    fn sleep_on(&mut self, entry: Entry, now: f64, arms: &mut impl Worth) {
-        // Not at once again: the time has to pass, even where worth and due time disagree by a rounding.
-        let due = arms.due(entry, self.price).max(now + LEAST_SLEEP);
-        self.sleep(entry, due);
-    }
-
-    /// Too many are awake: the price was too low. It becomes what the upper half is worth, and the others sleep.
-    fn thin_out(&mut self, now: f64, arms: &mut impl Worth) {
-        let awake = std::mem::take(&mut self.awake);
-        let mut worths: Vec<(f64, Entry)> = awake
-            .into_iter()
-            .filter_map(|entry| Some((arms.worth(entry)?, entry)))
-            .collect();
-        worths.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let lower = worths.split_off(worths.len() / 2);
-        if let Some((least, _)) = worths.last().filter(|(least, _)| *least < FORCED) {
-            self.price = self.price.max(*least);
-        }
-        self.awake.extend(worths.into_iter().map(|(_, entry)| entry));
-        for (_, entry) in lower {
-            self.sleep_on(entry, now, arms);
-        }
     }
 }

@@ -223,7 +223,7 @@ fn what_was_learned_survives_a_restart() {
     assert!(finite, "learned tables stay finite");
 
     let mut second = Adaptive::new(PolicySettings::one_by_one());
-    let rate = |policy: &Adaptive| policy.model.hazards.rate(hazard::Phase::Open, 600.0).rate;
+    let rate = |policy: &Adaptive| policy.model.hazards.rate(hazard::Phase::Open, 600.0);
     let before = rate(&second);
     second.observe(Observation::Learned(learned), at(4000));
     assert!(

@@ -61,10 +61,21 @@ pub(super) struct Prospect {
     pub(super) mass: f64,
     /// That part of it of which the next encounter poll of the firm tells more.
     pub(super) fresh: f64,
+    /// What came while encounter polls watched: of it, only what bumps nothing is mass.
+    pub(super) known: f64,
+    /// The share of photos that bump their visit, times the share of those that do not.
+    pub(super) doubt: f64,
     /// By how much it grows a second.
     pub(super) growth: f64,
-    /// When the growth changes.
-    pub(super) until: f64,
+}
+
+impl Prospect {
+    /// W. What encounter polls leave over grows slower than all of it, by the share (1 - s) that bumps nothing. Hence
+    /// W = (N² + s(1 - s)K²) / (2λ), where K came while they watched: N² / (2λ) before the first, and N² / (2(1 - s)λ) after
+    /// many.
+    pub(super) fn index(&self) -> f64 {
+        (self.mass * self.mass + self.doubt * self.known * self.known) / (2.0 * self.growth)
+    }
 }
 
 impl Visit {
@@ -94,19 +105,22 @@ impl Visit {
         }
     }
 
+    /// What the rates count for this visit: its weight, and its provider's factor where that matters.
+    pub(super) fn scale(&self, factor: f64) -> f64 {
+        let depends = self.phase().0.depends_on_provider();
+        self.weight() * if depends { factor } else { 1.0 }
+    }
+
     /// The weighted mass that comes between two times in the present phase, if nothing else is known about it.
     fn coming(&self, hazards: &Hazards, factor: f64, from: f64, to: f64) -> f64 {
         let (phase, origin) = self.phase();
-        let scale = if phase.depends_on_provider() { factor } else { 1.0 };
-        self.weight() * scale * hazards.expected(phase, from - origin, to - origin)
+        self.scale(factor) * hazards.expected(phase, from - origin, to - origin)
     }
 
     /// The weighted rate at which photos come.
-    pub(super) fn intensity(&self, hazards: &Hazards, factor: f64, now: f64) -> (f64, f64) {
+    pub(super) fn intensity(&self, hazards: &Hazards, factor: f64, now: f64) -> f64 {
         let (phase, origin) = self.phase();
-        let scale = if phase.depends_on_provider() { factor } else { 1.0 };
-        let rate = hazards.rate(phase, now - origin);
-        (self.weight() * scale * rate.rate, origin + rate.until)
+        self.scale(factor) * hazards.rate(phase, now - origin)
     }
 
     /// The mass at `now`. `polled` is of when the firm's last encounter poll is: a visit that it did not show as changed
@@ -120,18 +134,15 @@ impl Visit {
         now: f64,
     ) -> Prospect {
         let known_until = polled.clamp(self.mass_until, now.max(self.mass_until));
-        let (growth, until) = self.intensity(hazards, factor, now);
-        let quiet = if known_until > self.mass_until {
-            (1.0 - evidence.bump_share()) * self.coming(hazards, factor, self.mass_until, known_until)
-        } else {
-            0.0
-        };
+        let share = evidence.bump_share();
+        let known = self.coming(hazards, factor, self.mass_until, known_until);
         let fresh = self.coming(hazards, factor, known_until, now);
         Prospect {
-            mass: self.mass + quiet + fresh,
+            mass: self.mass + (1.0 - share) * known + fresh,
             fresh,
-            growth,
-            until,
+            known,
+            doubt: share * (1.0 - share),
+            growth: self.intensity(hazards, factor, now),
         }
     }
 
@@ -157,8 +168,7 @@ impl Visit {
             self.status = status;
             self.finished = self.is_over().then_some(at);
         } else if let Some(version) = version {
-            let (intensity, _) = self.intensity(hazards, factor, at);
-            let photos = share * intensity / self.weight();
+            let photos = share * self.intensity(hazards, factor, at) / self.weight();
             let noise = evidence.noise(self.phase().0, at - self.opened);
             let mass = self.weight() * photos / (photos + noise);
             self.mass += mass;
