@@ -120,9 +120,9 @@ fn print_polling(overview: &[Overview], quotas: &[QuotaFigures], pollers: &[(Pol
             .collect();
         let (share, refused) = (quota.bucket.share * 100.0, quota.refused);
         say!(
-            "\nQuota {}: {:.0} % of the rate in use, {refused} calls refused by the EHR\n  calls granted so far: {}",
+            "\nQuota {}: {share:.0} % of the rate in use, {:.1} calls at hand at the last one, {refused} refused by the EHR\n  calls granted so far: {}",
             quota.name,
-            share,
+            quota.bucket.tokens,
             calls.join(", ")
         );
     }

@@ -12,7 +12,7 @@ pub(super) const EVENTS: f64 = 2.0;
 
 /// But not more than so many seconds under watch. Where next to nothing is expected, two photos would outweigh weeks in which
 /// none came, and a tenth of all calls would go to visits that are long over.
-pub(super) const LONGEST_EXPOSURE: f64 = 1e5;
+pub(super) const LONGEST_EXPOSURE: f64 = 1e6;
 
 const PLANNED: f64 = 1e-6;
 
