@@ -1,10 +1,10 @@
 //! Who comes next on one quota.
 //!
 //! Each arm (a visit, a firm) has an index W that grows with time. The arm with the greatest W is to be polled whenever
-//! the quota has a call. Sorting by an index that moves is avoided: W is cut into *levels*, each four times the one below,
-//! and an arm sleeps in the heap of its level until about the time when its W reaches the next one. The greatest W is in
-//! the highest level that is not empty, and there among those that reach the next level soonest; a few of these are awake,
-//! and compared. An arm climbs a handful of levels between two polls, so that a decision costs O(log n).
+//! the quota has a call. Sorting by an index that moves is avoided: W is cut into *levels*, each a quarter more than the one
+//! below, and an arm sleeps in the heap of its level until about the time when its W reaches the next one. The greatest W is
+//! in the highest level that is not empty; a few of its arms are awake, and compared. Levels far below the price are
+//! climbed several at once. An arm climbs a dozen times between two polls, so that a decision costs O(log n).
 //!
 //! The price of a call is nothing that has to be controlled: it is the W of what is being polled at present.
 
@@ -31,9 +31,14 @@ pub(super) struct Entry {
     pub(super) generation: u32,
 }
 
-/// Levels: the first is below the least price, and each is so many times the one below.
-const LEVELS: usize = 20;
-const STEP: f64 = 4.0;
+/// Levels: the first is below the least price, and each is so many times the one below. The highest are above all that
+/// is expected of anybody, and hold what is overdue.
+const LEVELS: usize = 116;
+const STEP: f64 = 1.25;
+
+/// Who is so many levels below the price need not be known so well, and climbs so many levels at once.
+const FAR_BELOW: usize = 6;
+const STRIDE: usize = 6;
 
 /// Arms awake at the least, if the highest level has them: the choice is among these.
 const AWAKE_AT_LEAST: usize = 6;
@@ -105,7 +110,7 @@ impl Queue {
             hinted: Vec::new(),
             busy_price: least_price,
             since_spare: 0,
-            asleep: Default::default(),
+            asleep: [const { BinaryHeap::new() }; LEVELS],
             awake: Vec::new(),
         }
     }
@@ -114,8 +119,16 @@ impl Queue {
         if worth < self.least_price {
             return 0;
         }
-        let level = 1.0 + ((worth / self.least_price).ln() / STEP.ln()).floor();
-        (level as usize).min(LEVELS - 1)
+        let exact = 1.0 + (worth / self.least_price).ln() / STEP.ln();
+        let level = (exact as usize).clamp(1, LEVELS - 1);
+        // As the edges have it, to the last bit: what is on a level has to be found there.
+        if worth < self.end_of(level - 1) {
+            level - 1
+        } else if worth >= self.end_of(level) {
+            level + 1
+        } else {
+            level
+        }
     }
 
     /// What an arm is worth that leaves the level.
@@ -126,7 +139,7 @@ impl Queue {
         self.least_price * STEP.powi(level as i32)
     }
 
-    /// Lets an arm sleep until it reaches the next level.
+    /// Lets an arm sleep until it reaches a higher level.
     pub(super) fn sleep(&mut self, entry: Entry, now: f64, arms: &mut impl Worth) {
         let worth = arms.worth(entry);
         self.sleep_on(entry, worth, now, arms);
@@ -134,11 +147,17 @@ impl Queue {
 
     fn sleep_on(&mut self, entry: Entry, worth: f64, now: f64, arms: &mut impl Worth) {
         let level = self.level(worth);
-        let due = if level == LEVELS - 1 {
+        let near = self.level(self.price).saturating_sub(FAR_BELOW);
+        let last = if level < near {
+            near.min(level + STRIDE) - 1
+        } else {
+            level
+        };
+        let due = if last == LEVELS - 1 {
             f64::INFINITY
         } else {
             // Not at once again: the time has to pass, even where worth and due time disagree by a rounding.
-            arms.due(entry, self.end_of(level)).max(now + LEAST_SLEEP)
+            arms.due(entry, self.end_of(last)).max(now + LEAST_SLEEP)
         };
         // What never reaches the next level is the last of its own.
         let due = if due.is_finite() {
@@ -275,5 +294,126 @@ impl Queue {
             self.since_spare = 0;
         }
         quiet
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Arms whose W is `pace` times the square of the seconds since they were polled.
+    struct Arms(Vec<(f64, f64, u32)>, f64);
+
+    impl Arms {
+        fn worth_of(&self, number: usize) -> f64 {
+            let (pace, polled, _) = self.0[number];
+            pace * (self.1 - polled).powi(2)
+        }
+
+        fn greatest(&self) -> f64 {
+            (0..self.0.len())
+                .map(|number| self.worth_of(number))
+                .fold(0.0, f64::max)
+        }
+    }
+
+    fn number(entry: Entry) -> usize {
+        let Arm::Visit(number) = entry.arm else {
+            panic!("only visits here")
+        };
+        number as usize
+    }
+
+    impl Worth for Arms {
+        fn is_current(&self, entry: Entry) -> bool {
+            self.0[number(entry)].2 == entry.generation
+        }
+
+        fn worth(&mut self, entry: Entry) -> f64 {
+            self.worth_of(number(entry))
+        }
+
+        fn due(&mut self, entry: Entry, price: f64) -> f64 {
+            let (pace, polled, _) = self.0[number(entry)];
+            polled + (price / pace).sqrt()
+        }
+    }
+
+    const LEAST: f64 = 1e-5;
+
+    /// Polls the greatest again and again, one each `every` seconds, and gives the least and the mean of what was chosen over
+    /// the greatest of all.
+    fn play(queue: &mut Queue, arms: &mut Arms, seconds: f64, every: f64) -> (f64, f64) {
+        let (end, mut least, mut sum, mut count) = (arms.1 + seconds, 1.0_f64, 0.0, 0.0);
+        while arms.1 < end {
+            let now = arms.1;
+            match queue.choose(now, arms) {
+                Ok(entry) => {
+                    let share = arms.worth_of(number(entry)) / arms.greatest();
+                    least = least.min(share);
+                    sum += share;
+                    count += 1.0;
+                    let arm = &mut arms.0[number(entry)];
+                    (arm.1, arm.2) = (now, arm.2 + 1);
+                    let generation = arm.2;
+                    queue.sleep(Entry { generation, ..entry }, now, arms);
+                    arms.1 = now + every;
+                }
+                Err(due) => {
+                    assert!(arms.greatest() < LEAST, "somebody is worth a call at {now}");
+                    assert!(due > now, "time passes");
+                    arms.1 = due.min(end);
+                }
+            }
+        }
+        (least, sum / count)
+    }
+
+    #[test]
+    fn the_greatest_comes_next_in_busy_hours_and_in_quiet_ones() {
+        let pace = |number: u32| 1e-9 * 10_f64.powf(f64::from(number * 7919 % 1000) / 200.0);
+        let mut arms = Arms((0..1000).map(|number| (pace(number), 0.0, 0)).collect(), 0.0);
+        let mut queue = Queue::new("q".to_owned(), LEAST);
+        for visit in 0..1000 {
+            let entry = Entry {
+                arm: Arm::Visit(visit),
+                generation: 0,
+            };
+            queue.sleep(entry, 0.0, &mut arms);
+        }
+        // A thousand times dearer in the busy hour than in the quiet one, and back.
+        for every in [10.0, 0.01, 10.0] {
+            let (least, mean) = play(&mut queue, &mut arms, 3600.0, every);
+            // So much of the climb may be missed where the price has fallen.
+            assert!(least >= 0.25, "a call each {every} s went to {least} of the greatest");
+            assert!(
+                mean >= 0.9,
+                "calls each {every} s went to {mean} of the greatest on average"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_exactly_at_the_edge_of_a_level_is_chosen() {
+        let mut arms = Arms(vec![(1.0, 0.0, 0)], 0.0);
+        let mut queue = Queue::new("q".to_owned(), LEAST);
+        for level in 0..LEVELS - 1 {
+            let entry = Entry {
+                arm: Arm::Visit(0),
+                generation: arms.0[0].2,
+            };
+            for worth in [
+                queue.end_of(level).next_down(),
+                queue.end_of(level),
+                queue.end_of(level).next_up(),
+            ] {
+                arms.1 = 1000.0;
+                arms.0[0] = (worth, 999.0, arms.0[0].2);
+                queue.sleep(entry, arms.1, &mut arms);
+                if worth >= LEAST {
+                    assert_eq!(queue.choose(arms.1, &mut arms), Ok(entry), "worth {worth}");
+                }
+            }
+        }
     }
 }
