@@ -408,7 +408,8 @@ impl Driver<'_> {
             figures.prices.clone_from(&policy.prices);
         }
         let pollers = state.attend(&self.poller, &figures, now, now + LIST_LEASE).await?;
-        let leases: Vec<Lease<WatchList>> = std::mem::take(&mut *lock(&self.lists)).into_values().collect();
+        // They stay where they are meanwhile: looks go on, and if they cannot be renewed now, they are good for what they were.
+        let leases: Vec<Lease<WatchList>> = lock(&self.lists).values().map(Lease::for_a_step).collect();
         let mut leases = if leases.is_empty() {
             leases
         } else {
@@ -619,6 +620,7 @@ impl Driver<'_> {
             ..self.quota(&key)
         };
         let (chart, state) = (&*self.engine.ehr, &*self.engine.state);
+        let held = || lock(&self.lists).get(&firm.id).map(Lease::for_a_step);
         let documents = PollDocuments {
             tokens: self,
             chart,
@@ -650,15 +652,13 @@ impl Driver<'_> {
             }
             PollCall::Documents { encounters, hold, .. } => {
                 let mut polled = DocumentsPolled::default();
-                let list = lock(&self.lists).get(&firm.id).map(Lease::for_a_step);
-                let outcome = match (hold, list) {
-                    (Hold::Batch(lease_for), _) => {
+                let outcome = match hold {
+                    Hold::Batch(lease_for) => {
                         documents
                             .lease_and_look(firm, encounters, *lease_for, &mut polled)
                             .await
                     }
-                    (Hold::WatchList, Some(list)) => documents.look(firm, &list, encounters, &mut polled).await,
-                    (Hold::WatchList, None) => Err(StateError::LeaseLost.into()),
+                    Hold::WatchList => documents.look(firm, &held, encounters, &mut polled).await,
                 };
                 for (looks, answer) in std::mem::take(&mut polled.answers) {
                     observations.push(Observation::DocumentsSeen {
@@ -673,7 +673,6 @@ impl Driver<'_> {
             }
             PollCall::ChangedDocuments { .. } => {
                 let mut polled = DocumentsPolled::default();
-                let held = || lock(&self.lists).get(&firm.id).map(Lease::for_a_step);
                 let outcome = documents.look_at_changes(firm, &held, &mut polled).await;
                 for (looks, answer) in std::mem::take(&mut polled.answers) {
                     observations.push(Observation::AllDocumentsSeen {

@@ -69,7 +69,8 @@ impl<T> Lease<T> {
 
 impl Lease<crate::domain::WatchList> {
     /// The same right again, for one of the steps that run at the same time under a lease on a watch list. It is good for
-    /// [`crate::ports::WatchLists::record_looks`] and [`crate::ports::WatchLists::record_changes`]; the lease itself is renewed and ended by whoever holds it.
+    /// [`crate::ports::WatchLists::record_looks`] and [`crate::ports::WatchLists::record_changes`], and for whoever holds the
+    /// list to renew or end the lease while steps go on under it; the fence tells if it was lost.
     #[must_use]
     pub fn for_a_step(&self) -> Self {
         Self {

@@ -6,16 +6,16 @@ use async_trait::async_trait;
 use rusqlite::{Row, params};
 use skin_assist_core::{
     domain::{AssistResult, Delivery, DraftReference, Reason},
-    lease::{Fence, Lease},
+    lease::Lease,
     phi::Phi,
     ports::{Deliveries, StateError},
     time::Timestamp,
 };
 
 use crate::{
-    Outcome, SqliteStore,
+    Outcome, SqliteStore, acquired,
     codec::{Columns, Millis, damaged},
-    execute, fenced, first, rows,
+    execute, fenced, first,
 };
 
 const TABLE: &str = "assist_results";
@@ -107,29 +107,20 @@ impl Deliveries for SqliteStore {
         limit: usize,
     ) -> Outcome<Vec<Lease<AssistResult>>> {
         let locked_until = now + lease_for;
-        let mut leases = self.write(|state| {
-            rows(
+        self.write(|state| {
+            acquired(
                 state,
+                TABLE,
                 ACQUIRE,
                 params![
                     Millis(now),
                     Millis(locked_until),
                     i64::try_from(limit).unwrap_or(i64::MAX)
                 ],
-                |row| {
-                    let columns = Columns { table: TABLE, row };
-                    let place = (columns.time("waited_since")?, columns.get::<i64>("rowid")?);
-                    let fence = Fence(columns.count("fence")?);
-                    Ok((
-                        place,
-                        Lease::granted(read_result(row)?, fence, locked_until, columns.count("attempt")?),
-                    ))
-                },
+                locked_until,
+                read_result,
             )
-        })?;
-        // SQLite returns them in no particular order.
-        leases.sort_by_key(|(place, _)| *place);
-        Ok(leases.into_iter().map(|(_, lease)| lease).collect())
+        })
     }
 
     async fn record_intent(

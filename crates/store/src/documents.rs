@@ -9,15 +9,15 @@ use skin_assist_core::{
         AssessmentId, CategoryCode, DocumentId, DocumentStep, DocumentWatch, DraftReference, EncounterId, FirmId,
         PatientId, PhotoDigest, PractitionerId, Reason, ReferenceCode, Stage, StoredPhoto,
     },
-    lease::{Fence, Lease},
+    lease::Lease,
     ports::{DocumentQueue, RecordedDocuments, RetractedDraft},
     time::Timestamp,
 };
 
 use crate::{
-    Outcome, SqliteStore,
+    Outcome, SqliteStore, acquired,
     codec::{Columns, Millis, damaged},
-    execute, fence_floor, fenced, firms, first, rows,
+    execute, fence_floor, fenced, firms, first,
 };
 
 const TABLE: &str = "document_watch";
@@ -223,9 +223,10 @@ impl DocumentQueue for SqliteStore {
         limit: usize,
     ) -> Outcome<Vec<Lease<DocumentWatch>>> {
         let locked_until = now + lease_for;
-        let mut leases = self.write(|state| {
-            rows(
+        self.write(|state| {
+            acquired(
                 state,
+                TABLE,
                 ACQUIRE,
                 params![
                     step.as_str(),
@@ -233,20 +234,10 @@ impl DocumentQueue for SqliteStore {
                     Millis(locked_until),
                     i64::try_from(limit).unwrap_or(i64::MAX)
                 ],
-                |row| {
-                    let columns = Columns { table: TABLE, row };
-                    let place = (columns.time("waited_since")?, columns.get::<i64>("rowid")?);
-                    let fence = Fence(columns.count("fence")?);
-                    Ok((
-                        place,
-                        Lease::granted(read_watch(row)?, fence, locked_until, columns.count("attempt")?),
-                    ))
-                },
+                locked_until,
+                read_watch,
             )
-        })?;
-        // SQLite returns them in no particular order.
-        leases.sort_by_key(|(place, _)| *place);
-        Ok(leases.into_iter().map(|(_, lease)| lease).collect())
+        })
     }
 
     async fn record_photo(&self, lease: Lease<DocumentWatch>, photo: &StoredPhoto) -> Outcome<()> {

@@ -41,11 +41,16 @@ mod watch_lists;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
-use skin_assist_core::ports::StateError;
+use skin_assist_core::{
+    lease::{Fence, Lease},
+    ports::StateError,
+    time::Timestamp,
+};
 
 pub use key::{InvalidKey, StateKey};
 pub use open::{BUSY_WAIT, OpenError};
 
+use codec::Columns;
 use error::meaning;
 
 type Outcome<T> = Result<T, StateError>;
@@ -110,6 +115,27 @@ fn rows<T>(
         all.push(read(row)?);
     }
     Ok(all)
+}
+
+/// Runs a statement that leases rows of `table`, and gives the leases, those that waited for longest first.
+fn acquired<T>(
+    connection: &Connection,
+    table: &'static str,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    locked_until: Timestamp,
+    mut read: impl FnMut(&Row<'_>) -> Outcome<T>,
+) -> Outcome<Vec<Lease<T>>> {
+    let mut leases = rows(connection, sql, parameters, |row| {
+        let columns = Columns { table, row };
+        let place = (columns.time("waited_since")?, columns.get::<i64>("rowid")?);
+        let fence = Fence(columns.count("fence")?);
+        let lease = Lease::granted(read(row)?, fence, locked_until, columns.count("attempt")?);
+        Ok((place, lease))
+    })?;
+    // SQLite returns them in no particular order.
+    leases.sort_by_key(|(place, _)| *place);
+    Ok(leases.into_iter().map(|(_, lease)| lease).collect())
 }
 
 /// Runs a statement and reads its first row, if it has one. Reads to the end, so that a change is done in full.

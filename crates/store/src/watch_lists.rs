@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use skin_assist_core::{
     domain::{Cursor, Firm, FirmId, PollerFigures, PollerId, WatchList},
-    lease::{Fence, Lease},
+    lease::Lease,
     ports::{Changes, Look, RecordedDocuments, StateError, WatchLists},
     time::Timestamp,
 };
 
 use crate::{
-    Outcome, SqliteStore,
+    Outcome, SqliteStore, acquired,
     codec::{Columns, Millis, to_json},
     documents::Arrivals,
     execute, first, number, rows,
@@ -134,32 +134,25 @@ impl WatchLists for SqliteStore {
         limit: usize,
     ) -> Outcome<Vec<Lease<WatchList>>> {
         let locked_until = now + lease_for;
-        let mut leases = self.write(|state| {
-            rows(
+        self.write(|state| {
+            acquired(
                 state,
+                TABLE,
                 ACQUIRE,
                 params![
                     Millis(now),
                     Millis(locked_until),
                     i64::try_from(limit).unwrap_or(i64::MAX)
                 ],
+                locked_until,
                 |row| {
                     let columns = Columns { table: TABLE, row };
-                    let place = (columns.time("waited_since")?, columns.get::<i64>("rowid")?);
-                    let list = WatchList {
+                    Ok(WatchList {
                         firm: columns.text("firm", FirmId::new)?,
-                    };
-                    let fence = Fence(columns.count("fence")?);
-                    Ok((
-                        place,
-                        Lease::granted(list, fence, locked_until, columns.count("attempt")?),
-                    ))
+                    })
                 },
             )
-        })?;
-        // SQLite returns them in no particular order.
-        leases.sort_by_key(|(place, _)| *place);
-        Ok(leases.into_iter().map(|(_, lease)| lease).collect())
+        })
     }
 
     async fn renew_watch_lists(
@@ -242,6 +235,7 @@ impl WatchLists for SqliteStore {
             Ok(recorded)
         })
     }
+
     async fn documents_cursor(&self, firm: &Firm) -> Outcome<Option<Cursor>> {
         let categories = to_json(&firm.categories)?;
         self.read(|state| documents_cursor(state, &firm.id, &categories))

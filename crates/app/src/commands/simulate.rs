@@ -86,6 +86,12 @@ fn play_all(path: &Path, budget: u32, arguments: &SimulateArguments) -> Result<(
         return Err(Failure::new(format!("{} is no price", arguments.least_price))
             .with_hint("give --least-price a number above 0: 0.00001 uses the quota, 0.004 saves calls"));
     }
+    if arguments.without.is_some() && !arguments.policy.contains(&PolicyName::Adaptive) {
+        return Err(
+            Failure::new("--without takes a part of `adaptive` away, which is not played")
+                .with_hint("add --policy adaptive, or leave --without out"),
+        );
+    }
     let trace = read(path)?;
     if let Some(plot) = &arguments.plot {
         can_be_written(plot)?;

@@ -168,6 +168,27 @@ fn a_search_of_many_pages_comes_to_its_end_on_a_quota_that_is_used_up() {
 }
 
 #[test]
+fn a_look_may_take_longer_than_a_lease() {
+    // The lease on the watch list is renewed while the look goes on.
+    const PHOTOS: u64 = 60;
+    let world = World::empty_with(7, small_pages(short("uscore-r4")));
+    world.open_firm("derm");
+    let now = world.clock_now();
+    let visit = world.ehr.open_encounter(now, "derm", EncounterSpec::default()).unwrap();
+    for seed in 0..PHOTOS {
+        attach(&world, "derm", &visit, seed);
+    }
+    world.run_for(10 * MINUTE);
+    let report = world.assert_delivered_once(0);
+    assert_eq!(report.expected().count() as u64, PHOTOS);
+    let rested = |event: &Event| matches!(event, Event::Resting { .. });
+    assert!(
+        !world.events.lock().unwrap().iter().any(rested),
+        "a look had no time left"
+    );
+}
+
+#[test]
 fn a_record_becomes_visible_two_minutes_late() {
     // Where results do not say when they changed, the cursor follows the EHR's clock and is ahead of what is visible.
     for last_updated in [LastUpdatedForm::Exact, LastUpdatedForm::Missing] {

@@ -9,13 +9,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     PollDocuments, StageError,
-    poll_documents::{CLOCK_ALLOWANCE, DocumentsPolled, look_at, wanted},
+    poll_documents::{CLOCK_ALLOWANCE, DocumentsPolled, Held, look_at, wanted},
     poll_encounters::MOST_ENCOUNTER_PAGES,
     reading::{keep_latest_versions, read_up_to},
 };
 use crate::{
-    domain::{Cursor, DocumentStatus, DocumentSummary, EncounterId, Firm, WatchList},
-    lease::Lease,
+    domain::{Cursor, DocumentStatus, DocumentSummary, EncounterId, Firm},
     ports::{Changes, DocumentQuery, StateError},
     time::Timestamp,
 };
@@ -29,10 +28,6 @@ const FIRST_REACH: Duration = Duration::from_secs(32 * 24 * 60 * 60);
 
 /// How far encounters have to have been read past a photo whose visit is not among them, before it is left.
 const VISIT_SHOWN_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The firm's watch list as long as it is held. It is asked for again and again: the lease is renewed while a long search
-/// is under way.
-pub type Held<'a> = &'a (dyn Fn() -> Option<Lease<WatchList>> + Sync);
 
 /// A photo whose visit is not known.
 struct Stray {

@@ -26,6 +26,10 @@ const MOST_PAGES: usize = 200;
 /// How far the EHR's clock may be behind ours before a photo filed after the connection is taken for one from before.
 pub(super) const CLOCK_ALLOWANCE: Duration = Duration::from_secs(300);
 
+/// The firm's watch list as long as it is held. It is asked for again and again: the lease is renewed while a long search
+/// is under way.
+pub type Held<'a> = &'a (dyn Fn() -> Option<Lease<WatchList>> + Sync);
+
 /// Looks for photos in the categories that the practice chose.
 pub struct PollDocuments<'a> {
     /// The firm's token.
@@ -63,20 +67,22 @@ impl PollDocuments<'_> {
     pub async fn look(
         &self,
         firm: &Firm,
-        list: &Lease<WatchList>,
+        held: Held<'_>,
         encounters: &[EncounterId],
         polled: &mut DocumentsPolled,
     ) -> Result<(), StageError> {
+        let list = held().ok_or(StateError::LeaseLost)?;
+        let deadline = || held().as_ref().unwrap_or(&list).deadline();
         let watches = self.watch.watches_of(&firm.id, encounters).await?;
         let together = self.chart.document_searches().visits_in_one_call.max(1);
         for group in watches.chunks(together) {
             let group: Vec<&EncounterWatch> = group.iter().collect();
-            let mut listing = self.list(firm, &group, list.deadline()).await?;
+            let mut listing = self.list(firm, &group, &deadline).await?;
             let mut looks = Vec::with_capacity(group.len());
             for watch in group {
                 let mut alone;
                 let listed = if listing.unanswered.contains(&watch.encounter.id) {
-                    alone = self.list(firm, &[watch], list.deadline()).await?;
+                    alone = self.list(firm, &[watch], &deadline).await?;
                     &mut alone.documents
                 } else {
                     &mut listing.documents
@@ -84,7 +90,7 @@ impl PollDocuments<'_> {
                 looks.push(look_at(firm, watch, listed, self.quota.clock.now()));
             }
             let now = self.quota.clock.now();
-            let recorded = self.lists.record_looks(list, &looks, now).await?;
+            let recorded = self.lists.record_looks(&list, &looks, now).await?;
             self.tell(firm, &looks, recorded, listing.answer, polled).await?;
         }
         Ok(())
@@ -143,7 +149,7 @@ impl PollDocuments<'_> {
     ) -> Result<(), StageError> {
         let deadline = group.iter().map(Lease::deadline).min().unwrap_or(Timestamp::NEVER);
         let watches: Vec<&EncounterWatch> = group.iter().map(Lease::item).collect();
-        let mut listing = match self.list(firm, &watches, deadline).await {
+        let mut listing = match self.list(firm, &watches, || deadline).await {
             Ok(listing) => listing,
             Err(error) => {
                 waiting.extend(group);
@@ -154,7 +160,7 @@ impl PollDocuments<'_> {
         while let Some(lease) = group.pop_front() {
             let mut alone;
             let listed = if listing.unanswered.contains(&lease.item().encounter.id) {
-                alone = match self.list(firm, &[lease.item()], deadline).await {
+                alone = match self.list(firm, &[lease.item()], || deadline).await {
                     Ok(alone) => alone,
                     Err(error) => {
                         waiting.push_back(lease);
@@ -225,7 +231,12 @@ impl PollDocuments<'_> {
     }
 
     /// All documents of the visits, within the time that is left.
-    async fn list(&self, firm: &Firm, watches: &[&EncounterWatch], deadline: Timestamp) -> Result<Listing, StageError> {
+    async fn list(
+        &self,
+        firm: &Firm,
+        watches: &[&EncounterWatch],
+        deadline: impl Fn() -> Timestamp,
+    ) -> Result<Listing, StageError> {
         let visit = |watch: &EncounterWatch| Visit {
             patient: watch.encounter.patient.clone(),
             encounter: watch.encounter.id.clone(),
@@ -234,7 +245,7 @@ impl PollDocuments<'_> {
             [watch] => DocumentQuery::Visit(visit(watch)),
             watches => DocumentQuery::Visits(watches.iter().map(|watch| visit(watch)).collect()),
         };
-        self.pages(firm, &query, MOST_PAGES, || deadline).await
+        self.pages(firm, &query, MOST_PAGES, deadline).await
     }
 
     /// All pages of a search, each before the deadline that holds when it is asked for.
