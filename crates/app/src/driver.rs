@@ -28,7 +28,8 @@ use skin_assist_core::{
     domain::{AssessmentId, DocumentId, EncounterId, Firm, FirmId, PollerFigures, PollerId, Reason, Stage, WatchList},
     lease::Lease,
     polling::{
-        Decision, Hold, Observation, PolicyFigures, PolicyName, PolicySettings, PollCall, PollPolicy, ServedFirm,
+        Decision, Hold, Observation, PipelineShares, PolicyFigures, PolicyName, PolicySettings, PollCall, PollPolicy,
+        ServedFirm,
     },
     ports::{Class, Ehr, Grant, LanguageModel, Photos, QuotaKey, RetractedDraft, StateError, StateStore, VisionModel},
     stages::{
@@ -260,6 +261,7 @@ impl Engine {
             polled: Mutex::default(),
             figures: Mutex::default(),
             tokens: Tokens::default(),
+            shares: Mutex::default(),
             waiting: Waiting::default(),
             observations: Mutex::default(),
             observed: Notify::new(),
@@ -297,6 +299,8 @@ struct Driver<'a> {
     /// How its policy stands.
     figures: Mutex<PolicyFigures>,
     tokens: Tokens,
+    /// What reads and drafts of each firm may use of the quota.
+    shares: Mutex<PipelineShares>,
     /// Polls that wait for a grant to go on.
     waiting: Waiting,
     /// What the policy is to be told by the other loops.
@@ -475,6 +479,7 @@ impl Driver<'_> {
             })
             .collect();
         *lock(&self.polled) = firms;
+        lock(&self.shares).recall(&learned, self.now());
         self.tell_policy(Observation::Firms(served));
         self.tell_policy(Observation::Learned(learned));
         for watching in brought {
@@ -547,7 +552,8 @@ impl Driver<'_> {
 
     /// Keeps what the policy has learned.
     async fn remember(&self, policy: &mut dyn PollPolicy) {
-        let gained = policy.gained();
+        let mut gained = policy.gained();
+        lock(&self.shares).gained(&mut gained);
         if gained.is_empty() {
             return;
         }

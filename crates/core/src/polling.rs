@@ -8,6 +8,7 @@ mod adaptive;
 mod learned;
 mod reference;
 mod round_robin;
+mod share;
 mod watch_list;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
@@ -24,6 +25,7 @@ pub use adaptive::Adaptive;
 pub use learned::{Count, Learned};
 pub use reference::Reference;
 pub use round_robin::RoundRobin;
+pub use share::{PipelineShares, Turn};
 
 /// A poll to make.
 #[derive(Debug, Clone, PartialEq, Eq)]

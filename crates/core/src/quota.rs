@@ -86,10 +86,11 @@ impl TokenBucket {
         if now < self.held_until {
             return Grant::Wait(self.held_until);
         }
-        let needed = if kind.has_reserve() {
-            1.0
-        } else {
-            1.0 + allowance.reserve
+        let needed = match kind {
+            // A full bucket is overflowing: nobody else asked for what came last.
+            CallKind::Surplus => allowance.burst,
+            kind if kind.has_reserve() => 1.0,
+            _ => 1.0 + allowance.reserve,
         };
         if self.tokens >= needed {
             self.tokens -= 1.0;
@@ -179,6 +180,26 @@ mod tests {
         let later = start + Duration::from_secs(60);
         while bucket.take(minutely(250), CallKind::Document, later) == Grant::Granted {}
         assert_eq!(bucket.take(minutely(250), CallKind::Draft, later), Grant::Granted);
+    }
+
+    #[test]
+    fn a_surplus_call_is_one_that_nobody_else_asked_for() {
+        let start = Timestamp::from_millis(0);
+        let mut bucket = TokenBucket::empty(start);
+        let mut surplus = 0;
+        let mut now = start;
+        // Polls as fast as they are granted: nothing is left.
+        for _ in 0..100 {
+            surplus += u32::from(bucket.take(minutely(250), CallKind::Surplus, now) == Grant::Granted);
+            if let Grant::Wait(until) = bucket.take(minutely(250), CallKind::Document, now) {
+                now = until;
+            }
+        }
+        assert_eq!(surplus, 0);
+        let Grant::Wait(until) = bucket.take(minutely(250), CallKind::Surplus, now) else {
+            panic!("the bucket is not full");
+        };
+        assert_eq!(bucket.take(minutely(250), CallKind::Surplus, until), Grant::Granted);
     }
 
     #[test]

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use skin_assist_core::{
-    domain::{AssessmentId, AssistResult, DocumentId, DocumentStep, DocumentWatch, FirmId, Stage},
+    domain::{AssessmentId, AssistResult, DocumentId, DocumentStep, DocumentWatch, Firm, FirmId, Stage},
     lease::Lease,
-    ports::StateError,
-    stages::{DownloadPhoto, Infer, NoToken, StepEnd, TokenSource as _, WriteBack},
+    polling::Turn,
+    ports::{CallKind, Grant, QuotaKey, StateError},
+    quota::Allowance,
+    stages::{DownloadPhoto, GrantInHand, Infer, NoToken, Quota, StepEnd, TokenSource as _, WriteBack},
     time::Timestamp,
 };
 
-use super::{Driver, Event, LOOK_EVERY, STATE_PAUSE};
+use super::{Driver, Event, LOOK_EVERY, STATE_PAUSE, lock};
 
 /// How long a firm's items wait when the firm is not served by this process at the moment.
 const FIRM_PAUSE: Duration = Duration::from_secs(5);
@@ -150,7 +152,20 @@ impl Driver<'_> {
         }
         let engine = self.engine;
         let key = engine.quotas.of(&firm);
-        let (quota, audit) = (self.quota(&key), &*engine.state);
+        let surplus = GrantInHand::taken();
+        let in_hand = match self.turn(step, &firm, &key) {
+            Turn::Now => None,
+            // However many photos one firm files, the others keep their part of the quota.
+            Turn::At(at) => match engine.state.take(&key, CallKind::Surplus, self.now()).await? {
+                Grant::Granted => Some(&surplus),
+                Grant::Wait(_) => return self.put_back(work, at).await,
+            },
+        };
+        let quota = Quota {
+            in_hand,
+            ..self.quota(&key)
+        };
+        let audit = &*engine.state;
         let end = match work {
             Work::Document(lease) if step == Step::Download => {
                 let (source, photos, queue) = (&*engine.ehr, &*engine.photos, &*engine.state);
@@ -197,6 +212,19 @@ impl Driver<'_> {
             _ = self.token(&firm, Some(&token)).await;
         }
         Ok(Some(end))
+    }
+
+    /// Whether it is the firm's turn to make a call for a photo.
+    fn turn(&self, step: Step, firm: &Firm, key: &QuotaKey) -> Turn {
+        if step == Step::Infer {
+            return Turn::Now;
+        }
+        let firms = if self.engine.quotas.each_firm {
+            1
+        } else {
+            lock(&self.firms).len()
+        };
+        lock(&self.shares).turn(&firm.id, Allowance::of(key.calls, key.window), firms, self.now())
     }
 
     async fn put_back(&self, work: Work, due_at: Timestamp) -> Result<Option<StepEnd>, StateError> {

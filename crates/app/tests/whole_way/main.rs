@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 
 mod quirks;
+mod shares;
 mod support;
 mod whole_practice;
 mod write_back;

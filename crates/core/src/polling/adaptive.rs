@@ -47,6 +47,12 @@ const RECONCILE_EVERY: f64 = 86_400.0;
 /// A provider's count in what is remembered of a firm.
 const PROVIDER: &str = "provider-1/";
 
+/// Each firm may always use this part of an equal part of the calls of a quota.
+const LEAST_PART: f64 = 0.5;
+
+/// What it uses of the quota there.
+const CALLS: &str = "calls";
+
 /// See the module.
 #[derive(Debug)]
 pub struct Adaptive {
@@ -83,7 +89,7 @@ impl Adaptive {
         };
         Self {
             settings,
-            model: Model::new(search, settings.without),
+            model: Model::new(search, settings.least_price, settings.without),
             queues: Vec::new(),
             firms: HashMap::new(),
             refreshed: f64::NEG_INFINITY,
@@ -98,6 +104,7 @@ impl Adaptive {
         }
         self.queues.push(Queue::new(name.to_owned(), self.settings.least_price));
         self.model.prices.push(self.settings.least_price);
+        self.model.least_shares.push(f64::INFINITY);
         self.queues.len() - 1
     }
 
@@ -267,7 +274,7 @@ impl Adaptive {
         let expires = polled + WATCH_LIFE.as_secs_f64();
         let practice = &mut self.model.firms[firm];
         practice.pages += 0.2 * (f64::from(answer.pages.max(1)) - practice.pages);
-        practice.spend(f64::from(answer.pages), self.model.now);
+        self.model.spend(firm, f64::from(answer.pages));
         let mut changed = Vec::new();
         for encounter in encounters {
             let at = encounter
@@ -285,6 +292,10 @@ impl Adaptive {
                     continue;
                 }
                 self.changed(firm, number, &encounter, at, (polled_before, polled));
+                let lively = &mut self.model.firms[firm].lively;
+                if self.model.search != Search::OneByOne && !lively.contains(&number) {
+                    lively.push(number);
+                }
                 self.model.visits[number as usize].expires = expires;
                 number
             } else {
@@ -476,6 +487,7 @@ impl PollPolicy for Adaptive {
                     let Some(firm) = number(&self.firms, firm) else {
                         continue;
                     };
+                    self.model.firms[firm].share.recall(CALLS, counts);
                     for (name, count) in counts {
                         let Some(practitioner) = name.strip_prefix(PROVIDER) else {
                             continue;
@@ -541,6 +553,16 @@ impl PollPolicy for Adaptive {
         if self.model.now - self.refreshed >= REFRESH_EVERY {
             self.refreshed = self.model.now;
             self.model.refresh();
+            let served = self.model.firms.iter().filter(|practice| practice.served);
+            let mut firms = vec![0_u32; self.queues.len()];
+            served.for_each(|practice| firms[practice.queue] += 1);
+            for (queue, firms) in firms.into_iter().enumerate() {
+                self.model.least_shares[queue] = if firms > 1 {
+                    LEAST_PART * self.queues[queue].busy_rate / f64::from(firms)
+                } else {
+                    f64::INFINITY
+                };
+            }
         }
         let mut earliest = f64::INFINITY;
         for queue in 0..self.queues.len() {
@@ -583,6 +605,7 @@ impl PollPolicy for Adaptive {
         self.model.evidence.gained(&mut learned);
         for practice in &mut self.model.firms {
             let id = practice.id.clone();
+            practice.share.gained(CALLS, &id, &mut learned);
             for (practitioner, provider) in practice.providers_by_name() {
                 let gained = std::mem::take(&mut provider.gained);
                 if gained != Count::default() {

@@ -425,6 +425,8 @@ pub enum CallKind {
     Draft,
     /// Patient context, and settings.
     Context,
+    /// A read or a draft of a firm that has used up its share: only when nobody else needs the call.
+    Surplus,
 }
 
 impl fmt::Display for CallKind {
@@ -436,6 +438,7 @@ impl fmt::Display for CallKind {
             Self::Read => "read",
             Self::Draft => "draft",
             Self::Context => "context",
+            Self::Surplus => "surplus",
         })
     }
 }

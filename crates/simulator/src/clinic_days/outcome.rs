@@ -89,6 +89,8 @@ pub struct Ledger {
     pub failed: u64,
     /// Photos that were found.
     pub found: u64,
+    /// How often a read or a draft of a practice that had used up its share was put off.
+    pub put_off: u64,
     /// The longest time that a visit under watch was not looked at, in seconds.
     pub longest_unseen_s: f64,
     /// The longest time between two encounter polls of a practice, in seconds.
@@ -128,7 +130,7 @@ impl CallCounts {
             CallKind::Encounter => (&mut self.encounter, 0),
             CallKind::Document | CallKind::HintedDocument => (&mut self.document, 1),
             CallKind::Read => (&mut self.read, 2),
-            CallKind::Draft | CallKind::Context => (&mut self.draft, 3),
+            CallKind::Draft | CallKind::Context | CallKind::Surplus => (&mut self.draft, 3),
         };
         *count += 1;
         place

@@ -16,8 +16,8 @@ use rand_chacha::ChaCha8Rng;
 use skin_assist_core::{
     domain::{Cursor, Encounter, FirmId},
     polling::{
-        AdaptivePart, Answer, Decision, Hold, NewPhotos, Observation, PolicyName, PolicySettings, PollCall, PollPolicy,
-        ServedFirm,
+        AdaptivePart, Answer, Decision, Hold, NewPhotos, Observation, PipelineShares, PolicyName, PolicySettings,
+        PollCall, PollPolicy, ServedFirm, Turn,
     },
     ports::{CallKind, DocumentSearches, Grant},
     quota::{Allowance, TokenBucket},
@@ -123,8 +123,12 @@ enum What {
         found: Vec<(usize, Vec<(Timestamp, u32)>)>,
         first: Option<Answer>,
     },
-    Read,
-    Draft,
+    Read {
+        firm: u32,
+    },
+    Draft {
+        firm: u32,
+    },
 }
 
 enum Step {
@@ -179,6 +183,8 @@ struct Player<'a> {
     /// Calls that go before polls, first those with a reserve.
     urgent: VecDeque<Call>,
     going_on: VecDeque<Call>,
+    /// What reads and drafts of each practice may use.
+    shares: PipelineShares,
     in_flight: usize,
     cursors: HashMap<u32, Cursor>,
     /// Up to when each practice's documents were read as a whole.
@@ -221,6 +227,7 @@ pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -
         pump_at: Timestamp::NEVER,
         urgent: VecDeque::new(),
         going_on: VecDeque::new(),
+        shares: PipelineShares::default(),
         in_flight: 0,
         cursors: HashMap::new(),
         documents_read: HashMap::new(),
@@ -283,7 +290,7 @@ pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -
         match moment.step {
             Step::Arrives(call) => player.arrives(*call, now),
             Step::Answered(call) => player.answered(*call, now),
-            Step::Due(call) => player.urgent.push_back(*call),
+            Step::Due(call) => player.due(*call, now),
             Step::Pump if moment.at == player.pump_at => player.pump_at = Timestamp::NEVER,
             Step::Pump => continue,
         }
@@ -343,6 +350,22 @@ impl Player<'_> {
         let grant = self.bucket.take(self.allowance, kind, now);
         self.counter.ledger.granted += u64::from(grant == Grant::Granted);
         grant
+    }
+
+    /// A read or a draft is to be made: before polls, or, where its practice has used up its share, when nobody else needs the
+    /// call.
+    fn due(&mut self, call: Call, now: Timestamp) {
+        let (What::Read { firm } | What::Draft { firm }) = call.what else {
+            return;
+        };
+        match self.shares.turn(&firm_id(firm), self.allowance, self.firms.len(), now) {
+            Turn::Now => self.urgent.push_back(call),
+            Turn::At(_) if self.take(CallKind::Surplus, now) == Grant::Granted => self.send(call, now),
+            Turn::At(at) => {
+                self.counter.ledger.put_off += 1;
+                self.at(at, Step::Due(Box::new(call)));
+            }
+        }
     }
 
     /// Makes the calls that can be made now.
@@ -527,7 +550,7 @@ impl Player<'_> {
                     self.counter.looked(*visit, now);
                 }
             }
-            What::Encounters { .. } | What::Documents { .. } | What::Read | What::Draft => {}
+            What::Encounters { .. } | What::Documents { .. } | What::Read { .. } | What::Draft { .. } => {}
         }
     }
 
@@ -540,11 +563,11 @@ impl Player<'_> {
             return self.failed(done, now);
         }
         match &mut done.what {
-            What::Read => self.at(
-                now + ASSESSED_AFTER,
-                Step::Due(Box::new(call(CallKind::Draft, What::Draft))),
-            ),
-            What::Draft => {}
+            What::Read { firm } => {
+                let draft = call(CallKind::Draft, What::Draft { firm: *firm });
+                self.at(now + ASSESSED_AFTER, Step::Due(Box::new(draft)));
+            }
+            What::Draft { .. } => {}
             What::Encounters { page, sent, .. } => {
                 *page += 1;
                 if *page * ENCOUNTER_PAGE < *sent {
@@ -560,7 +583,7 @@ impl Player<'_> {
     /// A call brought nothing: a read or a draft is tried again later, a poll is over and its firm rests.
     fn failed(&mut self, mut done: Call, now: Timestamp) {
         match done.what {
-            What::Read | What::Draft => {
+            What::Read { .. } | What::Draft { .. } => {
                 done.failures += 1;
                 self.at(now + retry::backoff(done.failures), Step::Due(Box::new(done)));
             }
@@ -617,7 +640,6 @@ impl Player<'_> {
     fn documents_answered(&mut self, mut done: Call, now: Timestamp) {
         let What::Documents {
             call: poll,
-            now_asked,
             waiting,
             deadline,
             page,
@@ -636,7 +658,7 @@ impl Player<'_> {
         }
         let Some(mut answer) = *first else { return };
         answer.pages = *page as u32;
-        let mut looks = Vec::new();
+        let (mut looks, mut reads) = (Vec::new(), Vec::new());
         for (visit, photos) in found.drain(..) {
             let mut filed_at = Vec::new();
             for (filed, document) in photos {
@@ -650,12 +672,17 @@ impl Player<'_> {
                 self.counter.ledger.found += 1;
                 self.outstanding -= usize::from(photo.measured);
                 filed_at.push(Some(filed));
-                self.urgent.push_back(call(CallKind::Read, What::Read));
+                reads.push(call(CallKind::Read, What::Read { firm: photo.firm }));
             }
             looks.push(NewPhotos {
                 encounter: self.charts.visits[visit].id.clone(),
                 filed_at,
             });
+        }
+        let poll = poll.clone();
+        let all_asked = waiting.is_empty() || now >= *deadline;
+        for read in reads {
+            self.due(read, now);
         }
         let firm = poll.firm().clone();
         let seen = if matches!(poll, PollCall::ChangedDocuments { .. }) {
@@ -672,10 +699,15 @@ impl Player<'_> {
             Observation::DocumentsSeen { firm, looks, answer }
         };
         self.policy.observe(seen, now);
-        if waiting.is_empty() || now >= *deadline {
-            let poll = poll.clone();
+        if all_asked {
             self.ended(poll, now);
-        } else {
+        } else if let What::Documents {
+            now_asked,
+            waiting,
+            page,
+            ..
+        } = &mut done.what
+        {
             let together = self.scenario.search.searches().visits_in_one_call;
             *now_asked = waiting.drain(..together.min(waiting.len())).collect();
             *page = 0;

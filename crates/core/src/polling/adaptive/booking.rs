@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Adaptive, model::seconds};
+use super::{
+    Adaptive,
+    model::{SORT_EVERY, seconds},
+};
 use crate::{
-    domain::EncounterId,
     polling::{Answer, NewPhotos},
     time::Timestamp,
 };
@@ -71,10 +73,9 @@ impl Adaptive {
             filed.sort_by(|a, b| a.0.total_cmp(&b.0));
             filed
         };
-        let now = self.model.now;
+        self.model.spend(firm, CALLS_FOR_A_PHOTO * filed.len() as f64);
         let model = &mut self.model;
         let practice = &mut model.firms[firm];
-        practice.spend(CALLS_FOR_A_PHOTO * filed.len() as f64, now);
         let visit = &mut model.visits[number as usize];
         let provider = &mut practice.providers[visit.provider];
         let before = visit.looked.min(seen);
@@ -132,19 +133,31 @@ impl Adaptive {
 
     pub(super) fn documents_seen(&mut self, firm: usize, looks: &[NewPhotos], answer: &Answer, whole: bool) {
         self.compare_clocks(answer);
-        self.model.firms[firm].spend(f64::from(answer.pages), self.model.now);
+        self.model.spend(firm, f64::from(answer.pages));
         for look in looks {
             self.looked(firm, look, answer);
         }
         if whole {
-            let listed: BTreeSet<_> = looks.iter().map(|look| &look.encounter).collect();
-            let others: Vec<EncounterId> = self.model.firms[firm]
-                .visits
-                .keys()
-                .filter(|id| !listed.contains(id))
-                .cloned()
-                .collect();
-            for encounter in others {
+            self.looked_at_the_others(firm, looks, answer);
+        }
+    }
+
+    /// A search for all that changed showed nothing of these visits. For quiet ones that is booked once a minute.
+    fn looked_at_the_others(&mut self, firm: usize, looks: &[NewPhotos], answer: &Answer) {
+        let now = self.model.now;
+        let practice = &mut self.model.firms[firm];
+        practice.looked = practice.looked.max(seconds(answer.as_of));
+        let quiet_too = now - practice.looked_at_quiet >= SORT_EVERY;
+        let others: Vec<u32> = if quiet_too {
+            practice.looked_at_quiet = now;
+            practice.visits.values().copied().collect()
+        } else {
+            practice.lively.clone()
+        };
+        let listed: BTreeSet<_> = looks.iter().map(|look| &look.encounter).collect();
+        for number in others {
+            let encounter = self.model.visits[number as usize].id.clone();
+            if !listed.contains(&encounter) {
                 let nothing = NewPhotos {
                     encounter,
                     filed_at: Vec::new(),

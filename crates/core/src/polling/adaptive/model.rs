@@ -35,6 +35,13 @@ const WORK_OUT_AGAIN: f64 = 3600.0;
 /// A visit is lively until this long after its finish or its last photo.
 const LIVELY_FOR: f64 = 3600.0;
 
+/// From about this time without a look on, in seconds, a visit in progress is worth more than is expected of it: a photo for
+/// which nothing speaks would wait for an hour, and for a small practice that is most of a day's waiting.
+const LONG_IN_PROGRESS: f64 = 800.0;
+
+/// A visit that was not looked at since it ended may hide at least this much of a photo: the end hides what came just before.
+const HIDDEN_AT_END: f64 = 1e-4;
+
 /// How often a firm's visits are sorted into lively and quiet ones.
 pub(super) const SORT_EVERY: f64 = 60.0;
 
@@ -87,13 +94,38 @@ pub(super) struct Model {
     vacant: Vec<u32>,
     /// The EHR's clock less ours, once it is known.
     clock_ahead: Option<f64>,
-    /// The price on each queue, as of its last choice.
+    /// The price on each queue as of its last choice, and what each firm on it may use at least, in calls a second.
     pub(super) prices: Vec<f64>,
+    pub(super) least_shares: Vec<f64>,
+    least_price: f64,
     /// Visits that were finished, against the seconds that they had been open.
     pub(super) finishes: Count,
     /// The intensity of a firm of usual size.
     usual_intensity: f64,
     served: usize,
+}
+
+/// What was worked out about an arm at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weighed {
+    /// What counts in the queue.
+    index: f64,
+    /// Of a visit that is not overdue.
+    visit: Option<WeighedVisit>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct WeighedVisit {
+    prospect: Prospect,
+    followers: f64,
+    lump: f64,
+    fairness: f64,
+}
+
+impl Weighed {
+    const fn of(index: f64) -> Self {
+        Self { index, visit: None }
+    }
 }
 
 /// W of an arm whose mass is `mass` and grows by `growth` a second.
@@ -106,7 +138,7 @@ pub(super) fn seconds(at: Timestamp) -> f64 {
 }
 
 impl Model {
-    pub(super) fn new(search: Search, without: Option<AdaptivePart>) -> Self {
+    pub(super) fn new(search: Search, least_price: f64, without: Option<AdaptivePart>) -> Self {
         Self {
             now: 0.0,
             search,
@@ -118,6 +150,8 @@ impl Model {
             vacant: Vec::new(),
             clock_ahead: None,
             prices: Vec::new(),
+            least_shares: Vec::new(),
+            least_price,
             finishes: Count::default(),
             usual_intensity: 5e-3,
             served: 0,
@@ -212,18 +246,62 @@ impl Model {
         last_look.min(visit.looked + LONGEST_UNSEEN)
     }
 
-    fn visit_worth(&self, visit: &Visit) -> f64 {
+    /// What the index of a firm's arm counts: of a firm that has used up its share, others come first, and it gets what nobody
+    /// else needs, in the order of its own.
+    fn within_share(&self, firm: usize, worth: f64) -> f64 {
+        let over = self.firms[firm].share.over_until() > self.now;
+        if !over || worth <= self.least_price || worth >= FORCED || self.without == Some(AdaptivePart::Fairness) {
+            return worth;
+        }
+        self.least_price * (1.0 + 0.01 * (worth / self.least_price).ln()).min(1.2)
+    }
+
+    /// When an arm of a firm comes to `price` that would at `due` if the firm has not used up its share.
+    fn due_within_share(&self, firm: usize, due: f64, price: f64) -> f64 {
+        let until = self.firms[firm].share.over_until();
+        if until <= self.now || price <= self.least_price || self.without == Some(AdaptivePart::Fairness) {
+            due
+        } else {
+            due.max(until)
+        }
+    }
+
+    /// So many calls were made for a firm, or will have to be.
+    pub(super) fn spend(&mut self, firm: usize, calls: f64) {
+        let practice = &mut self.firms[firm];
+        practice.share.spend(calls, self.least_shares[practice.queue], self.now);
+    }
+
+    fn weigh_visit(&self, visit: &Visit) -> Weighed {
         let overdue = self.now - Self::forced_at(visit);
         if overdue >= 0.0 {
-            return FORCED + overdue;
+            return Weighed::of(FORCED + overdue);
         }
         let prospect = self.prospect(visit);
         if self.without == Some(AdaptivePart::Index) {
-            return prospect.mass;
+            return Weighed::of(prospect.mass);
         }
         let unforeseen = UNFORESEEN * (self.now - visit.looked).max(0.0);
-        let worth = (self.followers(visit) * prospect.index()).max(self.lump_worth(visit, &prospect)) + unforeseen;
-        worth * self.fairness(visit) * self.firms[visit.firm as usize].restraint(self.now)
+        let (followers, lump, fairness) = (
+            self.followers(visit),
+            self.lump_worth(visit, &prospect),
+            self.fairness(visit),
+        );
+        let long = if visit.is_over() {
+            0.0
+        } else {
+            ((self.now - visit.looked) / LONG_IN_PROGRESS).max(0.0).powi(4)
+        };
+        let worth = ((followers * prospect.index()).max(lump) + unforeseen) * (1.0 + long);
+        Weighed {
+            index: self.within_share(visit.firm as usize, worth * fairness),
+            visit: Some(WeighedVisit {
+                prospect,
+                followers,
+                lump,
+                fairness,
+            }),
+        }
     }
 
     /// How many photos wait with each first one that waits: those that follow it until the next look, on average.
@@ -248,29 +326,54 @@ impl Model {
         let bumps = self.evidence.noise(visit.phase().0, self.now - visit.opened).max(1e-5)
             + share * prospect.growth / visit.weight();
         let known = prospect.mass - share * prospect.fresh - (1.0 - share) * prospect.growth / bumps;
-        SMALL * known / bumps
+        let hidden = if visit.finished.is_some_and(|at| visit.looked < at) {
+            known.max(HIDDEN_AT_END)
+        } else {
+            known
+        };
+        SMALL * hidden / bumps
     }
 
-    fn visit_due(&self, visit: &Visit, price: f64) -> f64 {
-        let prospect = self.prospect(visit);
-        if self.without == Some(AdaptivePart::Index) {
-            let wait = ((price - prospect.mass) / prospect.growth).clamp(0.0, WORK_OUT_AGAIN);
-            return (self.now + wait).min(Self::forced_at(visit));
-        }
-        let price = price / (self.fairness(visit) * self.firms[visit.firm as usize].restraint(self.now));
-        let wait = if self.lump_worth(visit, &prospect) >= price {
+    fn visit_due(&self, visit: &Visit, weighed: &Weighed, price: f64) -> f64 {
+        let Some(WeighedVisit {
+            prospect,
+            followers,
+            lump,
+            fairness,
+        }) = weighed.visit
+        else {
+            if self.without == Some(AdaptivePart::Index) {
+                let growth = self.prospect(visit).growth;
+                let wait = ((price - weighed.index) / growth).clamp(0.0, WORK_OUT_AGAIN);
+                return (self.now + wait).min(Self::forced_at(visit));
+            }
+            return self.now;
+        };
+        let fair_price = price / fairness;
+        let wait = if lump >= fair_price {
             0.0
         } else {
             let unseen = (self.now - visit.looked).max(0.0);
             let (phase, origin) = visit.phase();
             let lasting = 1.0 - KNOWN_IN_TIME * self.evidence.bump_share();
             let scale = visit.scale(self.factor(visit));
-            let index_price = price / self.followers(visit);
             self.hazards
-                .wait((phase, self.now - origin), scale, &prospect, lasting, index_price)
-                .min((price / UNFORESEEN - unseen).max(0.0))
+                .wait(
+                    (phase, self.now - origin),
+                    scale,
+                    &prospect,
+                    lasting,
+                    fair_price / followers,
+                )
+                .min((fair_price / UNFORESEEN - unseen).max(0.0))
         };
-        (self.now + wait.min(WORK_OUT_AGAIN)).min(Self::forced_at(visit))
+        let again = if visit.is_over() {
+            WORK_OUT_AGAIN
+        } else {
+            LONG_IN_PROGRESS / 2.0
+        };
+        let due = self.due_within_share(visit.firm as usize, self.now + wait.min(again), price);
+        due.min(Self::forced_at(visit))
     }
 
     /// Sorts a firm's visits into those of which much is to be expected, and the others.
@@ -279,14 +382,19 @@ impl Model {
         let mut lively = std::mem::take(&mut self.firms[firm].lively);
         lively.clear();
         let mut quiet = 0.0;
+        let mut quiet_visits = Vec::new();
         for &number in self.firms[firm].visits.values() {
             let visit = &self.visits[number as usize];
             let recent = visit.finished.is_none_or(|at| now - at < LIVELY_FOR) || now - visit.last_photo < LIVELY_FOR;
-            if recent {
+            if recent || visit.bump.is_some() {
                 lively.push(number);
             } else {
                 quiet += visit.intensity(&self.hazards, self.factor(visit), now);
+                quiet_visits.push(number);
             }
+        }
+        if let Search::Together(most) = self.search {
+            self.firms[firm].longest_waiting = self.greatest(quiet_visits.into_iter(), most);
         }
         let practice = &mut self.firms[firm];
         practice.lively = lively;
@@ -348,7 +456,7 @@ impl Model {
         } else {
             practice.intensity.max(1e-6) / self.usual_intensity
         };
-        index(mass, growth.max(1e-12)) / practice.pages * size.powf(-FIRM_FAIRNESS) * practice.restraint(self.now)
+        index(mass, growth.max(1e-12)) / practice.pages * size.powf(-FIRM_FAIRNESS)
     }
 
     fn firm_due(&self, firm: usize, price: f64) -> f64 {
@@ -366,42 +474,58 @@ impl Model {
                 high = middle;
             }
         }
-        self.now + high.min(latest)
+        self.due_within_share(firm, self.now + high, price)
+            .min(self.now + latest)
     }
 
-    /// The visits that a search for several would ask for: those with the greatest mass, overdue ones first.
-    pub(super) fn together(&self, firm: usize) -> Vec<u32> {
-        let Search::Together(most) = self.search else {
-            return Vec::new();
+    /// Of `visits`, those that a search for several asks for first: overdue ones, then those with the greatest mass.
+    fn greatest(&self, visits: impl Iterator<Item = u32>, most: usize) -> Vec<u32> {
+        let weighed = |number: u32| {
+            let visit = &self.visits[number as usize];
+            let overdue = if self.now >= Self::forced_at(visit) {
+                FORCED
+            } else {
+                0.0
+            };
+            (overdue + self.prospect(visit).mass, number)
         };
-        let mut visits: Vec<(f64, u32)> = self.firms[firm]
-            .visits
-            .values()
-            .filter(|number| !self.visits[**number as usize].under_way)
-            .map(|number| {
-                let visit = &self.visits[*number as usize];
-                let overdue = if self.now >= Self::forced_at(visit) {
-                    FORCED
-                } else {
-                    0.0
-                };
-                (overdue + self.prospect(visit).mass, *number)
-            })
-            .collect();
+        let mut visits: Vec<(f64, u32)> = visits.map(weighed).collect();
         visits.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         visits.truncate(most);
         visits.into_iter().map(|(_, number)| number).collect()
     }
 
+    /// The visits that a search for several would ask for. Of the quiet ones, those are considered that were worth most when
+    /// they were last sorted.
+    pub(super) fn together(&self, firm: usize) -> Vec<u32> {
+        let Search::Together(most) = self.search else {
+            return Vec::new();
+        };
+        let practice = &self.firms[firm];
+        let considered = practice.lively.iter().chain(&practice.longest_waiting).copied();
+        self.greatest(
+            considered.filter(|number| !self.visits[*number as usize].under_way),
+            most,
+        )
+    }
+
     /// Works out what a search for several visits of a firm, or for all, would clear.
     pub(super) fn sum_up_together(&mut self, firm: usize) {
-        let chosen: Vec<u32> = match self.search {
-            Search::Whole => self.firms[firm].visits.values().copied().collect(),
-            Search::OneByOne | Search::Together(_) => self.together(firm),
-        };
+        if self.now - self.firms[firm].sorted > SORT_EVERY {
+            self.sort(firm);
+        }
+        let practice = &self.firms[firm];
         let mut sum = Together {
             at: self.now,
             ..Together::default()
+        };
+        let chosen = if self.search == Search::Whole {
+            // Quiet visits were all looked at when the firm was.
+            sum.growth += practice.quiet_intensity;
+            sum.mass += practice.quiet_intensity * (self.now - practice.looked).max(0.0);
+            practice.lively.clone()
+        } else {
+            self.together(firm)
         };
         for number in chosen {
             let visit = &self.visits[number as usize];
@@ -422,7 +546,7 @@ impl Model {
             return FORCED;
         }
         let mass = sum.mass + sum.growth * (self.now - sum.at);
-        index(mass, sum.growth) * self.firms[firm].restraint(self.now)
+        self.within_share(firm, index(mass, sum.growth))
     }
 
     fn documents_due(&self, firm: usize, price: f64) -> f64 {
@@ -430,10 +554,9 @@ impl Model {
         if sum.forced {
             return self.now;
         }
-        let price = price / self.firms[firm].restraint(self.now);
         let mass = sum.mass + sum.growth * (self.now - sum.at);
         let wait = ((2.0 * price * sum.growth).sqrt() - mass).max(0.0) / sum.growth;
-        self.now + wait
+        self.due_within_share(firm, self.now + wait, price)
     }
 
     pub(super) fn entry(&self, arm: Arm) -> Entry {
@@ -454,35 +577,45 @@ impl Model {
 }
 
 impl Worth for Model {
+    type Weighed = Weighed;
+
     fn is_current(&self, entry: Entry) -> bool {
         entry == self.entry(entry.arm) && self.firms[self.firm_of(entry.arm)].served
     }
 
-    fn worth(&mut self, entry: Entry) -> f64 {
+    fn weigh(&mut self, entry: Entry) -> Weighed {
         let firm = self.firm_of(entry.arm);
         let practice = &self.firms[firm];
         if practice.resting_until > self.now {
-            return 0.0;
+            return Weighed::of(0.0);
         }
         match entry.arm {
             Arm::Firm(_) => {
                 if self.now - practice.summed > SUM_FOR {
                     self.sum_up(firm);
                 }
-                self.firm_worth(firm, 0.0)
+                let worth = self.firm_worth(firm, 0.0);
+                Weighed::of(self.within_share(firm, worth))
             }
-            Arm::Visit(number) => self.visit_worth(&self.visits[number as usize]),
-            Arm::Documents(_) => self.documents_worth(firm),
+            Arm::Visit(number) => self.weigh_visit(&self.visits[number as usize]),
+            Arm::Documents(_) => Weighed::of(self.documents_worth(firm)),
         }
     }
 
-    fn due(&mut self, entry: Entry, price: f64) -> f64 {
+    fn index(weighed: &Weighed) -> f64 {
+        weighed.index
+    }
+
+    fn due(&self, entry: Entry, weighed: &Weighed, price: f64) -> f64 {
         let firm = self.firm_of(entry.arm);
-        let due = match entry.arm {
+        let resting_until = self.firms[firm].resting_until;
+        if resting_until > self.now {
+            return resting_until;
+        }
+        match entry.arm {
             Arm::Firm(_) => self.firm_due(firm, price),
-            Arm::Visit(number) => self.visit_due(&self.visits[number as usize], price),
+            Arm::Visit(number) => self.visit_due(&self.visits[number as usize], weighed, price),
             Arm::Documents(_) => self.documents_due(firm, price),
-        };
-        due.max(self.firms[firm].resting_until)
+        }
     }
 }

@@ -3,23 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::provider::Provider;
-use crate::domain::{EncounterId, FirmId, PractitionerId};
+use crate::{
+    domain::{EncounterId, FirmId, PractitionerId},
+    polling::share::{Decayed, Share},
+};
 
 /// Openings are counted over this time, in seconds.
 const OPENING_MEMORY: f64 = 1800.0;
-
-/// What a firm uses now, and in its busiest hour.
-const PRESENT: f64 = 600.0;
-const HOUR: f64 = 3600.0;
-
-/// A firm's use is not held against it before it has been served for this long: nothing is known of its busy hours.
-const KNOWN_AFTER: f64 = 86_400.0;
-
-/// A firm may use this much more than it did in its busiest hour; beyond that others come first.
-const HEADROOM: f64 = 1.5;
-
-/// How hard a firm that uses more is held back.
-const RESTRAINT: i32 = 8;
 
 /// A firm. Times are in seconds by our clock.
 #[derive(Debug)]
@@ -51,15 +41,16 @@ pub(super) struct Practice {
     /// Visits of which much is to be expected; the others are summed up now and then.
     pub(super) lively: Vec<u32>,
     pub(super) quiet_intensity: f64,
+    /// The quiet ones that a search for several visits asks for first.
+    pub(super) longest_waiting: Vec<u32>,
+    /// Of when the last search for all that changed is, and of when the last one whose answer was booked for quiet visits too.
+    pub(super) looked: f64,
+    pub(super) looked_at_quiet: f64,
     pub(super) sorted: f64,
     /// What a search for several of its visits would clear, as of when that was worked out.
     pub(super) together: Together,
     openings: Decayed,
-    present: Decayed,
-    hour: Decayed,
-    /// Calls a second in its busiest hour.
-    busiest: f64,
-    since: f64,
+    pub(super) share: Share,
 }
 
 /// What a search for several visits of a firm, or for all, would clear.
@@ -80,24 +71,6 @@ impl Default for Together {
             forced: false,
             at: f64::NEG_INFINITY,
         }
-    }
-}
-
-/// A count that forgets.
-#[derive(Debug, Clone, Copy, Default)]
-struct Decayed {
-    count: f64,
-    at: f64,
-}
-
-impl Decayed {
-    fn value(&self, now: f64, memory: f64) -> f64 {
-        self.count * (-(now - self.at).max(0.0) / memory).exp()
-    }
-
-    fn add(&mut self, amount: f64, now: f64, memory: f64) {
-        self.count = self.value(now, memory) + amount;
-        self.at = now;
     }
 }
 
@@ -125,13 +98,13 @@ impl Practice {
             summed: f64::NEG_INFINITY,
             lively: Vec::new(),
             quiet_intensity: 0.0,
+            longest_waiting: Vec::new(),
+            looked: now,
+            looked_at_quiet: f64::NEG_INFINITY,
             sorted: f64::NEG_INFINITY,
             together: Together::default(),
             openings: Decayed::default(),
-            present: Decayed::default(),
-            hour: Decayed::default(),
-            busiest: 0.0,
-            since: now,
+            share: Share::new(now),
         }
     }
 
@@ -162,28 +135,5 @@ impl Practice {
     /// A visit opened.
     pub(super) fn opened(&mut self, now: f64) {
         self.openings.add(1.0, now, OPENING_MEMORY);
-    }
-
-    /// So many calls were made for it, or will have to be: a photo found is read and answered.
-    pub(super) fn spend(&mut self, calls: f64, now: f64) {
-        self.present.add(calls, now, PRESENT);
-        self.hour.add(calls, now, HOUR);
-        let rate = self.hour.value(now, HOUR) / HOUR;
-        if now - self.since < KNOWN_AFTER {
-            self.busiest = self.busiest.max(rate);
-        } else if rate > self.busiest {
-            // A practice may grow; a burst is over before it has become the usual.
-            self.busiest += (rate - self.busiest) * (calls / (rate * 8.0 * HOUR)).min(1.0);
-        }
-    }
-
-    /// What its arms are worth less for using much more than it ever did: 1 or below. However many photos one practice files,
-    /// the others keep their share of the quota.
-    pub(super) fn restraint(&self, now: f64) -> f64 {
-        if now - self.since < KNOWN_AFTER {
-            return 1.0;
-        }
-        let over = (self.present.value(now, PRESENT) / PRESENT) / (HEADROOM * self.busiest).max(1e-3);
-        if over > 1.0 { over.powi(-RESTRAINT) } else { 1.0 }
     }
 }
