@@ -199,6 +199,12 @@ pub(crate) struct SimulateArguments {
     /// What a call costs at least, in photos times seconds. 0.004 saves calls where there are plenty, for a little more delay.
     #[arg(long, value_name = "PRICE", default_value_t = PolicySettings::USE_THE_QUOTA)]
     pub(crate) least_price: f64,
+    /// Poll in sweeps that begin each time so many seconds have passed, as the deployment on AWS does, instead of all the time.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) sweep_seconds: Option<u64>,
+    /// With --sweep-seconds: for how long a sweep begins calls.
+    #[arg(long, value_name = "SECONDS", requires = "sweep_seconds", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) sweep_lasting: u64,
     /// Take a part of `adaptive` away, to see what it is worth.
     #[arg(long, value_name = "PART")]
     pub(crate) without: Option<WithoutArgument>,
@@ -215,7 +221,7 @@ pub(crate) struct SimulateArguments {
     #[arg(
         long,
         requires = "firms",
-        conflicts_with_all = ["trace", "budget", "hint", "policy", "search", "least_price", "without", "json", "plot"]
+        conflicts_with_all = ["trace", "budget", "hint", "policy", "search", "least_price", "sweep_seconds", "without", "json", "plot"]
     )]
     pub(crate) generate: bool,
     /// With --generate: how many practices.

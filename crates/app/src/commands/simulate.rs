@@ -10,11 +10,12 @@ use std::{
     path::Path,
     process::ExitCode,
     str::FromStr,
+    time::Duration,
 };
 
 use skin_assist_core::{polling::PolicyName, time::Clock as _};
 use skin_assist_simulator::clinic_days::{
-    self, Burst, Conditions, GenerateOptions, Outcome, Scenario, Trace, generate, lower_bound, play,
+    self, Burst, Conditions, GenerateOptions, Outcome, Scenario, Sweeps, Trace, generate, lower_bound, play,
 };
 
 use super::{print_json, table::table};
@@ -110,6 +111,10 @@ fn play_all(path: &Path, budget: u32, arguments: &SimulateArguments) -> Result<(
                 least_price: arguments.least_price,
                 without: arguments.without.map(Into::into),
                 seed: arguments.seed,
+                sweeps: arguments.sweep_seconds.map(|every| Sweeps {
+                    every: Duration::from_secs(every),
+                    lasting: Duration::from_secs(arguments.sweep_lasting.min(every)),
+                }),
                 conditions: Conditions::default(),
             };
             let progress = Progress::of(&policy.to_string());

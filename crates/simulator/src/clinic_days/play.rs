@@ -29,6 +29,7 @@ use super::{
     chart::{Charts, firm_id, instant},
     conditions::{Conditions, Mood},
     ledger::Counter,
+    memory::Memory,
     outcome::{LiveDelay, Outcome, PhotoDelay, mean, quantile},
     trace::{EventKind, Trace},
 };
@@ -63,8 +64,19 @@ pub struct Scenario {
     pub without: Option<AdaptivePart>,
     /// Round-trip times follow from it.
     pub seed: u64,
+    /// Polls are made in sweeps, each by a policy that begins anew; otherwise all the time.
+    pub sweeps: Option<Sweeps>,
     /// What goes wrong.
     pub conditions: Conditions,
+}
+
+/// Sweeps, as functions make them that cannot go on all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweeps {
+    /// One begins each time that this has passed.
+    pub every: Duration,
+    /// It begins no call after this time.
+    pub lasting: Duration,
 }
 
 const DAY: f64 = 86_400.0;
@@ -174,6 +186,11 @@ struct Player<'a> {
     next_event: usize,
     charts: Charts,
     policy: Box<dyn PollPolicy>,
+    settings: PolicySettings,
+    memory: Memory,
+    /// When the present sweep began, if it is not over.
+    sweeping_since: Option<Timestamp>,
+    next_sweep: Timestamp,
     allowance: Allowance,
     bucket: TokenBucket,
     random: ChaCha8Rng,
@@ -219,6 +236,10 @@ pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -
         next_event: 0,
         charts: Charts::default(),
         policy: scenario.policy.build(settings),
+        settings,
+        memory: Memory::default(),
+        sweeping_since: None,
+        next_sweep: start,
         allowance: Allowance::of(scenario.budget_per_minute, WINDOW),
         bucket: TokenBucket::empty(start),
         random: ChaCha8Rng::seed_from_u64(scenario.seed),
@@ -263,13 +284,7 @@ pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -
     numbers.sort_unstable();
     numbers.dedup();
     player.firms = numbers.iter().map(|firm| (firm_id(*firm), *firm)).collect();
-    let served = numbers
-        .iter()
-        .map(|firm| ServedFirm {
-            firm: firm_id(*firm),
-            quota: "simulated".to_owned(),
-        })
-        .collect();
+    let served = player.served();
     player.policy.observe(Observation::Firms(served), start);
     player.pump(start);
     let end = instant(MEASURED[1] + DAY);
@@ -391,9 +406,14 @@ impl Player<'_> {
                 }
                 continue;
             }
+            if !self.may_poll(now) {
+                return self.pump_later(self.next_sweep);
+            }
             match self.policy.next(now) {
                 Decision::Wait(until) => {
-                    if until < Timestamp::NEVER {
+                    if self.ends_sweep(until) {
+                        self.pump_later(self.next_sweep);
+                    } else if until < Timestamp::NEVER {
                         self.pump_later(until.max(now + Duration::from_millis(1)));
                     }
                     return;
@@ -406,6 +426,47 @@ impl Player<'_> {
                 },
             }
         }
+    }
+
+    fn served(&self) -> Vec<ServedFirm> {
+        let mut firms: Vec<u32> = self.firms.values().copied().collect();
+        firms.sort_unstable();
+        let served = |firm| ServedFirm {
+            firm: firm_id(firm),
+            quota: "simulated".to_owned(),
+        };
+        firms.into_iter().map(served).collect()
+    }
+
+    /// Whether polls may be made now. A sweep that is due begins with a new policy.
+    fn may_poll(&mut self, now: Timestamp) -> bool {
+        let Some(sweeps) = self.scenario.sweeps else {
+            return true;
+        };
+        if self.sweeping_since.is_some_and(|since| now >= since + sweeps.lasting) {
+            self.sweeping_since = None;
+        }
+        if self.sweeping_since.is_none() && now >= self.next_sweep {
+            self.memory.remember(&mut *self.policy);
+            self.policy = self.scenario.policy.build(self.settings);
+            let served = self.served();
+            self.memory.tell(&mut *self.policy, served, now);
+            self.sweeping_since = Some(now);
+            self.next_sweep = now + sweeps.every;
+        }
+        self.sweeping_since.is_some()
+    }
+
+    /// Whether the policy has nothing more for the present sweep, which is over then.
+    fn ends_sweep(&mut self, until: Timestamp) -> bool {
+        let Some((sweeps, since)) = self.scenario.sweeps.zip(self.sweeping_since) else {
+            return false;
+        };
+        let ends = until >= since + sweeps.lasting;
+        if ends {
+            self.sweeping_since = None;
+        }
+        ends
     }
 
     fn pump_later(&mut self, at: Timestamp) {
@@ -626,6 +687,9 @@ impl Player<'_> {
         if let Some(newest) = newest {
             *cursor = (*cursor).max(Cursor(newest));
         }
+        if self.scenario.sweeps.is_some() {
+            self.memory.seen(poll.firm(), &encounters, answer.as_of, now);
+        }
         self.policy.observe(
             Observation::EncountersSeen {
                 firm: poll.firm().clone(),
@@ -685,6 +749,14 @@ impl Player<'_> {
             self.due(read, now);
         }
         let firm = poll.firm().clone();
+        if self.scenario.sweeps.is_some() {
+            for look in &looks {
+                self.memory.looked(&firm, &look.encounter, &look.filed_at, answer.as_of);
+            }
+            if matches!(poll, PollCall::ChangedDocuments { .. }) {
+                self.memory.looked_at_all(&firm, answer.as_of);
+            }
+        }
         let seen = if matches!(poll, PollCall::ChangedDocuments { .. }) {
             self.documents_read.insert(self.firms[&firm], answer.as_of);
             // Here every visit is known to whoever lists its documents.

@@ -4,6 +4,7 @@
 mod burst;
 mod conditions;
 mod invariants;
+mod sweeps;
 
 use skin_assist_core::polling::{PolicyName, PolicySettings};
 use skin_assist_simulator::clinic_days::{
@@ -31,6 +32,7 @@ fn scenario(policy: PolicyName, budget_per_minute: u32) -> Scenario {
         least_price: PolicySettings::USE_THE_QUOTA,
         without: None,
         seed: 1,
+        sweeps: None,
         conditions: Conditions::default(),
     }
 }

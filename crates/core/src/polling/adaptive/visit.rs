@@ -146,6 +146,27 @@ impl Visit {
         }
     }
 
+    /// Something that was no new status changed it at `at`, of which we learned when it was `observed`.
+    pub(super) fn bumped(
+        &mut self,
+        hazards: &Hazards,
+        evidence: &Evidence,
+        factor: f64,
+        (at, observed): (f64, f64),
+        version: Timestamp,
+    ) {
+        let photos = evidence.bump_share() * self.intensity(hazards, factor, at) / self.weight();
+        let noise = evidence.noise(self.phase().0, at - self.opened);
+        let mass = self.weight() * photos / (photos + noise);
+        self.mass += mass;
+        self.bump = Some(Bump {
+            observed,
+            version,
+            mass,
+        });
+        self.bumps += 1;
+    }
+
     /// An encounter poll of `polled_before` had not shown it as changed, a new one, of `polled`, does: its newest change
     /// was at `at`. `explained` when that was a new status.
     pub(super) fn changed(&mut self, hazards: &Hazards, evidence: &Evidence, factor: f64, change: Change) {
@@ -168,16 +189,7 @@ impl Visit {
             self.status = status;
             self.finished = self.is_over().then_some(at);
         } else if let Some(version) = version {
-            let photos = share * self.intensity(hazards, factor, at) / self.weight();
-            let noise = evidence.noise(self.phase().0, at - self.opened);
-            let mass = self.weight() * photos / (photos + noise);
-            self.mass += mass;
-            self.bump = Some(Bump {
-                observed,
-                version,
-                mass,
-            });
-            self.bumps += 1;
+            self.bumped(hazards, evidence, factor, (at, observed), version);
         }
         self.mass += (1.0 - share) * self.coming(hazards, factor, at, polled);
         self.mass_until = self.mass_until.max(polled);

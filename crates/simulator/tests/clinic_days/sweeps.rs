@@ -1,0 +1,51 @@
+//! Polls in sweeps, each by a policy that knows only what the store knows, as functions make them.
+
+use std::time::Duration;
+
+use skin_assist_core::polling::PolicyName;
+use skin_assist_simulator::clinic_days::{Scenario, SearchKind, Sweeps};
+
+use super::{assert_in_order, days, played, scenario};
+
+const FIRMS: u32 = 2;
+const BUDGET: u32 = 50;
+
+fn swept(lasting: u64, search: SearchKind) -> Scenario {
+    Scenario {
+        hint: 1.0,
+        search,
+        sweeps: Some(Sweeps {
+            every: Duration::from_secs(20),
+            lasting: Duration::from_secs(lasting),
+        }),
+        ..scenario(PolicyName::Adaptive, BUDGET)
+    }
+}
+
+#[test]
+fn a_policy_that_begins_anew_every_twenty_seconds_has_forgotten_little() {
+    let trace = days(FIRMS, 31);
+    for search in [SearchKind::Patient, SearchKind::System] {
+        let all_the_time = Scenario {
+            sweeps: None,
+            ..swept(20, search)
+        };
+        let usual = played(&trace, &all_the_time).live.mean_s;
+        let scenario = swept(20, search);
+        let outcome = played(&trace, &scenario);
+        assert_in_order(&outcome, &scenario);
+        assert_eq!(outcome.missed, 0);
+        // A bump that a sweep saw and did not look into is seen by the next one too: otherwise the delay is several times as long.
+        let anew = outcome.live.mean_s;
+        assert!(anew < 1.5 * usual, "{search:?}: {anew} s, not {usual} s");
+    }
+}
+
+#[test]
+fn short_sweeps_lose_nothing() {
+    let trace = days(FIRMS, 32);
+    let scenario = swept(5, SearchKind::Patient);
+    let outcome = played(&trace, &scenario);
+    assert_in_order(&outcome, &scenario);
+    assert_eq!(outcome.missed, 0);
+}
