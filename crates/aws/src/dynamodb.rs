@@ -1,0 +1,3 @@
+//! The state of all firms in DynamoDB.
+
+pub mod schema;

@@ -1,0 +1,3 @@
+//! Skin Assist on AWS.
+
+pub mod dynamodb;
