@@ -1,3 +1,4 @@
 //! Skin Assist on AWS.
 
+pub mod connection;
 pub mod dynamodb;

@@ -2,6 +2,7 @@
 
 mod client_key_pair;
 pub mod conformance;
+pub mod dynoxide;
 
 mod practice_transport;
 
