@@ -54,8 +54,15 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Whether all services are at one endpoint that is not AWS.
+    pub(crate) fn is_emulator(&self) -> bool {
+        self.config.endpoint_url().is_some()
+    }
+}
+
 /// Settings for an emulator.
-fn emulator(endpoint: &str, client: SharedHttpClient, retries: RetryConfig) -> SdkConfig {
+pub(crate) fn emulator(endpoint: &str, client: SharedHttpClient, retries: RetryConfig) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::from_static("us-east-1"))
