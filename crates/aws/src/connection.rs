@@ -55,6 +55,11 @@ impl Connection {
 }
 
 impl Connection {
+    /// The SDK's own settings: for what an adapter of this crate does not do, such as making a bucket in a test.
+    pub const fn sdk(&self) -> &SdkConfig {
+        &self.config
+    }
+
     /// Whether all services are at one endpoint that is not AWS.
     pub(crate) fn is_emulator(&self) -> bool {
         self.config.endpoint_url().is_some()

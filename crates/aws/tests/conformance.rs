@@ -15,12 +15,12 @@ use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore};
 use skin_assist_core::ports::StateStore;
 use skin_assist_testkit::{
     conformance::{Backend, check},
-    dynoxide::Dynoxide,
+    servers::Server,
 };
 use tokio::runtime::{Handle, Runtime};
 
 struct OnDynamo {
-    server: Dynoxide,
+    server: Server,
     states: AtomicUsize,
     runtime: Handle,
 }
@@ -28,7 +28,7 @@ struct OnDynamo {
 impl OnDynamo {
     fn new(runtime: &Runtime) -> Arc<Self> {
         Arc::new(Self {
-            server: Dynoxide::start(),
+            server: Server::dynoxide(),
             states: AtomicUsize::new(0),
             runtime: runtime.handle().clone(),
         })

@@ -7,7 +7,7 @@ use skin_assist::driver::stop_signal;
 use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore};
 use skin_assist_core::{polling::PolicyName, time::Clock as _};
 use skin_assist_simulator::CallKind;
-use skin_assist_testkit::dynoxide::Dynoxide;
+use skin_assist_testkit::servers::Server;
 
 use super::{
     CLINIC,
@@ -15,13 +15,13 @@ use super::{
 };
 
 /// A store on the state of this name, as a process of its own would have it.
-fn store(server: &Dynoxide, state: &str) -> Arc<DynamoStore> {
+fn store(server: &Server, state: &str) -> Arc<DynamoStore> {
     let connection = Connection::in_place_to_emulator(server.endpoint());
     Arc::new(DynamoStore::new(&connection, format!("{state}-")))
 }
 
 /// A world with a clinic of an hour, on a new state.
-fn world(server: &Dynoxide, state: &str, seed: u64, firms: usize) -> World {
+fn world(server: &Server, state: &str, seed: u64, firms: usize) -> World {
     let store = store(server, state);
     futures::executor::block_on(store.create_tables()).unwrap();
     World::on(store, seed, firms, Setting::modmed())
@@ -29,7 +29,7 @@ fn world(server: &Dynoxide, state: &str, seed: u64, firms: usize) -> World {
 
 #[test]
 fn every_photo_gets_exactly_one_draft() {
-    let server = Dynoxide::start();
+    let server = Server::dynoxide();
     for policy in [PolicyName::Adaptive, PolicyName::RoundRobin, PolicyName::Reference] {
         let mut world = world(&server, &policy.to_string(), 1, 2);
         world.policy = policy;
@@ -50,7 +50,7 @@ fn every_photo_gets_exactly_one_draft() {
 
 #[test]
 fn two_engines_with_stores_of_their_own_share_the_work() {
-    let server = Dynoxide::start();
+    let server = Server::dynoxide();
     let world = world(&server, "shared", 13, 2);
     world.clock.run(async {
         let (first, mut second) = (world.engine(), world.engine());
@@ -74,7 +74,7 @@ fn two_engines_with_stores_of_their_own_share_the_work() {
 
 #[test]
 fn crashes_anywhere_lose_nothing_and_double_nothing() {
-    let server = Dynoxide::start();
+    let server = Server::dynoxide();
     let (mut crashes, mut uncertain) = (0, 0);
     for seed in 0..3 {
         let world = world(&server, &format!("crash-{seed}"), seed, 2);
