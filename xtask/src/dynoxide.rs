@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::process::{program, root, run};
 
 /// Names the program, for the tests.
-pub(crate) const VARIABLE: &str = "SKIN_ASSIST_DYNOXIDE";
+pub(crate) const VARIABLE: &str = "TEST_DYNOXIDE";
 
 /// Which one. Its own lock file is kept to.
 const VERSION: &str = "3.2.0";

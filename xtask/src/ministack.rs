@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use crate::process::{program, root, run, succeeds};
 
 /// Names the program, for the tests.
-pub(crate) const VARIABLE: &str = "SKIN_ASSIST_MINISTACK";
+pub(crate) const VARIABLE: &str = "TEST_MINISTACK";
 
 /// Which one.
 const VERSION: &str = "1.5.33";

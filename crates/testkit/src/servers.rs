@@ -1,7 +1,8 @@
 //! Servers of others that stand for AWS, each for a test process of its own: in memory, on a port that the system chose, on this
 //! machine alone.
 //!
-//! They are programs. `cargo xtask` installs them and says where they are. A test that needs one fails without it.
+//! They are programs. `cargo xtask` installs them and says where they are, in variables whose names do not begin as the
+//! program's own do: it refuses those it does not know. A test that needs a server fails without it.
 
 use std::{
     io::{Read as _, Write as _},
@@ -28,7 +29,7 @@ impl Server {
     /// # Panics
     /// When there is none to start.
     pub fn dynoxide() -> Self {
-        Self::start("SKIN_ASSIST_DYNOXIDE", |command, port| {
+        Self::start("TEST_DYNOXIDE", |command, port| {
             command.args([
                 "serve",
                 "--host",
@@ -46,7 +47,7 @@ impl Server {
     /// # Panics
     /// When there is none to start.
     pub fn ministack() -> Self {
-        Self::start("SKIN_ASSIST_MINISTACK", |command, port| {
+        Self::start("TEST_MINISTACK", |command, port| {
             command
                 .env("GATEWAY_PORT", port.to_string())
                 .env("BIND_HOST", "127.0.0.1")
