@@ -49,7 +49,6 @@ use std::{
 
 use aws_sdk_dynamodb::{
     Client,
-    error::SdkError,
     operation::{
         delete_item::DeleteItemError, put_item::PutItemError, transact_write_items::TransactWriteItemsError,
         update_item::UpdateItemError,
@@ -169,6 +168,22 @@ impl Ask {
     }
 }
 
+/// What became of one request to write a row, whichever of the three it was: none when a transaction was just writing the row.
+macro_rules! written {
+    ($sent:expr, $error:ident, |$done:pat_param| $row:expr) => {
+        match $sent {
+            Ok($done) => Ok(Some(Written::Done($row))),
+            Err(error) => match error.as_service_error() {
+                Some($error::ConditionalCheckFailedException(refused)) => {
+                    Ok(Some(Written::Refused(refused.item.clone())))
+                }
+                Some(answer) if answer.meta().code() == Some("TransactionConflictException") => Ok(None),
+                _ => Err(meaning(&error)),
+            },
+        }
+    };
+}
+
 /// A firm as workers have to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Served {
@@ -236,16 +251,7 @@ impl DynamoStore {
                     .return_values_on_condition_check_failure(old)
                     .send()
                     .await;
-                match sent {
-                    Ok(done) => Ok(Some(Written::Done(done.attributes.unwrap_or_default()))),
-                    Err(SdkError::ServiceError(answer)) if is_conflict(answer.err().meta().code()) => Ok(None),
-                    Err(error) => match error.as_service_error() {
-                        Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                            Ok(Some(Written::Refused(refused.item.clone())))
-                        }
-                        _ => Err(meaning(&error)),
-                    },
-                }
+                written!(sent, UpdateItemError, |done| done.attributes.unwrap_or_default())
             }
             Kind::Put => {
                 let sent = self
@@ -259,16 +265,7 @@ impl DynamoStore {
                     .return_values_on_condition_check_failure(old)
                     .send()
                     .await;
-                match sent {
-                    Ok(_) => Ok(Some(Written::Done(Row::new()))),
-                    Err(SdkError::ServiceError(answer)) if is_conflict(answer.err().meta().code()) => Ok(None),
-                    Err(error) => match error.as_service_error() {
-                        Some(PutItemError::ConditionalCheckFailedException(refused)) => {
-                            Ok(Some(Written::Refused(refused.item.clone())))
-                        }
-                        _ => Err(meaning(&error)),
-                    },
-                }
+                written!(sent, PutItemError, |_| Row::new())
             }
             Kind::Delete => {
                 let sent = self
@@ -282,16 +279,7 @@ impl DynamoStore {
                     .return_values_on_condition_check_failure(old)
                     .send()
                     .await;
-                match sent {
-                    Ok(_) => Ok(Some(Written::Done(Row::new()))),
-                    Err(SdkError::ServiceError(answer)) if is_conflict(answer.err().meta().code()) => Ok(None),
-                    Err(error) => match error.as_service_error() {
-                        Some(DeleteItemError::ConditionalCheckFailedException(refused)) => {
-                            Ok(Some(Written::Refused(refused.item.clone())))
-                        }
-                        _ => Err(meaning(&error)),
-                    },
-                }
+                written!(sent, DeleteItemError, |_| Row::new())
             }
             // A check stands for itself only as a transaction of one.
             Kind::Check => Ok(Some(match self.transact_all(std::slice::from_ref(write)).await? {
@@ -526,9 +514,4 @@ fn served(row: &Row) -> Outcome<Served> {
         generation: attributes.number("generation")?,
         paused: attributes.word::<FirmStatus>("status")? == FirmStatus::Paused,
     })
-}
-
-/// Whether a transaction was just writing the row.
-fn is_conflict(code: Option<&str>) -> bool {
-    code == Some("TransactionConflictException")
 }

@@ -14,7 +14,10 @@ use futures::future::BoxFuture;
 use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore};
 use skin_assist_core::ports::StateStore;
 use skin_assist_testkit::{
-    conformance::{Backend, check},
+    conformance::{
+        Backend, check, check_some,
+        mutations::{Mutated, Mutation},
+    },
     servers::Server,
 };
 use tokio::runtime::{Handle, Runtime};
@@ -71,4 +74,14 @@ fn a_state_that_three_stores_share_conforms() {
     let backend = OnDynamo::new(&runtime);
     let report = runtime.block_on(runtime.spawn(check(backend))).unwrap();
     report.assert_passed();
+}
+
+/// That it is the stores' conditions that the suite sees, and not the emulator's kindness.
+#[test]
+fn the_suite_notices_a_store_that_ignores_fences() {
+    let runtime = runtime();
+    let backend = Arc::new(Mutated::new(OnDynamo::new(&runtime), Mutation::FenceIgnored));
+    let zombies = async { check_some(backend, |name| name.starts_with("zombies")).await };
+    let report = runtime.block_on(zombies);
+    assert_eq!((report.ran, report.failures.len()), (5, 5), "{:?}", report.failures);
 }

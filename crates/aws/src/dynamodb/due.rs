@@ -8,6 +8,7 @@ use std::{collections::HashMap, time::Duration};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use skin_assist_core::{
+    domain::FirmId,
     lease::{Fence, Lease},
     time::Timestamp,
 };
@@ -15,6 +16,7 @@ use skin_assist_core::{
 use super::{
     AT_ONCE, Ask, DynamoStore, Outcome, Served, Written,
     codec::{Attributes, Row, number, text, time},
+    firms,
     schema::{DUE_AT, FIRMS, QUEUE, Table},
     served,
     write::{Key, Write},
@@ -64,15 +66,15 @@ impl DynamoStore {
         .value("queue", text(queue))
         .value("now", time(now));
         let mut granted = Vec::new();
-        let mut firms = HashMap::new();
+        let mut known = HashMap::new();
         let mut next = None;
         while granted.len() < limit {
             let (proposed, after) = self.page(&ask, next).await?;
             let proposed: Vec<Key> = proposed.iter().filter_map(Key::of).collect();
-            self.learn_of_firms(&proposed, &mut firms).await?;
+            self.learn_of_firms(&proposed, &mut known).await?;
             let mut candidates = Vec::new();
             for key in proposed {
-                match firms.get(&key.part) {
+                match known.get(&key.part) {
                     Some(Some(Served { paused: true, .. })) => self.park(table, key, queue).await?,
                     Some(Some(_)) => candidates.push(key),
                     // It is being removed.
@@ -126,28 +128,28 @@ impl DynamoStore {
     }
 
     /// Reads those of the rows' firms that are not known yet.
-    async fn learn_of_firms(&self, rows: &[Key], firms: &mut HashMap<String, Option<Served>>) -> Outcome<()> {
+    async fn learn_of_firms(&self, rows: &[Key], known: &mut HashMap<String, Option<Served>>) -> Outcome<()> {
         let unknown: Vec<Key> = rows
             .iter()
-            .filter(|row| !firms.contains_key(&row.part))
-            .map(|row| Key::new("firms", row.part.as_str()))
+            .filter(|row| !known.contains_key(&row.part))
+            .map(|row| firms::key(&FirmId::new(row.part.as_str())))
             .collect();
         if unknown.is_empty() {
             return Ok(());
         }
         let found = self.get_all(&FIRMS, unknown.clone()).await?;
         for key in unknown {
-            let known = found.get(&key).map(served).transpose()?;
-            firms.insert(key.item, known);
+            let firm = found.get(&key).map(served).transpose()?;
+            known.insert(key.item, firm);
         }
         Ok(())
     }
 
     /// Moves a row of a paused firm out of its queue. If that is not possible now, it stays where it is.
     async fn park(&self, table: &'static Table, key: Key, queue: &str) -> Outcome<()> {
-        let firm = Key::new("firms", key.part.as_str());
+        let firm = FirmId::new(key.part.as_str());
         let writes = [
-            Write::check(&FIRMS, firm)
+            Write::check(&FIRMS, firms::key(&firm))
                 .when("#status = :paused")
                 .value("paused", text("paused")),
             Write::update(table, key)
