@@ -6,10 +6,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, StreamExt as _};
 use skin_assist_core::{
     domain::FirmId,
     lease::{Fence, Lease},
+    ports::StateError,
     time::Timestamp,
 };
 
@@ -34,6 +35,14 @@ impl Granted {
     /// The lease on what was read from the row.
     pub(super) fn lease<T>(&self, item: T) -> Lease<T> {
         Lease::granted(item, self.fence, self.locked_until, self.attempt)
+    }
+}
+
+/// What was granted, if anything was: whoever meets trouble after that must still be told of it. The trouble otherwise.
+pub(super) fn all_or<T>(granted: Vec<T>, trouble: Option<StateError>) -> Outcome<Vec<T>> {
+    match trouble {
+        Some(error) if granted.is_empty() => Err(error),
+        _ => Ok(granted),
     }
 }
 
@@ -69,32 +78,56 @@ impl DynamoStore {
         let mut known = HashMap::new();
         let mut next = None;
         while granted.len() < limit {
-            let (proposed, after) = self.page(&ask, next).await?;
-            let proposed: Vec<Key> = proposed.iter().filter_map(Key::of).collect();
-            self.learn_of_firms(&proposed, &mut known).await?;
-            let mut candidates = Vec::new();
-            for key in proposed {
-                match known.get(&key.part) {
-                    Some(Some(Served { paused: true, .. })) => self.park(table, key, queue).await?,
-                    Some(Some(_)) => candidates.push(key),
-                    // It is being removed.
-                    _ => {}
-                }
-            }
+            let page = async {
+                let (proposed, after) = self.page(&ask, next.take()).await?;
+                let proposed: Vec<Key> = proposed.iter().filter_map(Key::of).collect();
+                Ok((self.candidates(table, queue, proposed, &mut known).await?, after))
+            };
+            let (mut candidates, after) = match page.await {
+                Ok(page) => page,
+                Err(error) => return all_or(granted, Some(error)),
+            };
             candidates.truncate(limit - granted.len());
             let locked_until = now + lease_for;
-            let tried: Vec<Option<Granted>> = stream::iter(candidates)
+            let tried: Vec<Outcome<Option<Granted>>> = stream::iter(candidates)
                 .map(|key| self.grant(table, key, queue, now, locked_until))
                 .buffered(AT_ONCE)
-                .try_collect()
-                .await?;
-            granted.extend(tried.into_iter().flatten());
+                .collect()
+                .await;
+            let mut trouble = None;
+            for outcome in tried {
+                match outcome {
+                    Ok(row) => granted.extend(row),
+                    Err(error) => trouble = Some(error),
+                }
+            }
             next = after;
-            if next.is_none() {
-                break;
+            if trouble.is_some() || next.is_none() {
+                return all_or(granted, trouble);
             }
         }
         Ok(granted)
+    }
+
+    /// Those of the proposed rows whose firms are served. Rows of paused firms are moved out of the queue.
+    async fn candidates(
+        &self,
+        table: &'static Table,
+        queue: &str,
+        proposed: Vec<Key>,
+        known: &mut HashMap<String, Option<Served>>,
+    ) -> Outcome<Vec<Key>> {
+        self.learn_of_firms(&proposed, known).await?;
+        let mut candidates = Vec::new();
+        for key in proposed {
+            match known.get(&key.part) {
+                Some(Some(Served { paused: true, .. })) => self.park(table, key, queue).await?,
+                Some(Some(_)) => candidates.push(key),
+                // It is being removed.
+                _ => {}
+            }
+        }
+        Ok(candidates)
     }
 
     async fn grant(

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, StreamExt as _};
 use skin_assist_core::{
     domain::{
         Cursor, DocumentId, DocumentWatch, Encounter, EncounterId, EncounterWatch, FirmId, PatientId, PractitionerId,
@@ -25,7 +25,7 @@ use super::{
     AT_ONCE, Ask, DynamoStore, MOST_IN_A_TRANSACTION, Outcome, TRIES, Transacted, Written,
     arrivals::Arrivals,
     codec::{Attributes, Row, number, seconds, text, time, to_word},
-    due::uncounted,
+    due::{all_or, uncounted},
     error::contended,
     firms::{self, first_fence},
     schema::{DELETE_AT, ENCOUNTER_WATCH, FIRMS},
@@ -338,12 +338,19 @@ impl EncounterWatches for DynamoStore {
         let locked_until = now + lease_for;
         let distinct: HashSet<&EncounterId> = encounters.iter().collect();
         let keys: Vec<Key> = distinct.into_iter().map(|encounter| key(firm, encounter)).collect();
-        let granted: Vec<Option<Row>> = stream::iter(keys)
+        let tried: Vec<Outcome<Option<Row>>> = stream::iter(keys)
             .map(|key| self.acquire_encounter(key, now, locked_until))
             .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await?;
-        let granted: Vec<Row> = granted.into_iter().flatten().collect();
+            .collect()
+            .await;
+        let (mut granted, mut trouble) = (Vec::new(), None);
+        for outcome in tried {
+            match outcome {
+                Ok(row) => granted.extend(row),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        let granted = all_or(granted, trouble)?;
         if granted.is_empty() {
             return Ok(Vec::new());
         }

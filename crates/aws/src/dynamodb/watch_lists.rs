@@ -22,6 +22,7 @@ use super::{
     AT_ONCE, Ask, DynamoStore, Outcome, Refusal, Written,
     arrivals::Arrivals,
     codec::{Attributes, Row, flag, number, seconds, text, time, to_json},
+    due::all_or,
     encounters,
     schema::{DELETE_AT, ENCOUNTER_WATCH},
     write::{Key, Write},
@@ -184,7 +185,8 @@ impl DynamoStore {
         }
         .number("attempt")?;
         let lease = Lease::granted(WatchList { firm }, Fence(fence), locked_until, attempt);
-        self.forget_stale_looks(&lease, &row, now).await?;
+        // Housekeeping: the lease is good without it.
+        _ = self.forget_stale_looks(&lease, &row, now).await;
         Ok(Some(lease))
     }
 
@@ -331,18 +333,26 @@ impl WatchLists for DynamoStore {
         }
         candidates.sort_by_key(|candidate| candidate.free_at);
         let mut candidates = candidates.into_iter().map(|candidate| candidate.firm);
-        let mut leases = Vec::new();
+        let (mut leases, mut trouble) = (Vec::new(), None);
         loop {
             let wanted: Vec<FirmId> = candidates.by_ref().take(limit - leases.len()).collect();
             if wanted.is_empty() {
                 return Ok(leases);
             }
-            let granted: Vec<Option<Lease<WatchList>>> = stream::iter(wanted)
+            let tried: Vec<Outcome<Option<Lease<WatchList>>>> = stream::iter(wanted)
                 .map(|firm| self.acquire_watch_list(firm, now, locked_until))
                 .buffered(AT_ONCE)
-                .try_collect()
-                .await?;
-            leases.extend(granted.into_iter().flatten());
+                .collect()
+                .await;
+            for outcome in tried {
+                match outcome {
+                    Ok(lease) => leases.extend(lease),
+                    Err(error) => trouble = Some(error),
+                }
+            }
+            if trouble.is_some() {
+                return all_or(leases, trouble);
+            }
         }
     }
 
@@ -407,15 +417,17 @@ impl WatchLists for DynamoStore {
             let Written::Done(row) = self.change(head).await? else {
                 return Err(StateError::LeaseLost);
             };
-            self.forget_stale_looks(lease, &row, now).await?;
+            // Housekeeping: the looks are noted.
+            _ = self.forget_stale_looks(lease, &row, now).await;
             RecordedDocuments::default()
         } else {
             let recorded = self.record_arrivals(head, &arrivals).await?;
             recorded.map_err(|_| StateError::LeaseLost)?
         };
-        // What was found is recorded: if the lease is lost now, some looks are not noted, and those encounters are looked at again.
+        // What was found is recorded, and has to be told. If the lease is lost now, or the table cannot be reached, some looks are
+        // not noted, and those encounters are looked at again.
         for part in parts {
-            self.write(noted(under(lease), part, now)).await?;
+            _ = self.write(noted(under(lease), part, now)).await;
         }
         Ok(recorded)
     }
