@@ -45,6 +45,7 @@ mod write;
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aws_sdk_dynamodb::{
@@ -58,6 +59,7 @@ use aws_sdk_dynamodb::{
         WriteRequest,
     },
 };
+use aws_smithy_async::rt::sleep::AsyncSleep as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use skin_assist_core::{
     domain::{FirmId, FirmStatus},
@@ -77,8 +79,11 @@ type Outcome<T> = Result<T, StateError>;
 /// How often a write is tried that others were faster with: each failure means that one of them got on.
 const TRIES: usize = 50;
 
-/// How often a request is sent again at once whose rows others were just writing, or of which DynamoDB did a part.
-const CONFLICTS: usize = 8;
+/// How often a request is sent again whose rows others were just writing, or of which DynamoDB did a part.
+const CONFLICTS: u32 = 8;
+
+/// How long the first of these waits at most; the next ones twice as long each: 1.3 s in all.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// How many requests one method has under way at most.
 const AT_ONCE: usize = 16;
@@ -217,12 +222,25 @@ impl DynamoStore {
     }
 
     async fn write_and_give(&self, write: Write, give: ReturnValue) -> Outcome<Written> {
-        for _ in 0..CONFLICTS {
+        for turn in 0..CONFLICTS {
             if let Some(written) = self.attempt(&write, &give).await? {
                 return Ok(written);
             }
+            self.pause(turn).await;
         }
         Err(contended())
+    }
+
+    /// Lets the others finish, for a time of chance: those who conflicted once shall not do so again. Not where nothing can wait,
+    /// because nothing conflicts there ([`Connection`] in place).
+    async fn pause(&self, turn: u32) {
+        let mut chance = [0_u8; 1];
+        let most = PAUSE * 2_u32.pow(turn);
+        if let Some(sleep) = self.client.config().sleep_impl() {
+            // Without chance they wait for as long as each other, which is no worse than not to wait.
+            _ = getrandom::fill(&mut chance);
+            sleep.sleep(most * u32::from(chance[0]) / 256).await;
+        }
     }
 
     /// One attempt; none when a transaction was just writing the row.
@@ -309,7 +327,7 @@ impl DynamoStore {
             .map(|write| write.in_transaction(self.name(write.table)))
             .collect::<Result<Vec<_>, _>>()
             .map_err(unavailable)?;
-        for _ in 0..CONFLICTS {
+        for turn in 0..CONFLICTS {
             let sent = self
                 .client
                 .transact_write_items()
@@ -340,6 +358,7 @@ impl DynamoStore {
                     code: code.unwrap_or("TransactionCanceledException").to_owned(),
                 }));
             }
+            self.pause(turn).await;
         }
         Err(contended())
     }
@@ -379,7 +398,7 @@ impl DynamoStore {
         let name = self.name(table);
         let mut rows = Vec::new();
         let mut wanted = keys.iter().map(Key::row).collect::<Vec<_>>();
-        for _ in 0..CONFLICTS {
+        for turn in 0..CONFLICTS {
             let asked = KeysAndAttributes::builder()
                 .set_keys(Some(wanted))
                 .consistent_read(true)
@@ -392,6 +411,7 @@ impl DynamoStore {
                 Some(left) if !left.keys().is_empty() => left.keys,
                 _ => return Ok(rows),
             };
+            self.pause(turn).await;
         }
         Err(contended())
     }
@@ -476,7 +496,7 @@ impl DynamoStore {
             .map(delete)
             .collect::<Result<Vec<_>, aws_sdk_dynamodb::error::BuildError>>()
             .map_err(unavailable)?;
-        for _ in 0..CONFLICTS {
+        for turn in 0..CONFLICTS {
             let sent = self
                 .client
                 .batch_write_item()
@@ -492,6 +512,7 @@ impl DynamoStore {
             if requests.is_empty() {
                 return Ok(());
             }
+            self.pause(turn).await;
         }
         Err(contended())
     }
@@ -515,3 +536,6 @@ fn served(row: &Row) -> Outcome<Served> {
         paused: attributes.word::<FirmStatus>("status")? == FirmStatus::Paused,
     })
 }
+
+#[cfg(test)]
+mod tests;

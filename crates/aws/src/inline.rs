@@ -79,8 +79,9 @@ impl Connection {
         let client = in_place(Builder::new().build_http());
         let config = emulator(endpoint, client, RetryConfig::disabled());
         // Nothing that would wait for a clock other than the run's.
+        let mut config = config.into_builder();
+        config.set_sleep_impl(None);
         let config = config
-            .into_builder()
             .identity_cache(IdentityCache::no_cache())
             .timeout_config(TimeoutConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
