@@ -10,8 +10,10 @@ mod bench;
 mod bench_polling;
 mod dependency_rules;
 mod documented;
+mod dynoxide;
 mod house;
 mod interop;
+mod ministack;
 mod onnx_runtime;
 mod packs;
 mod pinned;
@@ -30,6 +32,8 @@ Commands:
                     validators of others, all tests. What the machine lacks is listed as NOT RUN; with --all it is a failure.
   check             The quick part of `test`, in seconds: format, dependency rules, house checks, codes and keys documented.
   validators        The step of `test` that has the FHIR resources that are written validated by libraries of others.
+  servers           Install the servers that stand for AWS in tests into target/tools, and print how to name them, as for
+                    `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
   interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
                     built and installed under target/interop on the first run; docs/interop.md has the rest.
   bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
@@ -43,6 +47,21 @@ Commands:
                     models/train/train.py, see models/README.md.
 ";
 
+/// Installs the servers that stand for AWS, and says where they are.
+fn servers() -> Result<(), String> {
+    println!(
+        "export {}={}",
+        dynoxide::VARIABLE,
+        dynoxide::find_or_install()?.display()
+    );
+    println!(
+        "export {}={}",
+        ministack::VARIABLE,
+        ministack::find_or_install()?.display()
+    );
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -51,6 +70,7 @@ fn main() -> ExitCode {
         ["test"] => proof::run(false),
         ["test", "--all"] => proof::run(true),
         ["validators"] => validators::alone(),
+        ["servers"] => servers(),
         ["interop"] => interop::run(),
         ["bench"] => bench::run(None),
         ["bench", "polling", "--help" | "-h"] => {

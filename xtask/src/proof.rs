@@ -1,10 +1,14 @@
 //! `cargo xtask test`: everything that proves the project. The tests come last, so that their runner's own closing lines
 //! stand right above the summary.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use crate::{
-    dependency_rules, documented, house, onnx_runtime,
+    dependency_rules, documented, dynoxide, house, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
     steps::Steps,
     validators,
@@ -15,6 +19,9 @@ const MOMENT: Duration = Duration::from_secs(20);
 
 /// Enough to fetch the advisory database, or to find that it cannot be reached.
 const FETCH: Duration = Duration::from_secs(120);
+
+/// The tests that need a server installed.
+const SERVER_TESTS: &str = "skin-assist/servers,skin-assist-aws/servers";
 
 /// Runs what needs nothing to be built.
 pub(crate) fn quick() -> Result<(), String> {
@@ -36,7 +43,13 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     without_building(&mut steps);
     deny(&mut steps, all);
     steps.step("clippy", || {
-        process::run(&mut cargo("clippy --workspace --all-targets --locked -- -D warnings"))
+        process::run(&mut cargo(&format!(
+            "clippy --workspace --all-targets --locked --features {SERVER_TESTS} -- -D warnings"
+        )))
+    });
+    // The features of the server's tests bring what is on AWS into the program. It has to build without, too.
+    steps.step("the program without AWS", || {
+        process::run(&mut cargo("check --package skin-assist --locked"))
     });
     steps.step("rustdoc", || {
         process::run(cargo("doc --workspace --no-deps --locked").env("RUSTDOCFLAGS", "-D warnings"))
@@ -51,7 +64,12 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
         Ok(path) => println!("ONNX Runtime: {}\n", path.display()),
         Err(why) => steps.lacking(&format!("ONNX Runtime conformance ({why})"), all),
     }
-    steps.step("tests", || process::run(&mut tests(library.ok().as_deref())));
+    let servers = servers(all);
+    if let Err(why) = &servers {
+        steps.lacking(&format!("the state in DynamoDB, photos in S3, secrets ({why})"), all);
+    }
+    let mut tests = tests(library.ok().as_deref(), servers.ok().as_ref());
+    steps.step("tests", || process::run(&mut tests));
     steps.end("cargo xtask test")
 }
 
@@ -78,8 +96,23 @@ fn deny(steps: &mut Steps, all: bool) {
     }
 }
 
-/// The tests. Those of ONNX Runtime run where the variable names its library.
-fn tests(library: Option<&Path>) -> Command {
+/// The servers that stand for AWS: DynamoDB, and the rest.
+type Servers = [PathBuf; 2];
+
+/// Where they are. They take minutes to build, so that only `all` installs them.
+fn servers(all: bool) -> Result<Servers, String> {
+    if all {
+        return Ok([dynoxide::find_or_install()?, ministack::find_or_install()?]);
+    }
+    let missing = || "their servers are not installed: `cargo xtask servers` does it".to_owned();
+    Ok([
+        dynoxide::find()?.ok_or_else(missing)?,
+        ministack::find()?.ok_or_else(missing)?,
+    ])
+}
+
+/// The tests. Those of ONNX Runtime run where the variable names its library, those of what is on AWS where there are servers.
+fn tests(library: Option<&Path>, servers: Option<&Servers>) -> Command {
     let mut command = if succeeds(&mut cargo("nextest --version"), MOMENT) {
         cargo("nextest run --workspace --locked --no-fail-fast")
     } else {
@@ -87,6 +120,12 @@ fn tests(library: Option<&Path>) -> Command {
     };
     if let Some(library) = library {
         command.env(onnx_runtime::VARIABLE, library);
+    }
+    if let Some([dynoxide, ministack]) = servers {
+        command
+            .env(dynoxide::VARIABLE, dynoxide)
+            .env(ministack::VARIABLE, ministack)
+            .args(["--features", SERVER_TESTS]);
     }
     command
 }

@@ -43,6 +43,8 @@ pub struct Config {
     pub photos: PhotosConfig,
     /// Vision models.
     pub models: ModelsConfig,
+    /// What is on AWS.
+    pub aws: AwsConfig,
     /// How much is done at once.
     pub workers: WorkersConfig,
     /// Logs.
@@ -56,10 +58,34 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateConfig {
+    /// Where the state is.
+    pub store: StoreName,
     /// The state file.
     pub file: String,
     /// The file with its key.
     pub key_file: String,
+}
+
+/// Names of stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreName {
+    /// One encrypted file.
+    Sqlite,
+    /// DynamoDB.
+    Dynamodb,
+}
+
+/// Section `aws`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwsConfig {
+    /// The region; empty for what the environment says.
+    pub region: String,
+    /// Another endpoint for all services; empty for AWS itself or what the environment says.
+    pub endpoint: String,
+    /// How the names of the tables begin.
+    pub table_prefix: String,
 }
 
 /// Section `ehr`.

@@ -1,12 +1,15 @@
 //! Wiring: from a configuration to the ports. The only place where adapters meet.
 
+#[cfg_attr(not(feature = "aws"), path = "wiring/without_aws.rs")]
+mod aws;
+
 use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use skin_assist_core::{
     domain::Route,
     photos::MemoryPhotos,
     polling::PolicySettings,
-    ports::ChartReader as _,
+    ports::{ChartReader as _, StateStore},
     synthesis::{Composer, Knowledge},
     time::Clock,
 };
@@ -24,15 +27,22 @@ use url::Url;
 
 use crate::{
     clock::SystemClock,
-    config::{Config, RuntimeName},
+    config::{Config, RuntimeName, StoreName},
     driver::{Engine, Observer, Quotas, Workers},
     failure::{Failure, Hinted as _, WithHint as _},
 };
 
 const MEGA: usize = 1_000_000;
 
-/// Opens the state file.
-pub fn state(config: &Config) -> Result<Arc<SqliteStore>, Failure> {
+/// Opens the state.
+pub async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
+    match config.state.store {
+        StoreName::Sqlite => state_file(config),
+        StoreName::Dynamodb => aws::state(config).await,
+    }
+}
+
+fn state_file(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
     let key = config.state_key()?;
     match SqliteStore::open(&config.state_file(), &key) {
         Ok(store) => Ok(Arc::new(store)),
@@ -213,7 +223,7 @@ fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
 }
 
 /// The whole engine.
-pub fn engine(config: &Config, state: Arc<SqliteStore>, observer: Observer) -> Result<Engine, Failure> {
+pub fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Engine, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ehr = ehr(config)?;
     Ok(Engine {

@@ -6,11 +6,10 @@ use std::{str::FromStr, time::Duration};
 
 use skin_assist_core::{
     domain::{AccessToken, Credential, CredentialState, Cursor, Firm, NewCredential, WATCH_LIFE},
-    ports::{CallKind, ChartReader as _, EncounterQuery, TokenEndpoint as _},
+    ports::{CallKind, ChartReader as _, EncounterQuery, StateStore, TokenEndpoint as _},
     stages::{MOST_ENCOUNTER_PAGES, Quota},
     time::Clock as _,
 };
-use skin_assist_store::SqliteStore;
 
 use super::chart_access::ChartAccess;
 use crate::{
@@ -68,7 +67,7 @@ impl Cost {
 /// the calls that were made.
 pub(crate) async fn show_cost(
     config: &Config,
-    state: &SqliteStore,
+    state: &dyn StateStore,
     firm: &Firm,
     credential: &NewCredential,
 ) -> Result<(), Failure> {

@@ -5,9 +5,8 @@ use std::{process::ExitCode, sync::Arc};
 use serde_json::json;
 use skin_assist_core::{
     domain::{CategoryCode, CategoryUse, DocumentCategory, Firm},
-    ports::{AuditAction, CallKind, FirmAdministration as _, FirmSettings as _},
+    ports::{AuditAction, CallKind, FirmSettings as _, StateStore},
 };
-use skin_assist_store::SqliteStore;
 
 use super::{audit, chart_access::ChartAccess, known_firm, print_json, state_failed, table::table};
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
 
 /// Chooses what is done with a practice's document categories.
 pub(crate) async fn categories(config: &Config, command: CategoriesCommand) -> Result<ExitCode, Failure> {
-    let state = wiring::state(config)?;
+    let state = wiring::state(config).await?;
     match command {
         CategoriesCommand::List { firm, json } => {
             let firm = known_firm(&*state, &firm).await?;
@@ -41,7 +40,7 @@ pub(crate) async fn categories(config: &Config, command: CategoriesCommand) -> R
             } else {
                 from_ehr(config, &state, &firm).await?
             };
-            set(&state, &firm, &uses, listed.as_deref()).await?;
+            set(&*state, &firm, &uses, listed.as_deref()).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -59,7 +58,7 @@ pub(super) const fn word(used: CategoryUse) -> &'static str {
 /// The practice's value set, where its EHR has one.
 async fn from_ehr(
     config: &Config,
-    state: &Arc<SqliteStore>,
+    state: &Arc<dyn StateStore>,
     firm: &Firm,
 ) -> Result<Option<Vec<DocumentCategory>>, Failure> {
     let access = ChartAccess::open(config, state, firm).await?;
@@ -97,7 +96,7 @@ fn list(firm: &Firm, listed: &[DocumentCategory], json: bool) -> Result<(), Fail
 }
 
 async fn set(
-    state: &SqliteStore,
+    state: &dyn StateStore,
     firm: &Firm,
     uses: &[String],
     listed: Option<&[DocumentCategory]>,

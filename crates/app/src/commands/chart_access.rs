@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use skin_assist_core::{
     domain::{AccessToken, Firm},
-    ports::QuotaKey,
+    ports::{QuotaKey, StateStore},
     stages::{Quota, RefreshCredentials, StageError, TokenState},
 };
 use skin_assist_ehr::EhrClient;
-use skin_assist_store::SqliteStore;
 
 use crate::{clock::SystemClock, config::Config, failure::Failure, wiring};
 
@@ -16,15 +15,15 @@ use crate::{clock::SystemClock, config::Config, failure::Failure, wiring};
 pub(super) struct ChartAccess {
     pub(super) ehr: Arc<EhrClient>,
     pub(super) token: AccessToken,
-    state: Arc<SqliteStore>,
+    state: Arc<dyn StateStore>,
     key: QuotaKey,
 }
 
 impl ChartAccess {
     /// Connects, and renews the token where that is due.
-    pub(super) async fn open(config: &Config, state: &Arc<SqliteStore>, firm: &Firm) -> Result<Self, Failure> {
+    pub(super) async fn open(config: &Config, state: &Arc<dyn StateStore>, firm: &Firm) -> Result<Self, Failure> {
         let ehr = wiring::ehr(config)?;
-        let Some(token) = Self::token(&ehr, state, firm, None).await? else {
+        let Some(token) = Self::token(&ehr, &**state, firm, None).await? else {
             return Err(Failure::new("another process is renewing the token").with_hint("try again"));
         };
         Ok(Self {
@@ -37,10 +36,10 @@ impl ChartAccess {
 
     /// Connects with a token that was asked for just now, so that it is known what the endpoint says about it. The one
     /// that was there serves while another process renews it.
-    pub(super) async fn open_anew(config: &Config, state: &Arc<SqliteStore>, firm: &Firm) -> Result<Self, Failure> {
+    pub(super) async fn open_anew(config: &Config, state: &Arc<dyn StateStore>, firm: &Firm) -> Result<Self, Failure> {
         let mut access = Self::open(config, state, firm).await?;
         if !access.ehr.has_seen_token(firm)
-            && let Some(token) = Self::token(&access.ehr, state, firm, Some(&access.token)).await?
+            && let Some(token) = Self::token(&access.ehr, &**state, firm, Some(&access.token)).await?
         {
             access.token = token;
         }
@@ -50,7 +49,7 @@ impl ChartAccess {
     /// The firm's token, another one than `old`; none while another process renews it.
     async fn token(
         ehr: &EhrClient,
-        state: &SqliteStore,
+        state: &dyn StateStore,
         firm: &Firm,
         old: Option<&AccessToken>,
     ) -> Result<Option<AccessToken>, Failure> {

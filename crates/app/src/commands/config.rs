@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
-    config::{Config, DEFAULT},
+    config::{Config, DEFAULT, StoreName},
     failure::Failure,
     wiring,
 };
@@ -19,8 +19,13 @@ pub(crate) fn check(config: &Config) -> Result<ExitCode, Failure> {
         Some(file) => say!("configuration  {}", file.display()),
         None => say!("configuration  the defaults and the environment (no file)"),
     }
-    config.state_key()?;
-    say!("state          {} (key given)", config.state_file().display());
+    match config.state.store {
+        StoreName::Sqlite => {
+            config.state_key()?;
+            say!("state          {} (key given)", config.state_file().display());
+        }
+        StoreName::Dynamodb => say!("state          DynamoDB, tables {}*", config.aws.table_prefix),
+    }
     wiring::ehr(config)?;
     let quotas = wiring::quotas(config)?;
     say!(

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use skin_assist_core::{
     domain::{DeadLetter, DeadLetterSubject},
-    ports::{AuditAction, Operations as _},
+    ports::AuditAction,
     time::Clock as _,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// Lists what was given up, and tries it again.
 pub(crate) async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Result<ExitCode, Failure> {
-    let state = wiring::state(config)?;
+    let state = wiring::state(config).await?;
     let letters = state.dead_letters().await.map_err(state_failed)?;
     match command {
         DeadLettersCommand::List(JsonFlag { json: true }) => print_json(&letters)?,

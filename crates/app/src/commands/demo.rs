@@ -14,14 +14,13 @@ use skin_assist_core::{
         Mode, NewCredential,
     },
     phi::Secret,
-    ports::{FirmAdministration as _, Operations as _},
+    ports::StateStore,
     time::{Clock as _, Timestamp},
 };
 use skin_assist_simulator::{
     ClinicScript, Credentials, ExpectedRoute, Options, PracticeEhr, Report, ScriptOptions,
     http_server::{Server, ServerOptions},
 };
-use skin_assist_store::SqliteStore;
 use tokio::sync::mpsc;
 
 use super::{key::random, print_json, run::Signals, state_failed};
@@ -88,9 +87,9 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
     config.ehr.token_url.clone_from(&first.token_url);
     let config = config.with_secrets(random()?.to_text(), Secret::new(first.api_key.clone()));
 
-    let state = wiring::state(&config)?;
+    let state = wiring::state(&config).await?;
     for firm in &firms {
-        connect(&state, firm).await?;
+        connect(&*state, firm).await?;
     }
     let (events, happened) = mpsc::unbounded_channel();
     let observer = Arc::new(move |event: &Event| {
@@ -154,7 +153,7 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
 }
 
 /// Connects a practice as `firm add`, `categories set` and `firm mode` would. The record says what it is.
-async fn connect(state: &SqliteStore, credentials: &Credentials) -> Result<(), Failure> {
+async fn connect(state: &dyn StateStore, credentials: &Credentials) -> Result<(), Failure> {
     let categories = credentials.categories.iter().filter_map(|category| {
         let used = match category.route {
             ExpectedRoute::Solitary => CategoryUse::Solitary,
@@ -197,7 +196,7 @@ enum Ending {
 struct Show {
     quiet: bool,
     ehr: PracticeEhr,
-    state: Arc<SqliteStore>,
+    state: Arc<dyn StateStore>,
     happened: mpsc::UnboundedReceiver<Event>,
     shown: BTreeSet<(FirmId, DocumentId)>,
     expected: usize,

@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use skin_assist_core::{
-    ports::Operations as _,
-    time::{Clock as _, Timestamp},
-};
+use skin_assist_core::time::{Clock as _, Timestamp};
 use skin_assist_ehr::{HttpOptions, ReqwestTransport, Transport as _};
 
 use super::print_json;
-use crate::{clock::SystemClock, config::Config, failure::Failure, wiring};
+use crate::{
+    clock::SystemClock,
+    config::{Config, StoreName},
+    failure::Failure,
+    wiring,
+};
 
 /// The build of this software is later than this; a clock that is not, is wrong. 2026-01-01.
 const EARLIEST: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -116,9 +118,12 @@ fn models(config: &Config) -> Result<String, Failure> {
 }
 
 async fn state(config: &Config) -> Check {
-    const WHAT: &str = "state file";
-    let file = config.state_file();
-    if !file.exists() {
+    const WHAT: &str = "state";
+    let (file, shown) = match config.state.store {
+        StoreName::Sqlite => (Some(config.state_file()), config.state_file().display().to_string()),
+        StoreName::Dynamodb => (None, format!("DynamoDB, tables {}*,", config.aws.table_prefix)),
+    };
+    if let Some(file) = file.filter(|file| !file.exists()) {
         let says = format!(
             "{} does not exist yet; it is made by the first command that needs it",
             file.display()
@@ -129,11 +134,11 @@ async fn state(config: &Config) -> Check {
             says,
         };
     }
-    let outcome = match wiring::state(config) {
+    let outcome = match wiring::state(config).await {
         Err(failure) => Err(failure),
         Ok(state) => match state.overview(SystemClock.now()).await {
-            Ok(firms) => Ok(format!("{} can be read, {} practices", file.display(), firms.len())),
-            Err(error) => Err(Failure::new("the state file opens but cannot be read").because(error)),
+            Ok(firms) => Ok(format!("{shown} can be read, {} practices", firms.len())),
+            Err(error) => Err(Failure::new("the state cannot be read").because(error)),
         },
     };
     check(WHAT, outcome)

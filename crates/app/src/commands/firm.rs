@@ -5,10 +5,9 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
     domain::{Firm, FirmStatus, IntendedUseRecord, Mode},
-    ports::{AuditAction, FirmAdministration as _, Firms as _},
+    ports::{AuditAction, StateStore},
     time::Clock as _,
 };
-use skin_assist_store::SqliteStore;
 
 use super::{audit, backfill::Backfill, firm_id, known_firm, print_json, state_failed, table::table};
 use crate::{
@@ -21,7 +20,7 @@ use crate::{
 
 /// Connects and manages practices.
 pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCode, Failure> {
-    let state = wiring::state(config)?;
+    let state = wiring::state(config).await?;
     match command {
         FirmCommand::Add {
             id,
@@ -35,7 +34,7 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             let firm = new_firm(config, &id, url_prefix, api_key, backfill)?;
             let credential = credential.read(config)?;
             if backfill.is_some() && !yes {
-                super::backfill::show_cost(config, &state, &firm, &credential).await?;
+                super::backfill::show_cost(config, &*state, &firm, &credential).await?;
                 return Err(
                     Failure::new(format!("`{id}` was not connected: this was the cost alone"))
                         .with_hint("add --yes to connect with the backfill, or leave --backfill out to begin now"),
@@ -54,9 +53,9 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
                 return super::probe::probe(config, arguments).await;
             }
         }
-        FirmCommand::List(JsonFlag { json }) => list(&state, json).await?,
-        FirmCommand::Pause { id } => set_status(&state, &id, FirmStatus::Paused).await?,
-        FirmCommand::Resume { id } => set_status(&state, &id, FirmStatus::Active).await?,
+        FirmCommand::List(JsonFlag { json }) => list(&*state, json).await?,
+        FirmCommand::Pause { id } => set_status(&*state, &id, FirmStatus::Paused).await?,
+        FirmCommand::Resume { id } => set_status(&*state, &id, FirmStatus::Active).await?,
         FirmCommand::Remove { id, yes } => {
             let firm = known_firm(&*state, &id).await?;
             if !yes {
@@ -84,7 +83,7 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             intended_use,
             recorded_by,
         } => {
-            set_mode(&state, &id, mode, intended_use.as_deref(), recorded_by).await?;
+            set_mode(&*state, &id, mode, intended_use.as_deref(), recorded_by).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -117,7 +116,7 @@ fn new_firm(
     })
 }
 
-async fn list(state: &SqliteStore, json: bool) -> Result<(), Failure> {
+async fn list(state: &dyn StateStore, json: bool) -> Result<(), Failure> {
     let firms = state.firms().await.map_err(state_failed)?;
     if json {
         return print_json(&firms);
@@ -150,7 +149,7 @@ async fn list(state: &SqliteStore, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn set_status(state: &SqliteStore, id: &str, status: FirmStatus) -> Result<(), Failure> {
+async fn set_status(state: &dyn StateStore, id: &str, status: FirmStatus) -> Result<(), Failure> {
     let firm = known_firm(state, id).await?;
     state.set_firm_status(&firm.id, status).await.map_err(state_failed)?;
     let word = if status == FirmStatus::Active {
@@ -164,7 +163,7 @@ async fn set_status(state: &SqliteStore, id: &str, status: FirmStatus) -> Result
 }
 
 async fn set_mode(
-    state: &SqliteStore,
+    state: &dyn StateStore,
     id: &str,
     mode: ModeArgument,
     intended_use: Option<&Path>,

@@ -30,7 +30,7 @@ pub(crate) async fn probe(config: &Config, arguments: ProbeArguments) -> Result<
     {
         return Err(exists(file));
     }
-    let state = wiring::state(config)?;
+    let state = wiring::state(config).await?;
     let firm = known_firm(&*state, &arguments.firm).await?;
     let access = ChartAccess::open_anew(config, &state, &firm).await?;
     let asked = access.ehr.probe(&firm, &access.token, access.quota()).await;

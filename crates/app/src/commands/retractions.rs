@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use skin_assist_core::{
     domain::AssessmentId,
-    ports::{AuditAction, Operations as _, RetractedDraft},
+    ports::{AuditAction, RetractedDraft},
     time::Clock as _,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// Lists drafts whose photo was retracted after they were posted, and takes note of them.
 pub(crate) async fn retractions(config: &Config, command: RetractionsCommand) -> Result<ExitCode, Failure> {
-    let state = wiring::state(config)?;
+    let state = wiring::state(config).await?;
     match command {
         RetractionsCommand::List(JsonFlag { json }) => {
             let drafts = state.retracted_drafts().await.map_err(state_failed)?;

@@ -21,7 +21,7 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     // From here on a signal is a request to stop, not the end.
     let mut signals = Signals::listen()?;
     telemetry::begin(&config.log)?;
-    let state = wiring::state(config)?;
+    let state = wiring::state(config).await?;
     let engine = wiring::engine(config, state, Arc::new(|_| {}))?;
     tracing::info!(
         event = "run.started",

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use skin_assist_core::{
     domain::{FirmStatus, Mode, PollerFigures, PollerId},
-    ports::{CallGrants as _, Operations as _, Overview, QuotaFigures, WatchLists as _},
+    ports::{Overview, QuotaFigures},
     time::Clock as _,
 };
 
@@ -14,10 +14,10 @@ use crate::{clock::SystemClock, config::Config, failure::Failure, wiring};
 
 /// Shows how each practice stands, and what needs attention.
 pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Failure> {
-    let state = wiring::state(config)?;
+    let state = wiring::state(config).await?;
     let overview = state.overview(SystemClock.now()).await.map_err(state_failed)?;
     let dead_letters = state.dead_letters().await.map_err(state_failed)?;
-    let uncertain = super::uncertain::entries(&state).await?;
+    let uncertain = super::uncertain::entries(&*state).await?;
     let retracted = state.retracted_drafts().await.map_err(state_failed)?;
     let now = SystemClock.now();
     let quotas = state.quotas().await.map_err(state_failed)?;

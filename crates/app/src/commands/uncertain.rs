@@ -5,10 +5,9 @@ use std::{collections::BTreeSet, process::ExitCode};
 use serde::Serialize;
 use skin_assist_core::{
     domain::{AssessmentId, Delivery, DocumentId, DraftReference, EncounterId, FirmId, Reason, ReferenceCode},
-    ports::{AuditAction, Operations as _, UncertainResolution},
+    ports::{AuditAction, StateStore, UncertainResolution},
     time::{Clock as _, Timestamp},
 };
-use skin_assist_store::SqliteStore;
 
 use super::{audit, known_firm, print_json, state_failed, table::table};
 use crate::{
@@ -33,10 +32,10 @@ pub(super) struct Entry {
 
 /// Lists drafts that may or may not be in a chart, and resolves them.
 pub(crate) async fn uncertain(config: &Config, command: UncertainCommand) -> Result<ExitCode, Failure> {
-    let state = wiring::state(config)?;
+    let state = wiring::state(config).await?;
     match command {
         UncertainCommand::List(JsonFlag { json }) => {
-            let entries = entries(&state).await?;
+            let entries = entries(&*state).await?;
             if json {
                 print_json(&entries)?;
             } else if entries.is_empty() {
@@ -71,7 +70,7 @@ pub(crate) async fn uncertain(config: &Config, command: UncertainCommand) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn entries(state: &SqliteStore) -> Result<Vec<Entry>, Failure> {
+pub(super) async fn entries(state: &dyn StateStore) -> Result<Vec<Entry>, Failure> {
     let results = state.uncertain().await.map_err(state_failed)?;
     let entries = results.into_iter().filter_map(|result| {
         let Delivery::Uncertain { reason, at } = result.delivery else {

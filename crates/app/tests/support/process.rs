@@ -33,10 +33,15 @@ impl Installation {
 
     /// Connected to all practices of a served practice EHR, with the commands that an operator would use.
     pub(crate) fn connected(ehr: &PracticeEhr) -> Self {
+        Self::connected_on(ehr, "key_file = \"state.key\"")
+    }
+
+    /// The same, on the state that these keys of the section `state` name (and what follows them).
+    pub(crate) fn connected_on(ehr: &PracticeEhr, state: &str) -> Self {
         let installation = Self::new();
         let firms: Vec<_> = ehr.firms().iter().map(|firm| ehr.credentials(firm).unwrap()).collect();
         let config = format!(
-            "[state]\nkey_file = \"state.key\"\n[ehr]\nbase_url = \"{}\"\ntoken_url = \"{}\"\napi_key_file = \"api.key\"\n\
+            "[state]\n{state}\n[ehr]\nbase_url = \"{}\"\ntoken_url = \"{}\"\napi_key_file = \"api.key\"\n\
              photo_hosts = [\"127.0.0.1\"]\nallow_loopback_http = true\n[log]\nlevel = \"warn\"\n",
             firms[0].api_base, firms[0].token_url
         );
@@ -91,6 +96,10 @@ impl Installation {
         command
             .args(arguments)
             .env("SKIN_ASSIST_CONFIG", &self.config)
+            // For an emulator, which takes any; and nobody is asked for others.
+            .env("AWS_ACCESS_KEY_ID", "emulator")
+            .env("AWS_SECRET_ACCESS_KEY", "emulator")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
             .stdin(Stdio::null());
         command
     }

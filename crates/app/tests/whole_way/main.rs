@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 
+#[cfg(feature = "servers")]
+mod dynamodb;
 mod quirks;
 mod shares;
 mod support;

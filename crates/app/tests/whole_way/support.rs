@@ -94,6 +94,10 @@ pub(crate) struct World {
     pub(crate) writers: usize,
 }
 
+fn in_memory() -> Arc<dyn StateStore> {
+    Arc::new(SqliteStore::open_in_memory().unwrap())
+}
+
 impl World {
     /// Practices with a clinic of an hour, connected, in draft mode.
     pub(crate) fn new(seed: u64, firms: usize) -> Self {
@@ -102,6 +106,11 @@ impl World {
 
     /// The same, at an EHR of this kind.
     pub(crate) fn with(seed: u64, firms: usize, setting: Setting) -> Self {
+        Self::on(in_memory(), seed, firms, setting)
+    }
+
+    /// The same, on this state.
+    pub(crate) fn on(state: Arc<dyn StateStore>, seed: u64, firms: usize, setting: Setting) -> Self {
         let mut script = ClinicScript::generate(
             seed,
             &ScriptOptions {
@@ -112,7 +121,7 @@ impl World {
                 ..ScriptOptions::default()
             },
         );
-        let world = Self::empty_with(seed, setting);
+        let world = Self::empty_on(state, seed, setting);
         for firm in &mut script.firms {
             firm.public_key = Some(world.client_key.1.clone());
             firm.user = Some(USER.map(str::to_owned).into());
@@ -131,6 +140,10 @@ impl World {
 
     /// The same, at an EHR of this kind.
     pub(crate) fn empty_with(seed: u64, setting: Setting) -> Self {
+        Self::empty_on(in_memory(), seed, setting)
+    }
+
+    fn empty_on(state: Arc<dyn StateStore>, seed: u64, setting: Setting) -> Self {
         let clock = VirtualClock::new(MORNING);
         let ehr = PracticeEhr::new(Options {
             seed,
@@ -150,7 +163,7 @@ impl World {
             }
         });
         Self {
-            state: Arc::new(SqliteStore::open_in_memory().unwrap()),
+            state,
             vision: ScriptedVision::new(Arc::new(clock.clone()), Duration::from_millis(300)),
             profile: setting.profile,
             client_key: client_key_pair(),

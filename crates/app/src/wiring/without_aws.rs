@@ -1,0 +1,14 @@
+//! This program was built without what is on AWS.
+
+use std::sync::Arc;
+
+use skin_assist_core::ports::StateStore;
+
+use crate::{config::Config, failure::Failure};
+
+/// Refused. Asynchronous as its counterpart is.
+#[allow(clippy::unused_async)]
+pub(super) async fn state(_config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
+    Err(Failure::new("this program was built without DynamoDB")
+        .with_hint("build it with `--features aws`, or set state.store = \"sqlite\""))
+}

@@ -1,0 +1,460 @@
+//! Encounters being watched, and the cursor.
+//!
+//! A watch that has ended leaves its row behind for as long as a poll may still show the same version of the encounter, so
+//! that seeing it again does not begin a second watch, and for as long as it may be looked at once more (reconciliation);
+//! then DynamoDB deletes it ([`KEPT_FOR`]).
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _};
+use skin_assist_core::{
+    domain::{
+        Cursor, DocumentId, DocumentWatch, Encounter, EncounterId, EncounterWatch, FirmId, PatientId, PractitionerId,
+        WATCH_LIFE, WatchedEncounter,
+    },
+    lease::{Fence, Lease},
+    ports::{EncounterWatches, RecordedDocuments, RecordedEncounters, StateError},
+    time::Timestamp,
+};
+
+use super::{
+    AT_ONCE, Ask, DynamoStore, MOST_IN_A_TRANSACTION, Outcome, TRIES, Transacted, Written,
+    arrivals::Arrivals,
+    codec::{Attributes, Row, number, seconds, text, time, to_word},
+    due::{all_or, uncounted},
+    error::contended,
+    firms::{self, first_fence},
+    schema::{DELETE_AT, ENCOUNTER_WATCH, FIRMS},
+    watch_lists::Looks,
+    write::{Key, Write},
+};
+
+const TABLE: &str = ENCOUNTER_WATCH.name;
+
+const PREFIX: &str = "encounter#";
+
+/// For how long after its watch an encounter's row is kept: it may be looked at for four days (reconciliation), and a poll
+/// may show its version two days behind the cursor. A cursor that stands still for longer costs a second watch of what
+/// it shows then, and nothing else.
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(6 * 24 * 60 * 60);
+
+pub(super) fn key(firm: &FirmId, encounter: &EncounterId) -> Key {
+    Key::new(firm.as_str(), format!("{PREFIX}{encounter}"))
+}
+
+pub(super) fn cursor_key(firm: &FirmId) -> Key {
+    Key::new(firm.as_str(), "cursor")
+}
+
+/// Whether it is an encounter that was seen; photos may have been counted for one that was not.
+pub(super) fn is_seen(row: &Row) -> bool {
+    row.contains_key("expires_at")
+}
+
+fn read_cursor(row: &Row) -> Outcome<Cursor> {
+    Attributes { table: TABLE, row }.time("cursor").map(Cursor)
+}
+
+fn read_encounter(row: &Row) -> Outcome<Encounter> {
+    let attributes = Attributes { table: TABLE, row };
+    let id = attributes.text("item")?.strip_prefix(PREFIX);
+    Ok(Encounter {
+        id: EncounterId::new(id.ok_or_else(|| attributes.damaged("item"))?),
+        patient: attributes.named("patient", PatientId::new)?,
+        practitioner: attributes.optional_named("practitioner", PractitionerId::new)?,
+        status: attributes.word("status")?,
+        last_updated: attributes.optional_time("last_updated")?,
+    })
+}
+
+fn read_watch(row: &Row, looks: &Looks) -> Outcome<EncounterWatch> {
+    let attributes = Attributes { table: TABLE, row };
+    let encounter = read_encounter(row)?;
+    let first_seen_at = attributes.time("first_seen_at")?;
+    let under_the_list = looks.at(encounter.id.as_str(), first_seen_at);
+    Ok(EncounterWatch {
+        firm: attributes.named("part", FirmId::new)?,
+        first_seen_at,
+        looked_at: attributes.optional_time("looked_at")?.max(under_the_list),
+        expires_at: attributes.time("expires_at")?,
+        encounter,
+    })
+}
+
+/// Whether `seen` is news to who knows `known`. Versions decide where both have one (an older one may arrive late, from
+/// a page that shifted), the contents otherwise.
+fn is_news(known: &Encounter, seen: &Encounter) -> bool {
+    match (known.last_updated, seen.last_updated) {
+        (Some(known), Some(seen)) => seen > known,
+        (None, Some(_)) => true,
+        (_, None) => {
+            (&known.patient, &known.practitioner, known.status) != (&seen.patient, &seen.practitioner, seen.status)
+        }
+    }
+}
+
+/// What a poll is to record: the latest version of each encounter that is news.
+struct News<'a> {
+    encounter: &'a Encounter,
+    /// How often it was seen before, as news; none when it is not known.
+    seen: Option<u64>,
+    /// Whether another watch begins.
+    begins: bool,
+    counts: RecordedEncounters,
+}
+
+/// What of `seen` is news, in the order in which it was first seen.
+fn news<'a>(seen: &'a [Encounter], rows: &HashMap<Key, Row>, firm: &FirmId, now: Timestamp) -> Outcome<Vec<News<'a>>> {
+    let mut order: Vec<&EncounterId> = Vec::new();
+    let mut all: HashMap<&EncounterId, News<'a>> = HashMap::new();
+    for encounter in seen {
+        if let Some(news) = all.get_mut(&encounter.id) {
+            if is_news(news.encounter, encounter) {
+                news.encounter = encounter;
+                news.counts.changed += 1;
+            }
+            continue;
+        }
+        let row = rows.get(&key(firm, &encounter.id)).filter(|row| is_seen(row));
+        let mut begins = true;
+        let mut seen = None;
+        if let Some(row) = row {
+            if !is_news(&read_encounter(row)?, encounter) {
+                continue;
+            }
+            let attributes = Attributes { table: TABLE, row };
+            begins = attributes.time("expires_at")? <= now;
+            seen = Some(attributes.number("seen")?);
+        }
+        order.push(&encounter.id);
+        let counts = RecordedEncounters {
+            new: usize::from(begins),
+            changed: usize::from(!begins),
+        };
+        all.insert(
+            &encounter.id,
+            News {
+                encounter,
+                seen,
+                begins,
+                counts,
+            },
+        );
+    }
+    Ok(order.into_iter().filter_map(|id| all.remove(id)).collect())
+}
+
+/// Records one encounter that is news, where it is still known as it was. Where the watch had ended, another begins, as if
+/// the old row had been deleted; but the fence stays.
+fn recorded(firm: &FirmId, news: &News<'_>, generation: u64, now: Timestamp) -> Outcome<Write> {
+    let encounter = news.encounter;
+    let ends = now + WATCH_LIFE;
+    let mut write = Write::update(&ENCOUNTER_WATCH, key(firm, &encounter.id))
+        .when_is("seen", news.seen.map(number))
+        .set("seen", number(news.seen.map_or(1, |seen| seen + 1)))
+        .set("patient", text(encounter.patient.as_str()))
+        .set_or_remove(
+            "practitioner",
+            encounter
+                .practitioner
+                .as_ref()
+                .map(|practitioner| text(practitioner.as_str())),
+        )
+        .set("status", text(to_word(&encounter.status)?))
+        .set_or_remove("last_updated", encounter.last_updated.map(time))
+        .set("expires_at", time(ends))
+        .set(DELETE_AT, seconds(ends + KEPT_FOR));
+    if news.begins {
+        write = write.set("first_seen_at", time(now)).remove("looked_at");
+    }
+    if news.seen.is_none() {
+        write = write
+            .set("fence", number(first_fence(generation, now)))
+            .set("attempt", number(0))
+            .set("free_at", number(0));
+    }
+    Ok(write)
+}
+
+/// Moves the cursor.
+fn moved(firm: &FirmId, expected: Option<Cursor>, next: Cursor) -> Write {
+    Write::update(&ENCOUNTER_WATCH, cursor_key(firm))
+        .when_is("cursor", expected.map(|cursor| time(cursor.0)))
+        .set("cursor", time(next.0))
+}
+
+/// Sorts `items` into the caller's order, which is the order in which they are looked at.
+fn in_the_order_of<T>(encounters: &[EncounterId], mut items: HashMap<EncounterId, T>) -> Vec<T> {
+    encounters.iter().filter_map(|id| items.remove(id)).collect()
+}
+
+impl DynamoStore {
+    /// What a refused move of the cursor means.
+    async fn cursor_refused(&self, firm: &FirmId) -> StateError {
+        match self.must_serve(firm).await {
+            Ok(_) => StateError::CursorMoved,
+            Err(error) => error,
+        }
+    }
+
+    async fn acquire_encounter(&self, key: Key, now: Timestamp, locked_until: Timestamp) -> Outcome<Option<Row>> {
+        let write = Write::update(&ENCOUNTER_WATCH, key)
+            .when("#free_at <= :now AND #expires_at > :now")
+            .value("now", time(now))
+            .raise_fence()
+            .set_by("#attempt = #attempt + :one")
+            .set("free_at", time(locked_until));
+        Ok(match self.change(write).await? {
+            Written::Done(row) => Some(row),
+            Written::Refused(_) => None,
+        })
+    }
+}
+
+#[async_trait]
+impl EncounterWatches for DynamoStore {
+    async fn cursor(&self, firm: &FirmId) -> Outcome<Option<Cursor>> {
+        self.get(&ENCOUNTER_WATCH, &cursor_key(firm))
+            .await?
+            .as_ref()
+            .map(read_cursor)
+            .transpose()
+    }
+
+    async fn record_encounters(
+        &self,
+        firm: &FirmId,
+        expected: Option<Cursor>,
+        next: Cursor,
+        seen: &[Encounter],
+        now: Timestamp,
+    ) -> Outcome<RecordedEncounters> {
+        // The cursor, and the look at the firm.
+        const ROOM: usize = MOST_IN_A_TRANSACTION - 2;
+        let mut counts = RecordedEncounters::default();
+        let mut failures = 0;
+        while failures < TRIES {
+            let keys = seen.iter().map(|encounter| key(firm, &encounter.id)).collect();
+            let rows = self.get_all(&ENCOUNTER_WATCH, keys).await?;
+            let mut news = news(seen, &rows, firm, now)?;
+            if news.is_empty() && expected == Some(next) {
+                // There is nothing to write.
+                return match self.cursor(firm).await? {
+                    Some(cursor) if cursor == next => Ok(counts),
+                    _ => Err(self.cursor_refused(firm).await),
+                };
+            }
+            let complete = news.len() <= ROOM;
+            news.truncate(ROOM);
+            let cursor = moved(firm, expected, next);
+            let mut writes = vec![if complete && expected != Some(next) {
+                cursor
+            } else {
+                cursor.condition_only()
+            }];
+            let mut generation = 0;
+            if expected.is_none() || news.iter().any(|news| news.seen.is_none()) {
+                generation = self.must_serve(firm).await?.generation;
+            }
+            for news in &news {
+                writes.push(recorded(firm, news, generation, now)?);
+            }
+            if expected.is_none() {
+                // There is no cursor that goes with the firm.
+                writes.push(
+                    Write::check(&FIRMS, firms::key(firm))
+                        .when("#generation = :generation")
+                        .value("generation", number(generation)),
+                );
+            }
+            match self.transact(&writes).await? {
+                Transacted::Done => {
+                    for news in news {
+                        counts.new += news.counts.new;
+                        counts.changed += news.counts.changed;
+                    }
+                    if complete {
+                        return Ok(counts);
+                    }
+                }
+                Transacted::Refused(refusals) if refusals[0].is_some() => {
+                    return Err(self.cursor_refused(firm).await);
+                }
+                Transacted::Refused(_) => failures += 1,
+            }
+        }
+        Err(contended())
+    }
+
+    async fn watch_list(&self, firm: &FirmId, ending_after: Timestamp) -> Outcome<Vec<WatchedEncounter>> {
+        let ask = Ask {
+            filter: Some("#expires_at > :ending_after"),
+            ..Ask::beginning(&ENCOUNTER_WATCH, firm.as_str(), PREFIX)
+        }
+        .value("ending_after", time(ending_after));
+        let rows = self.all(ask).await?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let looks = self.looks(firm).await?;
+        rows.iter()
+            .map(|row| {
+                let attributes = Attributes { table: TABLE, row };
+                Ok(WatchedEncounter {
+                    watch: read_watch(row, &looks)?,
+                    photos: attributes.optional_number("photos")?.unwrap_or(0),
+                    latest_photo_at: attributes.optional_time("latest_photo_at")?,
+                })
+            })
+            .collect()
+    }
+
+    async fn watches_of(&self, firm: &FirmId, encounters: &[EncounterId]) -> Outcome<Vec<EncounterWatch>> {
+        let keys = encounters.iter().map(|encounter| key(firm, encounter)).collect();
+        let rows = self.get_all(&ENCOUNTER_WATCH, keys).await?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let looks = self.looks(firm).await?;
+        let mut watches = HashMap::new();
+        for row in rows.values().filter(|row| is_seen(row)) {
+            let watch = read_watch(row, &looks)?;
+            watches.insert(watch.encounter.id.clone(), watch);
+        }
+        Ok(in_the_order_of(encounters, watches))
+    }
+
+    async fn acquire_encounters(
+        &self,
+        firm: &FirmId,
+        encounters: &[EncounterId],
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<EncounterWatch>>> {
+        let locked_until = now + lease_for;
+        let distinct: HashSet<&EncounterId> = encounters.iter().collect();
+        let keys: Vec<Key> = distinct.into_iter().map(|encounter| key(firm, encounter)).collect();
+        let tried: Vec<Outcome<Option<Row>>> = stream::iter(keys)
+            .map(|key| self.acquire_encounter(key, now, locked_until))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let (mut granted, mut trouble) = (Vec::new(), None);
+        for outcome in tried {
+            match outcome {
+                Ok(row) => granted.extend(row),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        let granted = all_or(granted, trouble)?;
+        if granted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let looks = self.looks(firm).await?;
+        let mut leases = HashMap::new();
+        for row in &granted {
+            let attributes = Attributes { table: TABLE, row };
+            let watch = read_watch(row, &looks)?;
+            let fence = Fence(attributes.number("fence")?);
+            let id = watch.encounter.id.clone();
+            leases.insert(
+                id,
+                Lease::granted(watch, fence, locked_until, attributes.number("attempt")?),
+            );
+        }
+        Ok(in_the_order_of(encounters, leases))
+    }
+
+    async fn record_documents(
+        &self,
+        lease: Lease<EncounterWatch>,
+        found: &[DocumentWatch],
+        retracted: &[DocumentId],
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments> {
+        let firm = &lease.item().firm;
+        let head = Write::update(&ENCOUNTER_WATCH, key(firm, &lease.item().encounter.id))
+            .fenced(lease.fence())
+            .set("looked_at", time(now))
+            .set("attempt", number(0))
+            .set("free_at", number(0));
+        let arrivals = Arrivals {
+            firm,
+            found: found.iter().collect(),
+            retracted: retracted.iter().collect(),
+            now,
+        };
+        self.record_arrivals(head, &arrivals)
+            .await?
+            .map_err(|_| StateError::LeaseLost)
+    }
+
+    async fn release_encounter(&self, lease: Lease<EncounterWatch>, now: Timestamp) -> Outcome<()> {
+        let watch = lease.item();
+        let write = Write::update(&ENCOUNTER_WATCH, key(&watch.firm, &watch.encounter.id))
+            .fenced(lease.fence())
+            .set("free_at", time(now));
+        match self.write(uncounted(write, &lease)).await? {
+            Written::Done(_) => Ok(()),
+            Written::Refused(_) => Err(StateError::LeaseLost),
+        }
+    }
+}
+
+/// How many encounters of each firm are under watch at `now`.
+pub(super) fn watched_of(rows: &[Row], now: Timestamp) -> Outcome<u64> {
+    let mut watched = 0;
+    for row in rows {
+        let ends = Attributes { table: TABLE, row }.optional_time("expires_at")?;
+        watched += u64::from(ends.is_some_and(|ends| ends > now));
+    }
+    Ok(watched)
+}
+
+/// The rows of a firm's encounters, as far as their end.
+pub(super) fn ends_of(firm: &FirmId) -> Ask {
+    Ask {
+        wanted: Some("#expires_at"),
+        ..Ask::beginning(&ENCOUNTER_WATCH, firm.as_str(), PREFIX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use skin_assist_core::domain::EncounterStatus;
+
+    use super::*;
+
+    fn encounter(id: &str, version: i64) -> Encounter {
+        Encounter {
+            id: EncounterId::new(id),
+            patient: PatientId::new("p"),
+            practitioner: None,
+            status: EncounterStatus::Open,
+            last_updated: Some(Timestamp::from_millis(version)),
+        }
+    }
+
+    #[test]
+    fn what_one_poll_shows_twice_counts_as_two_polls_would() {
+        let seen = [
+            encounter("1", 5),
+            encounter("2", 1),
+            encounter("1", 4),
+            encounter("1", 6),
+        ];
+        let found = news(&seen, &HashMap::new(), &FirmId::new("a"), Timestamp::from_millis(0)).unwrap();
+        let counts: BTreeMap<_, _> = found
+            .iter()
+            .map(|news| (news.encounter.id.as_str(), (news.counts.new, news.counts.changed)))
+            .collect();
+        assert_eq!(counts, BTreeMap::from([("1", (1, 1)), ("2", (1, 0))]));
+        assert_eq!(found[0].encounter.last_updated, Some(Timestamp::from_millis(6)));
+    }
+}

@@ -1,0 +1,298 @@
+//! What inferences have cost and brought: findings, stored as soon as they are paid for, and results.
+//!
+//! What a result says does not change once it is there, is patient data, and is large beside how its draft stands. It lies in
+//! rows of its own: JSON, compressed, in as many parts as DynamoDB's limit for a row asks for. So do findings.
+
+use std::{
+    borrow::Cow,
+    io::{Read as _, Write as _},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use skin_assist_core::{
+    domain::{
+        AssessedPhoto, Assessment, AssistResult, DocumentWatch, DraftNote, Findings, FirmId, ResultKey, Versions,
+    },
+    lease::Lease,
+    phi::Phi,
+    ports::{InferenceRecords, StateError},
+    time::Timestamp,
+};
+
+use super::{
+    Ask, DynamoStore, Outcome, Transacted, Written,
+    codec::{Attributes, Row, bytes, number, seconds, text, time},
+    deliveries, documents,
+    error::{damaged, unavailable},
+    firms::first_fence,
+    schema::{ASSIST_RESULTS, DELETE_AT, DOCUMENT_WATCH, RESULT_PREFIX},
+    write::{Key, Write},
+};
+
+const TABLE: &str = ASSIST_RESULTS.name;
+
+/// How long findings are kept for a second attempt at the same inference.
+const FINDINGS_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Bytes of one part: a row takes 400 KiB with its keys and names.
+const MOST_IN_A_PART: usize = 380 * 1024;
+
+/// What a result says, with the photo's patient and the models' words in it: borrowed for writing, owned when read.
+#[derive(Serialize, Deserialize)]
+struct Said<'a> {
+    assessment: Cow<'a, Assessment>,
+    key: Cow<'a, ResultKey>,
+    photos: Cow<'a, [AssessedPhoto]>,
+    versions: Cow<'a, Versions>,
+    findings: Cow<'a, Findings>,
+    note: Cow<'a, DraftNote>,
+}
+
+fn note_prefix(assessment: &str) -> String {
+    format!("note#{assessment}#")
+}
+
+fn findings_prefix(key: &ResultKey) -> String {
+    format!("findings#{}#", key.as_str())
+}
+
+fn part_item(prefix: &str, place: usize) -> String {
+    format!("{prefix}{place:04}")
+}
+
+/// A value as compressed JSON, in parts.
+fn parts(value: &impl Serialize) -> Outcome<Vec<Vec<u8>>> {
+    let json = serde_json::to_vec(value).map_err(unavailable)?;
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(&json).map_err(unavailable)?;
+    let packed = encoder.finish().map_err(unavailable)?;
+    Ok(packed.chunks(MOST_IN_A_PART).map(<[u8]>::to_vec).collect())
+}
+
+/// The value that [`parts`] packed.
+fn whole<T: DeserializeOwned>(packed: &[u8], attribute: &'static str) -> Outcome<T> {
+    let mut json = Vec::new();
+    let unpacked = DeflateDecoder::new(packed).read_to_end(&mut json);
+    unpacked.map_err(|_| damaged(TABLE, attribute))?;
+    serde_json::from_slice(&json).map_err(|_| damaged(TABLE, attribute))
+}
+
+/// Rows of parts.
+fn written(firm: &FirmId, prefix: &str, parts: Vec<Vec<u8>>) -> impl Iterator<Item = Write> {
+    let of = parts.len();
+    parts.into_iter().enumerate().map(move |(place, part)| {
+        Write::put(&ASSIST_RESULTS, Key::new(firm.as_str(), part_item(prefix, place)))
+            .or_replace()
+            .set("of", number(of))
+            .set("packed", bytes(part))
+    })
+}
+
+/// Whether a part is the whole.
+fn is_all(part: &Row) -> Outcome<bool> {
+    let of: usize = Attributes {
+        table: TABLE,
+        row: part,
+    }
+    .number("of")?;
+    Ok(of == 1)
+}
+
+/// What rows of parts hold together, in the order of their items; nothing where the first is missing.
+fn joined(rows: &[Row]) -> Outcome<Option<Vec<u8>>> {
+    let mut packed = Vec::new();
+    let mut of = 0;
+    for (place, row) in rows.iter().enumerate() {
+        let attributes = Attributes { table: TABLE, row };
+        if place == 0 {
+            of = attributes.number("of")?;
+        }
+        // Parts of an earlier, longer value may lie behind.
+        if place < of {
+            packed.extend_from_slice(attributes.bytes("packed")?);
+        }
+    }
+    if rows.len() < of {
+        return Err(damaged(TABLE, "packed"));
+    }
+    Ok((of > 0).then_some(packed))
+}
+
+/// The most probable class, for people; none when the models abstained.
+fn top_finding(findings: &Findings) -> Option<&str> {
+    match findings.abstention {
+        Some(_) => None,
+        None => findings.ranked.first().map(|class| class.label.display.as_str()),
+    }
+}
+
+/// The rows of a new result.
+fn new_result(firm: &FirmId, result: &AssistResult, generation: u64) -> Outcome<Vec<Write>> {
+    let findings = result.findings.expose();
+    let said = Said {
+        assessment: Cow::Borrowed(&result.assessment),
+        key: Cow::Borrowed(&result.key),
+        photos: Cow::Borrowed(&result.photos),
+        versions: Cow::Borrowed(&result.versions),
+        findings: Cow::Borrowed(findings),
+        note: Cow::Borrowed(result.note.expose()),
+    };
+    let id = result.assessment.id.as_str();
+    let head = Write::put(&ASSIST_RESULTS, Key::new(firm.as_str(), format!("{RESULT_PREFIX}{id}")))
+        .set("fence", number(first_fence(generation, result.assessed_at)))
+        .set("attempt", number(0))
+        .set("assessed_at", time(result.assessed_at))
+        .set_or_remove("top_finding", top_finding(findings).map(text));
+    let mut writes = vec![deliveries::new(head, &result.delivery, result.assessed_at)];
+    writes.extend(written(firm, &note_prefix(id), parts(&said)?));
+    Ok(writes)
+}
+
+impl DynamoStore {
+    /// The results of which these rows say how they stand.
+    pub(super) async fn results(&self, rows: impl Iterator<Item = &Row>) -> Outcome<Vec<AssistResult>> {
+        let rows: Vec<&Row> = rows.collect();
+        // Most have one part: all of those in one request.
+        let first_parts = rows
+            .iter()
+            .map(|row| Self::first_part(row))
+            .collect::<Outcome<Vec<Key>>>()?;
+        let mut found = self.get_all(&ASSIST_RESULTS, first_parts.clone()).await?;
+        let mut results = Vec::with_capacity(rows.len());
+        for (row, first) in rows.into_iter().zip(first_parts) {
+            let first: Vec<Row> = found.remove(&first).into_iter().collect();
+            let parts = match first.first() {
+                Some(part) if is_all(part)? => first,
+                _ => self.parts_of(row).await?,
+            };
+            let packed = joined(&parts)?.ok_or_else(|| damaged(TABLE, "packed"))?;
+            let said: Said<'_> = whole(&packed, "packed")?;
+            let attributes = Attributes { table: TABLE, row };
+            results.push(AssistResult {
+                assessment: said.assessment.into_owned(),
+                key: said.key.into_owned(),
+                photos: said.photos.into_owned(),
+                findings: Phi::new(said.findings.into_owned()),
+                note: Phi::new(said.note.into_owned()),
+                versions: said.versions.into_owned(),
+                assessed_at: attributes.time("assessed_at")?,
+                delivery: deliveries::read_delivery(row)?,
+            });
+        }
+        Ok(results)
+    }
+
+    fn note_of(row: &Row) -> Outcome<(String, String)> {
+        let attributes = Attributes { table: TABLE, row };
+        let assessment = attributes.text("item")?.strip_prefix(RESULT_PREFIX);
+        let assessment = assessment.ok_or_else(|| attributes.damaged("item"))?;
+        Ok((attributes.text("part")?.to_owned(), note_prefix(assessment)))
+    }
+
+    fn first_part(row: &Row) -> Outcome<Key> {
+        let (firm, prefix) = Self::note_of(row)?;
+        Ok(Key::new(firm, part_item(&prefix, 0)))
+    }
+
+    async fn parts_of(&self, row: &Row) -> Outcome<Vec<Row>> {
+        let (firm, prefix) = Self::note_of(row)?;
+        self.all(Ask::beginning(&ASSIST_RESULTS, &firm, &prefix)).await
+    }
+}
+
+#[async_trait]
+impl InferenceRecords for DynamoStore {
+    async fn findings(&self, firm: &FirmId, key: &ResultKey) -> Outcome<Option<Phi<Findings>>> {
+        let ask = Ask::beginning(&ASSIST_RESULTS, firm.as_str(), &findings_prefix(key));
+        match joined(&self.all(ask).await?)? {
+            Some(packed) => whole(&packed, "packed").map(Phi::new).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn count_look(&self, lease: &Lease<DocumentWatch>) -> Outcome<u32> {
+        let Written::Done(row) = self.change(documents::looked(lease)).await? else {
+            return Err(StateError::LeaseLost);
+        };
+        let attributes = Attributes {
+            table: DOCUMENT_WATCH.name,
+            row: &row,
+        };
+        attributes.number("looks")
+    }
+
+    async fn record_findings(
+        &self,
+        lease: &Lease<DocumentWatch>,
+        key: &ResultKey,
+        findings: &Phi<Findings>,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        let mut writes = vec![documents::held(lease)];
+        let prefix = findings_prefix(key);
+        let rows = written(&lease.item().firm, &prefix, parts(findings.expose())?);
+        writes.extend(rows.map(|row| row.set(DELETE_AT, seconds(now + FINDINGS_LIFE))));
+        match self.transact(&writes).await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(_) => Err(StateError::LeaseLost),
+        }
+    }
+
+    async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()> {
+        let firm = &lease.item().firm;
+        let generation = self.must_serve(firm).await?.generation;
+        let mut writes = vec![documents::done(&lease)];
+        writes.extend(new_result(firm, result, generation)?);
+        let Transacted::Refused(refusals) = self.transact(&writes).await? else {
+            return Ok(());
+        };
+        if refusals[0].is_some() {
+            return Err(StateError::LeaseLost);
+        }
+        // The assessment has a result already: that one stays.
+        match self.write(documents::done(&lease)).await? {
+            Written::Done(_) => Ok(()),
+            Written::Refused(_) => Err(StateError::LeaseLost),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_for_a_row_comes_back_from_several() {
+        // Digits that do not compress much.
+        let mut state = 1_u64;
+        let long: Vec<u64> = (0..100_000)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state
+            })
+            .collect();
+        let packed = parts(&long).unwrap();
+        assert!(packed.len() > 1);
+        let firm = FirmId::new("a");
+        let mut rows: Vec<Row> = written(&firm, "p#", packed).map(|write| write.row()).collect();
+        let read = |rows: &[Row]| {
+            joined(rows)
+                .unwrap()
+                .map(|packed| whole::<Vec<u64>>(&packed, "packed").unwrap())
+        };
+        assert_eq!(read(&rows), Some(long));
+        let short: Vec<Row> = written(&firm, "p#", parts(&[7_u64]).unwrap())
+            .map(|write| write.row())
+            .collect();
+        rows[0] = short[0].clone();
+        assert_eq!(
+            read(&rows),
+            Some(vec![7]),
+            "what an earlier value left behind is not read"
+        );
+        assert_eq!(joined(&[]).unwrap(), None);
+    }
+}

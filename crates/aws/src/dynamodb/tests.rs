@@ -1,0 +1,178 @@
+//! What DynamoDB answers in production and no emulator does: conflicts, throttling, parts that were not done.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use aws_config::retry::RetryConfig;
+use aws_smithy_runtime_api::{
+    client::{
+        http::{HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn},
+        orchestrator::{HttpRequest, HttpResponse},
+    },
+    http::StatusCode,
+};
+use aws_smithy_types::body::SdkBody;
+use skin_assist_core::{
+    domain::{EncounterId, FirmStatus},
+    ports::{EncounterWatches as _, FirmAdministration as _, Firms as _},
+};
+
+use super::*;
+use crate::connection::emulator;
+
+/// Answers as it was told, and keeps what it was asked.
+#[derive(Debug, Clone, Default)]
+struct Scripted {
+    answers: Arc<Mutex<VecDeque<(u16, String)>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl HttpConnector for Scripted {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
+        lock(&self.asked).push(body);
+        let (status, body) = lock(&self.answers).pop_front().expect("nothing more is asked");
+        let status = StatusCode::try_from(status).unwrap();
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body))))
+    }
+}
+
+/// A store to which this is answered, one after the other.
+fn store(answers: &[(u16, &str)]) -> (DynamoStore, Scripted) {
+    let script = Scripted::default();
+    lock(&script.answers).extend(answers.iter().map(|(status, body)| (*status, (*body).to_owned())));
+    let connector = script.clone();
+    let client: SharedHttpClient = http_client_fn(move |_, _| SharedHttpConnector::new(connector.clone()));
+    let config = emulator("http://127.0.0.1:9", client, RetryConfig::disabled());
+    (DynamoStore::new(&Connection { config }, "t-"), script)
+}
+
+const CONFLICT: &str = r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionConflictException", "message": "m"}"#;
+const THROTTLED: &str =
+    r#"{"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException", "message": "Jane Roe"}"#;
+const REFUSED: &str =
+    r#"{"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "m"}"#;
+
+fn canceled(codes: &[&str]) -> String {
+    let reasons: Vec<String> = codes.iter().map(|code| format!(r#"{{"Code": "{code}"}}"#)).collect();
+    format!(
+        r#"{{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "message": "m",
+            "CancellationReasons": [{}]}}"#,
+        reasons.join(", ")
+    )
+}
+
+#[tokio::test]
+async fn a_write_that_met_a_transaction_is_sent_again() {
+    let firm = FirmId::new("a");
+    let (store, script) = store(&[(400, CONFLICT), (400, CONFLICT), (200, "{}")]);
+    store
+        .set_categories(&firm, &std::collections::BTreeMap::new())
+        .await
+        .unwrap();
+    assert_eq!(lock(&script.asked).len(), 3);
+}
+
+#[tokio::test]
+async fn a_transaction_that_met_another_is_sent_again_and_one_that_was_refused_is_not() {
+    let firm = FirmId::new("a");
+    let conflict = canceled(&["None", "TransactionConflict"]);
+    let (store_one, script) = store(&[(400, &conflict), (200, "{}")]);
+    store_one.set_firm_status(&firm, FirmStatus::Paused).await.unwrap();
+    assert_eq!(lock(&script.asked).len(), 2);
+
+    // What does not hold does not hold, whatever else there was.
+    let refused = canceled(&["ConditionalCheckFailed", "TransactionConflict"]);
+    let (store_two, script) = store(&[(400, &refused)]);
+    let outcome = store_two.set_firm_status(&firm, FirmStatus::Paused).await;
+    assert!(matches!(outcome, Err(StateError::NotFound { .. })), "{outcome:?}");
+    assert_eq!(lock(&script.asked).len(), 1);
+}
+
+#[tokio::test]
+async fn others_who_never_stop_make_the_store_unavailable() {
+    let firm = FirmId::new("a");
+    let answers = vec![(400, CONFLICT); CONFLICTS as usize];
+    let (store, _) = store(&answers);
+    let outcome = store
+        .set_mode(&firm, skin_assist_core::domain::Mode::Silent, None)
+        .await;
+    assert!(matches!(outcome, Err(StateError::Unavailable(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn throttling_is_transient_and_named_by_its_code_alone() {
+    let firm = FirmId::new("a");
+    let throttled_transaction = canceled(&["None", "ThrottlingError"]);
+    let (store, _) = store(&[
+        (400, THROTTLED),
+        (400, THROTTLED),
+        (400, &throttled_transaction),
+        (500, "{}"),
+    ]);
+    let outcomes = [
+        store.firm(&firm).await.map(drop),
+        store.set_categories(&firm, &std::collections::BTreeMap::new()).await,
+        store.set_firm_status(&firm, FirmStatus::Paused).await,
+        store.firms().await.map(drop),
+    ];
+    let expected = [
+        "ProvisionedThroughputExceededException",
+        "ProvisionedThroughputExceededException",
+        "ThrottlingError",
+        "",
+    ];
+    for (outcome, expected) in outcomes.into_iter().zip(expected) {
+        let Err(StateError::Unavailable(cause)) = outcome else {
+            panic!("{outcome:?}");
+        };
+        let text = format!("{cause} {cause:?}");
+        assert!(text.contains(expected) && !text.contains("Roe"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_write_is_not_sent_again() {
+    let (store, script) = store(&[(400, REFUSED)]);
+    let outcome = store
+        .set_mode(&FirmId::new("a"), skin_assist_core::domain::Mode::Silent, None)
+        .await;
+    assert!(matches!(outcome, Err(StateError::NotFound { .. })), "{outcome:?}");
+    assert_eq!(lock(&script.asked).len(), 1);
+}
+
+/// DynamoDB reads as much of a batch as it can at once, and pages as much as it likes.
+#[tokio::test]
+async fn what_was_not_read_is_asked_for_again() {
+    let row = |id: &str| {
+        format!(
+            r#"{{"part": {{"S": "a"}}, "item": {{"S": "encounter#{id}"}}, "patient": {{"S": "p"}}, "status": {{"S": "open"}},
+                "first_seen_at": {{"N": "5"}}, "expires_at": {{"N": "9"}}}}"#
+        )
+    };
+    let key = r#"{"part": {"S": "a"}, "item": {"S": "encounter#2"}}"#;
+    let first = format!(
+        r#"{{"Responses": {{"t-EncounterWatch": [{}]}}, "UnprocessedKeys": {{"t-EncounterWatch": {{"Keys": [{key}]}}}}}}"#,
+        row("1")
+    );
+    let second = format!(
+        r#"{{"Responses": {{"t-EncounterWatch": [{}]}}, "UnprocessedKeys": {{}}}}"#,
+        row("2")
+    );
+    let (store_one, script) = store(&[(200, &first), (200, &second), (200, "{}")]);
+    let ids = ["2", "1"].map(EncounterId::new);
+    let watches = store_one.watches_of(&FirmId::new("a"), &ids).await.unwrap();
+    let names: Vec<&str> = watches.iter().map(|watch| watch.encounter.id.as_str()).collect();
+    assert_eq!(names, ["2", "1"]);
+    assert!(lock(&script.asked)[1].contains("encounter#2") && !lock(&script.asked)[1].contains("encounter#1"));
+
+    let page = format!(r#"{{"Items": [{}], "LastEvaluatedKey": {key}}}"#, row("1"));
+    let last = format!(r#"{{"Items": [{}]}}"#, row("2"));
+    let empty = format!(r#"{{"Items": [], "LastEvaluatedKey": {key}}}"#);
+    let (store_two, script) = store(&[(200, &page), (200, &empty), (200, &last), (200, "{}")]);
+    let listed = store_two
+        .watch_list(&FirmId::new("a"), skin_assist_core::time::Timestamp::from_millis(0))
+        .await
+        .unwrap();
+    assert_eq!(listed.len(), 2, "a page with nothing in it is not the end");
+    assert!(lock(&script.asked)[1].contains("ExclusiveStartKey"));
+}

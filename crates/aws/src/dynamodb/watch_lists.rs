@@ -1,0 +1,490 @@
+//! Firms' watch lists as what is leased to pollers, the documents' cursor that moves under such a lease, and the pollers at
+//! work.
+//!
+//! A firm has two rows for it, made with it. The *lease* is small and in one partition with those of all firms: it is written
+//! at each renewal, and one read of the partition proposes what is free. The *list* is in the firm's own partition: when
+//! each encounter was looked at, the documents' cursor, and the fence of the lease. Acquiring writes first the
+//! lease and then the fence into the list, and has happened when the second write has; so a look is one write to the
+//! list, under its fence, whatever the number of encounters.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use skin_assist_core::{
+    domain::{Cursor, Firm, FirmId, FirmStatus, PollerFigures, PollerId, WatchList},
+    lease::{Fence, Lease},
+    ports::{Changes, Look, RecordedDocuments, StateError, WatchLists},
+    time::Timestamp,
+};
+
+use super::{
+    AT_ONCE, Ask, DynamoStore, Outcome, Refusal, Written,
+    arrivals::Arrivals,
+    codec::{Attributes, Row, flag, number, seconds, text, time, to_json},
+    due::all_or,
+    encounters,
+    schema::{DELETE_AT, ENCOUNTER_WATCH},
+    write::{Key, Write},
+};
+
+const TABLE: &str = ENCOUNTER_WATCH.name;
+
+const LEASES: &str = "watch-lists";
+
+const POLLERS: &str = "pollers";
+
+/// How long a poller that is no longer at work is remembered: for whoever looks into the table after a fault.
+const POLLER_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The looks of one write: an expression has room for no more.
+const MOST_LOOKS_AT_ONCE: usize = 100;
+
+/// So many looks at encounters that are forgotten are forgotten together.
+const STALE_LOOKS: usize = 50;
+
+/// Where the lease on a firm's list is.
+pub(super) fn lease_key(firm: &FirmId) -> Key {
+    Key::new(LEASES, firm.as_str())
+}
+
+/// Where the firm's list is.
+pub(super) fn list_key(firm: &FirmId) -> Key {
+    Key::new(firm.as_str(), "list")
+}
+
+/// The lease of a new firm: free.
+pub(super) fn new_lease(firm: &FirmId, status: FirmStatus, fence: u64) -> Write {
+    Write::put(&ENCOUNTER_WATCH, lease_key(firm))
+        .set("fence", number(fence))
+        .set("free_at", number(0))
+        .set("parked", flag(status == FirmStatus::Paused))
+}
+
+/// The list of a new firm.
+pub(super) fn new_list(firm: &FirmId, fence: u64) -> Write {
+    Write::put(&ENCOUNTER_WATCH, list_key(firm))
+        .set("fence", number(fence))
+        .set("attempt", number(0))
+        .set("looks", aws_sdk_dynamodb::types::AttributeValue::M(HashMap::new()))
+}
+
+/// When encounters were looked at under leases on their firm's list.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    each: HashMap<String, Timestamp>,
+    all: Option<Timestamp>,
+}
+
+impl Looks {
+    /// The last look at an encounter since it was first seen. A search for all documents of the firm is a look at each
+    /// encounter that had been seen by then; the row of none of them is written for it.
+    pub(super) fn at(&self, encounter: &str, first_seen_at: Timestamp) -> Option<Timestamp> {
+        let since = |at: &Timestamp| *at >= first_seen_at;
+        let own = self.each.get(encounter).copied().filter(since);
+        own.max(self.all.filter(since))
+    }
+}
+
+/// A lease that may be free.
+struct Candidate {
+    free_at: Timestamp,
+    firm: FirmId,
+}
+
+fn candidate(row: &Row, now: Timestamp) -> Outcome<Option<Candidate>> {
+    let attributes = Attributes { table: TABLE, row };
+    let free_at = attributes.time("free_at")?;
+    if free_at > now || attributes.flag("parked")? {
+        return Ok(None);
+    }
+    let firm = attributes.named("item", FirmId::new)?;
+    Ok(Some(Candidate { free_at, firm }))
+}
+
+/// The documents' cursor, if it was moved for these categories (JSON).
+fn documents_cursor(row: &Row, categories: &str) -> Outcome<Option<Cursor>> {
+    let attributes = Attributes { table: TABLE, row };
+    if attributes.optional_text("documents_categories")? != Some(categories) {
+        return Ok(None);
+    }
+    Ok(attributes.optional_time("documents_cursor")?.map(Cursor))
+}
+
+/// A write to the list under its lease, which is progress.
+fn under(lease: &Lease<WatchList>) -> Write {
+    Write::update(&ENCOUNTER_WATCH, list_key(&lease.item().firm))
+        .fenced(lease.fence())
+        .set("attempt", number(0))
+}
+
+/// Notes looks at these encounters.
+fn noted(write: Write, looks: &[&Look], now: Timestamp) -> Write {
+    let write = if looks.is_empty() {
+        write
+    } else {
+        write.value("now", time(now))
+    };
+    looks.iter().enumerate().fold(write, |write, (place, look)| {
+        write
+            .set_by(&format!("#looks.#look{place} = :now"))
+            .alias(&format!("look{place}"), look.encounter.as_str())
+    })
+}
+
+impl DynamoStore {
+    /// When the firm's encounters were looked at.
+    pub(super) async fn looks(&self, firm: &FirmId) -> Outcome<Looks> {
+        let Some(row) = self.get(&ENCOUNTER_WATCH, &list_key(firm)).await? else {
+            return Ok(Looks::default());
+        };
+        let attributes = Attributes {
+            table: TABLE,
+            row: &row,
+        };
+        let each = attributes.times("looks")?;
+        Ok(Looks {
+            each: each.into_iter().map(|(id, at)| (id.to_owned(), at)).collect(),
+            all: attributes.optional_time("all_looked_at")?,
+        })
+    }
+
+    async fn acquire_watch_list(
+        &self,
+        firm: FirmId,
+        now: Timestamp,
+        locked_until: Timestamp,
+    ) -> Outcome<Option<Lease<WatchList>>> {
+        let lease = Write::update(&ENCOUNTER_WATCH, lease_key(&firm))
+            .when("#free_at <= :now AND #parked = :no")
+            .value("now", time(now))
+            .value("no", flag(false))
+            .raise_fence()
+            .set("free_at", time(locked_until));
+        let Written::Done(row) = self.change(lease).await? else {
+            return Ok(None);
+        };
+        let fence: u64 = Attributes {
+            table: TABLE,
+            row: &row,
+        }
+        .number("fence")?;
+        // Whoever held the list has lost it from here on. The condition fails when the firm was removed, or when this took so
+        // long that the next one has it.
+        let list = Write::update(&ENCOUNTER_WATCH, list_key(&firm))
+            .when("#fence < :fence")
+            .set("fence", number(fence))
+            .set_by("#attempt = #attempt + :one")
+            .value("one", number(1));
+        let Written::Done(row) = self.change(list).await? else {
+            return Ok(None);
+        };
+        let attempt = Attributes {
+            table: TABLE,
+            row: &row,
+        }
+        .number("attempt")?;
+        let lease = Lease::granted(WatchList { firm }, Fence(fence), locked_until, attempt);
+        // Housekeeping: the lease is good without it.
+        _ = self.forget_stale_looks(&lease, &row, now).await;
+        Ok(Some(lease))
+    }
+
+    /// Forgets looks at encounters whose rows are gone.
+    async fn forget_stale_looks(&self, lease: &Lease<WatchList>, list: &Row, now: Timestamp) -> Outcome<()> {
+        let oldest = now - encounters::KEPT_FOR;
+        let looks = Attributes {
+            table: TABLE,
+            row: list,
+        }
+        .times("looks")?;
+        let stale: Vec<&str> = looks
+            .iter()
+            .filter(|(_, at)| **at < oldest)
+            .map(|(id, _)| *id)
+            .take(MOST_LOOKS_AT_ONCE)
+            .collect();
+        if stale.len() < STALE_LOOKS {
+            return Ok(());
+        }
+        let write = Write::update(&ENCOUNTER_WATCH, list_key(&lease.item().firm)).fenced(lease.fence());
+        let write = stale.iter().enumerate().fold(write, |write, (place, id)| {
+            write
+                .remove(&format!("looks.#look{place}"))
+                .alias(&format!("look{place}"), id)
+        });
+        // Lost meanwhile: the next one does it.
+        self.write(write).await.map(drop)
+    }
+
+    async fn renew_watch_list(
+        &self,
+        lease: Lease<WatchList>,
+        now: Timestamp,
+        locked_until: Timestamp,
+    ) -> Outcome<Option<Lease<WatchList>>> {
+        let write = |parked: bool, free_at: Timestamp| {
+            Write::update(&ENCOUNTER_WATCH, lease_key(&lease.item().firm))
+                .fenced(lease.fence())
+                .when("#parked = :as_seen")
+                .value("as_seen", flag(parked))
+                .set("free_at", time(free_at))
+        };
+        match self.write(write(false, locked_until)).await? {
+            Written::Done(_) => Ok(Some(Lease::granted(
+                lease.item().clone(),
+                lease.fence(),
+                locked_until,
+                lease.attempt(),
+            ))),
+            Written::Refused(Some(row)) => {
+                // A paused firm's lease ends here, so that whoever comes first has the list when the firm is resumed.
+                if (Attributes {
+                    table: TABLE,
+                    row: &row,
+                })
+                .flag("parked")?
+                {
+                    self.write(write(true, now)).await?;
+                }
+                Ok(None)
+            }
+            Written::Refused(None) => Ok(None),
+        }
+    }
+
+    async fn release_watch_list(&self, lease: Lease<WatchList>, now: Timestamp) -> Outcome<()> {
+        let firm = &lease.item().firm;
+        // First, since the next one counts from it.
+        let uncounted = Write::update(&ENCOUNTER_WATCH, list_key(firm))
+            .fenced(lease.fence())
+            .when("#attempt > :none")
+            .value("none", number(0))
+            .set_by("#attempt = #attempt - :one")
+            .value("one", number(1));
+        self.write(uncounted).await?;
+        let free = Write::update(&ENCOUNTER_WATCH, lease_key(firm))
+            .fenced(lease.fence())
+            .set("free_at", time(now));
+        self.write(free).await.map(drop)
+    }
+
+    /// The pollers' rows.
+    async fn poller_rows(&self) -> Outcome<Vec<Row>> {
+        self.all(Ask::part(&ENCOUNTER_WATCH, POLLERS)).await
+    }
+}
+
+#[async_trait]
+impl WatchLists for DynamoStore {
+    async fn attend(
+        &self,
+        poller: &PollerId,
+        figures: &PollerFigures,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Outcome<usize> {
+        // JSON has no word for a price without bounds, and a figure that cannot be read would hide all the others.
+        let mut figures = figures.clone();
+        figures.prices.retain(|_, price| price.is_finite());
+        let write = Write::put(&ENCOUNTER_WATCH, Key::new(POLLERS, poller.0.as_str()))
+            .or_replace()
+            .set("until", time(until))
+            .set("figures", text(to_json(&figures)?))
+            .set(DELETE_AT, seconds(until + POLLER_KEPT_FOR));
+        self.write(write).await?;
+        let mut at_work = 0;
+        for row in &self.poller_rows().await? {
+            let attributes = Attributes { table: TABLE, row };
+            at_work += usize::from(attributes.time("until")? > now || attributes.text("item")? == poller.0);
+        }
+        Ok(at_work)
+    }
+
+    async fn pollers(&self, now: Timestamp) -> Outcome<Vec<(PollerId, PollerFigures)>> {
+        let mut pollers = Vec::new();
+        for row in &self.poller_rows().await? {
+            let attributes = Attributes { table: TABLE, row };
+            if attributes.time("until")? > now {
+                pollers.push((attributes.named("item", PollerId)?, attributes.json("figures")?));
+            }
+        }
+        Ok(pollers)
+    }
+
+    async fn leave(&self, poller: &PollerId) -> Outcome<()> {
+        let write = Write::delete(&ENCOUNTER_WATCH, Key::new(POLLERS, poller.0.as_str()));
+        self.write(write).await.map(drop)
+    }
+
+    async fn acquire_watch_lists(
+        &self,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<WatchList>>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let locked_until = now + lease_for;
+        let mut candidates = Vec::new();
+        for row in &self.all(Ask::part(&ENCOUNTER_WATCH, LEASES)).await? {
+            candidates.extend(candidate(row, now)?);
+        }
+        candidates.sort_by_key(|candidate| candidate.free_at);
+        let mut candidates = candidates.into_iter().map(|candidate| candidate.firm);
+        let (mut leases, mut trouble) = (Vec::new(), None);
+        loop {
+            let wanted: Vec<FirmId> = candidates.by_ref().take(limit - leases.len()).collect();
+            if wanted.is_empty() {
+                return Ok(leases);
+            }
+            let tried: Vec<Outcome<Option<Lease<WatchList>>>> = stream::iter(wanted)
+                .map(|firm| self.acquire_watch_list(firm, now, locked_until))
+                .buffered(AT_ONCE)
+                .collect()
+                .await;
+            for outcome in tried {
+                match outcome {
+                    Ok(lease) => leases.extend(lease),
+                    Err(error) => trouble = Some(error),
+                }
+            }
+            if trouble.is_some() {
+                return all_or(leases, trouble);
+            }
+        }
+    }
+
+    async fn renew_watch_lists(
+        &self,
+        leases: Vec<Lease<WatchList>>,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<WatchList>>> {
+        let renewed: Vec<Option<Lease<WatchList>>> = stream::iter(leases)
+            .map(|lease| self.renew_watch_list(lease, now, now + lease_for))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(renewed.into_iter().flatten().collect())
+    }
+
+    async fn release_watch_lists(&self, leases: Vec<Lease<WatchList>>, now: Timestamp) -> Outcome<()> {
+        stream::iter(leases)
+            .map(|lease| self.release_watch_list(lease, now))
+            .buffered(AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
+        Ok(())
+    }
+
+    async fn record_looks(
+        &self,
+        lease: &Lease<WatchList>,
+        looks: &[Look],
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments> {
+        let firm = &lease.item().firm;
+        let shows_something = |look: &&Look| !(look.found.is_empty() && look.retracted.is_empty());
+        let keys = looks
+            .iter()
+            .filter(shows_something)
+            .map(|look| encounters::key(firm, &look.encounter))
+            .collect();
+        let known = self.get_all(&ENCOUNTER_WATCH, keys).await?;
+        let is_known = |look: &&Look| {
+            known
+                .get(&encounters::key(firm, &look.encounter))
+                .is_some_and(encounters::is_seen)
+        };
+        // A look that showed nothing is noted for whatever encounter: where it is not known, nobody asks.
+        let mut taken: Vec<&Look> = looks
+            .iter()
+            .filter(|look| !shows_something(look) || is_known(look))
+            .collect();
+        let arrivals = Arrivals {
+            firm,
+            found: taken.iter().flat_map(|look| &look.found).collect(),
+            retracted: taken.iter().flat_map(|look| &look.retracted).collect(),
+            now,
+        };
+        taken.sort_by(|one, other| one.encounter.cmp(&other.encounter));
+        taken.dedup_by(|one, other| one.encounter == other.encounter);
+        let mut parts = taken.chunks(MOST_LOOKS_AT_ONCE);
+        let head = noted(under(lease), parts.next().unwrap_or(&[]), now);
+        let recorded = if arrivals.is_empty() {
+            let Written::Done(row) = self.change(head).await? else {
+                return Err(StateError::LeaseLost);
+            };
+            // Housekeeping: the looks are noted.
+            _ = self.forget_stale_looks(lease, &row, now).await;
+            RecordedDocuments::default()
+        } else {
+            let recorded = self.record_arrivals(head, &arrivals).await?;
+            recorded.map_err(|_| StateError::LeaseLost)?
+        };
+        // What was found is recorded, and has to be told. If the lease is lost now, or the table cannot be reached, some looks are
+        // not noted, and those encounters are looked at again.
+        for part in parts {
+            _ = self.write(noted(under(lease), part, now)).await;
+        }
+        Ok(recorded)
+    }
+
+    async fn documents_cursor(&self, firm: &Firm) -> Outcome<Option<Cursor>> {
+        let categories = to_json(&firm.categories)?;
+        match self.get(&ENCOUNTER_WATCH, &list_key(&firm.id)).await? {
+            Some(row) => documents_cursor(&row, &categories),
+            None => Ok(None),
+        }
+    }
+
+    async fn record_changes(
+        &self,
+        lease: &Lease<WatchList>,
+        changes: &Changes,
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments> {
+        let firm = &lease.item().firm;
+        let next = changes.from.map_or(changes.next, |from| changes.next.max(from));
+        let under = under(lease);
+        let from = match changes.from {
+            Some(from) => under
+                .when("#documents_cursor = :from AND #documents_categories = :documents_categories")
+                .value("from", time(from.0)),
+            None => {
+                under.when("attribute_not_exists(#documents_cursor) OR #documents_categories <> :documents_categories")
+            }
+        };
+        let head = from
+            .set("documents_cursor", time(next.0))
+            .set("documents_categories", text(to_json(&changes.categories)?))
+            .set("all_looked_at", time(changes.as_of));
+        let of_looks = changes.looks.iter().flat_map(|look| &look.retracted);
+        let arrivals = Arrivals {
+            firm,
+            found: changes.looks.iter().flat_map(|look| &look.found).collect(),
+            retracted: of_looks.chain(&changes.retracted).collect(),
+            now,
+        };
+        match self.record_arrivals(head, &arrivals).await? {
+            Ok(recorded) => Ok(recorded),
+            Err(Refusal(row)) => {
+                let row = match row {
+                    Some(row) => Some(row),
+                    None => self.get(&ENCOUNTER_WATCH, &list_key(firm)).await?,
+                };
+                let held = match &row {
+                    Some(row) => Attributes { table: TABLE, row }.number::<u64>("fence")? == lease.fence().0,
+                    None => false,
+                };
+                Err(if held {
+                    StateError::CursorMoved
+                } else {
+                    StateError::LeaseLost
+                })
+            }
+        }
+    }
+}
