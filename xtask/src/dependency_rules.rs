@@ -86,6 +86,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("rten-", &[MODELS]),
     ("axum", &[SIMULATOR, APP]),
     ("aws-", &[AWS]),
+    ("lambda_runtime", &[APP]),
 ];
 
 /// What would bring I/O, a clock or chance into the core.

@@ -6,6 +6,7 @@
 // A command-line tool prints, and reads the environment and a stopwatch; the bans are for the product.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
+mod aws;
 mod bench;
 mod bench_polling;
 mod dependency_rules;
@@ -32,6 +33,10 @@ Commands:
                     validators of others, all tests. What the machine lacks is listed as NOT RUN; with --all it is a failure.
   check             The quick part of `test`, in seconds: format, dependency rules, house checks, codes and keys documented.
   validators        The step of `test` that has the FHIR resources that are written validated by libraries of others.
+  aws-check         Have the AWS template and state machine read by cfn-lint, sam, asl-validator, checkov and cdk-nag's HIPAA
+                    pack, installed under target/tools/aws on the first run.
+  aws-test [NAME]   aws-check, and the deployment end to end on an emulator with the practice EHR: plain, with crashes, with
+                    records that come twice, with the roles' policies enforced. NAME runs one of plain, crashes, twice, auth.
   servers           Install the servers that stand for AWS in tests into target/tools, and print how to name them, as for
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
   interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
@@ -70,6 +75,9 @@ fn main() -> ExitCode {
         ["test"] => proof::run(false),
         ["test", "--all"] => proof::run(true),
         ["validators"] => validators::alone(),
+        ["aws-check"] => aws::check::alone(),
+        ["aws-test"] => aws::end_to_end::run_all(None),
+        ["aws-test", scenario] if !scenario.starts_with('-') => aws::end_to_end::run_all(Some(scenario)),
         ["servers"] => servers(),
         ["interop"] => interop::run(),
         ["bench"] => bench::run(None),
@@ -80,7 +88,11 @@ fn main() -> ExitCode {
         ["bench", "polling", rest @ ..] => bench_polling::run(rest),
         ["bench", name] if !name.starts_with('-') => bench::run(Some(name)),
         ["models", rest @ ..] => packs::train(rest),
-        ["help" | "--help" | "-h"] | ["check" | "test" | "validators" | "interop" | "bench", "--help" | "-h"] => {
+        ["help" | "--help" | "-h"]
+        | [
+            "check" | "test" | "validators" | "aws-check" | "aws-test" | "interop" | "bench",
+            "--help" | "-h",
+        ] => {
             print!("{HELP}");
             Ok(())
         }

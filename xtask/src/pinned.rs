@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_pins_name_no_host() {
-        for home in ["interop/validators", "interop/servers"] {
+        for home in ["interop/validators", "interop/servers", "deploy/aws/checks"] {
             for manifest in super::NODE_MANIFESTS {
                 let text = fs::read_to_string(root().join(home).join(manifest)).unwrap();
                 assert!(!text.contains("://"), "{home}/{manifest}");

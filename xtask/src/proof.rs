@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    aws::check,
     dependency_rules, documented, dynoxide, house, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
     steps::Steps,
@@ -58,6 +59,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
         process::run(&mut cargo("test --doc --workspace --locked"))
     });
     validators::check(&mut steps, all);
+    check::check(&mut steps, all);
 
     let library = onnx_runtime::find_or_fetch();
     match &library {

@@ -129,6 +129,9 @@ pub(crate) struct PracticeEhrArguments {
     /// Write a configuration, a state key and the practices' secrets into this new folder, ready for `run`.
     #[arg(long, value_name = "DIR")]
     pub(crate) connect: Option<PathBuf>,
+    /// Writes what became of each photo into this file, as JSON, every second.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
 }
 
 /// How documents are searched for, on the command line.

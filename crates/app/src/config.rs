@@ -86,6 +86,16 @@ pub struct AwsConfig {
     pub endpoint: String,
     /// How the names of the tables begin.
     pub table_prefix: String,
+    /// The bucket of photos.
+    pub photo_bucket: String,
+    /// The key of photos.
+    pub key_id: String,
+    /// The secret with the API key.
+    pub api_key_secret: String,
+    /// Firms of a shard.
+    pub shard_size: usize,
+    /// How long a sweep begins new calls, in seconds.
+    pub sweep_seconds: u64,
 }
 
 /// Section `ehr`.
@@ -198,7 +208,7 @@ pub struct Surroundings {
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
     state_key: Option<Secret>,
-    api_key: Option<Secret>,
+    pub(crate) api_key: Option<Secret>,
 }
 
 /// The environment, read once.

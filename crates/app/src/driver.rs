@@ -11,6 +11,7 @@
 mod going_on;
 mod pipeline;
 mod tokens;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,6 +44,7 @@ use tokio::sync::{Notify, watch};
 use going_on::Waiting;
 use pipeline::Step;
 use tokens::Tokens;
+pub use turns::{EncounterPolls, Handled, Item, Refreshed, Shard, Swept};
 
 /// How often active firms are discovered, tokens looked after and expired rows swept.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
@@ -252,9 +254,22 @@ impl StopSignal {
 impl Engine {
     /// Runs until `stop`, then finishes what was begun and returns.
     pub async fn run(&self, stop: StopSignal) {
-        let driver = Driver {
+        let driver = self.driver(stop, Timestamp::NEVER);
+        join!(
+            driver.look_after_firms(),
+            driver.poll(),
+            driver.pipeline(Step::Download),
+            driver.pipeline(Step::Infer),
+            driver.pipeline(Step::WriteBack),
+        );
+    }
+
+    /// A run that begins no poll after `horizon`.
+    fn driver(&self, stop: StopSignal, horizon: Timestamp) -> Driver<'_> {
+        Driver {
             engine: self,
             stop,
+            horizon,
             poller: poller_id(),
             firms: Mutex::default(),
             lists: Mutex::default(),
@@ -266,14 +281,7 @@ impl Engine {
             observations: Mutex::default(),
             observed: Notify::new(),
             wake: [Notify::new(), Notify::new(), Notify::new()],
-        };
-        join!(
-            driver.look_after_firms(),
-            driver.poll(),
-            driver.pipeline(Step::Download),
-            driver.pipeline(Step::Infer),
-            driver.pipeline(Step::WriteBack),
-        );
+        }
     }
 }
 
@@ -289,6 +297,8 @@ fn poller_id() -> PollerId {
 struct Driver<'a> {
     engine: &'a Engine,
     stop: StopSignal,
+    /// No poll begins after this, and a run that has nothing to poll before it is over: a sweep.
+    horizon: Timestamp,
     poller: PollerId,
     /// The active firms: this process may work on what was found in any of them.
     firms: Mutex<BTreeMap<FirmId, Arc<Firm>>>,
@@ -318,6 +328,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Driver<'_> {
     fn now(&self) -> Timestamp {
         self.engine.clock.now()
+    }
+
+    /// Whether no poll is begun any more.
+    fn is_ending(&self) -> bool {
+        self.stop.is_stopping() || self.now() >= self.horizon
     }
 
     fn quota<'a>(&'a self, key: &'a QuotaKey) -> Quota<'a> {
@@ -491,11 +506,14 @@ impl Driver<'_> {
     async fn give_lists_back(&self) {
         let leases: Vec<_> = std::mem::take(&mut *lock(&self.lists)).into_values().collect();
         let now = self.now();
-        let given = async {
-            self.engine.state.release_watch_lists(leases, now).await?;
-            self.engine.state.leave(&self.poller).await
-        };
-        if let Err(error) = given.await {
+        if let Err(error) = self.engine.state.release_watch_lists(leases, now).await {
+            _ = self.state_trouble(Stage::DiscoverFirms, &error);
+        }
+    }
+
+    /// At the end of a run that others share firms with.
+    async fn leave_the_pollers(&self) {
+        if let Err(error) = self.engine.state.leave(&self.poller).await {
             _ = self.state_trouble(Stage::DiscoverFirms, &error);
         }
     }
@@ -509,7 +527,7 @@ impl Driver<'_> {
         loop {
             self.pass_on(&mut *policy);
             let mut wait_until = Timestamp::NEVER;
-            while !self.stop.is_stopping() && running.len() < self.engine.workers.poll {
+            while !self.is_ending() && running.len() < self.engine.workers.poll {
                 match policy.next(self.now()) {
                     // The grant first: what is decided is done at once, and never on old knowledge.
                     Decision::Poll(call) => match self.grant(&call).await {
@@ -525,7 +543,9 @@ impl Driver<'_> {
                     }
                 }
             }
-            let ends = self.stop.is_stopping() && running.is_empty();
+            // A policy that waits for longer than a sweep lasts has nothing more for it.
+            let is_swept = self.horizon != Timestamp::NEVER && wait_until >= self.horizon;
+            let ends = (self.is_ending() || is_swept) && running.is_empty();
             if ends || self.now() >= remembered_at + REMEMBER_EVERY {
                 remembered_at = self.now();
                 self.remember(&mut *policy).await;
@@ -533,6 +553,10 @@ impl Driver<'_> {
             *lock(&self.figures) = policy.figures();
             if ends {
                 self.give_lists_back().await;
+                // A sweep never said that it was there.
+                if self.horizon == Timestamp::NEVER {
+                    self.leave_the_pollers().await;
+                }
                 return;
             }
             tokio::select! {
@@ -545,7 +569,8 @@ impl Driver<'_> {
                 }
                 () = self.observed.notified() => {}
                 () = self.stop.stopped(), if !self.stop.is_stopping() => {}
-                () = self.engine.clock.sleep_until(wait_until.min(remembered_at + REMEMBER_EVERY)) => {}
+                () = self.engine.clock.sleep_until(wait_until.min(remembered_at + REMEMBER_EVERY).min(self.horizon)),
+                    if !self.is_ending() => {}
             }
         }
     }

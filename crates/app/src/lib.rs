@@ -6,5 +6,8 @@ mod commands;
 pub mod config;
 pub mod driver;
 pub mod failure;
+pub mod functions;
+#[cfg(feature = "aws")]
+pub mod lambda;
 mod telemetry;
 pub mod wiring;

@@ -9,9 +9,8 @@ use skin_assist_core::{
     domain::Route,
     photos::MemoryPhotos,
     polling::PolicySettings,
-    ports::{ChartReader as _, StateStore},
+    ports::{ChartReader as _, Photos, StateStore, VisionModel},
     synthesis::{Composer, Knowledge},
-    time::Clock,
 };
 use skin_assist_ehr::{
     EhrClient, EhrConnection, HostPattern, HttpOptions, Limits, Profile, QuotaScope, ReqwestTransport,
@@ -222,17 +221,25 @@ fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
     }
 }
 
-/// The whole engine.
+/// The whole engine, with photos in memory and the models in this process.
 pub fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Engine, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let photos = MemoryPhotos::new(config.photos.memory_megabytes * MEGA, Arc::new(SystemClock));
+    engine_with(config, state, Arc::new(photos), vision(config)?, observer)
+}
+
+/// The whole engine, with photos and models given.
+pub fn engine_with(
+    config: &Config,
+    state: Arc<dyn StateStore>,
+    photos: Arc<dyn Photos>,
+    vision: Arc<dyn VisionModel>,
+    observer: Observer,
+) -> Result<Engine, Failure> {
     let ehr = ehr(config)?;
     Ok(Engine {
-        photos: Arc::new(MemoryPhotos::new(
-            config.photos.memory_megabytes * MEGA,
-            Arc::clone(&clock),
-        )),
-        clock,
+        clock: Arc::new(SystemClock),
         state,
+        photos,
         ehr: ehr.clone(),
         language: composer()?,
         quotas: quotas(config)?,
@@ -245,7 +252,7 @@ pub fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -
             infer: 2 * vision_workers(config).get(),
             write_back: config.workers.write_back,
         },
-        vision: vision(config)?,
+        vision,
         observer,
     })
 }

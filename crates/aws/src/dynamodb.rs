@@ -37,6 +37,7 @@ mod grants;
 mod inference;
 mod memory;
 mod operations;
+mod proposals;
 pub mod schema;
 mod setup;
 mod watch_lists;

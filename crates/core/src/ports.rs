@@ -7,6 +7,7 @@
 mod ehr;
 mod error;
 mod models;
+mod proposals;
 mod state;
 
 pub use ehr::{
@@ -16,6 +17,7 @@ pub use ehr::{
 };
 pub use error::{Class, DraftError, EhrError, LanguageError, PhotoRefusal, StateError, VisionError};
 pub use models::{Differential, EvidencedCondition, LanguageModel, Synthesis, SynthesisRequest, VisionModel};
+pub use proposals::{Proposals, Proposed, ProposingStore};
 pub use state::{
     Audit, AuditAction, AuditRecord, CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency,
     DocumentQueue, EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview,

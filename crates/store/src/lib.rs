@@ -36,6 +36,7 @@ mod migrations;
 mod open;
 mod operations;
 mod polling_memory;
+mod proposals;
 mod watch_lists;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

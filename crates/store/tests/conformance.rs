@@ -13,11 +13,12 @@ use std::{
 
 use async_trait::async_trait;
 use futures::executor::block_on;
-use skin_assist_core::ports::StateStore;
+use skin_assist_core::ports::{ProposingStore, StateStore};
 use skin_assist_store::{SqliteStore, StateKey};
 use skin_assist_testkit::conformance::{
     Backend, check, check_some,
     mutations::{Mutated, Mutation},
+    proposals,
 };
 use tempfile::TempDir;
 
@@ -67,6 +68,13 @@ fn a_state_in_memory_conforms() {
 #[test]
 fn a_file_that_three_stores_share_conforms() {
     block_on(check(Arc::new(OnFile::new()))).assert_passed();
+}
+
+#[test]
+fn items_can_be_proposed_by_name() {
+    block_on(proposals::check(async || {
+        Arc::new(SqliteStore::open_in_memory().unwrap()) as Arc<dyn ProposingStore>
+    }));
 }
 
 /// The cases that fail when a rule is broken, of those whose names contain one of `rooms`.

@@ -22,6 +22,7 @@ mod grants;
 mod memory;
 pub mod mutations;
 mod operations;
+pub mod proposals;
 mod retraction;
 mod tenants;
 mod watch_lists;

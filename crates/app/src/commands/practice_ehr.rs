@@ -78,9 +78,29 @@ pub(crate) async fn practice_ehr(arguments: PracticeEhrArguments) -> Result<Exit
         say!("\n{}", connection_steps(folder, &firms));
     }
     say!("Ctrl-C ends it.");
-    signals.asked_to_stop().await;
+    match &arguments.report {
+        None => signals.asked_to_stop().await,
+        Some(file) => tokio::select! {
+            () = signals.asked_to_stop() => {}
+            failure = report_into(&ehr, file) => return Err(failure),
+        },
+    }
     server.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the report again and again, each time as a whole. Ends when that is not possible.
+async fn report_into(ehr: &PracticeEhr, file: &Path) -> Failure {
+    let new = file.with_extension("new");
+    loop {
+        ehr.advance(SystemClock.now());
+        let report = serde_json::json!({ "is_over": ehr.script_progress().is_over(), "report": ehr.report() });
+        let written = std::fs::write(&new, report.to_string()).and_then(|()| std::fs::rename(&new, file));
+        if let Err(error) = written {
+            return Failure::new(format!("the report cannot be written to {}", file.display())).because(error);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Writes everything that `run` needs into a new folder.

@@ -27,13 +27,13 @@ pub(super) enum Step {
 }
 
 /// Something leased for a step.
-enum Work {
+pub(super) enum Work {
     Document(Box<Lease<DocumentWatch>>),
     Result(Box<Lease<AssistResult>>),
 }
 
 impl Step {
-    const fn stage(self) -> Stage {
+    pub(super) const fn stage(self) -> Stage {
         match self {
             Self::Download => Stage::DownloadPhoto,
             Self::Infer => Stage::Infer,
@@ -49,7 +49,7 @@ impl Step {
         }
     }
 
-    const fn lease_for(self) -> Duration {
+    pub(super) const fn lease_for(self) -> Duration {
         match self {
             Self::Download | Self::WriteBack => Duration::from_secs(30),
             Self::Infer => Duration::from_secs(60),
@@ -58,7 +58,7 @@ impl Step {
 }
 
 impl Work {
-    fn firm(&self) -> &FirmId {
+    pub(super) fn firm(&self) -> &FirmId {
         match self {
             Self::Document(lease) => &lease.item().firm,
             Self::Result(lease) => &lease.item().assessment.firm,
@@ -66,7 +66,7 @@ impl Work {
     }
 
     /// What the log and events call it.
-    fn subject(&self) -> String {
+    pub(super) fn subject(&self) -> String {
         match self {
             Self::Document(lease) => lease.item().document.to_string(),
             Self::Result(lease) => lease.item().assessment.id.to_string(),
@@ -137,7 +137,7 @@ impl Driver<'_> {
         }
     }
 
-    async fn run_stage(&self, step: Step, work: Work) -> Result<Option<StepEnd>, StateError> {
+    pub(super) async fn run_stage(&self, step: Step, work: Work) -> Result<Option<StepEnd>, StateError> {
         let Some(firm) = self.firm(work.firm()) else {
             return self.put_back(work, self.now() + FIRM_PAUSE).await;
         };
@@ -238,7 +238,7 @@ impl Driver<'_> {
         }
     }
 
-    fn tell(&self, step: Step, firm: &FirmId, subject: &str, end: Option<StepEnd>) {
+    pub(super) fn tell(&self, step: Step, firm: &FirmId, subject: &str, end: Option<StepEnd>) {
         let (stage, subject) = (step.stage(), subject.to_owned());
         let Some(end) = end else { return };
         let firm = firm.clone();

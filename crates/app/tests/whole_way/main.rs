@@ -5,6 +5,7 @@
 
 #[cfg(feature = "servers")]
 mod dynamodb;
+mod functions;
 mod quirks;
 mod shares;
 mod support;

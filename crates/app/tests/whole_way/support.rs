@@ -19,7 +19,7 @@ use skin_assist_core::{
     photos::MemoryPhotos,
     polling::{PolicyName, PolicySettings},
     ports::ChartReader as _,
-    ports::StateStore,
+    ports::ProposingStore,
     synthesis::{Composer, Knowledge},
     time::{Clock, Timestamp, VirtualClock},
 };
@@ -85,16 +85,18 @@ pub(crate) struct World {
     client_key: (Secret, PublicKey),
     pub(crate) clock: VirtualClock,
     pub(crate) ehr: PracticeEhr,
-    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) state: Arc<dyn ProposingStore>,
     pub(crate) vision: ScriptedVision,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) policy: PolicyName,
     pub(crate) calls: u32,
     pub(crate) quota_window: Duration,
     pub(crate) writers: usize,
+    /// Photos that outlive an engine, as they do in a bucket; an engine of [`Self::engine`] has its own.
+    pub(crate) bucket: Arc<MemoryPhotos>,
 }
 
-fn in_memory() -> Arc<dyn StateStore> {
+fn in_memory() -> Arc<dyn ProposingStore> {
     Arc::new(SqliteStore::open_in_memory().unwrap())
 }
 
@@ -110,7 +112,7 @@ impl World {
     }
 
     /// The same, on this state.
-    pub(crate) fn on(state: Arc<dyn StateStore>, seed: u64, firms: usize, setting: Setting) -> Self {
+    pub(crate) fn on(state: Arc<dyn ProposingStore>, seed: u64, firms: usize, setting: Setting) -> Self {
         let mut script = ClinicScript::generate(
             seed,
             &ScriptOptions {
@@ -143,7 +145,7 @@ impl World {
         Self::empty_on(in_memory(), seed, setting)
     }
 
-    fn empty_on(state: Arc<dyn StateStore>, seed: u64, setting: Setting) -> Self {
+    fn empty_on(state: Arc<dyn ProposingStore>, seed: u64, setting: Setting) -> Self {
         let clock = VirtualClock::new(MORNING);
         let ehr = PracticeEhr::new(Options {
             seed,
@@ -167,6 +169,7 @@ impl World {
             vision: ScriptedVision::new(Arc::new(clock.clone()), Duration::from_millis(300)),
             profile: setting.profile,
             client_key: client_key_pair(),
+            bucket: Arc::new(MemoryPhotos::new(100_000_000, Arc::new(clock.clone()))),
             clock,
             ehr,
             events: Arc::default(),
@@ -257,7 +260,7 @@ impl World {
             },
             photos: Arc::new(MemoryPhotos::new(100_000_000, Arc::clone(&clock))),
             clock,
-            state: Arc::clone(&self.state),
+            state: self.state.clone(),
             ehr,
             vision: Arc::new(self.vision.clone()),
             language: Arc::new(Composer::new(Knowledge::shipped().unwrap())),

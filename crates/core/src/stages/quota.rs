@@ -76,6 +76,7 @@ impl Quota<'_> {
         if let EhrError::OverQuota { retry_after } = error {
             let now = self.clock.now();
             let until = now + retry_after.unwrap_or(HOLD_AFTER_REFUSAL);
+            tracing::warn!(event = "quota.refused", %until);
             self.grants.hold(self.key, now, until).await?;
         }
         Ok(())

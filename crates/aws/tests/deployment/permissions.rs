@@ -1,0 +1,654 @@
+//! The permissions that each function has to have: those of the ports that its stage holds, as far as the stage calls them,
+//! and what Lambda itself needs in its name. Compared with the template's policies, action by action.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::{
+    stages::{self, Use},
+    template::{list, of_type, short, template},
+};
+
+/// A function of the deployment.
+struct Function {
+    /// The name of its handler.
+    name: &'static str,
+    /// The stages that it runs. Whoever calls the EHR may renew its token.
+    stages: &'static [&'static str],
+    /// What the driver does around them.
+    around: &'static [(&'static str, &'static str)],
+    /// Which table's stream calls it.
+    stream: Option<&'static str>,
+    /// Whether it is called asynchronously, and has dead letters.
+    dead_letters: bool,
+}
+
+const FUNCTIONS: &[Function] = &[
+    Function {
+        name: "discover-firms",
+        stages: &["DiscoverFirms"],
+        around: &[],
+        stream: None,
+        dead_letters: false,
+    },
+    Function {
+        name: "refresh-credentials",
+        stages: &["RefreshCredentials"],
+        around: &[("Firms", "firm")],
+        stream: None,
+        dead_letters: false,
+    },
+    Function {
+        name: "poll-encounters",
+        stages: &["PollEncounters", "RefreshCredentials"],
+        around: &[("Firms", "firm")],
+        stream: None,
+        dead_letters: false,
+    },
+    Function {
+        name: "poll-documents",
+        // The policy may find an encounter poll worth its call, too.
+        stages: &["PollDocuments", "PollEncounters", "RefreshCredentials"],
+        around: &[
+            ("Firms", "firm"),
+            ("EncounterWatches", "cursor"),
+            ("EncounterWatches", "watch_list"),
+            ("WatchLists", "acquire_watch_lists"),
+            ("WatchLists", "release_watch_lists"),
+            ("PollingMemory", "learned"),
+            ("PollingMemory", "add_learned"),
+        ],
+        stream: None,
+        dead_letters: false,
+    },
+    Function {
+        name: "download-photo",
+        stages: &["DownloadPhoto", "RefreshCredentials"],
+        around: &[
+            ("Firms", "firm"),
+            ("Proposals", "acquire_document"),
+            ("DocumentQueue", "release_document"),
+        ],
+        stream: Some("DocumentWatch"),
+        dead_letters: true,
+    },
+    Function {
+        name: "infer",
+        stages: &["Infer", "RefreshCredentials"],
+        around: &[
+            ("Firms", "firm"),
+            ("Proposals", "acquire_document"),
+            // The key of a stored object does not tell whose photo it is.
+            ("Proposals", "due_documents"),
+            ("DocumentQueue", "release_document"),
+        ],
+        stream: None,
+        dead_letters: true,
+    },
+    Function {
+        name: "write-back",
+        stages: &["WriteBack", "RefreshCredentials"],
+        around: &[
+            ("Firms", "firm"),
+            ("Proposals", "acquire_result"),
+            ("Deliveries", "release_delivery"),
+        ],
+        stream: Some("AssistResults"),
+        dead_letters: true,
+    },
+    Function {
+        name: "propose-due",
+        stages: &[],
+        around: &[("Proposals", "due_documents"), ("Proposals", "due_results")],
+        stream: None,
+        dead_letters: false,
+    },
+];
+
+/// A table, or `Table/index`, and actions on it.
+type Access = (&'static str, &'static [&'static str]);
+
+/// What the DynamoDB store does for a method. What the tables' rows of a transaction need is asked for one by one, as IAM does.
+const METHODS: &[(&str, &str, &[Access])] = &[
+    ("Firms", "firms", &[("Firms", &["Query"])]),
+    ("Firms", "firm", &[("Firms", &["GetItem"])]),
+    ("Credentials", "credential", &[("Credentials", &["GetItem"])]),
+    ("Credentials", "acquire_refresh", &[("Credentials", &["UpdateItem"])]),
+    ("Credentials", "record_token", &[("Credentials", &["UpdateItem"])]),
+    ("Credentials", "record_refusal", &[("Credentials", &["UpdateItem"])]),
+    ("Credentials", "release_refresh", &[("Credentials", &["UpdateItem"])]),
+    ("EncounterWatches", "cursor", &[("EncounterWatch", &["GetItem"])]),
+    (
+        "EncounterWatches",
+        "record_encounters",
+        &[
+            (
+                "EncounterWatch",
+                &["BatchGetItem", "ConditionCheckItem", "GetItem", "UpdateItem"],
+            ),
+            ("Firms", &["ConditionCheckItem", "GetItem"]),
+        ],
+    ),
+    (
+        "EncounterWatches",
+        "watch_list",
+        &[("EncounterWatch", &["GetItem", "Query"])],
+    ),
+    (
+        "EncounterWatches",
+        "watches_of",
+        &[("EncounterWatch", &["BatchGetItem", "GetItem"])],
+    ),
+    (
+        "EncounterWatches",
+        "acquire_encounters",
+        &[("EncounterWatch", &["GetItem", "UpdateItem"])],
+    ),
+    ("EncounterWatches", "record_documents", ARRIVALS),
+    (
+        "EncounterWatches",
+        "release_encounter",
+        &[("EncounterWatch", &["UpdateItem"])],
+    ),
+    (
+        "WatchLists",
+        "acquire_watch_lists",
+        &[("EncounterWatch", &["Query", "UpdateItem"])],
+    ),
+    (
+        "WatchLists",
+        "release_watch_lists",
+        &[("EncounterWatch", &["UpdateItem"])],
+    ),
+    ("WatchLists", "record_looks", ARRIVALS),
+    ("WatchLists", "documents_cursor", &[("EncounterWatch", &["GetItem"])]),
+    ("WatchLists", "record_changes", ARRIVALS),
+    ("PollingMemory", "learned", &[("EncounterWatch", &["BatchGetItem"])]),
+    (
+        "PollingMemory",
+        "add_learned",
+        &[("EncounterWatch", &["BatchGetItem", "UpdateItem"])],
+    ),
+    (
+        "Proposals",
+        "acquire_document",
+        &[("DocumentWatch", &["GetItem", "UpdateItem"]), ("Firms", &["GetItem"])],
+    ),
+    (
+        "Proposals",
+        "acquire_result",
+        &[
+            ("AssistResults", &["BatchGetItem", "GetItem", "Query", "UpdateItem"]),
+            ("Firms", &["GetItem"]),
+        ],
+    ),
+    (
+        "Proposals",
+        "due_documents",
+        &[("DocumentWatch/due", &["Query"]), ("Firms", &["BatchGetItem"])],
+    ),
+    (
+        "Proposals",
+        "due_results",
+        &[("AssistResults/due", &["Query"]), ("Firms", &["BatchGetItem"])],
+    ),
+    ("DocumentQueue", "record_photo", &[("DocumentWatch", &["UpdateItem"])]),
+    (
+        "DocumentQueue",
+        "record_photo_lost",
+        &[("DocumentWatch", &["UpdateItem"])],
+    ),
+    ("DocumentQueue", "retry_document", &[("DocumentWatch", &["UpdateItem"])]),
+    (
+        "DocumentQueue",
+        "release_document",
+        &[("DocumentWatch", &["UpdateItem"])],
+    ),
+    (
+        "DocumentQueue",
+        "bury_document",
+        &[
+            ("DocumentWatch", &["UpdateItem"]),
+            ("DeadLetters", &["PutItem", "UpdateItem"]),
+        ],
+    ),
+    ("InferenceRecords", "findings", &[("AssistResults", &["Query"])]),
+    ("InferenceRecords", "count_look", &[("DocumentWatch", &["UpdateItem"])]),
+    (
+        "InferenceRecords",
+        "record_findings",
+        &[
+            ("AssistResults", &["PutItem"]),
+            ("DocumentWatch", &["ConditionCheckItem"]),
+        ],
+    ),
+    (
+        "InferenceRecords",
+        "record_result",
+        &[
+            ("AssistResults", &["PutItem"]),
+            ("DocumentWatch", &["UpdateItem"]),
+            ("Firms", &["GetItem"]),
+        ],
+    ),
+    ("Deliveries", "record_intent", &[("AssistResults", &["UpdateItem"])]),
+    ("Deliveries", "record_delivered", &[("AssistResults", &["UpdateItem"])]),
+    ("Deliveries", "record_uncertain", &[("AssistResults", &["UpdateItem"])]),
+    ("Deliveries", "record_withheld", &[("AssistResults", &["UpdateItem"])]),
+    ("Deliveries", "retry_delivery", &[("AssistResults", &["UpdateItem"])]),
+    ("Deliveries", "retry_search", &[("AssistResults", &["UpdateItem"])]),
+    ("Deliveries", "release_delivery", &[("AssistResults", &["UpdateItem"])]),
+    (
+        "Deliveries",
+        "bury_delivery",
+        &[
+            ("AssistResults", &["UpdateItem"]),
+            ("DeadLetters", &["PutItem", "UpdateItem"]),
+        ],
+    ),
+    ("CallGrants", "take", &[("CallGrants", &["GetItem", "UpdateItem"])]),
+    ("CallGrants", "hold", &[("CallGrants", &["GetItem", "UpdateItem"])]),
+    ("Audit", "record", &[("Audit", &["PutItem", "Query"])]),
+];
+
+/// Recording what looks showed: photos, cancelled drafts and their letters, under the condition that the firm is served.
+const ARRIVALS: &[Access] = &[
+    (
+        "EncounterWatch",
+        &["BatchGetItem", "ConditionCheckItem", "GetItem", "UpdateItem"],
+    ),
+    ("DocumentWatch", &["BatchGetItem", "PutItem", "UpdateItem"]),
+    ("AssistResults", &["BatchGetItem", "UpdateItem"]),
+    ("DeadLetters", &["DeleteItem"]),
+    ("Firms", &["ConditionCheckItem", "GetItem"]),
+];
+
+/// Ports that are no state of ours: what they need beside the network.
+const EHR: &[&str] = &[
+    "ChartReader",
+    "PhotoSource",
+    "PatientContext",
+    "DraftWriter",
+    "TokenEndpoint",
+];
+
+/// Ports that need nothing of AWS: the EHR, and models in the function itself.
+const WITHOUT: &[&str] = &["TokenSource", "Clock", "VisionModel", "LanguageModel"];
+
+/// The secret with the vendor's API key.
+const SECRET: &str =
+    "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/ehr-api-key-??????";
+
+/// One statement of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Statement {
+    sid: String,
+    actions: BTreeSet<String>,
+    resources: BTreeSet<String>,
+    /// Through which services a key may be used.
+    via: BTreeSet<String>,
+}
+
+/// An action on a resource, and through which services.
+type Permission = (String, String, BTreeSet<String>);
+
+fn logical(name: &str) -> String {
+    let word = |word: &str| word[..1].to_uppercase() + &word[1..];
+    name.split('-').map(word).collect()
+}
+
+fn set(texts: &[&str]) -> BTreeSet<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn uses_of(function: &Function) -> (BTreeSet<Use>, BTreeSet<String>) {
+    let (mut uses, mut held) = (BTreeSet::new(), BTreeSet::new());
+    for stage in function.stages {
+        let (more, ports) = stages::stage(stage);
+        uses.extend(more);
+        held.extend(ports);
+    }
+    let declared = stages::ports();
+    for (port, method) in function.around {
+        assert!(
+            declared.get(*port).is_some_and(|methods| methods.contains(*method)),
+            "{}: there is no {port}::{method}",
+            function.name
+        );
+        uses.insert(((*port).to_owned(), (*method).to_owned()));
+    }
+    (uses, held)
+}
+
+/// What a function's policy has to say.
+fn expected(function: &Function) -> Vec<Statement> {
+    let name = logical(function.name);
+    let statement = |sid: &str, actions: BTreeSet<String>, resource: String| Statement {
+        sid: sid.to_owned(),
+        actions,
+        resources: BTreeSet::from([resource]),
+        via: BTreeSet::new(),
+    };
+    let (uses, held) = uses_of(function);
+    let mut tables: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let (mut objects, mut puts) = (BTreeSet::new(), false);
+    for (port, method) in &uses {
+        if port == "Photos" {
+            puts |= method == "put";
+            objects.insert(match method.as_str() {
+                "put" => "s3:PutObject".to_owned(),
+                "get" => "s3:GetObject".to_owned(),
+                "delete" => "s3:DeleteObject".to_owned(),
+                other => panic!("what does Photos::{other} need?"),
+            });
+            continue;
+        }
+        if EHR.contains(&port.as_str()) || WITHOUT.contains(&port.as_str()) {
+            continue;
+        }
+        let known = METHODS.iter().find(|(of, name, _)| of == port && name == method);
+        let (.., accesses) = known.unwrap_or_else(|| panic!("what does {port}::{method} need?"));
+        for (table, actions) in *accesses {
+            let of_table = tables.entry(table).or_default();
+            of_table.extend(actions.iter().map(|action| format!("dynamodb:{action}")));
+        }
+    }
+    let mut statements = vec![statement(
+        "Logs",
+        set(&["logs:CreateLogStream", "logs:PutLogEvents"]),
+        format!("!GetAtt {name}LogGroup.Arn"),
+    )];
+    let mut via = set(&["dynamodb"]);
+    for (table, actions) in tables {
+        statements.push(match table.split_once('/') {
+            None => statement(table, actions, format!("!GetAtt {table}Table.Arn")),
+            Some((table, index)) => statement(
+                &format!("{table}{}", logical(index)),
+                actions,
+                format!("!Sub ${{{table}Table.Arn}}/index/{index}"),
+            ),
+        });
+    }
+    if !objects.is_empty() {
+        via.insert("s3".to_owned());
+        // By its name: the bucket's notification names the function, so that the function cannot name the bucket.
+        let bucket = "!Sub arn:${AWS::Partition}:s3:::${AWS::StackName}-photos-${AWS::AccountId}-${AWS::Region}";
+        if objects.contains("s3:GetObject") {
+            // Who may not list is told that an object is forbidden which is not there any more.
+            statements.push(statement("PhotoNames", set(&["s3:ListBucket"]), bucket.to_owned()));
+        }
+        statements.push(statement("Photos", objects, format!("{bucket}/*")));
+    }
+    if held.iter().any(|port| EHR.contains(&port.as_str())) {
+        via.insert("secretsmanager".to_owned());
+        statements.push(statement(
+            "ApiKey",
+            set(&["secretsmanager:GetSecretValue"]),
+            // Its name ends with six characters of Secrets Manager's choice.
+            format!("!Sub {SECRET}"),
+        ));
+    }
+    if let Some(table) = function.stream {
+        statements.push(statement(
+            "Stream",
+            set(&[
+                "dynamodb:DescribeStream",
+                "dynamodb:GetRecords",
+                "dynamodb:GetShardIterator",
+            ]),
+            format!("!GetAtt {table}Table.StreamArn"),
+        ));
+        statements.push(statement(
+            "Streams",
+            set(&["dynamodb:ListStreams"]),
+            format!("!Sub ${{{table}Table.Arn}}/stream/*"),
+        ));
+    }
+    let mut key = set(&["kms:Decrypt"]);
+    if function.dead_letters {
+        via.insert("sqs".to_owned());
+        statements.push(statement(
+            "GiveUp",
+            set(&["sqs:SendMessage"]),
+            format!("!GetAtt {name}DeadLetters.Arn"),
+        ));
+    }
+    if function.dead_letters || puts {
+        key.insert("kms:GenerateDataKey".to_owned());
+    }
+    statements.push(Statement {
+        via,
+        ..statement("Key", key, "!GetAtt Key.Arn".to_owned())
+    });
+    statements
+}
+
+fn permissions(statements: &[Statement]) -> BTreeSet<Permission> {
+    let mut permissions = BTreeSet::new();
+    for statement in statements {
+        for action in &statement.actions {
+            for resource in &statement.resources {
+                permissions.insert((action.clone(), resource.clone(), statement.via.clone()));
+            }
+        }
+    }
+    permissions
+}
+
+/// What the template's roles may do, by function: all policies of the role, managed and inline.
+fn granted(template: &Value) -> BTreeMap<String, BTreeSet<Permission>> {
+    let mut granted = BTreeMap::new();
+    for (_, function) in of_type(template, "AWS::Serverless::Function") {
+        let properties = &function["Properties"];
+        assert!(
+            properties["Policies"].is_null(),
+            "SAM would add a role of its own making"
+        );
+        let name = properties["Handler"].as_str().expect("a function has a handler");
+        let role = short(&properties["Role"]);
+        let role = role.strip_prefix("!GetAtt ").and_then(|role| role.strip_suffix(".Arn"));
+        let role = &template["Resources"][role.expect("a role of the template")]["Properties"];
+        let managed = list(&role["ManagedPolicyArns"]).into_iter().map(|policy| {
+            let policy = policy["Ref"].as_str().expect("no policy of Amazon's").to_owned();
+            template["Resources"][&policy]["Properties"]["PolicyDocument"].clone()
+        });
+        let inline = list(&role["Policies"])
+            .into_iter()
+            .map(|policy| policy["PolicyDocument"].clone());
+        let statements: Vec<Statement> = managed
+            .chain(inline)
+            .flat_map(|document| list(&document["Statement"]))
+            .map(|statement| read(&statement))
+            .collect();
+        granted.insert(name.to_owned(), permissions(&statements));
+    }
+    granted
+}
+
+fn read(statement: &Value) -> Statement {
+    assert_eq!(statement["Effect"], "Allow");
+    assert!(statement["NotAction"].is_null() && statement["NotResource"].is_null());
+    let texts = |value: &Value| list(value).iter().map(short).collect();
+    let mut via = BTreeSet::new();
+    if let Some(condition) = statement["Condition"].as_object() {
+        assert_eq!(condition.len(), 1, "{condition:?}");
+        let equals = condition["StringEquals"]
+            .as_object()
+            .expect("StringEquals is what is used");
+        assert_eq!(equals.len(), 1);
+        for service in list(&equals["kms:ViaService"]) {
+            let service = short(&service);
+            let name = service
+                .strip_prefix("!Sub ")
+                .and_then(|name| name.strip_suffix(".${AWS::Region}.${AWS::URLSuffix}"));
+            via.insert(name.expect("a service of this region").to_owned());
+        }
+    }
+    Statement {
+        sid: short(&statement["Sid"]),
+        actions: texts(&statement["Action"]),
+        resources: texts(&statement["Resource"]),
+        via,
+    }
+}
+
+/// How the template's policies differ from what the stages need.
+fn differences(template: &Value) -> Vec<String> {
+    let granted = granted(template);
+    let mut differences = Vec::new();
+    for function in FUNCTIONS {
+        let expected = permissions(&expected(function));
+        let Some(granted) = granted.get(function.name) else {
+            differences.push(format!("{}: is not in the template", function.name));
+            continue;
+        };
+        for (action, resource, via) in granted.difference(&expected) {
+            differences.push(format!("{}: must not {action} on {resource} {via:?}", function.name));
+        }
+        for (action, resource, via) in expected.difference(granted) {
+            differences.push(format!("{}: has to {action} on {resource} {via:?}", function.name));
+        }
+    }
+    let known: BTreeSet<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
+    let others = granted.keys().filter(|name| !known.contains(name.as_str()));
+    differences.extend(others.map(|name| format!("{name}: what may it do?")));
+    differences
+}
+
+#[test]
+fn every_policy_is_what_its_stage_needs() {
+    // For whoever changes a stage: what the template has to say.
+    let policies: serde_json::Map<String, Value> = FUNCTIONS
+        .iter()
+        .map(|function| {
+            let statements = expected(function).into_iter().map(|statement| {
+                let mut written = json!({
+                    "sid": statement.sid, "actions": statement.actions, "resources": statement.resources,
+                });
+                if !statement.via.is_empty() {
+                    written["via"] = json!(statement.via);
+                }
+                written
+            });
+            (function.name.to_owned(), statements.collect())
+        })
+        .collect();
+    let path = crate::template::repository("target/aws-permissions.json");
+    // Only a help: without it the differences below are the same.
+    _ = std::fs::write(path, serde_json::to_string_pretty(&policies).unwrap());
+    let differences = differences(&template());
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// The policy document of a function, to be changed.
+fn statements_of<'a>(template: &'a mut Value, function: &str) -> &'a mut Vec<Value> {
+    let policy = format!("{}Policy", logical(function));
+    template["Resources"][policy]["Properties"]["PolicyDocument"]["Statement"]
+        .as_array_mut()
+        .expect("a policy has statements")
+}
+
+#[test]
+fn a_policy_widened_by_one_action_is_noticed() {
+    for function in FUNCTIONS {
+        for place in 0..statements_of(&mut template(), function.name).len() {
+            let mut widened = template();
+            let actions = &mut statements_of(&mut widened, function.name)[place]["Action"];
+            actions.as_array_mut().unwrap().push(json!("dynamodb:Scan"));
+            assert_eq!(differences(&widened).len(), 1, "{} {place}", function.name);
+        }
+    }
+    let mut widened = template();
+    statements_of(&mut widened, "poll-encounters").push(json!({
+        "Effect": "Allow", "Action": "dynamodb:GetItem", "Resource": { "Fn::GetAtt": ["AssistResultsTable", "Arn"] },
+    }));
+    let noticed = differences(&widened);
+    assert_eq!(noticed.len(), 1);
+    assert!(
+        noticed[0].starts_with("poll-encounters: must not dynamodb:GetItem"),
+        "{noticed:?}"
+    );
+}
+
+#[test]
+fn a_policy_narrowed_by_one_action_is_noticed() {
+    let mut tried = 0;
+    for function in FUNCTIONS {
+        let whole = statements_of(&mut template(), function.name).clone();
+        for (place, statement) in whole.iter().enumerate() {
+            for action in 0..list(&statement["Action"]).len() {
+                let mut narrowed = template();
+                let actions = &mut statements_of(&mut narrowed, function.name)[place]["Action"];
+                let removed = actions.as_array_mut().unwrap().remove(action);
+                let noticed = differences(&narrowed);
+                assert_eq!(noticed.len(), 1, "{} {removed}", function.name);
+                assert!(noticed[0].contains("has to"), "{noticed:?}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 100, "{tried} actions");
+}
+
+#[test]
+fn a_key_that_may_be_used_otherwise_is_noticed() {
+    let mut widened = template();
+    let key = statements_of(&mut widened, "download-photo")
+        .iter_mut()
+        .find(|statement| statement["Sid"] == "Key")
+        .expect("it uses the key");
+    key.as_object_mut().unwrap().remove("Condition");
+    assert!(!differences(&widened).is_empty());
+}
+
+#[test]
+fn the_encounter_poller_has_no_access_to_results_or_photos() {
+    let granted = granted(&template());
+    for (action, resource, _) in &granted["poll-encounters"] {
+        assert!(!resource.contains("AssistResults"), "{action} on {resource}");
+        assert!(!resource.contains("DocumentWatch"), "{action} on {resource}");
+        assert!(!action.starts_with("s3:"), "{action} on {resource}");
+        assert_ne!(resource, "*", "{action}");
+    }
+    // And nobody but the writer and the models reads what a result says.
+    let reads = [
+        "dynamodb:GetItem",
+        "dynamodb:Query",
+        "dynamodb:BatchGetItem",
+        "dynamodb:Scan",
+    ];
+    for function in ["discover-firms", "refresh-credentials", "download-photo", "propose-due"] {
+        for (action, resource, _) in &granted[function] {
+            let is_read = reads.contains(&action.as_str()) && resource == "!GetAtt AssistResultsTable.Arn";
+            assert!(!is_read, "{function}: {action}");
+        }
+    }
+}
+
+#[test]
+fn the_state_machine_may_call_what_it_names_and_nothing_else() {
+    let template = template();
+    let machine = &template["Resources"]["StateMachine"]["Properties"];
+    let named: BTreeSet<String> = machine["DefinitionSubstitutions"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(short)
+        .filter(|value| value.starts_with("!GetAtt"))
+        .collect();
+    let policy = &template["Resources"]["StateMachinePolicy"]["Properties"]["PolicyDocument"]["Statement"];
+    let invoke = list(policy)
+        .into_iter()
+        .find(|statement| list(&statement["Action"]) == [json!("lambda:InvokeFunction")])
+        .expect("it invokes functions");
+    let allowed: BTreeSet<String> = list(&invoke["Resource"]).iter().map(short).collect();
+    assert_eq!(allowed, named);
+    for statement in list(policy) {
+        let others = list(&statement["Action"]);
+        let logs = others
+            .iter()
+            .all(|action| action.as_str().unwrap().starts_with("logs:"));
+        assert!(logs || statement == invoke, "{statement}");
+    }
+}

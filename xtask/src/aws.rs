@@ -1,0 +1,4 @@
+//! The deployment on AWS: what is checked without an account.
+
+pub(crate) mod check;
+pub(crate) mod end_to_end;
