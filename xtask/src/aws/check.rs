@@ -305,7 +305,7 @@ mod tests {
         let rules = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         assert_eq!(needed(&exceptions, &rules(&["A", "B", "C"])), Ok(()));
         assert!(needed(&exceptions, &rules(&["A"])).is_err());
-        let many = vec![r#"{"rules": ["A"], "reason": "because"}"#; MOST_EXCEPTIONS + 1].join(",");
+        let many = [r#"{"rules": ["A"], "reason": "because"}"#; MOST_EXCEPTIONS + 1].join(",");
         assert!(read_exceptions(&format!("[{many}]")).is_err());
     }
 
