@@ -189,6 +189,14 @@ struct Firms {
 }
 
 #[derive(Deserialize)]
+struct Sweep {
+    firms: Vec<FirmId>,
+    /// How long after its beginning the next one begins.
+    #[serde(default)]
+    sweep_every_seconds: u64,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ProposedItem {
     firm: FirmId,
@@ -220,9 +228,17 @@ impl Functions {
                 answer(&self.engine.poll_encounters(&shard.firms, every, until).await?)
             }
             FunctionName::PollDocuments => {
-                let Firms { firms } = read(event)?;
-                let until = until.min(self.engine.clock.now() + self.sweep_for);
-                answer(&self.engine.sweep(firms.len(), until).await?)
+                let Sweep {
+                    firms,
+                    sweep_every_seconds,
+                } = read(event)?;
+                let began = self.engine.clock.now();
+                let until = until.min(began + self.sweep_for);
+                let swept = self.engine.sweep(firms.len(), until).await?;
+                // Sweeps begin at even times, however long one had something to do.
+                let took = self.engine.clock.now().since(began).as_secs();
+                let pause_seconds = sweep_every_seconds.saturating_sub(took).max(1);
+                Ok(json!({ "firms": swept.firms, "pause_seconds": pause_seconds }))
             }
             FunctionName::DownloadPhoto | FunctionName::Infer | FunctionName::WriteBack => {
                 self.pipeline(function, event).await

@@ -17,6 +17,9 @@ use skin_assist_core::{
 
 use crate::{CLINIC, MINUTE, support::World};
 
+/// As in the template.
+const SWEEP_EVERY_S: u64 = 17;
+
 const KEYS: EventKeys = EventKeys {
     firm: "part",
     item: "item",
@@ -41,13 +44,13 @@ fn functions(world: &World) -> Functions {
         proposals: world.state.clone(),
         keys: KEYS,
         shard_size: 2,
-        sweep_for: Duration::from_secs(5),
+        sweep_for: Duration::from_secs(14),
     }
 }
 
 /// A function's invocation, in an environment of its own.
 async fn invoke(world: &World, function: FunctionName, event: Value) -> Result<Value, FunctionError> {
-    let deadline = world.clock_now() + Duration::from_secs(15);
+    let deadline = world.clock_now() + Duration::from_secs(20);
     functions(world).invoke(function, &event, deadline).await
 }
 
@@ -150,11 +153,17 @@ impl Deployment<'_> {
         panic!("{function} never took its record");
     }
 
-    async fn sweep(&self, shard: &Value) {
-        invoke(self.world, FunctionName::PollDocuments, shard.clone())
-            .await
-            .unwrap();
+    /// A sweep; for how long the state machine pauses after it.
+    async fn sweep(&self, shard: &Value) -> Duration {
+        let mut event = shard.clone();
+        event["sweep_every_seconds"] = SWEEP_EVERY_S.into();
+        let began = self.world.clock_now();
+        let answer = invoke(self.world, FunctionName::PollDocuments, event).await.unwrap();
+        let pause = answer["pause_seconds"].as_u64().unwrap();
+        let took = self.world.clock_now().since(began).as_secs();
+        assert_eq!(pause, SWEEP_EVERY_S.saturating_sub(took).max(1));
         self.deliver().await;
+        Duration::from_secs(pause)
     }
 
     /// One execution of the state machine.
@@ -168,11 +177,10 @@ impl Deployment<'_> {
                 for function in [FunctionName::RefreshCredentials, FunctionName::PollEncounters] {
                     invoke(self.world, function, shard.clone()).await.unwrap();
                 }
-                self.sweep(shard).await;
+                let mut pause = self.sweep(shard).await;
                 for _ in 0..2 {
-                    let pause = Duration::from_secs(12);
                     self.world.clock.sleep_until(self.world.clock_now() + pause).await;
-                    self.sweep(shard).await;
+                    pause = self.sweep(shard).await;
                 }
             }))
             .await;

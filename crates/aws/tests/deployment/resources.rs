@@ -307,8 +307,9 @@ fn a_cycle_ends_before_the_next_begins() {
     assert_eq!(machine["TimeoutSeconds"], 58);
     let most = |parameter: &str| template["Parameters"][parameter]["MaxValue"].as_u64().unwrap();
     let usual = |parameter: &str| template["Parameters"][parameter]["Default"].as_u64().unwrap();
-    assert!(most("SweepPauseSeconds") * 2 + 3 * usual("SweepSeconds") < 58 - 10);
-    assert!(most("SweepSeconds") * 3 + 2 * usual("SweepPauseSeconds") < 58 - 5);
+    assert!(usual("SweepEverySeconds") * 2 + usual("SweepSeconds") < 58 - 5);
+    assert!(most("SweepEverySeconds") * 2 + most("SweepSeconds") < 58);
+    assert!(usual("SweepSeconds") <= usual("SweepEverySeconds"));
     let sweeps = states(&machine)
         .iter()
         .filter(|(_, state)| state["Resource"] == "${PollDocumentsFunctionArn}")
