@@ -8,7 +8,7 @@
 //!
 //! # When it fails
 //! With a [`FunctionError`], whose name is stable: the state machine and alarms match it. An event proposes an item; what
-//! becomes of a proposal that fails is in [`Functions::records`].
+//! becomes of a proposal that fails is said where records are answered.
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
