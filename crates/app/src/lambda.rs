@@ -124,7 +124,7 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
         _ => Arc::new(NoModels),
     };
     let photos = Arc::new(S3Photos::new(&connection, &config.aws.photo_bucket, &config.aws.key_id));
-    let engine = wiring::engine_with(&config, store.clone(), photos, vision, Arc::new(|_| {}))?;
+    let engine = wiring::engine_with(&config, store.clone(), photos, || Ok(vision), Arc::new(|_| {}))?;
     let functions = Functions {
         engine,
         proposals: store,

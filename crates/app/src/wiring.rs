@@ -224,15 +224,15 @@ fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
 /// The whole engine, with photos in memory and the models in this process.
 pub fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Engine, Failure> {
     let photos = MemoryPhotos::new(config.photos.memory_megabytes * MEGA, Arc::new(SystemClock));
-    engine_with(config, state, Arc::new(photos), vision(config)?, observer)
+    engine_with(config, state, Arc::new(photos), || Ok(vision(config)?), observer)
 }
 
-/// The whole engine, with photos and models given.
+/// The whole engine, with photos and models given. The models are loaded last: what is wrong besides is said at once.
 pub fn engine_with(
     config: &Config,
     state: Arc<dyn StateStore>,
     photos: Arc<dyn Photos>,
-    vision: Arc<dyn VisionModel>,
+    vision: impl FnOnce() -> Result<Arc<dyn VisionModel>, Failure>,
     observer: Observer,
 ) -> Result<Engine, Failure> {
     let ehr = ehr(config)?;
@@ -252,7 +252,7 @@ pub fn engine_with(
             infer: 2 * vision_workers(config).get(),
             write_back: config.workers.write_back,
         },
-        vision,
+        vision: vision()?,
         observer,
     })
 }
