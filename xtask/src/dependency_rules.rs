@@ -20,10 +20,12 @@ const CORE: &str = "skin-assist-core";
 const APP: &str = "skin-assist";
 const AWS: &str = "skin-assist-aws";
 const EHR: &str = "skin-assist-ehr";
+const ENDPOINTS: &str = "skin-assist-endpoints";
 const MODELS: &str = "skin-assist-models";
 const SIMULATOR: &str = "skin-assist-simulator";
 const STORE: &str = "skin-assist-store";
 const TESTKIT: &str = "skin-assist-testkit";
+const TRANSPORT: &str = "skin-assist-transport";
 
 const ROOMS: &[Room] = &[
     Room {
@@ -32,8 +34,18 @@ const ROOMS: &[Room] = &[
         dev: &[],
     },
     Room {
+        name: TRANSPORT,
+        knows: &[],
+        dev: &[],
+    },
+    Room {
         name: EHR,
-        knows: &[CORE],
+        knows: &[CORE, TRANSPORT],
+        dev: &[],
+    },
+    Room {
+        name: ENDPOINTS,
+        knows: &[CORE, TRANSPORT],
         dev: &[],
     },
     Room {
@@ -59,12 +71,12 @@ const ROOMS: &[Room] = &[
     // The practice transport joins the EHR client to the simulator in process.
     Room {
         name: TESTKIT,
-        knows: &[CORE, SIMULATOR, EHR],
+        knows: &[CORE, SIMULATOR, EHR, TRANSPORT],
         dev: &[],
     },
     Room {
         name: APP,
-        knows: &[CORE, EHR, MODELS, STORE, AWS, SIMULATOR],
+        knows: &[CORE, EHR, ENDPOINTS, MODELS, STORE, AWS, SIMULATOR, TRANSPORT],
         dev: &[TESTKIT],
     },
     Room {
@@ -76,7 +88,7 @@ const ROOMS: &[Room] = &[
 
 /// Packages from outside that only these crates may depend on. A name that ends in `-` stands for all that begin so.
 const VENDORS: &[(&str, &[&str])] = &[
-    ("reqwest", &[EHR]),
+    ("reqwest", &[TRANSPORT]),
     ("ring", &[EHR, SIMULATOR]),
     ("rusqlite", &[STORE]),
     ("libsqlite3-sys", &[STORE]),

@@ -12,9 +12,7 @@ use skin_assist_core::{
     ports::{ChartReader as _, Photos, StateStore, VisionModel},
     synthesis::{Composer, Knowledge},
 };
-use skin_assist_ehr::{
-    EhrClient, EhrConnection, HostPattern, HttpOptions, Limits, Profile, QuotaScope, ReqwestTransport,
-};
+use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile, QuotaScope};
 use skin_assist_models::{
     PackVision, VisionOptions,
     pack::{self, Pack},
@@ -22,6 +20,7 @@ use skin_assist_models::{
     runtime::{Runtime, RuntimeChoice},
 };
 use skin_assist_store::SqliteStore;
+use skin_assist_transport::{HttpOptions, ReqwestTransport};
 use url::Url;
 
 use crate::{

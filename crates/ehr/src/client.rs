@@ -15,6 +15,7 @@ use skin_assist_core::{
     },
     time::Timestamp,
 };
+use skin_assist_transport::Transport;
 use url::Url;
 
 use crate::{
@@ -22,7 +23,6 @@ use crate::{
     profile::{ChangeSearch, DocumentRules, DocumentSearch, Granularity, NextPage, PagingRules},
     reply::{self, Reply},
     token::TokenMemory,
-    transport::Transport,
     urls::ServiceRoot,
     view::{self, Entry, View},
 };

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use http::HeaderValue;
 use skin_assist_core::{domain::Firm, phi::Secret, ports::EhrError};
+use skin_assist_transport::is_loopback_host;
 use url::Url;
 
 use crate::{
-    photo_hosts::{HostPattern, is_loopback_host},
+    photo_hosts::HostPattern,
     profile::Profile,
     urls::{self, ServiceRoot},
 };

@@ -7,13 +7,13 @@ use skin_assist_core::{
     domain::{AccessToken, Draft, DraftReference, EncounterId, EncounterStatus, Firm},
     ports::{DraftAbilities, DraftError, DraftSearch, DraftWriter, EhrError},
 };
+use skin_assist_transport::TransportError;
 
 use crate::{
     client::{EhrClient, expected},
     compose::{self, IDENTIFIER_SYSTEM},
     profile::{DraftSearchRule, DraftTarget},
     reply,
-    transport::TransportError,
     urls::reference_id,
     view::{self, View},
 };

@@ -1,8 +1,7 @@
 //! The EHR: a FHIR client by profile, OAuth2, photos from pre-signed URLs, the composer of draft notes.
 //!
 //! [`EhrClient`] implements the EHR's ports of `skin_assist_core`. What is different about an EHR is a [`Profile`], data
-//! and not code. The network is behind [`Transport`], with the HTTP library only in [`ReqwestTransport`], so that the
-//! client runs under virtual time too.
+//! and not code. The network is behind [`skin_assist_transport::Transport`], so that the client runs under virtual time too.
 //!
 //! # What is tried again, and where
 //! Nothing is tried again in here: one call of a port is at most one request, so that each request is paid for by one
@@ -32,9 +31,7 @@ mod photo_hosts;
 mod probe;
 mod profile;
 mod reply;
-mod reqwest_transport;
 mod token;
-mod transport;
 mod urls;
 mod view;
 
@@ -42,7 +39,7 @@ pub use client::EhrClient;
 pub use client_key::{ClientKey, KeyError};
 pub use compose::{ASSESSED_IMAGE, IDENTIFIER_SYSTEM, LABEL, NOT_BY_THE_AUTHOR};
 pub use connection::{ConnectionError, EhrConnection, Limits};
-pub use photo_hosts::{HostPattern, NotAHost, is_public};
+pub use photo_hosts::{HostPattern, NotAHost};
 pub use probe::{Code, Difference, Finding, Latency, ProbeError, ProbeReport, Verdict};
 pub use profile::{
     AuthorRule, BinaryAccept, CategoryRules, ChangeParameter, ChangeSearch, DocumentRules, DocumentSearch,
@@ -50,8 +47,6 @@ pub use profile::{
     Granularity, NextPage, PagingRules, PhotoRules, Profile, ProfileError, Quota, QuotaPeriod, QuotaScope,
     ReferenceForm, RequestRules, SearchPrefix, Urls,
 };
-pub use reqwest_transport::{HttpOptions, HttpSetupError, ReqwestTransport};
 pub use token::{
     ClientAuthentication, CredentialKind, Grant, LONGEST_TOKEN_LIFE, SHORTEST_TOKEN_LIFE, SigningAlgorithm, TokenRules,
 };
-pub use transport::{Transport, TransportError};

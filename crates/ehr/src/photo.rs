@@ -15,6 +15,7 @@ use skin_assist_core::{
     phi::Phi,
     ports::{EhrError, PhotoLocation, PhotoRefusal, PhotoSource},
 };
+use skin_assist_transport::TransportError;
 use url::Url;
 
 use crate::{
@@ -22,7 +23,6 @@ use crate::{
     photo_hosts::is_allowed,
     profile::BinaryAccept,
     reply,
-    transport::TransportError,
     view::{self, Attachment, View},
 };
 

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use serde_json::Value;
 use skin_assist_core::{ports::EhrError, time::Timestamp};
+use skin_assist_transport::TransportError;
 
-use crate::{transport::TransportError, view::View};
+use crate::view::View;
 
 /// The longest wait that is taken from a server's word.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);

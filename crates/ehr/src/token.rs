@@ -31,7 +31,9 @@ use self::{
     assertion::{ASSERTION_TYPE, assertion},
     discovery::Found,
 };
-use crate::{client::EhrClient, reply, transport::TransportError, view::View};
+use skin_assist_transport::TransportError;
+
+use crate::{client::EhrClient, reply, view::View};
 
 /// A token's life is taken as at least this, lest each call be preceded by a refresh.
 pub const SHORTEST_TOKEN_LIFE: Duration = Duration::from_secs(30);

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use skin_assist_core::time::{Clock, Timestamp};
-use skin_assist_ehr::{Transport, TransportError};
 use skin_assist_simulator::{Host, PracticeEhr, Reply};
+use skin_assist_transport::{Transport, TransportError};
 
 /// A [`Transport`] to the hosts of a [`PracticeEhr`]. Other hosts do not exist.
 ///

@@ -30,9 +30,10 @@ use skin_assist_core::{
     },
     time::{Clock, Timestamp, VirtualClock},
 };
-use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile, Transport, TransportError};
+use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile};
 use skin_assist_simulator::{EncounterSpec, FirmSpec, Options, PhotoContent, PhotoSpec, PracticeEhr};
 use skin_assist_testkit::PracticeTransport;
+use skin_assist_transport::{Transport, TransportError};
 use url::Url;
 
 /// The only firm, and its patient's name: nothing may name a patient but an id.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use skin_assist_core::time::{Clock as _, Timestamp};
-use skin_assist_ehr::{HttpOptions, ReqwestTransport, Transport as _};
+use skin_assist_transport::{HttpOptions, ReqwestTransport, Transport as _};
 
 use super::print_json;
 use crate::{

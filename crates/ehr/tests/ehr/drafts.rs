@@ -11,7 +11,8 @@ use skin_assist_core::{
     phi::Phi,
     ports::{DraftError, DraftSearch, DraftWriter, EhrError, Settlement},
 };
-use skin_assist_ehr::{LABEL, NOT_BY_THE_AUTHOR, Profile, TransportError};
+use skin_assist_ehr::{LABEL, NOT_BY_THE_AUTHOR, Profile};
+use skin_assist_transport::TransportError;
 
 use crate::script::{
     Answer, SERVICE, Script, at, client, client_with, firm, json as reply_json, lost, not_sent, profile, profile_with,

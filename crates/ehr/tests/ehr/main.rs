@@ -1,4 +1,4 @@
-//! The client against scripted replies: each quirk has a test that names it. `http.rs` is against real sockets.
+//! The client against scripted replies: each quirk has a test that names it.
 
 // In a test, a panic is the report.
 #![allow(clippy::unwrap_used)]
@@ -6,7 +6,6 @@
 mod drafts;
 #[path = "../golden/mod.rs"]
 mod golden;
-mod http;
 mod photos;
 mod reading;
 mod script;

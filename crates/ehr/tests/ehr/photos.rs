@@ -9,7 +9,8 @@ use skin_assist_core::{
     phi::Phi,
     ports::{EhrError, PhotoLocation, PhotoRefusal, PhotoSource},
 };
-use skin_assist_ehr::{EhrClient, Limits, TransportError};
+use skin_assist_ehr::{EhrClient, Limits};
+use skin_assist_transport::TransportError;
 
 use crate::script::{
     Answer, SERVICE, Script, client, client_with, connection, firm, json as reply_json, lost, not_sent, profile,

@@ -15,7 +15,8 @@ use skin_assist_core::{
         Visit,
     },
 };
-use skin_assist_ehr::{ConnectionError, EhrClient, TransportError};
+use skin_assist_ehr::{ConnectionError, EhrClient};
+use skin_assist_transport::TransportError;
 
 use crate::script::{
     Answer, SERVICE, Script, at, client, client_with, connection, firm, json as reply_json, lost, not_sent, profile,

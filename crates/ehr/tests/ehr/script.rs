@@ -15,7 +15,8 @@ use skin_assist_core::{
     phi::Secret,
     time::Timestamp,
 };
-use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile, Transport, TransportError};
+use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile};
+use skin_assist_transport::{Transport, TransportError};
 
 pub(crate) type Answer = Result<Response<Bytes>, TransportError>;
 

@@ -22,9 +22,9 @@ use skin_assist_core::{
     time::Timestamp,
 };
 use skin_assist_ehr::{
-    AuthorRule, DraftContent, DraftTarget, EhrClient, EhrConnection, LABEL, Limits, Profile, ReferenceForm, Transport,
-    TransportError,
+    AuthorRule, DraftContent, DraftTarget, EhrClient, EhrConnection, LABEL, Limits, Profile, ReferenceForm,
 };
+use skin_assist_transport::{Transport, TransportError};
 
 /// A resource as it is posted.
 pub(crate) struct Golden {

@@ -1,8 +1,8 @@
 //! HTTP, the only place where the HTTP library is known.
 //!
 //! TLS 1.2 or newer with the Mozilla roots, always verified. No redirects, no proxy from the environment, no cookies, no
-//! retries. Two flavours: one for the EHR and its token endpoint, and one for photos, which carries nothing of ours and
-//! goes to public addresses only.
+//! retries. Two flavours: one for services (the EHR and its token endpoint, model endpoints), and one for photos, which
+//! carries nothing of ours and goes to public addresses only.
 
 use std::{
     error::Error as StdError,
@@ -22,8 +22,8 @@ use reqwest::{
 use url::{Host, Url};
 
 use crate::{
-    photo_hosts::{is_loopback_host, is_loopback_name, is_public},
-    transport::{Transport, TransportError},
+    addresses::{is_loopback_host, is_loopback_name, is_public},
+    exchange::{Transport, TransportError},
 };
 
 /// How connections are made.
@@ -75,7 +75,7 @@ pub struct ReqwestTransport {
 }
 
 impl ReqwestTransport {
-    /// For the EHR and its token endpoint.
+    /// For services: the EHR and its token endpoint, endpoints of models.
     ///
     /// # Errors
     /// [`HttpSetupError`] when the proxy or TLS cannot be set up.

@@ -1,5 +1,8 @@
 //! The HTTP transports against real sockets on this machine.
 
+// In a test, a panic is the report.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -13,7 +16,7 @@ use std::{
 
 use ::http::{Request, Response, StatusCode};
 use bytes::Bytes;
-use skin_assist_ehr::{HttpOptions, ReqwestTransport, Transport, TransportError};
+use skin_assist_transport::{HttpOptions, ReqwestTransport, Transport, TransportError};
 
 /// Serves connections with a function each, on a free port; counts the requests.
 struct Server {
