@@ -37,6 +37,9 @@ Commands:
                     pack, installed under target/tools/aws on the first run.
   aws-test [NAME]   aws-check, and the deployment end to end on an emulator with the practice EHR: plain, with crashes, with
                     records that come twice, with the roles' policies enforced. NAME runs one of plain, crashes, twice, auth.
+  aws-cost [--quick]
+                    Count what the functions of a deployment consume on a simulated clinic day at 1, 10 and 100 practices, put
+                    prices to it and write docs/benchmarks/aws-cost.md. --quick counts for 1 practice and only prints.
   servers           Install the servers that stand for AWS in tests into target/tools, and print how to name them, as for
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
   interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
@@ -78,6 +81,8 @@ fn main() -> ExitCode {
         ["aws-check"] => aws::check::alone(),
         ["aws-test"] => aws::end_to_end::run_all(None),
         ["aws-test", scenario] if !scenario.starts_with('-') => aws::end_to_end::run_all(Some(scenario)),
+        ["aws-cost"] => aws::cost::run(false),
+        ["aws-cost", "--quick"] => aws::cost::run(true),
         ["servers"] => servers(),
         ["interop"] => interop::run(),
         ["bench"] => bench::run(None),
@@ -90,7 +95,7 @@ fn main() -> ExitCode {
         ["models", rest @ ..] => packs::train(rest),
         ["help" | "--help" | "-h"]
         | [
-            "check" | "test" | "validators" | "aws-check" | "aws-test" | "interop" | "bench",
+            "check" | "test" | "validators" | "aws-check" | "aws-test" | "aws-cost" | "interop" | "bench",
             "--help" | "-h",
         ] => {
             print!("{HELP}");

@@ -44,11 +44,11 @@ fn report(name: &str, value: f64, unit: &str) {
 async fn main() {
     let folder = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ehr = PracticeEhr::new(Options {
+    let practice = PracticeEhr::new(Options {
         quota_per_minute: CALLS_PER_MINUTE,
         ..Options::default()
     });
-    let credentials = ehr.add_firm(FirmSpec::new("elm")).unwrap();
+    let credentials = practice.add_firm(FirmSpec::new("elm")).unwrap();
     let store = SqliteStore::open(&folder.path().join("bench.sqlite"), &StateKey::from_bytes([7; 32])).unwrap();
     let state = Arc::new(store);
     let firm = Firm {
@@ -84,11 +84,13 @@ async fn main() {
         allow_loopback_http: false,
         limits: Limits::default(),
     };
-    let transport = Arc::new(PracticeTransport::new(ehr.clone(), Arc::clone(&clock)));
+    let transport = Arc::new(PracticeTransport::new(practice.clone(), Arc::clone(&clock)));
+    let ehr = Arc::new(EhrClient::new(connection, Arc::clone(&transport) as _, transport).unwrap());
     let engine = Engine {
         photos: Arc::new(MemoryPhotos::new(500_000_000, Arc::clone(&clock))),
         state: Arc::clone(&state) as _,
-        ehr: Arc::new(EhrClient::new(connection, Arc::clone(&transport) as _, transport).unwrap()),
+        token_endpoint: ehr.clone(),
+        ehr,
         vision: Arc::new(ScriptedVision::new(Arc::clone(&clock), Duration::ZERO)),
         language: Arc::new(Composer::new(Knowledge::shipped().unwrap())),
         quotas: Quotas {
@@ -118,7 +120,7 @@ async fn main() {
     let mut attached = 0;
     let begun = clock.now();
     for _ in 0..BURSTS {
-        let visit = ehr
+        let visit = practice
             .open_encounter(clock.now(), "elm", EncounterSpec::default())
             .unwrap();
         for seed in 0..BURST {
@@ -126,10 +128,10 @@ async fn main() {
                 content: content.clone(),
                 ..PhotoSpec::synthetic("PHOTO-LESION", seed as u64, None)
             };
-            ehr.attach_photo(clock.now(), "elm", &visit, photo).unwrap();
+            practice.attach_photo(clock.now(), "elm", &visit, photo).unwrap();
             attached += 1;
         }
-        while ehr.report().compositions < attached {
+        while practice.report().compositions < attached {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

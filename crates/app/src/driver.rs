@@ -10,6 +10,7 @@
 
 mod going_on;
 mod pipeline;
+mod sweep_memory;
 mod tokens;
 mod turns;
 
@@ -20,10 +21,10 @@ use std::{
 };
 
 use futures::{
-    FutureExt, StreamExt,
+    FutureExt, StreamExt, TryStreamExt,
     future::{BoxFuture, join_all},
     join,
-    stream::FuturesUnordered,
+    stream::{self, FuturesUnordered},
 };
 use skin_assist_core::{
     domain::{AssessmentId, DocumentId, EncounterId, Firm, FirmId, PollerFigures, PollerId, Reason, Stage, WatchList},
@@ -32,10 +33,13 @@ use skin_assist_core::{
         Decision, Hold, Observation, PipelineShares, PolicyFigures, PolicyName, PolicySettings, PollCall, PollPolicy,
         ServedFirm,
     },
-    ports::{Class, Ehr, Grant, LanguageModel, Photos, QuotaKey, RetractedDraft, StateError, StateStore, VisionModel},
+    ports::{
+        Class, Ehr, Grant, LanguageModel, Photos, QuotaKey, RetractedDraft, StateError, StateStore, TokenEndpoint,
+        VisionModel,
+    },
     stages::{
-        DiscoverFirms, DocumentsPolled, GrantInHand, NoToken, PollDocuments, PollEncounters, Quota, StageError,
-        TokenSource, retry,
+        DiscoverFirms, DocumentsPolled, GrantInHand, NoToken, PollDocuments, PollEncounters, QuietLooks, Quota,
+        StageError, TokenSource, retry,
     },
     time::{Clock, Timestamp},
 };
@@ -43,6 +47,7 @@ use tokio::sync::{Notify, watch};
 
 use going_on::Waiting;
 use pipeline::Step;
+pub use sweep_memory::SweepMemory;
 use tokens::Tokens;
 pub use turns::{EncounterPolls, Handled, Item, Refreshed, Shard, Swept};
 
@@ -64,6 +69,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long to hold still when the state store cannot be used.
 const STATE_PAUSE: Duration = Duration::from_secs(1);
 
+/// How many firms' rows are read at once.
+const READ_AT_ONCE: usize = 16;
+
 /// What the driver needs: every port, wired.
 #[derive(Clone)]
 pub struct Engine {
@@ -75,6 +83,8 @@ pub struct Engine {
     pub photos: Arc<dyn Photos>,
     /// The EHR.
     pub ehr: Arc<dyn Ehr>,
+    /// Where tokens are asked for: the EHR's own endpoint, or one in front of it that knows the proofs.
+    pub token_endpoint: Arc<dyn TokenEndpoint>,
     /// The vision models.
     pub vision: Arc<dyn VisionModel>,
     /// The language model, or the composer.
@@ -278,6 +288,8 @@ impl Engine {
             tokens: Tokens::default(),
             shares: Mutex::default(),
             waiting: Waiting::default(),
+            quiet: QuietLooks::default(),
+            memory: None,
             observations: Mutex::default(),
             observed: Notify::new(),
             wake: [Notify::new(), Notify::new(), Notify::new()],
@@ -313,6 +325,10 @@ struct Driver<'a> {
     shares: Mutex<PipelineShares>,
     /// Polls that wait for a grant to go on.
     waiting: Waiting,
+    /// Looks that are recorded when the watch lists are given back: of a sweep.
+    quiet: QuietLooks,
+    /// What is known between sweeps.
+    memory: Option<&'a SweepMemory>,
     /// What the policy is to be told by the other loops.
     observations: Mutex<Vec<Observation>>,
     observed: Notify,
@@ -459,16 +475,18 @@ impl Driver<'_> {
         }
         let new: Vec<FirmId> = firms.difference(&known).cloned().collect();
         let since = self.now() - self.engine.settings.reconcile_within;
-        let mut brought = Vec::new();
+        let mut brought: Vec<Observation> = Vec::new();
         let state = &self.engine.state;
         let loaded = async {
-            for firm in &new {
-                brought.push(Observation::Watching(
-                    firm.clone(),
-                    state.watch_list(firm, since).await?,
-                ));
-            }
-            let mut learned = state.learned(&new).await?;
+            let lists = stream::iter(new.clone()).map(|firm| async move {
+                let list = state.watch_list(&firm, since).await?;
+                Ok::<_, StateError>(Observation::Watching(firm, list))
+            });
+            brought = lists.buffered(READ_AT_ONCE).try_collect().await?;
+            let mut learned = match self.memory {
+                Some(memory) => memory.recall(&**state, &new, self.now()).await?,
+                None => state.learned(&new).await?,
+            };
             if !known.is_empty() {
                 // What all firms have in common was told at the start.
                 learned.shared.clear();
@@ -506,6 +524,17 @@ impl Driver<'_> {
     async fn give_lists_back(&self) {
         let leases: Vec<_> = std::mem::take(&mut *lock(&self.lists)).into_values().collect();
         let now = self.now();
+        for lease in &leases {
+            let looks = self.quiet.take(&lease.item().firm);
+            if looks.is_empty() {
+                continue;
+            }
+            match self.engine.state.record_looks(lease, &looks, now).await {
+                // Whoever has the list now looks again.
+                Ok(_) | Err(StateError::LeaseLost) => {}
+                Err(error) => _ = self.state_trouble(Stage::PollDocuments, &error),
+            }
+        }
         if let Err(error) = self.engine.state.release_watch_lists(leases, now).await {
             _ = self.state_trouble(Stage::DiscoverFirms, &error);
         }
@@ -521,7 +550,10 @@ impl Driver<'_> {
     // ---- polling -----------------------------------------------------------------------------------------------
 
     async fn poll(&self) {
-        let mut policy = self.engine.policy.build(self.engine.settings);
+        self.poll_by(self.engine.policy.build(self.engine.settings)).await;
+    }
+
+    async fn poll_by(&self, mut policy: Box<dyn PollPolicy>) {
         let mut running: FuturesUnordered<BoxFuture<'_, Vec<Observation>>> = FuturesUnordered::new();
         let mut remembered_at = self.now();
         loop {
@@ -583,7 +615,12 @@ impl Driver<'_> {
             return;
         }
         // What cannot be kept now is lost to later runs, not to this one.
-        if let Err(error) = self.engine.state.add_learned(&gained, self.now()).await {
+        let (state, now) = (&self.engine.state, self.now());
+        let kept = match self.memory {
+            Some(memory) => memory.remember(&**state, &gained, now).await,
+            None => state.add_learned(&gained, now).await,
+        };
+        if let Err(error) = kept {
             _ = self.state_trouble(Stage::PollDocuments, &error);
         }
     }
@@ -659,6 +696,7 @@ impl Driver<'_> {
             lists: state,
             quota,
             audit: state,
+            quiet: (self.horizon != Timestamp::NEVER).then_some(&self.quiet),
         };
         match call {
             PollCall::Encounters { .. } => {

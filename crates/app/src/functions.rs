@@ -21,7 +21,7 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use crate::driver::{Engine, Handled, Item, Shard};
+use crate::driver::{Engine, Handled, Item, Shard, SweepMemory};
 
 /// How long a function of the pipeline waits for an item whose step before is about to end.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -34,6 +34,9 @@ const BATCH: usize = 10;
 
 /// How many items of an event are worked on at the same time.
 const AT_ONCE: usize = 4;
+
+/// How many sweeps the state machine makes in a cycle.
+const SWEEPS_OF_A_CYCLE: u64 = 3;
 
 /// Time that a function keeps free at its end.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -181,6 +184,8 @@ pub struct Functions {
     pub shard_size: usize,
     /// How long a sweep begins new calls.
     pub sweep_for: Duration,
+    /// What is remembered from one sweep to the next.
+    pub memory: SweepMemory,
 }
 
 #[derive(Deserialize)]
@@ -234,11 +239,14 @@ impl Functions {
                 } = read(event)?;
                 let began = self.engine.clock.now();
                 let until = until.min(began + self.sweep_for);
-                let swept = self.engine.sweep(firms.len(), until).await?;
+                let swept = self.engine.sweep(&firms, until, &self.memory).await?;
                 // Sweeps begin at even times, however long one had something to do.
                 let took = self.engine.clock.now().since(began).as_secs();
                 let pause_seconds = sweep_every_seconds.saturating_sub(took).max(1);
-                Ok(json!({ "firms": swept.firms, "pause_seconds": pause_seconds }))
+                // The other sweeps of the cycle would find nothing either.
+                let cycle = Duration::from_secs(SWEEPS_OF_A_CYCLE * sweep_every_seconds);
+                let idle = swept.idle_until.is_some_and(|idle_until| idle_until >= began + cycle);
+                Ok(json!({ "firms": swept.firms, "pause_seconds": pause_seconds, "idle": idle }))
             }
             FunctionName::DownloadPhoto | FunctionName::Infer | FunctionName::WriteBack => {
                 self.pipeline(function, event).await

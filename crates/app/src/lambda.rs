@@ -28,6 +28,7 @@ use tokio::sync::OnceCell;
 use crate::{
     clock::SystemClock,
     config::{self, Config, LogConfig, LogFormat, StoreName},
+    driver::{Observer, SweepMemory},
     failure::{Failure, Hinted as _},
     functions::{EventKeys, FunctionError, FunctionName, Functions},
     telemetry, wiring,
@@ -124,7 +125,8 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
         _ => Arc::new(NoModels),
     };
     let photos = Arc::new(S3Photos::new(&connection, &config.aws.photo_bucket, &config.aws.key_id));
-    let engine = wiring::engine_with(&config, store.clone(), photos, || Ok(vision), Arc::new(|_| {}))?;
+    let observer: Observer = Arc::new(|_| {});
+    let engine = wiring::engine_with(&config, store.clone(), photos, || Ok(vision), observer).await?;
     let functions = Functions {
         engine,
         proposals: store,
@@ -136,6 +138,7 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
         },
         shard_size: config.aws.shard_size,
         sweep_for: Duration::from_secs(config.aws.sweep_seconds),
+        memory: SweepMemory::default(),
     };
     Ok((functions, function))
 }

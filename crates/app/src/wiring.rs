@@ -9,7 +9,7 @@ use skin_assist_core::{
     domain::Route,
     photos::MemoryPhotos,
     polling::PolicySettings,
-    ports::{ChartReader as _, Photos, StateStore, VisionModel},
+    ports::{ChartReader as _, Photos, StateStore, TokenEndpoint, VisionModel},
     synthesis::{Composer, Knowledge},
 };
 use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile, QuotaScope};
@@ -118,6 +118,14 @@ pub fn ehr(config: &Config) -> Result<Arc<EhrClient>, Failure> {
         })
 }
 
+/// Where tokens are asked for: `ehr`, and in front of it, where there is AWS, the secrets that credentials may name.
+pub async fn token_endpoint(config: &Config, ehr: Arc<EhrClient>) -> Arc<dyn TokenEndpoint> {
+    match config.state.store {
+        StoreName::Sqlite => ehr,
+        StoreName::Dynamodb => aws::token_endpoint(config, ehr).await,
+    }
+}
+
 /// The quotas that calls count against.
 pub fn quotas(config: &Config) -> Result<Quotas, Failure> {
     let profile = profile(config)?;
@@ -221,13 +229,13 @@ fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
 }
 
 /// The whole engine, with photos in memory and the models in this process.
-pub fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Engine, Failure> {
+pub async fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Engine, Failure> {
     let photos = MemoryPhotos::new(config.photos.memory_megabytes * MEGA, Arc::new(SystemClock));
-    engine_with(config, state, Arc::new(photos), || Ok(vision(config)?), observer)
+    engine_with(config, state, Arc::new(photos), || Ok(vision(config)?), observer).await
 }
 
 /// The whole engine, with photos and models given. The models are loaded last: what is wrong besides is said at once.
-pub fn engine_with(
+pub async fn engine_with(
     config: &Config,
     state: Arc<dyn StateStore>,
     photos: Arc<dyn Photos>,
@@ -239,6 +247,7 @@ pub fn engine_with(
         clock: Arc::new(SystemClock),
         state,
         photos,
+        token_endpoint: token_endpoint(config, Arc::clone(&ehr)).await,
         ehr: ehr.clone(),
         language: composer()?,
         quotas: quotas(config)?,

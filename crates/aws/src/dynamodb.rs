@@ -21,7 +21,8 @@
 //! A write is paid for by the size of its row, begun by the kilobyte, twice in a transaction, and once more for each
 //! index that it moves the row in. So what changes often is small and lies apart from what is large (`result#` and `note#`), what
 //! is only looked at is not written (an encounter seen again), and a look at any number of encounters under a leased
-//! watch list is one write.
+//! watch list is one write. A read is paid for by four kilobytes begun: what did not change since this process read it is not
+//! read again ([`watching`]).
 
 mod arrivals;
 mod audit;
@@ -41,11 +42,12 @@ mod proposals;
 pub mod schema;
 mod setup;
 mod watch_lists;
+mod watching;
 mod write;
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -100,6 +102,10 @@ pub struct DynamoStore {
     quotas: Mutex<HashMap<String, grants::Known>>,
     /// The numbers of the audit records that this process wrote last.
     audited: Mutex<HashMap<FirmId, u64>>,
+    /// Looks as they were when this process last read them.
+    moved_looks: Mutex<HashMap<FirmId, watch_lists::MovedLooks>>,
+    /// Encounters as they were when this process last read them.
+    watching: Mutex<HashMap<FirmId, Arc<watching::Watching>>>,
 }
 
 impl std::fmt::Debug for DynamoStore {
@@ -205,6 +211,8 @@ impl DynamoStore {
             prefix: prefix.into(),
             quotas: Mutex::default(),
             audited: Mutex::default(),
+            moved_looks: Mutex::default(),
+            watching: Mutex::default(),
         }
     }
 

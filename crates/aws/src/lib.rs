@@ -7,6 +7,6 @@
 pub mod connection;
 pub mod dynamodb;
 #[cfg(feature = "inline")]
-mod inline;
+pub mod inline;
 pub mod photos;
 pub mod secrets;

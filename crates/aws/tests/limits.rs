@@ -103,6 +103,7 @@ async fn what_one_answer_shows_may_be_more_than_a_transaction_takes() {
         .iter()
         .map(|encounter| Look {
             encounter: encounter.id.clone(),
+            at: at(3),
             found: Vec::new(),
             retracted: Vec::new(),
         })
@@ -171,6 +172,7 @@ async fn an_interrupted_removal_is_finished_by_whoever_comes_next() {
         let lease = store.acquire_watch_lists(at(2), LEASE, 1).await.unwrap().remove(0);
         let look = Look {
             encounter: seen[0].id.clone(),
+            at: at(3),
             found: vec![document(&firm, &seen[0].id, 1)],
             retracted: Vec::new(),
         };
@@ -181,7 +183,7 @@ async fn an_interrupted_removal_is_finished_by_whoever_comes_next() {
             ("Firms", "url-prefixes", "/"),
             ("Credentials", "a", "credential"),
             ("EncounterWatch", "watch-lists", "a"),
-            ("EncounterWatch", "a", "list"),
+            ("EncounterWatch", "a", "looks"),
             ("EncounterWatch", "a", "cursor"),
             ("EncounterWatch", "a", "learned"),
         ] {

@@ -23,7 +23,7 @@ pub use access::{NoToken, TokenSource};
 pub use discover_firms::DiscoverFirms;
 pub use download_photo::DownloadPhoto;
 pub use infer::Infer;
-pub use poll_documents::{DocumentsPolled, Held, PollDocuments};
+pub use poll_documents::{DocumentsPolled, Held, PollDocuments, QuietLooks};
 pub use poll_encounters::{EncountersPolled, MOST_ENCOUNTER_PAGES, PollEncounters};
 pub use quota::{GrantInHand, HOLD_AFTER_REFUSAL, Quota};
 pub use refresh_credentials::{RefreshCredentials, TokenState};

@@ -5,12 +5,13 @@
 //! attachments are no pictures, some photos are in a category that the practice does not want judged. The same seed and
 //! options give the same script, event for event.
 
-use std::{f64::consts::TAU, time::Duration};
+use std::{collections::BTreeMap, f64::consts::TAU, time::Duration};
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
+    clinic_days::{EventKind, Trace},
     picture::Condition,
     specification::{
         CategorySpec, DocumentSpec, EncounterSpec, EncounterStatus, ExpectedRoute, FirmSpec, PhotoContent, PhotoSpec,
@@ -160,6 +161,66 @@ impl ClinicScript {
         }
         // Stable: what happens at the same time stays in the order in which it was made.
         events.sort_by_key(|event| event.at);
+        Self { firms, events }
+    }
+
+    /// What a trace tells, as a script that begins at its first second: photos of this size in pixels, each of which bumps its
+    /// visit's `lastUpdated` where its `u` is below `hint`.
+    pub fn of_trace(trace: &Trace, seed: u64, hint: f64, photo_size: (u32, u32)) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut names = BTreeMap::new();
+        let mut firms = Vec::new();
+        let mut events = Vec::with_capacity(trace.events.len());
+        for event in &trace.events {
+            let place = *names.entry(event.firm).or_insert_with(|| {
+                firms.push(firm(firms.len(), &mut random));
+                firms.len() - 1
+            });
+            let firm: &FirmSpec = &firms[place];
+            let encounter = (5_001 + event.enc).to_string();
+            let action = match event.kind {
+                EventKind::Open => ScriptAction::Open(EncounterSpec {
+                    id: Some(encounter),
+                    patient: Some((30_001 + event.pat).to_string()),
+                    practitioner: firm
+                        .practitioners
+                        .get(event.prov as usize % firm.practitioners.len().max(1))
+                        .map(|practitioner| practitioner.id.clone()),
+                    status: EncounterStatus::InProgress,
+                }),
+                EventKind::Change => ScriptAction::Change { encounter },
+                EventKind::Finish => ScriptAction::Finish { encounter },
+                EventKind::Attach => {
+                    let (route, conditions): (_, &[Condition]) = match event.cat.as_deref() {
+                        Some("Widespread") => (ExpectedRoute::Widespread, Condition::WIDESPREAD),
+                        _ => (ExpectedRoute::Solitary, Condition::SOLITARY),
+                    };
+                    let category = firm.category_for(route).unwrap_or_default();
+                    let condition = conditions.choose(&mut random).copied();
+                    let (width, height) = photo_size;
+                    ScriptAction::AttachPhoto {
+                        encounter,
+                        photo: PhotoSpec {
+                            id: event.doc.map(|document| format!("file|{document}")),
+                            content: PhotoContent::Synthetic {
+                                seed: random.random(),
+                                condition,
+                                width,
+                                height,
+                                orientation: 1,
+                            },
+                            touches_encounter: event.u.is_some_and(|u| u < hint),
+                            ..PhotoSpec::synthetic(category, 0, None)
+                        },
+                    }
+                }
+            };
+            events.push(ScriptEvent {
+                at: Duration::from_secs_f64(event.t),
+                firm: firm.prefix.clone(),
+                action,
+            });
+        }
         Self { firms, events }
     }
 

@@ -70,18 +70,6 @@ fn read_encounter(columns: &Columns<'_, '_>) -> Outcome<Encounter> {
     })
 }
 
-/// Whether `seen` is news to who knows `known`. Versions decide where both have one (an older one may arrive late, from
-/// a page that shifted), the contents otherwise.
-fn is_news(known: &Encounter, seen: &Encounter) -> bool {
-    match (known.last_updated, seen.last_updated) {
-        (Some(known), Some(seen)) => seen > known,
-        (None, Some(_)) => true,
-        (_, None) => {
-            (&known.patient, &known.practitioner, known.status) != (&seen.patient, &seen.practitioner, seen.status)
-        }
-    }
-}
-
 /// Sorts `items` into the caller's order, which is the order in which they are looked at.
 fn in_the_order_of<T>(encounters: &[EncounterId], items: &mut [T], id: impl Fn(&T) -> &EncounterId) {
     let mut places = HashMap::with_capacity(encounters.len());
@@ -153,7 +141,7 @@ impl EncounterWatches for SqliteStore {
                     },
                 )?;
                 let watched = match &known {
-                    Some((known, _)) if !is_news(known, encounter) => continue,
+                    Some((known, _)) if !encounter.is_news_to(known) => continue,
                     Some((_, expires_at)) => *expires_at > now,
                     None => false,
                 };

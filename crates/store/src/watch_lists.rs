@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use skin_assist_core::{
     domain::{Cursor, Firm, FirmId, PollerFigures, PollerId, WatchList},
     lease::Lease,
@@ -30,6 +30,19 @@ pub(crate) const ACQUIRE: &str = "UPDATE watch_lists
      WHERE rowid IN (
          SELECT rowid FROM watch_lists WHERE available_at <= ?1 AND parked = 0 ORDER BY available_at LIMIT ?3)
      RETURNING *, rowid";
+
+/// The same for one firm.
+const ACQUIRE_OF: &str = "UPDATE watch_lists
+     SET waited_since = available_at, available_at = ?2, fence = fence + 1, attempt = attempt + 1
+     WHERE available_at <= ?1 AND parked = 0 AND firm = ?3
+     RETURNING *, rowid";
+
+fn watch_list(row: &Row<'_>) -> Outcome<WatchList> {
+    let columns = Columns { table: TABLE, row };
+    Ok(WatchList {
+        firm: columns.text("firm", FirmId::new)?,
+    })
+}
 
 /// Notes that there was a look under the lease.
 fn note_progress(state: &Connection, lease: &Lease<WatchList>) -> Outcome<()> {
@@ -145,13 +158,25 @@ impl WatchLists for SqliteStore {
                     i64::try_from(limit).unwrap_or(i64::MAX)
                 ],
                 locked_until,
-                |row| {
-                    let columns = Columns { table: TABLE, row };
-                    Ok(WatchList {
-                        firm: columns.text("firm", FirmId::new)?,
-                    })
-                },
+                watch_list,
             )
+        })
+    }
+
+    async fn acquire_watch_lists_of(
+        &self,
+        firms: &[FirmId],
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<WatchList>>> {
+        let locked_until = now + lease_for;
+        self.write(|state| {
+            let mut leases = Vec::with_capacity(firms.len());
+            for firm in firms {
+                let of_firm = params![Millis(now), Millis(locked_until), firm.as_str()];
+                leases.extend(acquired(state, TABLE, ACQUIRE_OF, of_firm, locked_until, watch_list)?);
+            }
+            Ok(leases)
         })
     }
 
@@ -226,7 +251,7 @@ impl WatchLists for SqliteStore {
                 let known = execute(
                     state,
                     "UPDATE encounter_watch SET looked_at = ?3 WHERE firm = ?1 AND encounter = ?2",
-                    params![firm.as_str(), look.encounter.as_str(), Millis(now)],
+                    params![firm.as_str(), look.encounter.as_str(), Millis(look.at)],
                 )?;
                 if known == 1 {
                     arrivals.record(&look.found, &look.retracted, &mut recorded)?;

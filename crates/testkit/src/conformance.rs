@@ -122,7 +122,8 @@ pub fn cases() -> Vec<Case> {
             an_ended_watch_can_still_be_asked_for, an_ended_watch_is_not_there, a_lease_is_exclusive_and_expires,
             a_look_is_noted_and_ends_the_lease, a_release_does_not_count, concurrent_pollers_share_no_encounter;
         watch_lists:
-            a_lease_is_exclusive_and_expires, those_free_for_longest_come_first, concurrent_pollers_share_no_firm,
+            a_lease_is_exclusive_and_expires, those_free_for_longest_come_first,
+            those_of_some_firms_are_granted_alone, concurrent_pollers_share_no_firm,
             a_renewal_keeps_list_and_fence, a_lost_lease_is_not_renewed, a_paused_firm_is_not_polled,
             a_release_frees_at_once, looks_are_noted_and_keep_the_lease, looks_cancel_what_was_retracted,
             looks_alarm_of_what_was_delivered, an_unknown_encounter_is_passed_over, a_look_may_come_after_the_watch,

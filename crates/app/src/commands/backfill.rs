@@ -2,11 +2,11 @@
 //!
 //! The rule of the first connection is "from now on", so that connecting is never a surprise bill.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use skin_assist_core::{
     domain::{AccessToken, Credential, CredentialState, Cursor, Firm, NewCredential, WATCH_LIFE},
-    ports::{CallKind, ChartReader as _, EncounterQuery, StateStore, TokenEndpoint as _},
+    ports::{CallKind, ChartReader as _, EncounterQuery, StateStore, TokenEndpoint},
     stages::{MOST_ENCOUNTER_PAGES, Quota},
     time::Clock as _,
 };
@@ -79,7 +79,8 @@ pub(crate) async fn show_cost(
         clock: &SystemClock,
         in_hand: None,
     };
-    let token = token(&ehr, firm, credential).await?;
+    let endpoint = wiring::token_endpoint(config, Arc::clone(&ehr)).await;
+    let token = token(&*endpoint, firm, credential).await?;
     let query = EncounterQuery {
         changed_since: Cursor(firm.photos_since - WATCH_LIFE).query_from(),
     };
@@ -130,11 +131,7 @@ pub(crate) async fn show_cost(
 }
 
 /// A token for a firm that is not stored yet.
-async fn token(
-    ehr: &skin_assist_ehr::EhrClient,
-    firm: &Firm,
-    credential: &NewCredential,
-) -> Result<AccessToken, Failure> {
+async fn token(endpoint: &dyn TokenEndpoint, firm: &Firm, credential: &NewCredential) -> Result<AccessToken, Failure> {
     let credential = Credential {
         firm: firm.id.clone(),
         client_id: credential.client_id.clone(),
@@ -144,7 +141,7 @@ async fn token(
         refresh_token: None,
         state: CredentialState::Usable,
     };
-    let issued = ehr.request_token(firm, &credential, SystemClock.now()).await;
+    let issued = endpoint.request_token(firm, &credential, SystemClock.now()).await;
     issued
         .map(|issued| issued.access)
         .failed(|| format!("there is no token for `{}`", firm.id))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skin_assist_core::{
     domain::{AccessToken, Firm},
-    ports::{QuotaKey, StateStore},
+    ports::{QuotaKey, StateStore, TokenEndpoint},
     stages::{Quota, RefreshCredentials, StageError, TokenState},
 };
 use skin_assist_ehr::EhrClient;
@@ -15,6 +15,7 @@ use crate::{clock::SystemClock, config::Config, failure::Failure, wiring};
 pub(super) struct ChartAccess {
     pub(super) ehr: Arc<EhrClient>,
     pub(super) token: AccessToken,
+    endpoint: Arc<dyn TokenEndpoint>,
     state: Arc<dyn StateStore>,
     key: QuotaKey,
 }
@@ -23,7 +24,8 @@ impl ChartAccess {
     /// Connects, and renews the token where that is due.
     pub(super) async fn open(config: &Config, state: &Arc<dyn StateStore>, firm: &Firm) -> Result<Self, Failure> {
         let ehr = wiring::ehr(config)?;
-        let Some(token) = Self::token(&ehr, &**state, firm, None).await? else {
+        let endpoint = wiring::token_endpoint(config, Arc::clone(&ehr)).await;
+        let Some(token) = Self::token(&*endpoint, &**state, firm, None).await? else {
             return Err(Failure::new("another process is renewing the token").with_hint("try again"));
         };
         Ok(Self {
@@ -31,6 +33,7 @@ impl ChartAccess {
             state: Arc::clone(state),
             ehr,
             token,
+            endpoint,
         })
     }
 
@@ -39,7 +42,7 @@ impl ChartAccess {
     pub(super) async fn open_anew(config: &Config, state: &Arc<dyn StateStore>, firm: &Firm) -> Result<Self, Failure> {
         let mut access = Self::open(config, state, firm).await?;
         if !access.ehr.has_seen_token(firm)
-            && let Some(token) = Self::token(&access.ehr, &**state, firm, Some(&access.token)).await?
+            && let Some(token) = Self::token(&*access.endpoint, &**state, firm, Some(&access.token)).await?
         {
             access.token = token;
         }
@@ -48,14 +51,14 @@ impl ChartAccess {
 
     /// The firm's token, another one than `old`; none while another process renews it.
     async fn token(
-        ehr: &EhrClient,
+        endpoint: &dyn TokenEndpoint,
         state: &dyn StateStore,
         firm: &Firm,
         old: Option<&AccessToken>,
     ) -> Result<Option<AccessToken>, Failure> {
         let refresh = RefreshCredentials {
             credentials: state,
-            endpoint: ehr,
+            endpoint,
             clock: &SystemClock,
         };
         let failed = |error| Self::failure(format!("there is no token for `{}`", firm.id), error);

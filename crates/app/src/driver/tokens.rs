@@ -61,7 +61,7 @@ impl TokenSource for Driver<'_> {
     async fn token(&self, firm: &Firm, refused: Option<&AccessToken>) -> Result<AccessToken, NoToken> {
         let stage = RefreshCredentials {
             credentials: &*self.engine.state,
-            endpoint: &*self.engine.ehr,
+            endpoint: &*self.engine.token_endpoint,
             clock: &*self.engine.clock,
         };
         loop {

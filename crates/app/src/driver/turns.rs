@@ -9,19 +9,19 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use skin_assist_core::{
     domain::{AssessmentId, DocumentId, DocumentStep, Firm, FirmId, FirmStatus},
     lease::Lease,
-    polling::{Answer, Observation, PollCall},
+    polling::{Answer, Decision, Observation, PollCall},
     ports::{Grant, Proposals, Proposed, StateError},
     stages::{DiscoverFirms, TokenSource as _},
     time::Timestamp,
 };
 
 use super::{
-    Driver, Engine, LIST_LEASE, lock,
+    Driver, Engine, LIST_LEASE, READ_AT_ONCE, SweepMemory, lock,
     pipeline::{Step, Work},
     stop_signal,
 };
@@ -71,6 +71,8 @@ pub struct EncounterPolls {
 pub struct Swept {
     /// Firms whose watch lists it held.
     pub firms: usize,
+    /// Until when nothing is worth a call, where nothing was worth one at all.
+    pub idle_until: Option<Timestamp>,
 }
 
 /// An item of the pipeline and the step it is proposed for.
@@ -177,44 +179,54 @@ impl Engine {
         Ok(polls)
     }
 
-    /// Leases up to `most_firms` watch lists, those free for longest first, and polls these firms as the policy says until
-    /// nothing is worth a call or `until` is reached. What was begun by then is finished.
-    pub async fn sweep(&self, most_firms: usize, until: Timestamp) -> Result<Swept, StateError> {
+    /// Polls these firms as the policy says until nothing is worth a call or `until` is reached. What was begun by then is
+    /// finished. Watch lists are leased only when something is worth a call, and those that others have are left to them.
+    pub async fn sweep(&self, firms: &[FirmId], until: Timestamp, memory: &SweepMemory) -> Result<Swept, StateError> {
         let (_running, stop) = stop_signal();
-        let driver = self.driver(stop, until);
-        let leases = self
-            .state
-            .acquire_watch_lists(self.clock.now(), LIST_LEASE, most_firms)
-            .await?;
+        let driver = Driver {
+            memory: Some(memory),
+            ..self.driver(stop, until)
+        };
+        let served = driver.serve_these(firms).await?;
+        driver
+            .poll_these(served.iter().map(|firm| firm.id.clone()).collect())
+            .await;
+        let driver = &driver;
+        let ids: Vec<FirmId> = served.iter().map(|firm| firm.id.clone()).collect();
+        let told = stream::iter(ids).map(|firm| driver.tell_last_poll(firm));
+        told.buffered(READ_AT_ONCE).try_collect::<Vec<()>>().await?;
+        let mut policy = self.policy.build(self.settings);
+        driver.pass_on(&mut *policy);
+        let now = self.clock.now();
+        match policy.next(now) {
+            Decision::Wait(wait_until) if wait_until >= until => {
+                return Ok(Swept {
+                    firms: 0,
+                    idle_until: Some(wait_until),
+                });
+            }
+            Decision::Wait(_) => {}
+            // Not made, but decided on anew once the lists are leased.
+            Decision::Poll(call) => policy.observe(Observation::NotGranted(call, now), now),
+        }
+        let firms: Vec<FirmId> = served.iter().map(|firm| firm.id.clone()).collect();
+        let leases = self.state.acquire_watch_lists_of(&firms, now, LIST_LEASE).await?;
         let lists: BTreeMap<_, _> = leases
             .into_iter()
             .map(|lease| (lease.item().firm.clone(), lease))
             .collect();
-        let firms: Vec<FirmId> = lists.keys().cloned().collect();
+        let held: BTreeSet<FirmId> = lists.keys().cloned().collect();
         *lock(&driver.lists) = lists;
-        if firms.is_empty() {
-            return Ok(Swept::default());
+        if held.len() < firms.len() {
+            driver.poll_these(held.clone()).await;
         }
-        let loaded = async {
-            let served = driver.serve_these(&firms).await?;
-            driver
-                .poll_these(served.iter().map(|firm| firm.id.clone()).collect())
-                .await;
-            for firm in &served {
-                driver.tell_last_poll(&firm.id).await?;
-            }
-            Ok(served.len())
-        };
-        match loaded.await {
-            Ok(firms) => {
-                driver.poll().await;
-                Ok(Swept { firms })
-            }
-            Err(error) => {
-                driver.give_lists_back().await;
-                Err(error)
-            }
+        if !held.is_empty() {
+            driver.poll_by(policy).await;
         }
+        Ok(Swept {
+            firms: held.len(),
+            idle_until: None,
+        })
     }
 
     /// Works on an item that an event or the index of due rows names, if it can be had before `patience` is over.
@@ -325,11 +337,15 @@ async fn acquire(proposals: &dyn Proposals, item: &Item, now: Timestamp) -> Resu
 impl Driver<'_> {
     /// Takes over those of these firms that are active.
     async fn serve_these(&self, firms: &[FirmId]) -> Result<Vec<Arc<Firm>>, StateError> {
-        let mut served = Vec::with_capacity(firms.len());
-        for id in firms.iter().collect::<BTreeSet<_>>() {
-            let firm = self.engine.state.firm(id).await?;
-            served.extend(firm.filter(|firm| firm.status == FirmStatus::Active).map(Arc::new));
-        }
+        let state = &self.engine.state;
+        let firms: BTreeSet<FirmId> = firms.iter().cloned().collect();
+        let read = stream::iter(firms).map(|id| async move { state.firm(&id).await });
+        let read: Vec<Option<Firm>> = read.buffered(READ_AT_ONCE).try_collect().await?;
+        let active = read
+            .into_iter()
+            .flatten()
+            .filter(|firm| firm.status == FirmStatus::Active);
+        let served: Vec<Arc<Firm>> = active.map(Arc::new).collect();
         *lock(&self.firms) = served.iter().map(|firm| (firm.id.clone(), Arc::clone(firm))).collect();
         Ok(served)
     }
@@ -361,10 +377,10 @@ impl Driver<'_> {
     }
 
     /// Tells the policy when the firm's encounters were last polled: its watch list was loaded as of then.
-    async fn tell_last_poll(&self, firm: &FirmId) -> Result<(), StateError> {
-        if let Some(cursor) = self.engine.state.cursor(firm).await? {
+    async fn tell_last_poll(&self, firm: FirmId) -> Result<(), StateError> {
+        if let Some(cursor) = self.engine.state.cursor(&firm).await? {
             self.tell_policy(Observation::EncountersSeen {
-                firm: firm.clone(),
+                firm,
                 encounters: Vec::new(),
                 answer: Answer {
                     as_of: cursor.0.min(self.now()),

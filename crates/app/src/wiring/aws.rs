@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore};
-use skin_assist_core::ports::StateStore;
+use skin_assist_aws::{
+    connection::Connection,
+    dynamodb::DynamoStore,
+    secrets::{Secrets, VaultedTokenEndpoint},
+};
+use skin_assist_core::ports::{StateStore, TokenEndpoint};
 
-use crate::{config::Config, failure::Failure};
+use crate::{clock::SystemClock, config::Config, failure::Failure};
 
 /// As the SDK finds region, endpoint and credentials, where the configuration says nothing.
 async fn connection(config: &Config) -> Connection {
@@ -17,4 +21,10 @@ async fn connection(config: &Config) -> Connection {
 pub(super) async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
     let connection = connection(config).await;
     Ok(Arc::new(DynamoStore::new(&connection, &config.aws.table_prefix)))
+}
+
+/// `endpoint`, and in front of it Secrets Manager: a credential may name a secret there in the place of a proof.
+pub(super) async fn token_endpoint(config: &Config, endpoint: Arc<dyn TokenEndpoint>) -> Arc<dyn TokenEndpoint> {
+    let secrets = Secrets::new(&connection(config).await, Arc::new(SystemClock));
+    Arc::new(VaultedTokenEndpoint::new(endpoint, Arc::new(secrets)))
 }

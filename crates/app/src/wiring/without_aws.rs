@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skin_assist_core::ports::StateStore;
+use skin_assist_core::ports::{StateStore, TokenEndpoint};
 
 use crate::{config::Config, failure::Failure};
 
@@ -11,4 +11,10 @@ use crate::{config::Config, failure::Failure};
 pub(super) async fn state(_config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
     Err(Failure::new("this program was built without DynamoDB")
         .with_hint("build it with `--features aws`, or set state.store = \"sqlite\""))
+}
+
+/// As it is.
+#[allow(clippy::unused_async)]
+pub(super) async fn token_endpoint(_config: &Config, endpoint: Arc<dyn TokenEndpoint>) -> Arc<dyn TokenEndpoint> {
+    endpoint
 }

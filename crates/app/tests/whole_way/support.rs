@@ -113,7 +113,7 @@ impl World {
 
     /// The same, on this state.
     pub(crate) fn on(state: Arc<dyn ProposingStore>, seed: u64, firms: usize, setting: Setting) -> Self {
-        let mut script = ClinicScript::generate(
+        let script = ClinicScript::generate(
             seed,
             &ScriptOptions {
                 firms,
@@ -123,6 +123,16 @@ impl World {
                 ..ScriptOptions::default()
             },
         );
+        Self::playing(state, seed, setting, script)
+    }
+
+    /// The practices of a script, connected, in draft mode; it begins now.
+    pub(crate) fn playing(
+        state: Arc<dyn ProposingStore>,
+        seed: u64,
+        setting: Setting,
+        mut script: ClinicScript,
+    ) -> Self {
         let world = Self::empty_on(state, seed, setting);
         for firm in &mut script.firms {
             firm.public_key = Some(world.client_key.1.clone());
@@ -261,6 +271,7 @@ impl World {
             photos: Arc::new(MemoryPhotos::new(100_000_000, Arc::clone(&clock))),
             clock,
             state: self.state.clone(),
+            token_endpoint: ehr.clone(),
             ehr,
             vision: Arc::new(self.vision.clone()),
             language: Arc::new(Composer::new(Knowledge::shipped().unwrap())),

@@ -208,6 +208,7 @@ fn look_at_changes(world: &World) -> DocumentsPolled {
                 in_hand: None,
             },
             audit: state,
+            quiet: None,
         };
         let mut polled = DocumentsPolled::default();
         stage.look_at_changes(&firm, &held, &mut polled).await.unwrap();

@@ -11,13 +11,13 @@
 use std::collections::{HashMap, HashSet};
 
 use skin_assist_core::{
-    domain::{AssessmentId, DocumentId, DocumentWatch, DraftReference, FirmId, ReferenceCode},
+    domain::{AssessmentId, DocumentId, DocumentWatch, DraftReference, EncounterId, FirmId, ReferenceCode},
     ports::{RecordedDocuments, RetractedDraft},
     time::Timestamp,
 };
 
 use super::{
-    DynamoStore, MOST_IN_A_TRANSACTION, Outcome, Refusal, Served, TRIES, Transacted,
+    DynamoStore, MOST_IN_A_TRANSACTION, Outcome, Refusal, TRIES, Transacted,
     codec::{Attributes, Row, number, seconds, text, time},
     deliveries::{self, State},
     documents,
@@ -27,6 +27,7 @@ use super::{
     firms::{self, first_fence},
     operations::letter_key,
     schema::{ASSIST_RESULTS, DEAD_LETTERS, DELETE_AT, DOCUMENT_WATCH, ENCOUNTER_WATCH, FIRMS},
+    watching,
     write::{Key, Write},
 };
 
@@ -51,9 +52,11 @@ impl Arrivals<'_> {
 
 /// What the rows are now.
 struct Known {
-    served: Served,
+    /// The firm's, where there is a new photo.
+    generation: u64,
     documents: HashMap<Key, Row>,
     results: HashMap<Key, Row>,
+    /// Encounters of new photos, and the cursor, whose row counts their changes.
     encounters: HashMap<Key, Row>,
 }
 
@@ -128,7 +131,6 @@ impl DynamoStore {
 
     async fn known(&self, arrivals: &Arrivals<'_>) -> Outcome<Known> {
         let firm = arrivals.firm;
-        let served = self.must_serve(firm).await?;
         let named = arrivals.found.iter().map(|watch| &watch.document);
         let keys = named
             .chain(arrivals.retracted.iter().copied())
@@ -151,10 +153,19 @@ impl DynamoStore {
             .found
             .iter()
             .filter(|watch| !documents.contains_key(&documents::key(firm, &watch.document)))
-            .map(|watch| encounters::key(firm, &watch.encounter))
-            .collect();
+            .map(|watch| encounters::key(firm, &watch.encounter));
+        let mut new: Vec<Key> = new.collect();
+        if !new.is_empty() {
+            new.push(encounters::cursor_key(firm));
+        }
+        // What is known already changes nothing, whatever became of the firm: most looks show photos that are.
+        let generation = if new.is_empty() {
+            0
+        } else {
+            self.must_serve(firm).await?.generation
+        };
         Ok(Known {
-            served,
+            generation,
             documents,
             results: self.get_all(&ASSIST_RESULTS, assessments).await?,
             encounters: self.get_all(&ENCOUNTER_WATCH, new).await?,
@@ -164,13 +175,13 @@ impl DynamoStore {
 
 /// What the next transaction records.
 fn planned(head: &Write, arrivals: &Arrivals<'_>, known: &Known) -> Outcome<Plan> {
-    // The head, and the look at the firm.
-    const ROOM: usize = MOST_IN_A_TRANSACTION - 2;
+    // The head, the look at the firm, and the count of changes.
+    const ROOM: usize = MOST_IN_A_TRANSACTION - 3;
     let Arrivals { firm, now, .. } = *arrivals;
     let mut plan = Plan::default();
     let gone: HashSet<&DocumentId> = arrivals.retracted.iter().copied().collect();
     let mut added: HashSet<&DocumentId> = HashSet::new();
-    let mut photos: HashMap<Key, (u32, Option<Timestamp>)> = HashMap::new();
+    let mut photos: HashMap<&EncounterId, (u32, Option<Timestamp>)> = HashMap::new();
     for watch in &arrivals.found {
         let key = documents::key(firm, &watch.document);
         if known.documents.contains_key(&key) || added.contains(&watch.document) {
@@ -181,16 +192,24 @@ fn planned(head: &Write, arrivals: &Arrivals<'_>, known: &Known) -> Outcome<Plan
             plan.incomplete = true;
             break;
         }
-        let fence = first_fence(known.served.generation, now);
+        let fence = first_fence(known.generation, now);
         plan.writes
             .push(documents::found(watch, gone.contains(&watch.document), fence, now)?);
         plan.recorded.new.push(watch.document.clone());
         added.insert(&watch.document);
-        let (count, latest) = photos.entry(encounters::key(firm, &watch.encounter)).or_default();
+        let (count, latest) = photos.entry(&watch.encounter).or_default();
         *count += 1;
         *latest = (*latest).max(Some(watch.attached_at.unwrap_or(watch.detected_at)));
     }
-    for (key, (count, latest)) in photos {
+    let cursor = encounters::cursor_key(firm);
+    if let Some(row) = known.encounters.get(&cursor).filter(|_| !photos.is_empty()) {
+        let write = Write::update(&ENCOUNTER_WATCH, cursor);
+        let changed = photos.keys().copied();
+        let changed = watching::changed(write, Some(row), changed, known.generation, now)?;
+        plan.writes.push(changed);
+    }
+    for (encounter, (count, latest)) in photos {
+        let key = encounters::key(firm, encounter);
         let write = counted(&key, known.encounters.get(&key), count, latest, now)?;
         if key == head.key && head.table == write.table {
             plan.with_head = Some(write);
@@ -202,7 +221,7 @@ fn planned(head: &Write, arrivals: &Arrivals<'_>, known: &Known) -> Outcome<Plan
         plan.writes.push(
             Write::check(&FIRMS, firms::key(firm))
                 .when("#generation = :generation")
-                .value("generation", number(known.served.generation)),
+                .value("generation", number(known.generation)),
         );
     }
     let (mut touched, mut done) = (HashSet::new(), HashSet::new());

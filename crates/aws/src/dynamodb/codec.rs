@@ -192,6 +192,21 @@ impl<'row> Attributes<'row> {
             .collect()
     }
 
+    /// A list of texts; empty where it is missing.
+    pub(crate) fn texts(&self, attribute: &'static str) -> Outcome<Vec<&'row str>> {
+        let list = match self.get(attribute) {
+            None => return Ok(Vec::new()),
+            Some(AttributeValue::L(list)) => list,
+            Some(_) => return Err(self.damaged(attribute)),
+        };
+        list.iter()
+            .map(|value| match value {
+                AttributeValue::S(text) => Ok(text.as_str()),
+                _ => Err(self.damaged(attribute)),
+            })
+            .collect()
+    }
+
     /// One word of an enumeration.
     pub(crate) fn word<T: DeserializeOwned>(&self, attribute: &'static str) -> Outcome<T> {
         let words: StrDeserializer<'_, WordError> = self.text(attribute)?.into_deserializer();

@@ -30,17 +30,21 @@ use super::{
     firms::{self, first_fence},
     schema::{DELETE_AT, ENCOUNTER_WATCH, FIRMS},
     watch_lists::Looks,
+    watching::{self, Known},
     write::{Key, Write},
 };
 
 const TABLE: &str = ENCOUNTER_WATCH.name;
 
-const PREFIX: &str = "encounter#";
+pub(super) const PREFIX: &str = "encounter#";
 
 /// For how long after its watch an encounter's row is kept: it may be looked at for four days (reconciliation), and a poll
 /// may show its version two days behind the cursor. A cursor that stands still for longer costs a second watch of what
 /// it shows then, and nothing else.
 pub(super) const KEPT_FOR: Duration = Duration::from_secs(6 * 24 * 60 * 60);
+
+/// What this process knows of a firm's encounters is kept for as long as they may be looked at.
+const KNOWN_FOR: Duration = Duration::from_secs(4 * 24 * 60 * 60);
 
 pub(super) fn key(firm: &FirmId, encounter: &EncounterId) -> Key {
     Key::new(firm.as_str(), format!("{PREFIX}{encounter}"))
@@ -55,11 +59,12 @@ pub(super) fn is_seen(row: &Row) -> bool {
     row.contains_key("expires_at")
 }
 
-fn read_cursor(row: &Row) -> Outcome<Cursor> {
-    Attributes { table: TABLE, row }.time("cursor").map(Cursor)
+/// None where encounters are recorded of which the cursor is not past yet.
+fn read_cursor(row: &Row) -> Outcome<Option<Cursor>> {
+    Ok(Attributes { table: TABLE, row }.optional_time("cursor")?.map(Cursor))
 }
 
-fn read_encounter(row: &Row) -> Outcome<Encounter> {
+pub(super) fn read_encounter(row: &Row) -> Outcome<Encounter> {
     let attributes = Attributes { table: TABLE, row };
     let id = attributes.text("item")?.strip_prefix(PREFIX);
     Ok(Encounter {
@@ -71,29 +76,14 @@ fn read_encounter(row: &Row) -> Outcome<Encounter> {
     })
 }
 
-fn read_watch(row: &Row, looks: &Looks) -> Outcome<EncounterWatch> {
-    let attributes = Attributes { table: TABLE, row };
-    let encounter = read_encounter(row)?;
-    let first_seen_at = attributes.time("first_seen_at")?;
-    let under_the_list = looks.at(encounter.id.as_str(), first_seen_at);
-    Ok(EncounterWatch {
-        firm: attributes.named("part", FirmId::new)?,
-        first_seen_at,
-        looked_at: attributes.optional_time("looked_at")?.max(under_the_list),
-        expires_at: attributes.time("expires_at")?,
-        encounter,
-    })
-}
-
-/// Whether `seen` is news to who knows `known`. Versions decide where both have one (an older one may arrive late, from
-/// a page that shifted), the contents otherwise.
-fn is_news(known: &Encounter, seen: &Encounter) -> bool {
-    match (known.last_updated, seen.last_updated) {
-        (Some(known), Some(seen)) => seen > known,
-        (None, Some(_)) => true,
-        (_, None) => {
-            (&known.patient, &known.practitioner, known.status) != (&seen.patient, &seen.practitioner, seen.status)
-        }
+fn watch(firm: &FirmId, known: Known, looks: &Looks) -> EncounterWatch {
+    let under_the_list = looks.at(known.encounter.id.as_str(), known.first_seen_at);
+    EncounterWatch {
+        firm: firm.clone(),
+        first_seen_at: known.first_seen_at,
+        looked_at: known.looked_at.max(under_the_list),
+        expires_at: known.expires_at,
+        encounter: known.encounter,
     }
 }
 
@@ -107,29 +97,23 @@ struct News<'a> {
     counts: RecordedEncounters,
 }
 
-/// What of `seen` is news, in the order in which it was first seen.
-fn news<'a>(seen: &'a [Encounter], rows: &HashMap<Key, Row>, firm: &FirmId, now: Timestamp) -> Outcome<Vec<News<'a>>> {
+/// What of `seen` is news to who knows these, in the order in which it was first seen.
+fn news<'a>(seen: &'a [Encounter], known: &HashMap<EncounterId, Known>, now: Timestamp) -> Vec<News<'a>> {
     let mut order: Vec<&EncounterId> = Vec::new();
     let mut all: HashMap<&EncounterId, News<'a>> = HashMap::new();
     for encounter in seen {
         if let Some(news) = all.get_mut(&encounter.id) {
-            if is_news(news.encounter, encounter) {
+            if encounter.is_news_to(news.encounter) {
                 news.encounter = encounter;
                 news.counts.changed += 1;
             }
             continue;
         }
-        let row = rows.get(&key(firm, &encounter.id)).filter(|row| is_seen(row));
-        let mut begins = true;
-        let mut seen = None;
-        if let Some(row) = row {
-            if !is_news(&read_encounter(row)?, encounter) {
-                continue;
-            }
-            let attributes = Attributes { table: TABLE, row };
-            begins = attributes.time("expires_at")? <= now;
-            seen = Some(attributes.number("seen")?);
+        let known = known.get(&encounter.id);
+        if known.is_some_and(|known| !encounter.is_news_to(&known.encounter)) {
+            continue;
         }
+        let begins = known.is_none_or(|known| known.expires_at <= now);
         order.push(&encounter.id);
         let counts = RecordedEncounters {
             new: usize::from(begins),
@@ -139,13 +123,13 @@ fn news<'a>(seen: &'a [Encounter], rows: &HashMap<Key, Row>, firm: &FirmId, now:
             &encounter.id,
             News {
                 encounter,
-                seen,
+                seen: known.map(|known| known.seen),
                 begins,
                 counts,
             },
         );
     }
-    Ok(order.into_iter().filter_map(|id| all.remove(id)).collect())
+    order.into_iter().filter_map(|id| all.remove(id)).collect()
 }
 
 /// Records one encounter that is news, where it is still known as it was. Where the watch had ended, another begins, as if
@@ -180,11 +164,14 @@ fn recorded(firm: &FirmId, news: &News<'_>, generation: u64, now: Timestamp) -> 
     Ok(write)
 }
 
-/// Moves the cursor.
-fn moved(firm: &FirmId, expected: Option<Cursor>, next: Cursor) -> Write {
-    Write::update(&ENCOUNTER_WATCH, cursor_key(firm))
-        .when_is("cursor", expected.map(|cursor| time(cursor.0)))
-        .set("cursor", time(next.0))
+/// Moves the cursor, or finds it where it is expected.
+fn moved(firm: &FirmId, expected: Option<Cursor>, next: Option<Cursor>) -> Write {
+    let write =
+        Write::update(&ENCOUNTER_WATCH, cursor_key(firm)).when_is("cursor", expected.map(|cursor| time(cursor.0)));
+    match next {
+        Some(next) => write.set("cursor", time(next.0)),
+        None => write,
+    }
 }
 
 /// Sorts `items` into the caller's order, which is the order in which they are looked at.
@@ -199,6 +186,23 @@ impl DynamoStore {
             Ok(_) => StateError::CursorMoved,
             Err(error) => error,
         }
+    }
+
+    /// Those of the encounters that are known, as they are now.
+    async fn encounters_now<'a>(
+        &self,
+        firm: &FirmId,
+        encounters: impl IntoIterator<Item = &'a EncounterId>,
+    ) -> Outcome<HashMap<EncounterId, Known>> {
+        let keys = encounters.into_iter().map(|encounter| key(firm, encounter)).collect();
+        let rows = self.get_all(&ENCOUNTER_WATCH, keys).await?;
+        rows.values()
+            .filter(|row| is_seen(row))
+            .map(|row| {
+                let known = Known::read(row)?;
+                Ok((known.encounter.id.clone(), known))
+            })
+            .collect()
     }
 
     async fn acquire_encounter(&self, key: Key, now: Timestamp, locked_until: Timestamp) -> Outcome<Option<Row>> {
@@ -218,11 +222,8 @@ impl DynamoStore {
 #[async_trait]
 impl EncounterWatches for DynamoStore {
     async fn cursor(&self, firm: &FirmId) -> Outcome<Option<Cursor>> {
-        self.get(&ENCOUNTER_WATCH, &cursor_key(firm))
-            .await?
-            .as_ref()
-            .map(read_cursor)
-            .transpose()
+        let row = self.get(&ENCOUNTER_WATCH, &cursor_key(firm)).await?;
+        Ok(row.as_ref().map(read_cursor).transpose()?.flatten())
     }
 
     async fn record_encounters(
@@ -238,28 +239,44 @@ impl EncounterWatches for DynamoStore {
         let mut counts = RecordedEncounters::default();
         let mut failures = 0;
         while failures < TRIES {
-            let keys = seen.iter().map(|encounter| key(firm, &encounter.id)).collect();
-            let rows = self.get_all(&ENCOUNTER_WATCH, keys).await?;
-            let mut news = news(seen, &rows, firm, now)?;
+            let row = self.get(&ENCOUNTER_WATCH, &cursor_key(firm)).await?;
+            if row.as_ref().map(read_cursor).transpose()?.flatten() != expected {
+                return Err(self.cursor_refused(firm).await);
+            }
+            // What this process knows first: the writes hold only where it is true. Then what the rows are.
+            let known = match &row {
+                Some(row) if failures == 0 => {
+                    let watching = self.encounters_of(firm, row, now - KNOWN_FOR).await?;
+                    let encounters = seen
+                        .iter()
+                        .filter_map(|encounter| watching.encounters.get(&encounter.id));
+                    encounters
+                        .map(|known| (known.encounter.id.clone(), known.clone()))
+                        .collect()
+                }
+                _ => {
+                    self.encounters_now(firm, seen.iter().map(|encounter| &encounter.id))
+                        .await?
+                }
+            };
+            let mut news = news(seen, &known, now);
             if news.is_empty() && expected == Some(next) {
                 // There is nothing to write.
-                return match self.cursor(firm).await? {
-                    Some(cursor) if cursor == next => Ok(counts),
-                    _ => Err(self.cursor_refused(firm).await),
-                };
+                return Ok(counts);
             }
             let complete = news.len() <= ROOM;
             news.truncate(ROOM);
-            let cursor = moved(firm, expected, next);
-            let mut writes = vec![if complete && expected != Some(next) {
-                cursor
-            } else {
-                cursor.condition_only()
-            }];
             let mut generation = 0;
-            if expected.is_none() || news.iter().any(|news| news.seen.is_none()) {
+            let first = row.as_ref().is_none_or(|row| !row.contains_key("changes"));
+            if expected.is_none() || first || news.iter().any(|news| news.seen.is_none()) {
                 generation = self.must_serve(firm).await?.generation;
             }
+            let mut cursor = moved(firm, expected, if complete { Some(next) } else { None });
+            if !news.is_empty() {
+                let ids = news.iter().map(|news| &news.encounter.id);
+                cursor = watching::changed(cursor, row.as_ref(), ids, generation, now)?;
+            }
+            let mut writes = vec![cursor];
             for news in &news {
                 writes.push(recorded(firm, news, generation, now)?);
             }
@@ -281,9 +298,7 @@ impl EncounterWatches for DynamoStore {
                         return Ok(counts);
                     }
                 }
-                Transacted::Refused(refusals) if refusals[0].is_some() => {
-                    return Err(self.cursor_refused(firm).await);
-                }
+                // Read again: the cursor was moved, or somebody else was faster.
                 Transacted::Refused(_) => failures += 1,
             }
         }
@@ -291,40 +306,35 @@ impl EncounterWatches for DynamoStore {
     }
 
     async fn watch_list(&self, firm: &FirmId, ending_after: Timestamp) -> Outcome<Vec<WatchedEncounter>> {
-        let ask = Ask {
-            filter: Some("#expires_at > :ending_after"),
-            ..Ask::beginning(&ENCOUNTER_WATCH, firm.as_str(), PREFIX)
-        }
-        .value("ending_after", time(ending_after));
-        let rows = self.all(ask).await?;
-        if rows.is_empty() {
+        let Some(row) = self.get(&ENCOUNTER_WATCH, &cursor_key(firm)).await? else {
+            return Ok(Vec::new());
+        };
+        let watching = self.encounters_of(firm, &row, ending_after).await?;
+        if watching.encounters.is_empty() {
             return Ok(Vec::new());
         }
         let looks = self.looks(firm).await?;
-        rows.iter()
-            .map(|row| {
-                let attributes = Attributes { table: TABLE, row };
-                Ok(WatchedEncounter {
-                    watch: read_watch(row, &looks)?,
-                    photos: attributes.optional_number("photos")?.unwrap_or(0),
-                    latest_photo_at: attributes.optional_time("latest_photo_at")?,
-                })
+        let encounters = watching.encounters.values();
+        Ok(encounters
+            .filter(|known| known.expires_at > ending_after)
+            .map(|known| WatchedEncounter {
+                photos: known.photos,
+                latest_photo_at: known.latest_photo_at,
+                watch: watch(firm, known.clone(), &looks),
             })
-            .collect()
+            .collect())
     }
 
     async fn watches_of(&self, firm: &FirmId, encounters: &[EncounterId]) -> Outcome<Vec<EncounterWatch>> {
-        let keys = encounters.iter().map(|encounter| key(firm, encounter)).collect();
-        let rows = self.get_all(&ENCOUNTER_WATCH, keys).await?;
-        if rows.is_empty() {
+        let known = self.encounters_now(firm, encounters).await?;
+        if known.is_empty() {
             return Ok(Vec::new());
         }
         let looks = self.looks(firm).await?;
-        let mut watches = HashMap::new();
-        for row in rows.values().filter(|row| is_seen(row)) {
-            let watch = read_watch(row, &looks)?;
-            watches.insert(watch.encounter.id.clone(), watch);
-        }
+        let watches = known
+            .into_iter()
+            .map(|(id, known)| (id, watch(firm, known, &looks)))
+            .collect();
         Ok(in_the_order_of(encounters, watches))
     }
 
@@ -358,7 +368,7 @@ impl EncounterWatches for DynamoStore {
         let mut leases = HashMap::new();
         for row in &granted {
             let attributes = Attributes { table: TABLE, row };
-            let watch = read_watch(row, &looks)?;
+            let watch = watch(firm, Known::read(row)?, &looks);
             let fence = Fence(attributes.number("fence")?);
             let id = watch.encounter.id.clone();
             leases.insert(
@@ -388,9 +398,9 @@ impl EncounterWatches for DynamoStore {
             retracted: retracted.iter().collect(),
             now,
         };
-        self.record_arrivals(head, &arrivals)
-            .await?
-            .map_err(|_| StateError::LeaseLost)
+        let recorded = self.record_arrivals(head, &arrivals).await;
+        self.know_no_more(firm);
+        recorded?.map_err(|_| StateError::LeaseLost)
     }
 
     async fn release_encounter(&self, lease: Lease<EncounterWatch>, now: Timestamp) -> Outcome<()> {
@@ -449,7 +459,7 @@ mod tests {
             encounter("1", 4),
             encounter("1", 6),
         ];
-        let found = news(&seen, &HashMap::new(), &FirmId::new("a"), Timestamp::from_millis(0)).unwrap();
+        let found = news(&seen, &HashMap::new(), Timestamp::from_millis(0));
         let counts: BTreeMap<_, _> = found
             .iter()
             .map(|news| (news.encounter.id.as_str(), (news.counts.new, news.counts.changed)))

@@ -124,9 +124,9 @@ pub const FIRMS: Table = Table::plain("Firms");
 /// The firms' proofs and tokens: `part` is the firm, `item` is `credential`.
 pub const CREDENTIALS: Table = Table::plain("Credentials");
 
-/// What polling knows of a firm: its encounters (`item` = `encounter#` and the id), both cursors, looks, and what was learned
-/// of it. And of all firms: the leases on their watch lists (`part` = `watch-lists`, `item` = the firm), the pollers at
-/// work (`pollers`), and what all of them taught (`learned`).
+/// What polling knows of a firm: its encounters (`item` = `encounter#` and the id), their cursor, looks, and what was learned
+/// of it. And of all firms: the leases on their watch lists with the documents' cursors and the latest looks (`part` =
+/// `watch-lists`, `item` = the firm), the pollers at work (`pollers`), and what all of them taught (`learned`).
 pub const ENCOUNTER_WATCH: Table = Table {
     expires: true,
     ..Table::plain("EncounterWatch")

@@ -12,8 +12,9 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::body::SdkBody;
 use skin_assist_core::{
-    domain::{EncounterId, FirmStatus},
+    domain::{EncounterId, EncounterStatus, FirmStatus},
     ports::{EncounterWatches as _, FirmAdministration as _, Firms as _},
+    time::Timestamp,
 };
 
 use super::*;
@@ -146,7 +147,7 @@ async fn what_was_not_read_is_asked_for_again() {
     let row = |id: &str| {
         format!(
             r#"{{"part": {{"S": "a"}}, "item": {{"S": "encounter#{id}"}}, "patient": {{"S": "p"}}, "status": {{"S": "open"}},
-                "first_seen_at": {{"N": "5"}}, "expires_at": {{"N": "9"}}}}"#
+                "first_seen_at": {{"N": "5"}}, "expires_at": {{"N": "9"}}, "seen": {{"N": "1"}}}}"#
         )
     };
     let key = r#"{"part": {"S": "a"}, "item": {"S": "encounter#2"}}"#;
@@ -168,11 +169,64 @@ async fn what_was_not_read_is_asked_for_again() {
     let page = format!(r#"{{"Items": [{}], "LastEvaluatedKey": {key}}}"#, row("1"));
     let last = format!(r#"{{"Items": [{}]}}"#, row("2"));
     let empty = format!(r#"{{"Items": [], "LastEvaluatedKey": {key}}}"#);
-    let (store_two, script) = store(&[(200, &page), (200, &empty), (200, &last), (200, "{}")]);
+    let cursor =
+        r#"{"Item": {"cursor": {"N": "1"}, "changes": {"N": "2"}, "changed": {"L": [{"S": "1"}, {"S": "2"}]}}}"#;
+    let (store_two, script) = store(&[(200, cursor), (200, &page), (200, &empty), (200, &last), (200, "{}")]);
     let listed = store_two
-        .watch_list(&FirmId::new("a"), skin_assist_core::time::Timestamp::from_millis(0))
+        .watch_list(&FirmId::new("a"), Timestamp::from_millis(0))
         .await
         .unwrap();
     assert_eq!(listed.len(), 2, "a page with nothing in it is not the end");
-    assert!(lock(&script.asked)[1].contains("ExclusiveStartKey"));
+    assert!(lock(&script.asked)[2].contains("ExclusiveStartKey"));
+}
+
+/// What did not change is not read again, and of what did no more than that.
+#[tokio::test]
+async fn what_is_known_is_not_read_again() {
+    let row = |id: &str, status: &str| {
+        format!(
+            r#"{{"part": {{"S": "a"}}, "item": {{"S": "encounter#{id}"}}, "patient": {{"S": "p"}}, "status": {{"S": "{status}"}},
+                "first_seen_at": {{"N": "5"}}, "expires_at": {{"N": "9"}}, "seen": {{"N": "1"}}}}"#
+        )
+    };
+    let cursor = |changes: u64, last: &str| {
+        format!(
+            r#"{{"Item": {{"cursor": {{"N": "1"}}, "changes": {{"N": "{changes}"}},
+                "changed": {{"L": [{{"S": "1"}}, {{"S": "{last}"}}]}}}}}}"#
+        )
+    };
+    let all = format!(r#"{{"Items": [{}, {}]}}"#, row("1", "open"), row("2", "open"));
+    let one = format!(
+        r#"{{"Responses": {{"t-EncounterWatch": [{}]}}, "UnprocessedKeys": {{}}}}"#,
+        row("2", "finished")
+    );
+    let (before, same, after, long_after) = (cursor(7, "2"), cursor(7, "2"), cursor(8, "2"), cursor(11, "2"));
+    let none = (200, "{}");
+    let answers = [
+        [(200, before.as_str()), (200, &all), none].as_slice(),
+        &[(200, &same), none],
+        &[(200, &after), (200, &one), none],
+        // More changes than the row names: all is read.
+        &[(200, &long_after), (200, &all), none],
+    ];
+    let (store, script) = store(&answers.concat());
+    for (turn, expected) in [
+        [EncounterStatus::Open, EncounterStatus::Open],
+        [EncounterStatus::Open, EncounterStatus::Open],
+        [EncounterStatus::Open, EncounterStatus::Finished],
+        [EncounterStatus::Open, EncounterStatus::Open],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let listed = store
+            .watch_list(&FirmId::new("a"), Timestamp::from_millis(0))
+            .await
+            .unwrap();
+        let shown: Vec<EncounterStatus> = listed.iter().map(|watched| watched.watch.encounter.status).collect();
+        assert_eq!(shown, expected, "turn {turn}");
+    }
+    let asked = lock(&script.asked).clone();
+    assert_eq!(asked.len(), answers.iter().map(|answers| answers.len()).sum::<usize>());
+    assert!(asked[6].contains("encounter#2") && !asked[6].contains("encounter#1"));
 }

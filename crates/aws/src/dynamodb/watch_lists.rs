@@ -1,15 +1,16 @@
 //! Firms' watch lists as what is leased to pollers, the documents' cursor that moves under such a lease, and the pollers at
 //! work.
 //!
-//! A firm has two rows for it, made with it. The *lease* is small and in one partition with those of all firms: it is written
-//! at each renewal, and one read of the partition proposes what is free. The *list* is in the firm's own partition: when
-//! each encounter was looked at, the documents' cursor, and the fence of the lease. Acquiring writes first the
-//! lease and then the fence into the list, and has happened when the second write has; so a look is one write to the
-//! list, under its fence, whatever the number of encounters.
+//! A firm has two rows for it, made with it, since a write is paid for by the size of its row. The *lease* is small and in one
+//! partition with those of all firms, of which one read proposes what is free. It has the fence, the documents' cursor, and
+//! the latest looks at encounters: so acquiring is one write, a look is one under the fence, whatever the number of
+//! encounters, and giving back is one. The *looks*, in the firm's own partition, are all the others: when there are more than
+//! a few in the lease's row they are moved there, first into the one row and then out of the other.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use skin_assist_core::{
     domain::{Cursor, Firm, FirmId, FirmStatus, PollerFigures, PollerId, WatchList},
@@ -23,7 +24,7 @@ use super::{
     arrivals::Arrivals,
     codec::{Attributes, Row, flag, number, seconds, text, time, to_json},
     due::all_or,
-    encounters,
+    encounters, lock,
     schema::{DELETE_AT, ENCOUNTER_WATCH},
     write::{Key, Write},
 };
@@ -40,6 +41,9 @@ const POLLER_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The looks of one write: an expression has room for no more.
 const MOST_LOOKS_AT_ONCE: usize = 100;
 
+/// More looks than these are moved out of the lease's row, so that it has about a kilobyte.
+const MOST_LATEST: usize = 16;
+
 /// So many looks at encounters that are forgotten are forgotten together.
 const STALE_LOOKS: usize = 50;
 
@@ -48,31 +52,38 @@ pub(super) fn lease_key(firm: &FirmId) -> Key {
     Key::new(LEASES, firm.as_str())
 }
 
-/// Where the firm's list is.
-pub(super) fn list_key(firm: &FirmId) -> Key {
-    Key::new(firm.as_str(), "list")
+/// Where the firm's looks are, but for the latest.
+pub(super) fn looks_key(firm: &FirmId) -> Key {
+    Key::new(firm.as_str(), "looks")
 }
 
-/// The lease of a new firm: free.
+fn no_looks() -> AttributeValue {
+    AttributeValue::M(HashMap::new())
+}
+
+/// The lease of a new firm: free. `moved` counts how often looks were moved out of it; `debt` is what a release takes back
+/// of the attempts: 1 from acquiring on until there is progress.
 pub(super) fn new_lease(firm: &FirmId, status: FirmStatus, fence: u64) -> Write {
     Write::put(&ENCOUNTER_WATCH, lease_key(firm))
         .set("fence", number(fence))
+        .set("attempt", number(0))
+        .set("debt", number(0))
         .set("free_at", number(0))
         .set("parked", flag(status == FirmStatus::Paused))
+        .set("moved", number(0))
+        .set("looks", no_looks())
 }
 
-/// The list of a new firm.
-pub(super) fn new_list(firm: &FirmId, fence: u64) -> Write {
-    Write::put(&ENCOUNTER_WATCH, list_key(firm))
-        .set("fence", number(fence))
-        .set("attempt", number(0))
-        .set("looks", aws_sdk_dynamodb::types::AttributeValue::M(HashMap::new()))
+/// The looks of a new firm.
+pub(super) fn new_looks(firm: &FirmId) -> Write {
+    Write::put(&ENCOUNTER_WATCH, looks_key(firm)).set("looks", no_looks())
 }
 
 /// When encounters were looked at under leases on their firm's list.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
-    each: HashMap<String, Timestamp>,
+    latest: HashMap<String, Timestamp>,
+    moved: Arc<HashMap<String, Timestamp>>,
     all: Option<Timestamp>,
 }
 
@@ -81,9 +92,21 @@ impl Looks {
     /// encounter that had been seen by then; the row of none of them is written for it.
     pub(super) fn at(&self, encounter: &str, first_seen_at: Timestamp) -> Option<Timestamp> {
         let since = |at: &Timestamp| *at >= first_seen_at;
-        let own = self.each.get(encounter).copied().filter(since);
-        own.max(self.all.filter(since))
+        let own = [&self.latest, &*self.moved].map(|looks| looks.get(encounter).copied().filter(since));
+        own[0].max(own[1]).max(self.all.filter(since))
     }
+}
+
+/// The looks of a firm that were moved out of its lease's row, as they were after so many moves under a fence of this firm.
+#[derive(Debug, Clone)]
+pub(super) struct MovedLooks {
+    fence: u64,
+    moves: u64,
+    looks: Arc<HashMap<String, Timestamp>>,
+}
+
+fn owned(looks: HashMap<&str, Timestamp>) -> HashMap<String, Timestamp> {
+    looks.into_iter().map(|(id, at)| (id.to_owned(), at)).collect()
 }
 
 /// A lease that may be free.
@@ -111,42 +134,73 @@ fn documents_cursor(row: &Row, categories: &str) -> Outcome<Option<Cursor>> {
     Ok(attributes.optional_time("documents_cursor")?.map(Cursor))
 }
 
-/// A write to the list under its lease, which is progress.
+/// A write under the lease, which is progress.
 fn under(lease: &Lease<WatchList>) -> Write {
-    Write::update(&ENCOUNTER_WATCH, list_key(&lease.item().firm))
+    Write::update(&ENCOUNTER_WATCH, lease_key(&lease.item().firm))
         .fenced(lease.fence())
         .set("attempt", number(0))
+        .set("debt", number(0))
 }
 
-/// Notes looks at these encounters.
-fn noted(write: Write, looks: &[&Look], now: Timestamp) -> Write {
-    let write = if looks.is_empty() {
-        write
-    } else {
-        write.value("now", time(now))
-    };
-    looks.iter().enumerate().fold(write, |write, (place, look)| {
-        write
-            .set_by(&format!("#looks.#look{place} = :now"))
-            .alias(&format!("look{place}"), look.encounter.as_str())
-    })
+/// Notes looks at encounters.
+fn noted<'a>(write: Write, looks: impl IntoIterator<Item = (&'a str, Timestamp)>) -> Write {
+    looks
+        .into_iter()
+        .enumerate()
+        .fold(write, |write, (place, (encounter, at))| {
+            let look = format!("look{place}");
+            write
+                .set_by(&format!("#looks.#{look} = :{look}"))
+                .alias(&look, encounter)
+                .value(&look, time(at))
+        })
 }
 
 impl DynamoStore {
     /// When the firm's encounters were looked at.
     pub(super) async fn looks(&self, firm: &FirmId) -> Outcome<Looks> {
-        let Some(row) = self.get(&ENCOUNTER_WATCH, &list_key(firm)).await? else {
+        let Some(row) = self.get(&ENCOUNTER_WATCH, &lease_key(firm)).await? else {
             return Ok(Looks::default());
         };
         let attributes = Attributes {
             table: TABLE,
             row: &row,
         };
-        let each = attributes.times("looks")?;
         Ok(Looks {
-            each: each.into_iter().map(|(id, at)| (id.to_owned(), at)).collect(),
+            moved: self.moved_looks(firm, &attributes).await?,
+            latest: owned(attributes.times("looks")?),
             all: attributes.optional_time("all_looked_at")?,
         })
+    }
+
+    /// The looks that were moved out of the lease's row: as this process knows them, where there was no move since.
+    async fn moved_looks(&self, firm: &FirmId, lease: &Attributes<'_>) -> Outcome<Arc<HashMap<String, Timestamp>>> {
+        let (fence, moves) = (lease.number("fence")?, lease.number("moved")?);
+        if moves == 0 {
+            return Ok(Arc::default());
+        }
+        // A firm that was removed and connected again counts from the beginning, under a higher fence.
+        let known = lock(&self.moved_looks).get(firm).cloned();
+        if let Some(known) = known.filter(|known| known.moves == moves && known.fence <= fence) {
+            return Ok(known.looks);
+        }
+        let looks = match self.get(&ENCOUNTER_WATCH, &looks_key(firm)).await? {
+            Some(row) => Arc::new(owned(
+                Attributes {
+                    table: TABLE,
+                    row: &row,
+                }
+                .times("looks")?,
+            )),
+            None => Arc::default(),
+        };
+        let known = MovedLooks {
+            fence,
+            moves,
+            looks: Arc::clone(&looks),
+        };
+        lock(&self.moved_looks).insert(firm.clone(), known);
+        Ok(looks)
     }
 
     async fn acquire_watch_list(
@@ -155,49 +209,79 @@ impl DynamoStore {
         now: Timestamp,
         locked_until: Timestamp,
     ) -> Outcome<Option<Lease<WatchList>>> {
-        let lease = Write::update(&ENCOUNTER_WATCH, lease_key(&firm))
+        let write = Write::update(&ENCOUNTER_WATCH, lease_key(&firm))
             .when("#free_at <= :now AND #parked = :no")
             .value("now", time(now))
             .value("no", flag(false))
             .raise_fence()
-            .set("free_at", time(locked_until));
-        let Written::Done(row) = self.change(lease).await? else {
-            return Ok(None);
-        };
-        let fence: u64 = Attributes {
-            table: TABLE,
-            row: &row,
-        }
-        .number("fence")?;
-        // Whoever held the list has lost it from here on. The condition fails when the firm was removed, or when this took so
-        // long that the next one has it.
-        let list = Write::update(&ENCOUNTER_WATCH, list_key(&firm))
-            .when("#fence < :fence")
-            .set("fence", number(fence))
             .set_by("#attempt = #attempt + :one")
-            .value("one", number(1));
-        let Written::Done(row) = self.change(list).await? else {
+            .set("debt", number(1))
+            .set("free_at", time(locked_until));
+        let Written::Done(row) = self.change(write).await? else {
             return Ok(None);
         };
-        let attempt = Attributes {
+        let attributes = Attributes {
             table: TABLE,
             row: &row,
-        }
-        .number("attempt")?;
-        let lease = Lease::granted(WatchList { firm }, Fence(fence), locked_until, attempt);
+        };
+        let (fence, attempt) = (Fence(attributes.number("fence")?), attributes.number("attempt")?);
+        let lease = Lease::granted(WatchList { firm }, fence, locked_until, attempt);
         // Housekeeping: the lease is good without it.
-        _ = self.forget_stale_looks(&lease, &row, now).await;
+        _ = self.move_looks(&lease, &row, now).await;
         Ok(Some(lease))
     }
 
-    /// Forgets looks at encounters whose rows are gone.
-    async fn forget_stale_looks(&self, lease: &Lease<WatchList>, list: &Row, now: Timestamp) -> Outcome<()> {
-        let oldest = now - encounters::KEPT_FOR;
-        let looks = Attributes {
-            table: TABLE,
-            row: list,
+    /// Moves the looks out of the lease's row, as it was just read, when there are many. Whoever lost the lease meanwhile
+    /// writes what was true, and the next one moves it again.
+    async fn move_looks(&self, lease: &Lease<WatchList>, row: &Row, now: Timestamp) -> Outcome<()> {
+        let attributes = Attributes { table: TABLE, row };
+        let latest = attributes.times("looks")?;
+        if latest.len() <= MOST_LATEST {
+            return Ok(());
         }
-        .times("looks")?;
+        let firm = &lease.item().firm;
+        let moving: Vec<(&str, Timestamp)> = latest.into_iter().take(MOST_LOOKS_AT_ONCE).collect();
+        let into = noted(
+            Write::update(&ENCOUNTER_WATCH, looks_key(firm)).when_there(),
+            moving.iter().copied(),
+        );
+        let Written::Done(looks) = self.change(into).await? else {
+            return Ok(());
+        };
+        let moves: u64 = attributes.number("moved")?;
+        let out_of = Write::update(&ENCOUNTER_WATCH, lease_key(firm))
+            .fenced(lease.fence())
+            .set("moved", number(moves + 1));
+        // Only what is still as it was moved.
+        let out_of = moving.iter().enumerate().fold(out_of, |write, (place, (id, at))| {
+            let look = format!("look{place}");
+            write
+                .when(&format!("#looks.#{look} = :{look}"))
+                .remove(&format!("looks.#{look}"))
+                .alias(&look, id)
+                .value(&look, time(*at))
+        });
+        if let Written::Done(_) = self.write(out_of).await? {
+            let known = MovedLooks {
+                fence: lease.fence().0,
+                moves: moves + 1,
+                looks: Arc::new(owned(
+                    Attributes {
+                        table: TABLE,
+                        row: &looks,
+                    }
+                    .times("looks")?,
+                )),
+            };
+            lock(&self.moved_looks).insert(firm.clone(), known);
+        }
+        self.forget_stale_looks(firm, &looks, now).await
+    }
+
+    /// Forgets looks at encounters whose rows are gone.
+    async fn forget_stale_looks(&self, firm: &FirmId, row: &Row, now: Timestamp) -> Outcome<()> {
+        let oldest = now - encounters::KEPT_FOR;
+        let looks = Attributes { table: TABLE, row }.times("looks")?;
         let stale: Vec<&str> = looks
             .iter()
             .filter(|(_, at)| **at < oldest)
@@ -207,13 +291,12 @@ impl DynamoStore {
         if stale.len() < STALE_LOOKS {
             return Ok(());
         }
-        let write = Write::update(&ENCOUNTER_WATCH, list_key(&lease.item().firm)).fenced(lease.fence());
+        let write = Write::update(&ENCOUNTER_WATCH, looks_key(firm)).when_there();
         let write = stale.iter().enumerate().fold(write, |write, (place, id)| {
             write
                 .remove(&format!("looks.#look{place}"))
                 .alias(&format!("look{place}"), id)
         });
-        // Lost meanwhile: the next one does it.
         self.write(write).await.map(drop)
     }
 
@@ -254,17 +337,10 @@ impl DynamoStore {
     }
 
     async fn release_watch_list(&self, lease: Lease<WatchList>, now: Timestamp) -> Outcome<()> {
-        let firm = &lease.item().firm;
-        // First, since the next one counts from it.
-        let uncounted = Write::update(&ENCOUNTER_WATCH, list_key(firm))
+        let free = Write::update(&ENCOUNTER_WATCH, lease_key(&lease.item().firm))
             .fenced(lease.fence())
-            .when("#attempt > :none")
-            .value("none", number(0))
-            .set_by("#attempt = #attempt - :one")
-            .value("one", number(1));
-        self.write(uncounted).await?;
-        let free = Write::update(&ENCOUNTER_WATCH, lease_key(firm))
-            .fenced(lease.fence())
+            .set_by("#attempt = #attempt - #debt")
+            .set("debt", number(0))
             .set("free_at", time(now));
         self.write(free).await.map(drop)
     }
@@ -356,6 +432,27 @@ impl WatchLists for DynamoStore {
         }
     }
 
+    async fn acquire_watch_lists_of(
+        &self,
+        firms: &[FirmId],
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<WatchList>>> {
+        let tried: Vec<Outcome<Option<Lease<WatchList>>>> = stream::iter(firms.to_vec())
+            .map(|firm| self.acquire_watch_list(firm, now, now + lease_for))
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        let (mut leases, mut trouble) = (Vec::new(), None);
+        for outcome in tried {
+            match outcome {
+                Ok(lease) => leases.extend(lease),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        all_or(leases, trouble)
+    }
+
     async fn renew_watch_lists(
         &self,
         leases: Vec<Lease<WatchList>>,
@@ -386,7 +483,7 @@ impl WatchLists for DynamoStore {
         now: Timestamp,
     ) -> Outcome<RecordedDocuments> {
         let firm = &lease.item().firm;
-        let shows_something = |look: &&Look| !(look.found.is_empty() && look.retracted.is_empty());
+        let shows_something = |look: &&Look| !look.is_empty();
         let keys = looks
             .iter()
             .filter(shows_something)
@@ -409,16 +506,17 @@ impl WatchLists for DynamoStore {
             retracted: taken.iter().flat_map(|look| &look.retracted).collect(),
             now,
         };
-        taken.sort_by(|one, other| one.encounter.cmp(&other.encounter));
+        taken.sort_by(|one, other| one.encounter.cmp(&other.encounter).then(other.at.cmp(&one.at)));
         taken.dedup_by(|one, other| one.encounter == other.encounter);
-        let mut parts = taken.chunks(MOST_LOOKS_AT_ONCE);
-        let head = noted(under(lease), parts.next().unwrap_or(&[]), now);
+        let looks: Vec<(&str, Timestamp)> = taken.iter().map(|look| (look.encounter.as_str(), look.at)).collect();
+        let mut parts = looks.chunks(MOST_LOOKS_AT_ONCE);
+        let head = noted(under(lease), parts.next().unwrap_or(&[]).iter().copied());
         let recorded = if arrivals.is_empty() {
             let Written::Done(row) = self.change(head).await? else {
                 return Err(StateError::LeaseLost);
             };
             // Housekeeping: the looks are noted.
-            _ = self.forget_stale_looks(lease, &row, now).await;
+            _ = self.move_looks(lease, &row, now).await;
             RecordedDocuments::default()
         } else {
             let recorded = self.record_arrivals(head, &arrivals).await?;
@@ -427,14 +525,14 @@ impl WatchLists for DynamoStore {
         // What was found is recorded, and has to be told. If the lease is lost now, or the table cannot be reached, some looks are
         // not noted, and those encounters are looked at again.
         for part in parts {
-            _ = self.write(noted(under(lease), part, now)).await;
+            _ = self.write(noted(under(lease), part.iter().copied())).await;
         }
         Ok(recorded)
     }
 
     async fn documents_cursor(&self, firm: &Firm) -> Outcome<Option<Cursor>> {
         let categories = to_json(&firm.categories)?;
-        match self.get(&ENCOUNTER_WATCH, &list_key(&firm.id)).await? {
+        match self.get(&ENCOUNTER_WATCH, &lease_key(&firm.id)).await? {
             Some(row) => documents_cursor(&row, &categories),
             None => Ok(None),
         }
@@ -473,7 +571,7 @@ impl WatchLists for DynamoStore {
             Err(Refusal(row)) => {
                 let row = match row {
                     Some(row) => Some(row),
-                    None => self.get(&ENCOUNTER_WATCH, &list_key(firm)).await?,
+                    None => self.get(&ENCOUNTER_WATCH, &lease_key(firm)).await?,
                 };
                 let held = match &row {
                     Some(row) => Attributes { table: TABLE, row }.number::<u64>("fence")? == lease.fence().0,

@@ -54,7 +54,7 @@ const FUNCTIONS: &[Function] = &[
             ("Firms", "firm"),
             ("EncounterWatches", "cursor"),
             ("EncounterWatches", "watch_list"),
-            ("WatchLists", "acquire_watch_lists"),
+            ("WatchLists", "acquire_watch_lists_of"),
             ("WatchLists", "release_watch_lists"),
             ("PollingMemory", "learned"),
             ("PollingMemory", "add_learned"),
@@ -123,17 +123,14 @@ const METHODS: &[(&str, &str, &[Access])] = &[
         "EncounterWatches",
         "record_encounters",
         &[
-            (
-                "EncounterWatch",
-                &["BatchGetItem", "ConditionCheckItem", "GetItem", "UpdateItem"],
-            ),
+            ("EncounterWatch", &["BatchGetItem", "GetItem", "Query", "UpdateItem"]),
             ("Firms", &["ConditionCheckItem", "GetItem"]),
         ],
     ),
     (
         "EncounterWatches",
         "watch_list",
-        &[("EncounterWatch", &["GetItem", "Query"])],
+        &[("EncounterWatch", &["BatchGetItem", "GetItem", "Query"])],
     ),
     (
         "EncounterWatches",
@@ -155,6 +152,11 @@ const METHODS: &[(&str, &str, &[Access])] = &[
         "WatchLists",
         "acquire_watch_lists",
         &[("EncounterWatch", &["Query", "UpdateItem"])],
+    ),
+    (
+        "WatchLists",
+        "acquire_watch_lists_of",
+        &[("EncounterWatch", &["UpdateItem"])],
     ),
     (
         "WatchLists",

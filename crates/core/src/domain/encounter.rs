@@ -25,6 +25,20 @@ pub struct Encounter {
     pub last_updated: Option<Timestamp>,
 }
 
+impl Encounter {
+    /// Whether this is news to who knows `known`. Versions decide where both have one (an older one may arrive late, from a page
+    /// that shifted), the contents otherwise.
+    pub fn is_news_to(&self, known: &Self) -> bool {
+        match (known.last_updated, self.last_updated) {
+            (Some(known), Some(seen)) => seen > known,
+            (None, Some(_)) => true,
+            (_, None) => {
+                (&known.patient, &known.practitioner, known.status) != (&self.patient, &self.practitioner, self.status)
+            }
+        }
+    }
+}
+
 /// `Encounter.status`, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

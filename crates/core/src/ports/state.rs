@@ -179,10 +179,19 @@ pub trait EncounterWatches: Send + Sync {
 pub struct Look {
     /// The encounter.
     pub encounter: EncounterId,
+    /// When its documents were looked for, by our clock.
+    pub at: Timestamp,
     /// Photos for us, known or not.
     pub found: Vec<DocumentWatch>,
     /// Documents that are not current (any more).
     pub retracted: Vec<DocumentId>,
+}
+
+impl Look {
+    /// Whether it showed nothing that has to be recorded.
+    pub const fn is_empty(&self) -> bool {
+        self.found.is_empty() && self.retracted.is_empty()
+    }
 }
 
 /// What a search for all documents of a firm that changed showed.
@@ -233,6 +242,14 @@ pub trait WatchLists: Send + Sync {
         limit: usize,
     ) -> Outcome<Vec<Lease<WatchList>>>;
 
+    /// The same for those of these firms alone.
+    async fn acquire_watch_lists_of(
+        &self,
+        firms: &[FirmId],
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<WatchList>>>;
+
     /// Prolongs the leases to `now + lease_for` under the same fences; gives back those that are still held and whose firms
     /// are still active. The others are lost (or, for a paused firm, ended).
     async fn renew_watch_lists(
@@ -245,8 +262,8 @@ pub trait WatchLists: Send + Sync {
     /// Ends the leases: others may acquire them at once. Those that are lost already are passed over.
     async fn release_watch_lists(&self, leases: Vec<Lease<WatchList>>, now: Timestamp) -> Outcome<()>;
 
-    /// Records what looks at encounters of a leased list showed, and notes the looks, in one transaction. Keeps the lease.
-    /// A photo that is known already is left as it is; documents that are not current and have not been delivered are
+    /// Records what looks at encounters of a leased list showed, and notes when they were made, in one transaction. Keeps the
+    /// lease. A photo that is known already is left as it is; documents that are not current and have not been delivered are
     /// cancelled. An encounter that is not known is passed over with all that was found of it.
     async fn record_looks(
         &self,

@@ -1,7 +1,8 @@
 //! New photos of watched encounters.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -9,7 +10,7 @@ use super::{Access, Quota, StageError, TokenSource};
 use crate::{
     domain::{
         Assessment, CategoryCode, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId,
-        EncounterWatch, Firm, Route, Stage, WATCH_LIFE, WatchList,
+        EncounterWatch, Firm, FirmId, Route, Stage, WATCH_LIFE, WatchList,
     },
     lease::Lease,
     polling::{Answer, NewPhotos},
@@ -44,6 +45,37 @@ pub struct PollDocuments<'a> {
     pub quota: Quota<'a>,
     /// The audit trail.
     pub audit: &'a dyn Audit,
+    /// Where looks under the lease of the watch list are noted that showed nothing, to be recorded together later; where
+    /// there is no such place they are recorded at once. If they are lost, those encounters are looked at again.
+    pub quiet: Option<&'a QuietLooks>,
+}
+
+/// Looks that showed nothing and are not recorded yet.
+#[derive(Debug, Default)]
+pub struct QuietLooks(Mutex<BTreeMap<FirmId, BTreeMap<EncounterId, Timestamp>>>);
+
+impl QuietLooks {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<FirmId, BTreeMap<EncounterId, Timestamp>>> {
+        // A panic while the lock was held cannot leave the map half written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, firm: &FirmId, looks: &[Look]) {
+        let noted = looks.iter().map(|look| (look.encounter.clone(), look.at));
+        self.held().entry(firm.clone()).or_default().extend(noted);
+    }
+
+    /// Those of a firm, for [`WatchLists::record_looks`]; they are no longer here then.
+    pub fn take(&self, firm: &FirmId) -> Vec<Look> {
+        let looks = self.held().remove(firm).unwrap_or_default();
+        let looks = looks.into_iter().map(|(encounter, at)| Look {
+            encounter,
+            at,
+            found: Vec::new(),
+            retracted: Vec::new(),
+        });
+        looks.collect()
+    }
 }
 
 /// What a look at a batch brought.
@@ -89,8 +121,13 @@ impl PollDocuments<'_> {
                 };
                 looks.push(look_at(firm, watch, listed, self.quota.clock.now()));
             }
-            let now = self.quota.clock.now();
-            let recorded = self.lists.record_looks(&list, &looks, now).await?;
+            let recorded = match self.quiet {
+                Some(quiet) if looks.iter().all(Look::is_empty) => {
+                    quiet.note(&firm.id, &looks);
+                    RecordedDocuments::default()
+                }
+                _ => self.lists.record_looks(&list, &looks, self.quota.clock.now()).await?,
+            };
             self.tell(firm, &looks, recorded, listing.answer, polled).await?;
         }
         Ok(())
@@ -305,6 +342,7 @@ pub(super) fn look_at(firm: &Firm, watch: &EncounterWatch, listed: &mut Vec<Docu
     let documents: Vec<_> = listed.extract_if(.., |document| may_be_of(watch, document)).collect();
     Look {
         encounter: watch.encounter.id.clone(),
+        at: now,
         found: documents
             .iter()
             .filter_map(|document| relevant(firm, watch, document, now))

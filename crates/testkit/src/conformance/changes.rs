@@ -167,7 +167,14 @@ pub(super) async fn it_is_a_look_at_every_encounter(bench: Bench) {
     let store = bench.store().await;
     let (firm, lease) = one_list(&store).await;
     store
-        .record_looks(&lease, &[look("f", &[], &[])], at(20))
+        .record_looks(
+            &lease,
+            &[Look {
+                at: at(20),
+                ..look("f", &[], &[])
+            }],
+            at(20),
+        )
         .await
         .unwrap();
     watch_encounters(&store, &firm, &["later"], at(11)).await;

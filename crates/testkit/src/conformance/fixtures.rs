@@ -137,6 +137,7 @@ pub(super) async fn watch_list_lease(store: &Store, now: Timestamp) -> Lease<Wat
 pub(super) fn look(encounter: &str, found: &[&DocumentWatch], retracted: &[&str]) -> Look {
     Look {
         encounter: EncounterId::new(encounter),
+        at: at(0),
         found: found.iter().copied().cloned().collect(),
         retracted: retracted.iter().copied().map(DocumentId::new).collect(),
     }

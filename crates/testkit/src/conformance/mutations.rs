@@ -389,6 +389,22 @@ impl WatchLists for MutatedStore {
             .collect())
     }
 
+    async fn acquire_watch_lists_of(
+        &self,
+        firms: &[FirmId],
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Vec<Lease<WatchList>>> {
+        let leases = self
+            .store
+            .acquire_watch_lists_of(firms, now, self.asked(lease_for))
+            .await?;
+        Ok(leases
+            .into_iter()
+            .map(|lease| self.granted(&lease, now, lease_for))
+            .collect())
+    }
+
     async fn renew_watch_lists(
         &self,
         leases: Vec<Lease<WatchList>>,

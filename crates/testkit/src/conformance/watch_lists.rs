@@ -12,7 +12,7 @@ use skin_assist_core::{
         WATCH_LIFE, WatchList,
     },
     lease::Lease,
-    ports::RecordedDocuments,
+    ports::{Look, RecordedDocuments},
     time::Timestamp,
 };
 
@@ -79,6 +79,37 @@ pub(super) async fn those_free_for_longest_come_first(bench: Bench) {
     }
     assert_eq!(firms(&leased(&store, at(10), 2).await), ["c", "a"]);
     assert_eq!(firms(&leased(&store, at(10), 2).await), ["b"]);
+}
+
+pub(super) async fn those_of_some_firms_are_granted_alone(bench: Bench) {
+    let store = bench.store().await;
+    for id in ["a", "b", "c", "p"] {
+        add_firm(&store, id).await;
+    }
+    store
+        .set_firm_status(&FirmId::new("p"), FirmStatus::Paused)
+        .await
+        .unwrap();
+    let of = |ids: &[&str]| ids.iter().map(|id| FirmId::new(*id)).collect::<Vec<_>>();
+    let some = of(&["c", "a", "p", "not connected"]);
+    let first = store.acquire_watch_lists_of(&some, at(0), LEASE).await.unwrap();
+    assert_eq!(firms(&first), ["c", "a"]);
+    assert!(
+        first
+            .iter()
+            .all(|lease| lease.locked_until() == at(30) && lease.attempt() == 1)
+    );
+    assert!(
+        store
+            .acquire_watch_lists_of(&some, at(29), LEASE)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(firms(&leased(&store, at(29), 10).await), ["b"], "the others are free");
+    let again = store.acquire_watch_lists_of(&of(&["a"]), at(30), LEASE).await.unwrap();
+    let before = first.iter().find(|lease| lease.item().firm.as_str() == "a").unwrap();
+    assert!(again[0].fence() > before.fence());
 }
 
 pub(super) async fn concurrent_pollers_share_no_firm(bench: Bench) {
@@ -202,7 +233,9 @@ pub(super) async fn looks_are_noted_and_keep_the_lease(bench: Bench) {
     let (firm, lease) = one_list(&store).await;
     watch_encounters(&store, &firm, &["f", "not looked at"], at(1)).await;
     let found = document(&firm, "e", "d", at(5));
-    let looks = [look("e", &[&found], &[]), look("f", &[], &[])];
+    // They were made before they are recorded, each at its own time.
+    let made = |second, look: Look| Look { at: at(second), ..look };
+    let looks = [made(5, look("e", &[&found], &[])), made(4, look("f", &[], &[]))];
     let recorded = store.record_looks(&lease, &looks, at(5)).await.unwrap();
     assert_eq!(
         (recorded.new, recorded.retracted),
@@ -218,7 +251,7 @@ pub(super) async fn looks_are_noted_and_keep_the_lease(bench: Bench) {
     };
     assert_eq!(
         looked_at(watching(&store, &firm, at(5)).await),
-        [("e", Some(at(5))), ("f", Some(at(5))), ("not looked at", None)].map(|(id, at)| (id.to_owned(), at))
+        [("e", Some(at(5))), ("f", Some(at(4))), ("not looked at", None)].map(|(id, at)| (id.to_owned(), at))
     );
     let waiting = document_lease(&store, DocumentStep::Download, at(5)).await;
     assert_eq!(waiting.item(), &found, "a photo is due at once, as it was found");
@@ -303,7 +336,14 @@ pub(super) async fn a_look_may_come_after_the_watch(bench: Bench) {
     store.sweep_expired(later).await.unwrap();
     let late = document(&firm, "e", "late", later);
     let recorded = store
-        .record_looks(&lease, &[look("e", &[&late], &[])], later)
+        .record_looks(
+            &lease,
+            &[Look {
+                at: later,
+                ..look("e", &[&late], &[])
+            }],
+            later,
+        )
         .await
         .unwrap();
     assert_eq!(recorded.new, [late.document]);

@@ -1,0 +1,312 @@
+//! `cargo xtask aws-cost`: what a deployment costs for a firm and month, from what was counted and a dated table of prices.
+//!
+//! The example `aws_cost` runs the deployment's functions on a simulated clinic day with the state in an emulator, and counts
+//! for an hour of the clinic and an hour of the night: invocations and how long they last, units of capacity as the
+//! emulator says that DynamoDB takes them, photos. A month is so many hours of each kind.
+
+use std::{collections::BTreeMap, fmt::Write as _, fs};
+
+use serde_json::Value;
+
+use crate::{
+    dynoxide,
+    process::{cargo, output, root},
+};
+
+const REPORT: &str = "docs/benchmarks/aws-cost.md";
+const PRICES: &str = "deploy/aws/prices.json";
+const TEMPLATE: &str = "deploy/aws/template.yaml";
+
+/// Hours of a month with clinic, and without: 22 days of 11 hours, since practices lie in several time zones.
+const BUSY_HOURS: f64 = 242.0;
+const NIGHT_HOURS: f64 = 730.0 - BUSY_HOURS;
+
+const CALLS_PER_MINUTE: u32 = 1000;
+
+/// How long a request to DynamoDB takes: the simulated clock does not count it. They are taken to follow one another.
+const REQUEST_SECONDS: f64 = 0.005;
+
+/// Memory with which a function has one whole processor, in MB (AWS Lambda Developer Guide, "Configure Lambda function memory").
+const MEMORY_OF_A_PROCESSOR: f64 = 1769.0;
+
+/// What a function's own lines and the platform's take in a log, for an invocation: assumed.
+const LOG_BYTES: f64 = 600.0;
+
+/// Numbers of practices that are run.
+const FIRMS: [u32; 3] = [1, 10, 100];
+
+/// Runs and writes the report.
+pub(crate) fn run(quick: bool) -> Result<(), String> {
+    let prices = Prices::read()?;
+    let template = fs::read_to_string(root().join(TEMPLATE)).map_err(|error| format!("{TEMPLATE}: {error}"))?;
+    let memory = memory_of_functions(&template)?;
+    let [shard, price, sweep] =
+        ["ShardSize", "PollingLeastPrice", "SweepSeconds"].map(|name| parameter_default(&template, name));
+    let (shard, price, sweep) = (shard?, price?, sweep?);
+    let server = dynoxide::find_or_install()?;
+    let mut bills = Vec::new();
+    for firms in if quick { &FIRMS[..1] } else { &FIRMS[..] } {
+        println!("==> {firms} practices on {CALLS_PER_MINUTE} calls a minute, {shard} in a shard");
+        let mut command = cargo("run --quiet --locked --package skin-assist --features servers --example aws_cost --");
+        command.env(dynoxide::VARIABLE, &server);
+        command.args(
+            [f64::from(*firms), f64::from(CALLS_PER_MINUTE), shard, price, sweep].map(|number| number.to_string()),
+        );
+        let counted: Value = serde_json::from_str(&output(&mut command)?)
+            .map_err(|error| format!("aws_cost printed no JSON: {error}"))?;
+        let bill = Bill::of(&counted, f64::from(*firms), &prices, &memory)?;
+        println!("{}", bill.lines());
+        bills.push(bill);
+    }
+    if !quick {
+        let text = report(&bills, &prices, &template, [shard, price, sweep]);
+        fs::write(root().join(REPORT), text).map_err(|error| format!("{REPORT} cannot be written: {error}"))?;
+        println!("written to {REPORT}");
+    }
+    Ok(())
+}
+
+struct Prices(Value);
+
+impl Prices {
+    fn read() -> Result<Self, String> {
+        let text = fs::read_to_string(root().join(PRICES)).map_err(|error| format!("{PRICES}: {error}"))?;
+        serde_json::from_str(&text)
+            .map(Self)
+            .map_err(|error| format!("{PRICES} is not JSON: {error}"))
+    }
+
+    fn of(&self, what: &str) -> Result<f64, String> {
+        self.0[what]
+            .as_f64()
+            .ok_or_else(|| format!("{PRICES} has no price `{what}`"))
+    }
+
+    fn text(&self, what: &str) -> &str {
+        self.0[what].as_str().unwrap_or_default()
+    }
+}
+
+/// Memory in MB by handler.
+fn memory_of_functions(template: &str) -> Result<BTreeMap<String, f64>, String> {
+    let mut memory = BTreeMap::new();
+    let mut handler = None;
+    for line in template.lines() {
+        if let Some(name) = line.trim().strip_prefix("Handler: ") {
+            handler = Some(name.to_owned());
+        } else if let Some(size) = line.trim().strip_prefix("MemorySize: ") {
+            let handler = handler
+                .take()
+                .ok_or("the template has a MemorySize before its Handler")?;
+            let size = size.parse().map_err(|_| format!("MemorySize {size} is not a number"))?;
+            memory.insert(handler, size);
+        }
+    }
+    Ok(memory)
+}
+
+/// The default of a parameter of the template.
+fn parameter_default(template: &str, name: &str) -> Result<f64, String> {
+    let begin = format!("\n  {name}:\n");
+    let block = template.split_once(&begin).map_or("", |(_, rest)| rest);
+    block
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Default: "))
+        .and_then(|text| text.trim_matches(['"', '\'']).parse().ok())
+        .ok_or_else(|| format!("{TEMPLATE} has no default for {name}"))
+}
+
+/// Dollars for a month, all practices together, by what they are for.
+#[derive(Debug, Clone, PartialEq)]
+struct Bill {
+    firms: f64,
+    state_machine: f64,
+    functions: f64,
+    writes: f64,
+    reads: f64,
+    photos: f64,
+    logs: f64,
+    calls: f64,
+    /// The largest positions among the tables: what, dollars.
+    largest: Vec<(String, f64)>,
+}
+
+/// A number counted in both kinds of hours, for a month.
+fn monthly(counted: &Value, read: impl Fn(&Value) -> f64) -> f64 {
+    BUSY_HOURS * read(&counted["busy"]) + NIGHT_HOURS * read(&counted["night"])
+}
+
+fn sum(map: &Value) -> f64 {
+    map.as_object()
+        .map_or(0.0, |map| map.values().filter_map(Value::as_f64).sum())
+}
+
+impl Bill {
+    fn of(counted: &Value, firms: f64, prices: &Prices, memory: &BTreeMap<String, f64>) -> Result<Self, String> {
+        let number = |value: &Value| value.as_f64().unwrap_or(0.0);
+        let mut functions = 0.0;
+        for (function, megabytes) in memory {
+            let invocations = monthly(counted, |hour| number(&hour["invocations"][function]));
+            let seconds = monthly(counted, |hour| {
+                // A small function has a small part of a processor.
+                let processor = number(&hour["processor_seconds"][function]) * MEMORY_OF_A_PROCESSOR / megabytes;
+                number(&hour["seconds"][function]) + REQUEST_SECONDS * number(&hour["requests"][function]) + processor
+            });
+            functions += invocations * prices.of("lambda_request")?
+                + seconds * megabytes / 1024.0 * prices.of("lambda_gb_second")?;
+        }
+        let executions = monthly(counted, |hour| number(&hour["executions"]));
+        let lasted = monthly(counted, |hour| number(&hour["execution_seconds"]));
+        let mut largest: BTreeMap<String, f64> = BTreeMap::new();
+        for (kind, price, unit) in [
+            ("write_units", "dynamodb_write_unit", "writes"),
+            ("read_units", "dynamodb_read_unit", "reads"),
+        ] {
+            for hour in ["busy", "night"] {
+                for name in counted[hour][kind].as_object().into_iter().flat_map(|map| map.keys()) {
+                    let units = monthly(counted, |hour| number(&hour[kind][name]));
+                    largest.insert(format!("{name} ({unit})"), units * prices.of(price)?);
+                }
+            }
+        }
+        let mut largest: Vec<(String, f64)> = largest.into_iter().collect();
+        largest.sort_by(|one, other| other.1.total_cmp(&one.1));
+        largest.truncate(8);
+        let photos = monthly(counted, |hour| number(&hour["photos"]));
+        let invocations = monthly(counted, |hour| sum(&hour["invocations"]));
+        Ok(Self {
+            firms,
+            state_machine: executions * prices.of("express_execution")?
+                + lasted * prices.of("express_gb")? * prices.of("express_gb_second")?,
+            functions,
+            writes: monthly(counted, |hour| sum(&hour["write_units"])) * prices.of("dynamodb_write_unit")?,
+            reads: monthly(counted, |hour| sum(&hour["read_units"])) * prices.of("dynamodb_read_unit")?,
+            photos: photos * (prices.of("s3_put")? + prices.of("s3_get")?),
+            logs: invocations * LOG_BYTES / 1e9 * prices.of("log_gb")?,
+            calls: monthly(counted, |hour| number(&hour["calls"])),
+            largest,
+        })
+    }
+
+    fn total(&self) -> f64 {
+        self.state_machine + self.functions + self.writes + self.reads + self.photos
+    }
+
+    fn lines(&self) -> String {
+        let mut lines = format!(
+            "{} practices: ${:.2} a month, ${:.3} for each\n",
+            self.firms,
+            self.total(),
+            self.total() / self.firms
+        );
+        for (name, dollars) in &self.largest {
+            _ = writeln!(lines, "  ${dollars:.3} {name}");
+        }
+        lines
+    }
+}
+
+fn report(bills: &[Bill], prices: &Prices, template: &str, [shard, price, sweep]: [f64; 3]) -> String {
+    let alarms = template.matches("Type: AWS::CloudWatch::Alarm").count() as f64;
+    let fixed = prices.of("key_month").unwrap_or(0.0)
+        + prices.of("secret_month").unwrap_or(0.0)
+        + alarms * prices.of("alarm_month").unwrap_or(0.0);
+    let mut text = format!(
+        "# What a deployment on AWS costs\n\n\
+         Written by `cargo xtask aws-cost`; do not edit. Counted on a simulated clinic day of practices on {CALLS_PER_MINUTE} calls a minute\n\
+         with the template's defaults ({shard} practices in a shard, sweeps of {sweep} s, calls that are worth {price} at least): each request to DynamoDB by the capacity that the emulator says it takes, each\n\
+         invocation by its length. Prices: {}, {} ([prices.json](../../deploy/aws/prices.json)).\n\n\
+         A month is {BUSY_HOURS:.0} hours like 11:00 to 12:00 and {NIGHT_HOURS:.0} like 23:00 to 24:00. An invocation lasts as long as the EHR and the quota\n\
+         let it wait, {:.0} ms for each request to DynamoDB, and the processor's time of an unoptimised build scaled to the function's share of a\n\
+         processor, the practice EHR's work included: all of it on the high side. The models are left out.\n\n\
+         | practices | state machine | functions | writes | reads | photos | **all** | **for a practice** | the published design |\n\
+         | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        prices.text("source"),
+        prices.text("as_of"),
+        REQUEST_SECONDS * 1000.0,
+    );
+    for bill in bills {
+        let total = bill.total();
+        let reference = prices.of("reference_firm_month").unwrap_or(0.0);
+        _ = writeln!(
+            text,
+            "| {} | ${:.2} | ${:.2} | ${:.2} | ${:.2} | ${:.2} | **${total:.2}** | **${:.3}** | ${:.0} ({:.0} ×) |",
+            bill.firms,
+            bill.state_machine,
+            bill.functions,
+            bill.writes,
+            bill.reads,
+            bill.photos,
+            total / bill.firms,
+            reference * bill.firms,
+            reference * bill.firms / total,
+        );
+    }
+    _ = write!(
+        text,
+        "\nBeside it, whatever the number of practices: a key ${:.2}, a secret ${:.2}, {alarms:.0} alarms ${:.2}: ${fixed:.2} a month.",
+        prices.of("key_month").unwrap_or(0.0),
+        prices.of("secret_month").unwrap_or(0.0),
+        alarms * prices.of("alarm_month").unwrap_or(0.0)
+    );
+    for bill in bills {
+        _ = write!(
+            text,
+            " Logs of {} practices, {LOG_BYTES:.0} bytes assumed for an invocation: ${:.2}.",
+            bill.firms, bill.logs
+        );
+    }
+    text.push_str("\n\n## The largest positions among the tables\n");
+    for bill in bills {
+        _ = write!(
+            text,
+            "\n{} practices, {:.0} calls to the EHR a month:\n\n| function, operation, table | dollars a month |\n| --- | ---: |\n",
+            bill.firms, bill.calls
+        );
+        for (name, dollars) in &bill.largest {
+            _ = writeln!(text, "| {name} | {dollars:.2} |");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_bill_adds_up() {
+        let prices = Prices(json!({
+            "express_execution": 1.0, "express_gb_second": 1.0, "express_gb": 0.5, "lambda_request": 2.0,
+            "lambda_gb_second": 4.0, "dynamodb_write_unit": 3.0, "dynamodb_read_unit": 5.0, "s3_put": 7.0, "s3_get": 1.0,
+            "log_gb": 0.0,
+        }));
+        let memory = BTreeMap::from([("f".to_owned(), 1024.0)]);
+        let hour = json!({
+            "invocations": {"f": 1}, "seconds": {"f": 10.0}, "processor_seconds": {"f": 0.0}, "requests": {"f": 0},
+            "write_units": {"f PutItem T": 1.0}, "read_units": {"f GetItem T": 2.0}, "photos": 1, "executions": 1,
+            "execution_seconds": 2.0, "calls": 3,
+        });
+        let bill = Bill::of(&json!({ "busy": hour, "night": hour }), 1.0, &prices, &memory).unwrap();
+        let of_an_hour =
+            [bill.state_machine, bill.functions, bill.writes, bill.reads, bill.photos].map(|of| of / 730.0);
+        for (found, expected) in of_an_hour.into_iter().zip([2.0, 42.0, 3.0, 10.0, 8.0]) {
+            assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
+        }
+        assert_eq!(bill.largest[0].0, "f GetItem T (reads)");
+    }
+
+    #[test]
+    fn the_template_says_what_functions_have() {
+        let template = "Parameters:\n  ShardSize:\n    Type: Number\n    Default: 25\n  F:\n      Handler: a\n      MemorySize: 128\n";
+        assert_eq!(
+            memory_of_functions(template).unwrap(),
+            BTreeMap::from([("a".to_owned(), 128.0)])
+        );
+        assert_eq!(parameter_default(template, "ShardSize"), Ok(25.0));
+        assert!(parameter_default(template, "Other").is_err());
+        assert!(memory_of_functions("MemorySize: 1").is_err());
+    }
+}
