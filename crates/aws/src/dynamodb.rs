@@ -40,6 +40,7 @@ mod operations;
 mod proposals;
 pub mod schema;
 mod setup;
+mod spending;
 mod watch_lists;
 mod write;
 

@@ -24,6 +24,7 @@ pub mod mutations;
 mod operations;
 pub mod proposals;
 mod retraction;
+mod spending;
 mod tenants;
 mod watch_lists;
 mod zombies;
@@ -152,6 +153,7 @@ pub fn cases() -> Vec<Case> {
         grants:
             a_new_quota_starts_empty, workers_share_one_quota, a_hold_holds_everybody, a_refusal_halves_the_rate,
             calls_and_refusals_are_counted, quotas_do_not_share;
+        spending: what_is_spent_adds_up, it_goes_with_the_firm;
         operations:
             overview_counts, overview_tells_detection_latency, journeys_tell_the_way,
             a_sweep_changes_nothing_that_shows, the_audit_trail_keeps_its_order;

@@ -536,6 +536,7 @@ impl Practice {
             models: vec![],
             synthesis: "test".into(),
             pipeline: "test".into(),
+            language: None,
         };
         Draft::new(&assessment, Phi::new(note), versions, self.clock.now())
     }

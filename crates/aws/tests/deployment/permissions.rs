@@ -232,6 +232,12 @@ const METHODS: &[(&str, &str, &[Access])] = &[
             ("Firms", &["GetItem"]),
         ],
     ),
+    ("LanguageSpending", "language_spent", &[("AssistResults", &["GetItem"])]),
+    (
+        "LanguageSpending",
+        "add_language_spent",
+        &[("AssistResults", &["UpdateItem"]), ("Firms", &["GetItem"])],
+    ),
     ("Deliveries", "record_intent", &[("AssistResults", &["UpdateItem"])]),
     ("Deliveries", "record_delivered", &[("AssistResults", &["UpdateItem"])]),
     ("Deliveries", "record_uncertain", &[("AssistResults", &["UpdateItem"])]),

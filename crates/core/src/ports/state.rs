@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::StateError;
+use super::{LanguageSpending, StateError};
 use crate::{
     domain::{
         AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
@@ -644,6 +644,7 @@ pub trait StateStore:
     + PollingMemory
     + DocumentQueue
     + InferenceRecords
+    + LanguageSpending
     + Deliveries
     + CallGrants
     + Audit
@@ -659,6 +660,7 @@ impl<T> StateStore for T where
         + PollingMemory
         + DocumentQueue
         + InferenceRecords
+        + LanguageSpending
         + Deliveries
         + CallGrants
         + Audit

@@ -11,8 +11,8 @@ use crate::{
     lease::Lease,
     phi::Phi,
     ports::{
-        Audit, AuditAction, AuditRecord, CallKind, DocumentQueue, InferenceRecords, LanguageModel, PatientContext,
-        Photos, StateError, SynthesisRequest, VisionModel,
+        Audit, AuditAction, AuditRecord, CallKind, DocumentQueue, InferenceRecords, LanguageModel, LanguageSpending,
+        PatientContext, Photos, StateError, SynthesisRequest, VisionModel,
     },
     synthesis::{self, PIPELINE_VERSION},
     time::within,
@@ -35,6 +35,8 @@ pub struct Infer<'a> {
     pub vision: &'a dyn VisionModel,
     /// The language model, or the composer.
     pub language: &'a dyn LanguageModel,
+    /// What language models cost.
+    pub spending: &'a dyn LanguageSpending,
     /// The minimum about the patient.
     pub context: &'a dyn PatientContext,
     /// The document's lease.
@@ -97,12 +99,19 @@ impl Infer<'_> {
             assessment: &assessment,
             findings: &[(watch.document.clone(), findings.expose())],
             patient,
+            over_budget: self.is_over_budget(firm).await?,
         };
         let synthesis = self.language.synthesize(&request).await?;
+        if let Some(used) = &synthesis.language {
+            // Before the result: what was spent counts, whatever becomes of it.
+            let now = self.quota.clock.now();
+            self.spending.add_language_spent(&firm.id, now, &used.into()).await?;
+        }
         let versions = Versions {
             models,
-            synthesis: self.language.version(),
+            synthesis: synthesis.made_by.clone(),
             pipeline: PIPELINE_VERSION.to_owned(),
+            language: synthesis.language.clone(),
         };
         let photos = vec![AssessedPhoto {
             document: watch.document.clone(),
@@ -147,6 +156,14 @@ impl Infer<'_> {
             })
             .await?;
         Ok(findings)
+    }
+
+    async fn is_over_budget(&self, firm: &Firm) -> Result<bool, StateError> {
+        let Some(budget) = self.language.daily_budget_micros() else {
+            return Ok(false);
+        };
+        let spent = self.spending.language_spent(&firm.id, self.quota.clock.now()).await?;
+        Ok(spent.cost_micros >= budget)
     }
 
     /// The minimum about the patient. A draft without it is still worth more than none: what cannot be read is named

@@ -500,6 +500,7 @@ fn of_a_patient_only_age_band_and_sex_come_through() {
     let expected = PatientFacts {
         age: Some(AgeBand::MiddleAged),
         sex: Some(Sex::Female),
+        ..PatientFacts::default()
     };
     assert_eq!(*facts.unwrap().expose(), expected);
     // No clock, no age.
@@ -507,8 +508,8 @@ fn of_a_patient_only_age_band_and_sex_come_through() {
     assert_eq!(
         *facts.unwrap().expose(),
         PatientFacts {
-            age: None,
-            sex: Some(Sex::Female)
+            sex: Some(Sex::Female),
+            ..PatientFacts::default()
         }
     );
     // Another patient's record is nobody's.

@@ -241,6 +241,7 @@ fn draft(note: DraftNote) -> Draft {
         }],
         synthesis: "composer 1".into(),
         pipeline: "skin-assist 0.1.0".into(),
+        language: None,
     };
     Draft::new(&assessment, Phi::new(note), versions, at("2026-01-05T10:00:03Z"))
 }

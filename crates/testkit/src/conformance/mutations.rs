@@ -19,9 +19,9 @@ use skin_assist_core::{
     polling::Learned,
     ports::{
         Audit, AuditRecord, CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency, DocumentQueue,
-        EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview,
-        PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, StateError,
-        StateStore, UncertainResolution, WatchLists,
+        EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, LanguageSpending, LanguageSpent, Look,
+        Operations, Overview, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters,
+        RetractedDraft, StateError, StateStore, UncertainResolution, WatchLists,
     },
     time::Timestamp,
 };
@@ -558,6 +558,17 @@ impl InferenceRecords for MutatedStore {
 
     async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()> {
         self.store.record_result(self.returned(&lease), result).await
+    }
+}
+
+#[async_trait]
+impl LanguageSpending for MutatedStore {
+    async fn language_spent(&self, firm: &FirmId, at: Timestamp) -> Outcome<LanguageSpent> {
+        self.store.language_spent(firm, at).await
+    }
+
+    async fn add_language_spent(&self, firm: &FirmId, at: Timestamp, spent: &LanguageSpent) -> Outcome<()> {
+        self.store.add_language_spent(firm, at, spent).await
     }
 }
 
