@@ -20,6 +20,7 @@ mod packs;
 mod pinned;
 mod process;
 mod proof;
+mod redteam;
 mod steps;
 mod validators;
 
@@ -39,6 +40,7 @@ Commands:
                     records that come twice, with the roles' policies enforced. NAME runs one of plain, crashes, twice, auth.
   servers           Install the servers that stand for AWS in tests into target/tools, and print how to name them, as for
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
+  redteam           Attack drafts by way of a language model that obeys the attacker, and write docs/redteam.md.
   interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
                     built and installed under target/interop on the first run; docs/interop.md has the rest.
   bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         ["aws-test"] => aws::end_to_end::run_all(None),
         ["aws-test", scenario] if !scenario.starts_with('-') => aws::end_to_end::run_all(Some(scenario)),
         ["servers"] => servers(),
+        ["redteam"] => redteam::run(),
         ["interop"] => interop::run(),
         ["bench"] => bench::run(None),
         ["bench", "polling", "--help" | "-h"] => {

@@ -526,7 +526,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::DeadLetters(command) => commands::dead_letters::dead_letters(&config()?, command).await,
             Command::Uncertain(command) => commands::uncertain::uncertain(&config()?, command).await,
             Command::Retractions(command) => commands::retractions::retractions(&config()?, command).await,
-            Command::Config(_) => commands::config::check(&config()?),
+            Command::Config(_) => commands::config::check(&config()?).await,
             Command::Key(_) | Command::Simulate(_) | Command::Doctor(_) => Ok(ExitCode::SUCCESS),
         }
     })

@@ -28,6 +28,7 @@ use tokio::sync::OnceCell;
 use crate::{
     clock::SystemClock,
     config::{self, Config, LogConfig, LogFormat, StoreName},
+    driver::Engine,
     failure::{Failure, Hinted as _},
     functions::{EventKeys, FunctionError, FunctionName, Functions},
     telemetry, wiring,
@@ -124,9 +125,13 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
         _ => Arc::new(NoModels),
     };
     let photos = Arc::new(S3Photos::new(&connection, &config.aws.photo_bucket, &config.aws.key_id));
+    let language = match function {
+        FunctionName::Infer => wiring::language(&config).await?,
+        _ => wiring::composer()?,
+    };
     let engine = wiring::engine_with(&config, store.clone(), photos, || Ok(vision), Arc::new(|_| {}))?;
     let functions = Functions {
-        engine,
+        engine: Engine { language, ..engine },
         proposals: store,
         keys: EventKeys {
             firm: schema::PART,

@@ -12,9 +12,9 @@ mod spending;
 mod state;
 
 pub use ehr::{
-    ChartReader, DocumentQuery, DocumentSearches, DraftAbilities, DraftSearch, DraftWriter, Ehr, EncounterQuery,
-    FinishedVisit, FirmSettings, Page, PageLink, PatientContext, PhotoLocation, PhotoSource, Settlement, TokenEndpoint,
-    Visit,
+    ChartReader, ContextPart, ContextSubject, DocumentQuery, DocumentSearches, DraftAbilities, DraftSearch,
+    DraftWriter, Ehr, EncounterQuery, FinishedVisit, FirmSettings, Page, PageLink, PatientContext, PhotoLocation,
+    PhotoSource, Settlement, TokenEndpoint, Visit,
 };
 pub use error::{Class, DraftError, EhrError, LanguageError, PhotoRefusal, StateError, VisionError};
 pub use models::{

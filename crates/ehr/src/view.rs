@@ -80,7 +80,7 @@ impl<'a> View<'a> {
     }
 
     /// The id that a Reference element leads to.
-    fn reference<T: FromStr>(self, key: &str, resource: &str) -> Option<T> {
+    pub(crate) fn reference<T: FromStr>(self, key: &str, resource: &str) -> Option<T> {
         reference_id(&self.get(key).text("reference")?, resource)?.parse().ok()
     }
 

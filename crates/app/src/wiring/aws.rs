@@ -1,9 +1,9 @@
 //! What is on AWS.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore};
-use skin_assist_core::ports::StateStore;
+use skin_assist_aws::{bedrock::BedrockChat, connection::Connection, dynamodb::DynamoStore};
+use skin_assist_core::ports::{ChatModel, StateStore};
 
 use crate::{config::Config, failure::Failure};
 
@@ -17,4 +17,12 @@ async fn connection(config: &Config) -> Connection {
 pub(super) async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
     let connection = connection(config).await;
     Ok(Arc::new(DynamoStore::new(&connection, &config.aws.table_prefix)))
+}
+
+/// The language model on Bedrock. Nothing is asked of it yet.
+pub(super) async fn chat(config: &Config) -> Result<Arc<dyn ChatModel>, Failure> {
+    let language = &config.language;
+    let timeout = Duration::from_secs(language.timeout_seconds);
+    let connection = connection(config).await;
+    Ok(Arc::new(BedrockChat::new(&connection, language.model.clone(), timeout)))
 }

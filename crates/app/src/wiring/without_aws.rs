@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skin_assist_core::ports::StateStore;
+use skin_assist_core::ports::{ChatModel, StateStore};
 
 use crate::{config::Config, failure::Failure};
 
@@ -11,4 +11,11 @@ use crate::{config::Config, failure::Failure};
 pub(super) async fn state(_config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
     Err(Failure::new("this program was built without DynamoDB")
         .with_hint("build it with `--features aws`, or set state.store = \"sqlite\""))
+}
+
+/// Refused. Asynchronous as its counterpart is.
+#[allow(clippy::unused_async)]
+pub(super) async fn chat(_config: &Config) -> Result<Arc<dyn ChatModel>, Failure> {
+    Err(Failure::new("this program was built without Bedrock")
+        .with_hint("build it with `--features aws`, or set another language.kind"))
 }

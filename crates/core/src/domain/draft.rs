@@ -108,6 +108,22 @@ pub struct PatientFacts {
     pub description: Option<Phi<String>>,
 }
 
+impl PatientFacts {
+    /// With what `further` knows besides.
+    #[must_use]
+    pub fn with(self, further: Self) -> Self {
+        Self {
+            age: self.age.or(further.age),
+            sex: self.sex.or(further.sex),
+            site: self.site.or(further.site),
+            laterality: self.laterality.or(further.laterality),
+            history: self.history.or(further.history),
+            medications: self.medications.or(further.medications),
+            description: self.description.or(further.description),
+        }
+    }
+}
+
 /// A fact of a chart in this software's own words, from the knowledge file: never a text of the chart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
