@@ -6,6 +6,7 @@
 #[cfg(feature = "servers")]
 mod dynamodb;
 mod functions;
+mod language;
 mod quirks;
 mod shares;
 mod support;

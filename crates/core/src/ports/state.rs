@@ -532,6 +532,8 @@ pub enum AuditAction {
     Replayed,
     /// An uncertain draft was resolved.
     UncertainResolved,
+    /// An operator read a result that is kept back.
+    ResultRead,
 }
 
 /// The audit trail: append-only.
@@ -612,6 +614,9 @@ pub trait Operations: Send + Sync {
     /// Puts a dead letter back where it failed, with its attempts forgotten. [`StateError::NotFound`] when there is no
     /// such letter.
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Outcome<()>;
+
+    /// All results of the firm but those that were cancelled, earliest first.
+    async fn firm_results(&self, firm: &FirmId) -> Outcome<Vec<AssistResult>>;
 
     /// Results whose delivery is uncertain, oldest first.
     async fn uncertain(&self) -> Outcome<Vec<AssistResult>>;

@@ -689,6 +689,10 @@ impl Operations for MutatedStore {
         self.store.replay(dead_letter, now).await
     }
 
+    async fn firm_results(&self, firm: &FirmId) -> Outcome<Vec<AssistResult>> {
+        self.store.firm_results(firm).await
+    }
+
     async fn uncertain(&self) -> Outcome<Vec<AssistResult>> {
         self.store.uncertain().await
     }

@@ -29,7 +29,7 @@ pub struct Scenario {
 }
 
 /// Everything the judge may take for given.
-pub const CONTEXT: [&str; 6] = [
+pub(super) const CONTEXT: [&str; 6] = [
     "age band 65 years or older",
     "sex female",
     "body site forearm",
