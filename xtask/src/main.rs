@@ -14,6 +14,7 @@ mod documented;
 mod dynoxide;
 mod house;
 mod interop;
+mod language_server;
 mod ministack;
 mod onnx_runtime;
 mod packs;
@@ -41,6 +42,8 @@ Commands:
   servers           Install the servers that stand for AWS in tests into target/tools, and print how to name them, as for
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
   redteam           Attack drafts by way of a language model that obeys the attacker, and write docs/redteam.md.
+  language-server   Run a prompt through llama.cpp's server with a model of random weights, installed under target/tools/language
+                    on the first run; interop/language/README.md has the rest.
   interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
                     built and installed under target/interop on the first run; docs/interop.md has the rest.
   bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         ["aws-test", scenario] if !scenario.starts_with('-') => aws::end_to_end::run_all(Some(scenario)),
         ["servers"] => servers(),
         ["redteam"] => redteam::run(),
+        ["language-server"] => language_server::alone(),
         ["interop"] => interop::run(),
         ["bench"] => bench::run(None),
         ["bench", "polling", "--help" | "-h"] => {

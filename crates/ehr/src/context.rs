@@ -179,6 +179,21 @@ fn site(document: View<'_>, knowledge: &Knowledge) -> PatientFacts {
     }
 }
 
+/// Why the patient came: the words of R4's `reasonCode`, and where they say that it is.
+fn reason(visit: View<'_>, knowledge: &Knowledge) -> PatientFacts {
+    let words = visit.each("reasonCode").flat_map(|concept| {
+        let displays = concept.each("coding").filter_map(|coding| coding.text("display"));
+        concept.text("text").into_iter().chain(displays)
+    });
+    let text = words.collect::<Vec<_>>().join("; ");
+    PatientFacts {
+        site: knowledge.site_of_text(&text),
+        laterality: Knowledge::laterality_of_text(&text),
+        description: (!text.is_empty()).then(|| Phi::new(text)),
+        ..PatientFacts::default()
+    }
+}
+
 /// Each term once. Nothing at all is only known to be nothing where all was read.
 fn terms(found: impl Iterator<Item = ContextTerm>, is_all: bool) -> Option<Vec<ContextTerm>> {
     let mut terms: Vec<ContextTerm> = Vec::new();
@@ -221,6 +236,21 @@ impl PatientContext for EhrClient {
                 let url = self.connection.service(firm)?.instance("DocumentReference", id)?;
                 let reply = self.get(firm, token, "DocumentReference", &url).await?;
                 self.site(expected(&reply, "DocumentReference", id)?)
+            }
+            ContextPart::Visit => {
+                let id = subject.encounter.as_str();
+                let url = self.connection.service(firm)?.instance("Encounter", id)?;
+                let reply = self.get(firm, token, "Encounter", &url).await?;
+                let visit = expected(&reply, "Encounter", id)?;
+                if visit
+                    .reference::<PatientId>("subject", "Patient")
+                    .is_none_or(|whose| whose != *patient)
+                {
+                    return Err(EhrError::Malformed {
+                        what: "it is not the resource that was asked for",
+                    });
+                }
+                knowledge.map_or_else(PatientFacts::default, |knowledge| reason(visit, knowledge))
             }
             ContextPart::Problems => {
                 let state = ("clinical-status", "active");
@@ -280,6 +310,18 @@ mod tests {
         let facts = site(View::of(&neither), &knowledge);
         assert_eq!((facts.site, facts.laterality), (None, None));
         assert!(facts.description.is_some());
+    }
+
+    #[test]
+    fn the_visits_reason_tells_where() {
+        let visit =
+            json!({ "reasonCode": [{ "text": "growing spot, right ear" }, { "coding": [{ "display": "Rash" }] }] });
+        let facts = reason(View::of(&visit), &Knowledge::shipped().unwrap());
+        assert_eq!((facts.site, facts.laterality), (term("ear"), Some(Laterality::Right)));
+        assert_eq!(
+            facts.description,
+            Some(Phi::new("growing spot, right ear; Rash".to_owned()))
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use skin_assist_core::{
     phi::Phi,
     ports::{ChatModel, Completion, LanguageError, LanguageSpent, Prompt},
     synthesis::{Composer, Knowledge, Spending, Synthesizer},
+    time::Clock as _,
 };
 use skin_assist_simulator::{EncounterSpec, PhotoFault, PhotoSpec};
 use tracing_subscriber::fmt::MakeWriter;
@@ -145,7 +146,8 @@ fn drafts(world: &World) -> Vec<String> {
 }
 
 fn spent(world: &World) -> LanguageSpent {
-    let spent = world.state.language_spent(&FirmId::new("elm"), world.clock_now());
+    let firm = FirmId::new("elm");
+    let spent = world.state.language_spent(&firm, world.clock_now());
     world.clock.run(spent).unwrap()
 }
 
@@ -155,7 +157,7 @@ fn the_canary_patient_is_in_no_prompt_log_event_dead_letter_or_audit_record() {
     let chat = Chat::saying(&good());
     let log = run(&world, &chat, Spending::default());
     let asked = chat.asked.lock().unwrap().clone();
-    assert_eq!(asked.len(), 2);
+    assert_eq!(asked.len(), 2, "{log}\n{asked:?}");
     let letters = world.clock.run(world.state.dead_letters()).unwrap();
     assert_eq!(letters.len(), 1, "what is no picture");
     let audit = world.clock.run(world.state.records()).unwrap();

@@ -104,7 +104,7 @@ pub struct PatientFacts {
     pub history: Option<Vec<ContextTerm>>,
     /// Medications known to cause eruptions.
     pub medications: Option<Vec<ContextTerm>>,
-    /// What the photo's description says: text of the chart, so never an instruction, and never in a draft.
+    /// What the photo's description and the visit's reason say: text of the chart, so never an instruction, and never in a draft.
     pub description: Option<Phi<String>>,
 }
 
@@ -119,7 +119,10 @@ impl PatientFacts {
             laterality: self.laterality.or(further.laterality),
             history: self.history.or(further.history),
             medications: self.medications.or(further.medications),
-            description: self.description.or(further.description),
+            description: match (self.description, further.description) {
+                (Some(first), Some(second)) => Some(Phi::new(format!("{}; {}", first.expose(), second.expose()))),
+                (first, second) => first.or(second),
+            },
         }
     }
 }

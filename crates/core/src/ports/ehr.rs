@@ -143,6 +143,8 @@ pub enum ContextPart {
     Patient,
     /// The photo's `DocumentReference`: body site and side.
     Document,
+    /// `Encounter`: why the patient came, and where that is.
+    Visit,
     /// `Condition`: what of the problem list bears on a differential.
     Problems,
     /// `MedicationStatement`: medications known to cause eruptions.
@@ -157,6 +159,7 @@ impl ContextPart {
         match self {
             Self::Patient => "patient",
             Self::Document => "document",
+            Self::Visit => "visit",
             Self::Problems => "problems",
             Self::MedicationStatements => "medication-statements",
             Self::MedicationRequests => "medication-requests",

@@ -191,8 +191,8 @@ impl Checking<'_> {
             return rule != Rule::Abstention || self.abstention();
         }
         match rule {
-            // Applied while reading.
-            Rule::Schema => true,
+            // Applied while reading, and where there is one.
+            Rule::Schema | Rule::Abstention => true,
             Rule::Conditions => self.conditions(),
             Rule::Evidence => self.answer.conditions().all(|condition| self.is_evident(condition)),
             Rule::Confidence => self.answer.conditions().all(|condition| self.is_confident(condition)),
@@ -206,7 +206,6 @@ impl Checking<'_> {
                 let known = |id: &String| self.knowledge.question(id).is_some();
                 self.answer.questions.iter().all(known)
             }
-            Rule::Abstention => true,
             Rule::Length => self.comment().chars().count() <= MOST_COMMENT,
             Rule::Language => self.language(),
             Rule::Numbers => !self.comment().chars().any(|c| c.is_numeric() || c == '%'),

@@ -371,7 +371,7 @@ fn the_nine_cases_read_as_they_were_released() {
             // The chart's own words are data, and in no draft.
             assert!(!body.contains("Jane Roe") && !body.contains("benign."), "{case}");
             assert_eq!(golden.resource.get("encounter").is_none(), case == "visit-finished");
-            insta::assert_snapshot!(format!("case {case}"), body);
+            insta::assert_snapshot!(format!("case-{case}"), body);
         }
     }
 }

@@ -176,9 +176,9 @@ fn the_prompt_is_what_was_released() {
     let script = Script::of([]);
     let prompt = with_request(patient(), false, |request| synthesizer(&script).prompt(request));
     let user: Value = serde_json::from_str(prompt.user.expose()).unwrap();
-    insta::assert_snapshot!("rank-1 system", prompt.system);
-    insta::assert_json_snapshot!("rank-1 data", user);
-    insta::assert_json_snapshot!("rank-1 schema", prompt.schema);
+    insta::assert_snapshot!("rank-1-system", prompt.system);
+    insta::assert_json_snapshot!("rank-1-data", user);
+    insta::assert_json_snapshot!("rank-1-schema", prompt.schema);
     assert_eq!(PROMPT, "rank-1");
 }
 
