@@ -14,12 +14,14 @@ mod documented;
 mod dynoxide;
 mod house;
 mod interop;
+mod language_server;
 mod ministack;
 mod onnx_runtime;
 mod packs;
 mod pinned;
 mod process;
 mod proof;
+mod redteam;
 mod steps;
 mod validators;
 
@@ -42,6 +44,9 @@ Commands:
                     prices to it and write docs/benchmarks/aws-cost.md. --quick counts for 1 practice and only prints.
   servers           Install the servers that stand for AWS in tests into target/tools, and print how to name them, as for
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
+  redteam           Attack drafts by way of a language model that obeys the attacker, and write docs/redteam.md.
+  language-server   Run a prompt through llama.cpp's server with a model of random weights, installed under target/tools/language
+                    on the first run; interop/language/README.md has the rest.
   interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
                     built and installed under target/interop on the first run; docs/interop.md has the rest.
   bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
@@ -84,6 +89,8 @@ fn main() -> ExitCode {
         ["aws-cost"] => aws::cost::run(false),
         ["aws-cost", "--quick"] => aws::cost::run(true),
         ["servers"] => servers(),
+        ["redteam"] => redteam::run(),
+        ["language-server"] => language_server::alone(),
         ["interop"] => interop::run(),
         ["bench"] => bench::run(None),
         ["bench", "polling", "--help" | "-h"] => {

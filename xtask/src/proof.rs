@@ -70,6 +70,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     if let Err(why) = &servers {
         steps.lacking(&format!("the state in DynamoDB, photos in S3, secrets ({why})"), all);
     }
+    steps.not_run("a language model's server of others (minutes; `cargo xtask language-server` runs it)");
     let mut tests = tests(library.ok().as_deref(), servers.ok().as_ref());
     steps.step("tests", || process::run(&mut tests));
     steps.end("cargo xtask test")

@@ -60,6 +60,11 @@ enum Command {
     /// Lists drafts whose photo was retracted after they were posted.
     #[command(subcommand)]
     Retractions(RetractionsCommand),
+    /// Lists results that are kept back, and shows one: for EHRs that cannot hold drafts, and in silent mode.
+    #[command(subcommand)]
+    Review(ReviewCommand),
+    /// Compares what the models said with what clinicians coded later. The same results and file give the same bytes.
+    SilentReport(SilentReportArguments),
     /// Checks the configuration, or shows the defaults.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -428,6 +433,38 @@ pub(crate) enum UncertainCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum ReviewCommand {
+    /// Lists results that are kept back.
+    List {
+        /// The practice.
+        firm: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Shows what one says. That it was read is noted in the audit trail.
+    Show {
+        /// The practice.
+        firm: String,
+        /// The assessment, or the reference code; see the list.
+        assessment: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SilentReportArguments {
+    /// The practice.
+    pub(crate) firm: String,
+    /// Coded diagnoses of visits: lines of `encounter,system,code` and perhaps `,group`; docs/silent-trial.md has the form.
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) diagnoses: PathBuf,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum RetractionsCommand {
     /// Lists drafts that stand in a chart, or may, although their photo was entered in error or replaced.
     List(JsonFlag),
@@ -526,7 +563,9 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::DeadLetters(command) => commands::dead_letters::dead_letters(&config()?, command).await,
             Command::Uncertain(command) => commands::uncertain::uncertain(&config()?, command).await,
             Command::Retractions(command) => commands::retractions::retractions(&config()?, command).await,
-            Command::Config(_) => commands::config::check(&config()?),
+            Command::Review(command) => commands::review::review(&config()?, command).await,
+            Command::SilentReport(arguments) => commands::silent_report::silent_report(&config()?, arguments).await,
+            Command::Config(_) => commands::config::check(&config()?).await,
             Command::Key(_) | Command::Simulate(_) | Command::Doctor(_) => Ok(ExitCode::SUCCESS),
         }
     })

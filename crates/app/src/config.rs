@@ -23,6 +23,9 @@ const FILE_VARIABLE: &str = "SKIN_ASSIST_CONFIG";
 /// For longer than this what is past its watch is not kept.
 const MOST_RECONCILE_DAYS: u64 = 4;
 
+/// Two answers and the context's patience are less than the lease of a photo at the models.
+const LONGEST_ANSWER_S: u64 = 20;
+
 const STATE_KEY_VARIABLE: &str = "SKIN_ASSIST_STATE_KEY";
 const API_KEY_VARIABLE: &str = "SKIN_ASSIST_EHR_API_KEY";
 const PREFIX: &str = "SKIN_ASSIST_";
@@ -43,6 +46,8 @@ pub struct Config {
     pub photos: PhotosConfig,
     /// Vision models.
     pub models: ModelsConfig,
+    /// The language model.
+    pub language: LanguageConfig,
     /// What is on AWS.
     pub aws: AwsConfig,
     /// How much is done at once.
@@ -170,6 +175,44 @@ pub enum RuntimeName {
     OnnxRuntime,
 }
 
+/// Section `language`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanguageConfig {
+    /// Who puts findings into words.
+    pub kind: LanguageKind,
+    /// The model.
+    pub model: String,
+    /// The endpoint.
+    pub url: String,
+    /// The file with its key.
+    pub api_key_file: String,
+    /// The header that the key goes into; empty for a bearer token.
+    pub api_key_header: String,
+    /// Plain http to this machine.
+    pub allow_loopback_http: bool,
+    /// How long an answer is waited for, in seconds.
+    pub timeout_seconds: u64,
+    /// The price of a million input tokens.
+    pub input_price: f64,
+    /// The price of a million output tokens.
+    pub output_price: f64,
+    /// What a firm may spend in a day; 0 for no limit.
+    pub budget_per_firm_and_day: f64,
+}
+
+/// Kinds of language models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LanguageKind {
+    /// The composer.
+    None,
+    /// An OpenAI-compatible endpoint.
+    OpenAi,
+    /// Amazon Bedrock.
+    Bedrock,
+}
+
 /// Section `workers`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -280,6 +323,12 @@ impl Config {
 
     fn check(&self) -> Result<(), Failure> {
         let calls = self.ehr.calls_per_minute;
+        let language = &self.language;
+        let prices = [
+            language.input_price,
+            language.output_price,
+            language.budget_per_firm_and_day,
+        ];
         let rules = [
             (
                 calls == 0 || calls >= SMALLEST_BUDGET,
@@ -300,6 +349,26 @@ impl Config {
                 (1..=MOST_RECONCILE_DAYS).contains(&self.polling.reconcile_days),
                 "polling.reconcile_days is out of range",
                 "it is 1 to 4",
+            ),
+            (
+                language.kind == LanguageKind::None || !language.model.is_empty(),
+                "language.model is not configured",
+                "name the model as its endpoint calls it, or set language.kind = \"none\"",
+            ),
+            (
+                (1..=LONGEST_ANSWER_S).contains(&language.timeout_seconds),
+                "language.timeout_seconds is out of range",
+                "it is 1 to 20: two answers have to fit into the time that a photo has at the models",
+            ),
+            (
+                prices.iter().all(|price| (0.0..1e6).contains(price)),
+                "a price or the budget of the section language is no amount",
+                "each is 0 or more",
+            ),
+            (
+                prices[2] == 0.0 || prices[0] > 0.0 || prices[1] > 0.0,
+                "language.budget_per_firm_and_day has no price to count with",
+                "set language.input_price and language.output_price",
             ),
             (
                 self.photos.max_megabytes > 0 && self.photos.max_megapixels > 0 && self.photos.memory_megabytes > 0,

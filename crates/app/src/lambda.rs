@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 use crate::{
     clock::SystemClock,
     config::{self, Config, LogConfig, LogFormat, StoreName},
-    driver::{Observer, SweepMemory},
+    driver::{Engine, Observer, SweepMemory},
     failure::{Failure, Hinted as _},
     functions::{EventKeys, FunctionError, FunctionName, Functions},
     telemetry, wiring,
@@ -125,10 +125,14 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
         _ => Arc::new(NoModels),
     };
     let photos = Arc::new(S3Photos::new(&connection, &config.aws.photo_bucket, &config.aws.key_id));
+    let language = match function {
+        FunctionName::Infer => wiring::language(&config).await?,
+        _ => wiring::composer()?,
+    };
     let observer: Observer = Arc::new(|_| {});
     let engine = wiring::engine_with(&config, store.clone(), photos, || Ok(vision), observer).await?;
     let functions = Functions {
-        engine,
+        engine: Engine { language, ..engine },
         proposals: store,
         keys: EventKeys {
             firm: schema::PART,

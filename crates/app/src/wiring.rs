@@ -5,14 +5,16 @@ mod aws;
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
+use http::HeaderName;
 use skin_assist_core::{
     domain::Route,
     photos::MemoryPhotos,
     polling::PolicySettings,
-    ports::{ChartReader as _, Photos, StateStore, TokenEndpoint, VisionModel},
-    synthesis::{Composer, Knowledge},
+    ports::{ChartReader as _, ChatModel, LanguageModel, Photos, StateStore, TokenEndpoint, VisionModel},
+    synthesis::{Composer, Knowledge, Spending, Synthesizer},
 };
 use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile, QuotaScope};
+use skin_assist_endpoints::language::{ChatEndpoint, OpenAiChat};
 use skin_assist_models::{
     PackVision, VisionOptions,
     pack::{self, Pack},
@@ -25,7 +27,7 @@ use url::Url;
 
 use crate::{
     clock::SystemClock,
-    config::{Config, RuntimeName, StoreName},
+    config::{Config, LanguageKind, RuntimeName, StoreName, read_secret},
     driver::{Engine, Observer, Quotas, Workers},
     failure::{Failure, Hinted as _, WithHint as _},
 };
@@ -216,6 +218,59 @@ pub fn vision(config: &Config) -> Result<Arc<PackVision>, Failure> {
 pub fn composer() -> Result<Arc<Composer>, Failure> {
     let knowledge = Knowledge::shipped().failed(|| "the knowledge file cannot be used".to_owned())?;
     Ok(Arc::new(Composer::new(knowledge)))
+}
+
+/// Who puts findings into words. Nothing is asked yet.
+pub async fn language(config: &Config) -> Result<Arc<dyn LanguageModel>, Failure> {
+    let chat = match config.language.kind {
+        LanguageKind::None => return Ok(composer()?),
+        LanguageKind::OpenAi => openai(config)?,
+        LanguageKind::Bedrock => aws::chat(config).await?,
+    };
+    let knowledge = Knowledge::shipped().failed(|| "the knowledge file cannot be used".to_owned())?;
+    let language = &config.language;
+    // Checked to be amounts that are not negative.
+    let micros = |amount: f64| (amount * 1e6).round() as u64;
+    let spending = Spending {
+        input_micros_per_million: micros(language.input_price),
+        output_micros_per_million: micros(language.output_price),
+        daily_budget_micros: (language.budget_per_firm_and_day > 0.0).then(|| micros(language.budget_per_firm_and_day)),
+    };
+    Ok(Arc::new(Synthesizer::new(chat, Composer::new(knowledge), spending)))
+}
+
+fn openai(config: &Config) -> Result<Arc<dyn ChatModel>, Failure> {
+    let language = &config.language;
+    let key_file = &language.api_key_file;
+    let header = &language.api_key_header;
+    let endpoint = ChatEndpoint {
+        base_url: Url::parse(&language.url)
+            .failed(|| "language.url is not a URL".to_owned())
+            .hint("it is what stands before /chat/completions, such as https://models.example.com/v1")?,
+        model: language.model.clone(),
+        api_key: match key_file.as_str() {
+            "" => None,
+            file => Some(read_secret(&config.path(file), "the key of the language model")?),
+        },
+        api_key_header: match header.as_str() {
+            "" => None,
+            name => Some(HeaderName::try_from(name).failed(|| "language.api_key_header is no header".to_owned())?),
+        },
+        allow_loopback_http: language.allow_loopback_http,
+    };
+    let timeout = Duration::from_secs(language.timeout_seconds);
+    let options = HttpOptions {
+        connect_timeout: HttpOptions::default().connect_timeout.min(timeout),
+        read_timeout: timeout,
+        total_timeout: timeout,
+        allow_loopback_http: language.allow_loopback_http,
+        proxy: None,
+    };
+    let transport = ReqwestTransport::for_api(&options).failed(|| "HTTP cannot be set up".to_owned())?;
+    let chat = OpenAiChat::new(endpoint, Arc::new(transport))
+        .failed(|| "the language model cannot be used".to_owned())
+        .hint("check the section language of the configuration")?;
+    Ok(Arc::new(chat))
 }
 
 /// What the polling policy has to know. The EHR's searches are those of its one profile, which all firms have.

@@ -247,6 +247,16 @@ fn bad_input_is_named_with_a_hint() {
             "the inference runtime cannot be used",
         ),
         (
+            "[language]\nkind = \"openai\"\n",
+            &["config", "check"],
+            "language.model is not configured",
+        ),
+        (
+            "[language]\nbudget_per_firm_and_day = 2.0\n",
+            &["config", "check"],
+            "has no price to count with",
+        ),
+        (
             "[ehr]\nprofile = \"epic\"\n[state]\nkey_file = \"state.key\"\n",
             &["config", "check"],
             "",
@@ -262,6 +272,54 @@ fn bad_input_is_named_with_a_hint() {
     }
     let error = installation.fail(&["--config", missing.to_str().unwrap(), "status"]);
     assert!(error.contains("cannot be read") && error.contains("hint: "), "{error}");
+}
+
+#[test]
+fn what_is_kept_back_is_reviewed_and_compared() {
+    let ehr = PracticeEhr::new(Options::default());
+    let served = Served::start(ehr.clone());
+    ehr.add_firm(FirmSpec::new("elm")).unwrap();
+    let installation = Installation::connected(&ehr);
+    installation.succeed(&["firm", "mode", "elm", "silent"]);
+    assert!(installation.succeed(&["review", "list", "elm"]).contains("No result"));
+    let now = SystemClock.now();
+    let visit = ehr.open_encounter(now, "elm", EncounterSpec::default()).unwrap();
+    ehr.attach_photo(now, "elm", &visit, PhotoSpec::synthetic("PHOTO-LESION", 1, None))
+        .unwrap();
+    let engine = installation.start();
+    let kept = wait_for(&served, || {
+        let kept = installation.json(&["review", "list", "elm", "--json"]);
+        let kept = kept.as_array().unwrap().clone();
+        (kept.len() == 1).then_some(kept)
+    });
+    drop(engine);
+    assert_eq!(kept[0]["encounter"], *visit);
+    assert_eq!((ehr.report().compositions, ehr.report().calls.draft), (0, 0));
+    let code = kept[0]["reference_code"].as_str().unwrap();
+    let shown = installation.succeed(&["review", "show", "elm", code]);
+    assert!(
+        shown.contains("AI-generated draft, not reviewed by a clinician."),
+        "{shown}"
+    );
+    assert!(
+        installation
+            .fail(&["review", "show", "elm", "SA-0000"])
+            .contains("hint: ")
+    );
+
+    let coded = installation.path("coded.csv");
+    fs::write(
+        &coded,
+        format!("encounter,system,code,group\n{visit},icd-10-cm,D22.5,type III\n"),
+    )
+    .unwrap();
+    let arguments = ["silent-report", "elm", "--diagnoses", coded.to_str().unwrap()];
+    let report = installation.succeed(&arguments);
+    assert!(
+        report.contains("| all | 1 |") && report.contains("| group type III | 1 |"),
+        "{report}"
+    );
+    assert_eq!(installation.succeed(&arguments), report, "byte for byte");
 }
 
 #[test]

@@ -41,6 +41,7 @@ mod operations;
 mod proposals;
 pub mod schema;
 mod setup;
+mod spending;
 mod watch_lists;
 mod watching;
 mod write;

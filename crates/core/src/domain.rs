@@ -10,12 +10,15 @@ mod identifier;
 mod reason;
 
 pub use assessment::{
-    AssessedPhoto, Assessment, AssistResult, Delivery, Journey, JourneyState, ReferenceCode, ResultKey, Versions,
+    AssessedPhoto, Assessment, AssistResult, Delivery, Journey, JourneyState, LanguageUse, ReferenceCode, ResultKey,
+    Versions,
 };
 pub use document::{
     DocumentStatus, DocumentStep, DocumentSummary, DocumentWatch, PhotoBytes, PhotoDigest, StoredPhoto,
 };
-pub use draft::{AgeBand, Draft, DraftNote, DraftReference, NoteRegion, NoteSection, PatientFacts, Sex};
+pub use draft::{
+    AgeBand, ContextTerm, Draft, DraftNote, DraftReference, Laterality, NoteRegion, NoteSection, PatientFacts, Sex,
+};
 pub use encounter::{
     Cursor, Encounter, EncounterStatus, EncounterWatch, PollerFigures, PollerId, WATCH_LIFE, WatchList,
     WatchedEncounter,

@@ -8,16 +8,21 @@ mod ehr;
 mod error;
 mod models;
 mod proposals;
+mod spending;
 mod state;
 
 pub use ehr::{
-    ChartReader, DocumentQuery, DocumentSearches, DraftAbilities, DraftSearch, DraftWriter, Ehr, EncounterQuery,
-    FinishedVisit, FirmSettings, Page, PageLink, PatientContext, PhotoLocation, PhotoSource, Settlement, TokenEndpoint,
-    Visit,
+    ChartReader, ContextPart, ContextSubject, DocumentQuery, DocumentSearches, DraftAbilities, DraftSearch,
+    DraftWriter, Ehr, EncounterQuery, FinishedVisit, FirmSettings, Page, PageLink, PatientContext, PhotoLocation,
+    PhotoSource, Settlement, TokenEndpoint, Visit,
 };
 pub use error::{Class, DraftError, EhrError, LanguageError, PhotoRefusal, StateError, VisionError};
-pub use models::{Differential, EvidencedCondition, LanguageModel, Synthesis, SynthesisRequest, VisionModel};
+pub use models::{
+    ChatModel, Completion, Confidence, Differential, EvidencedCondition, LanguageModel, Prompt, Synthesis,
+    SynthesisRequest, VisionModel,
+};
 pub use proposals::{Proposals, Proposed, ProposingStore};
+pub use spending::{LanguageSpending, LanguageSpent};
 pub use state::{
     Audit, AuditAction, AuditRecord, CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency,
     DocumentQueue, EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview,

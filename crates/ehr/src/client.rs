@@ -7,12 +7,12 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, header, response::Parts as Head};
 use serde_json::json;
 use skin_assist_core::{
-    domain::{AccessToken, DocumentCategory, DocumentSummary, Encounter, Firm, PatientFacts, PatientId},
+    domain::{AccessToken, DocumentCategory, DocumentSummary, Encounter, Firm},
     phi::Phi,
     ports::{
-        ChartReader, DocumentQuery, DocumentSearches, EhrError, EncounterQuery, FirmSettings, Page, PageLink,
-        PatientContext, Visit,
+        ChartReader, DocumentQuery, DocumentSearches, EhrError, EncounterQuery, FirmSettings, Page, PageLink, Visit,
     },
+    synthesis::Knowledge,
     time::Timestamp,
 };
 use skin_assist_transport::Transport;
@@ -20,6 +20,7 @@ use url::Url;
 
 use crate::{
     connection::{ConnectionError, EhrConnection},
+    context::ContextMemory,
     profile::{ChangeSearch, DocumentRules, DocumentSearch, Granularity, NextPage, PagingRules},
     reply::{self, Reply},
     token::TokenMemory,
@@ -34,7 +35,7 @@ const DAYS_BACK: i32 = -2;
 
 /// The EHR's ports, for all firms of one EHR.
 ///
-/// It implements [`ChartReader`], [`skin_assist_core::ports::PhotoSource`], [`PatientContext`],
+/// It implements [`ChartReader`], [`skin_assist_core::ports::PhotoSource`], [`skin_assist_core::ports::PatientContext`],
 /// [`skin_assist_core::ports::DraftWriter`], [`FirmSettings`] and [`skin_assist_core::ports::TokenEndpoint`]; hand each
 /// stage the port that it may have. Clones are cheap and tokens are the caller's; what is kept in memory is where token
 /// endpoints were found and how their clocks differ.
@@ -44,6 +45,9 @@ pub struct EhrClient {
     pub(crate) api: Arc<dyn Transport>,
     pub(crate) photos: Arc<dyn Transport>,
     pub(crate) token_memory: Arc<TokenMemory>,
+    pub(crate) context: Arc<ContextMemory>,
+    /// Which facts of a chart bear on a differential; none only if the shipped file were broken, which a test excludes.
+    pub(crate) knowledge: Arc<Option<Knowledge>>,
 }
 
 impl fmt::Debug for EhrClient {
@@ -72,6 +76,8 @@ impl EhrClient {
             api,
             photos,
             token_memory: Arc::default(),
+            context: Arc::default(),
+            knowledge: Arc::new(Knowledge::shipped().ok()),
         })
     }
 
@@ -510,21 +516,6 @@ impl ChartReader for EhrClient {
             search.visits = visits;
         }
         self.page(token, search, read).await
-    }
-}
-
-#[async_trait]
-impl PatientContext for EhrClient {
-    async fn patient_facts(
-        &self,
-        firm: &Firm,
-        token: &AccessToken,
-        patient: &PatientId,
-    ) -> Result<Phi<PatientFacts>, EhrError> {
-        let url = self.connection.service(firm)?.instance("Patient", patient.as_str())?;
-        let reply = self.get(firm, token, "Patient", &url).await?;
-        let resource = expected(&reply, "Patient", patient.as_str())?;
-        Ok(Phi::new(view::patient_facts(resource, reply.server_time)))
     }
 }
 

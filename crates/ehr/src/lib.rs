@@ -24,6 +24,7 @@ mod client;
 mod client_key;
 mod compose;
 mod connection;
+mod context;
 mod draft;
 mod narrative;
 mod photo;

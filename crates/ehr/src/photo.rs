@@ -49,6 +49,7 @@ impl PhotoSource for EhrClient {
             .await?;
         let reply = reply::read(&reply)?;
         let resource = expected(&reply, "DocumentReference", document.as_str())?;
+        self.note_site(&firm.id, document, resource);
         match view::attachment(resource).ok_or(PhotoRefusal::NoAttachment)? {
             Attachment::Data(data) => Ok(PhotoLocation::Inline(self.decode(&data)?)),
             Attachment::Url { url, size } => Ok(match service.binary_id(&url) {

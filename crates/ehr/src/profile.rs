@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
-use skin_assist_core::quota::SMALLEST_BUDGET;
+use skin_assist_core::{ports::ContextPart, quota::SMALLEST_BUDGET};
 
 use crate::{photo_hosts::HostPattern, token::TokenRules};
 
@@ -50,6 +50,9 @@ pub struct Profile {
     pub documents: DocumentRules,
     /// The firm's document categories.
     pub categories: CategoryRules,
+    /// What is read of a patient.
+    #[serde(default)]
+    pub context: ContextRules,
     /// Downloading photos.
     pub photos: PhotoRules,
     /// Writing drafts.
@@ -256,6 +259,23 @@ pub enum DocumentSearch {
 pub struct CategoryRules {
     /// The id of the `ValueSet` that lists them, where there is one.
     pub value_set: Option<String>,
+}
+
+/// What is read of a patient, for the differential. A part that is not read is named in the draft as not known.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContextRules {
+    /// The parts, the most useful first: when calls are short, the last ones are left out.
+    pub reads: Vec<ContextPart>,
+}
+
+impl Default for ContextRules {
+    /// What every EHR has.
+    fn default() -> Self {
+        Self {
+            reads: vec![ContextPart::Patient, ContextPart::Document],
+        }
+    }
 }
 
 /// Downloading photos.

@@ -80,7 +80,7 @@ impl<'a> View<'a> {
     }
 
     /// The id that a Reference element leads to.
-    fn reference<T: FromStr>(self, key: &str, resource: &str) -> Option<T> {
+    pub(crate) fn reference<T: FromStr>(self, key: &str, resource: &str) -> Option<T> {
         reference_id(&self.get(key).text("reference")?, resource)?.parse().ok()
     }
 
@@ -280,7 +280,11 @@ pub(crate) fn patient_facts(patient: View<'_>, now: Option<Timestamp>) -> Patien
         .text("birthDate")
         .zip(now)
         .and_then(|(birth, now)| age_band(&birth, now));
-    PatientFacts { age, sex }
+    PatientFacts {
+        age,
+        sex,
+        ..PatientFacts::default()
+    }
 }
 
 /// The band of someone born on that day, month or year; none when a partial date leaves two bands possible.
@@ -389,8 +393,8 @@ mod tests {
             assert_eq!(
                 patient_facts(View::of(&patient), None),
                 PatientFacts {
-                    age: None,
-                    sex: expected
+                    sex: expected,
+                    ..PatientFacts::default()
                 }
             );
         }

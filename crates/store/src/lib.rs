@@ -37,6 +37,7 @@ mod open;
 mod operations;
 mod polling_memory;
 mod proposals;
+mod spending;
 mod watch_lists;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -8,6 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 const EDITIONS: &[&str] = &[
     include_str!("../migrations/0001_state.sql"),
     include_str!("../migrations/0002_polling.sql"),
+    include_str!("../migrations/0003_language.sql"),
 ];
 
 /// The edition that this program reads and writes.

@@ -270,6 +270,18 @@ impl Operations for SqliteStore {
         })
     }
 
+    async fn firm_results(&self, firm: &FirmId) -> Outcome<Vec<AssistResult>> {
+        self.read(|state| {
+            rows(
+                state,
+                "SELECT * FROM assist_results WHERE firm = ?1 AND delivery <> 'cancelled'
+                 ORDER BY assessed_at, assessment",
+                [firm.as_str()],
+                read_result,
+            )
+        })
+    }
+
     async fn uncertain(&self) -> Outcome<Vec<AssistResult>> {
         self.read(|state| rows(state, UNCERTAIN, [], read_result))
     }

@@ -24,6 +24,7 @@ pub mod mutations;
 mod operations;
 pub mod proposals;
 mod retraction;
+mod spending;
 mod tenants;
 mod watch_lists;
 mod zombies;
@@ -143,6 +144,7 @@ pub fn cases() -> Vec<Case> {
             a_result_comes_back_as_it_was_recorded, a_delivery_ends_with_its_reference,
             an_intent_outlives_its_lease, a_retry_withdraws_the_intent, a_release_keeps_the_intent,
             an_uncertain_result_waits_for_an_operator, a_withheld_result_is_not_posted,
+            results_of_a_firm_are_listed,
             what_is_given_up_is_a_dead_letter_and_can_be_replayed, concurrent_writers_share_no_result;
         retraction:
             before_the_result, under_a_lease, before_the_post, after_an_intent, while_uncertain, after_delivery,
@@ -153,6 +155,7 @@ pub fn cases() -> Vec<Case> {
         grants:
             a_new_quota_starts_empty, workers_share_one_quota, a_hold_holds_everybody, a_refusal_halves_the_rate,
             calls_and_refusals_are_counted, quotas_do_not_share;
+        spending: what_is_spent_adds_up, it_goes_with_the_firm;
         operations:
             overview_counts, overview_tells_detection_latency, journeys_tell_the_way,
             a_sweep_changes_nothing_that_shows, the_audit_trail_keeps_its_order;

@@ -8,4 +8,5 @@ mod practice_transport;
 
 pub use client_key_pair::client_key_pair;
 pub use practice_transport::PracticeTransport;
+pub mod redteam;
 pub mod scripted;

@@ -47,10 +47,19 @@ impl Server {
     /// # Panics
     /// When there is none to start.
     pub fn ministack() -> Self {
+        Self::ministack_with(&[])
+    }
+
+    /// The same with further variables in its environment.
+    ///
+    /// # Panics
+    /// When there is none to start.
+    pub fn ministack_with(variables: &[(&str, &str)]) -> Self {
         Self::start("TEST_MINISTACK", |command, port| {
             command
                 .env("GATEWAY_PORT", port.to_string())
                 .env("BIND_HOST", "127.0.0.1")
+                .envs(variables.iter().copied())
                 .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}"));
         })
     }

@@ -15,8 +15,9 @@ use skin_assist_core::{
     },
     phi::{Phi, Secret},
     ports::{
-        ChartReader, DocumentQuery, DraftError, DraftSearch, DraftWriter, EhrError, EncounterQuery, FirmSettings,
-        PatientContext, PhotoLocation, PhotoRefusal, PhotoSource, Settlement, TokenEndpoint, Visit,
+        ChartReader, ContextPart, ContextSubject, DocumentQuery, DraftError, DraftSearch, DraftWriter, EhrError,
+        EncounterQuery, FirmSettings, PatientContext, PhotoLocation, PhotoRefusal, PhotoSource, Settlement,
+        TokenEndpoint, Visit,
     },
     time::{Clock, Timestamp, VirtualClock},
 };
@@ -175,6 +176,7 @@ impl Practice {
             models: vec![],
             synthesis: "test".into(),
             pipeline: "test".into(),
+            language: None,
         };
         Draft::new(&assessment, Phi::new(note), versions, self.clock.now())
     }
@@ -223,11 +225,23 @@ fn from_a_visit_to_a_draft_in_the_chart() {
     assert_eq!(&photo.expose()[..], b"not really a picture");
     assert_eq!(claimed_bytes, Some(photo.expose().len() as u64));
 
+    let subject = ContextSubject {
+        patient: &encounter.patient,
+        encounter: &encounter.id,
+        document: &found.id,
+    };
+    let remembered = |part| practice.client.remembered(&practice.firm.id, &subject, part);
+    assert!(
+        remembered(ContextPart::Document).is_some(),
+        "it came along with the photo's place"
+    );
+    assert!(remembered(ContextPart::Patient).is_none());
     let facts = practice
         .client
-        .patient_facts(&practice.firm, &token, &encounter.patient);
+        .read_context(&practice.firm, &token, &subject, ContextPart::Patient);
     let facts = practice.clock.run(facts).unwrap();
     assert!(facts.expose().age.is_some() && facts.expose().sex.is_some());
+    assert_eq!(remembered(ContextPart::Patient), Some(facts), "read once for the visit");
 
     let draft = practice.draft(encounter, &document);
     let reference = practice.post(&token, &draft).unwrap();

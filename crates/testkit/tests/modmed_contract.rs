@@ -25,8 +25,8 @@ use skin_assist_core::{
     },
     phi::{Phi, Secret},
     ports::{
-        ChartReader, DocumentQuery, DraftSearch, DraftWriter, EncounterQuery, FirmSettings, PatientContext,
-        PhotoLocation, PhotoSource, TokenEndpoint, Visit,
+        ChartReader, ContextSubject, DocumentQuery, DraftSearch, DraftWriter, EncounterQuery, FirmSettings,
+        PatientContext, PhotoLocation, PhotoSource, TokenEndpoint, Visit,
     },
     time::{Clock, Timestamp, VirtualClock},
 };
@@ -467,8 +467,15 @@ impl Practice {
             };
             self.clock.run(self.client.download(&url)).unwrap();
         }
-        let facts = self.client.patient_facts(&self.firm, &token, &encounter.patient);
-        self.clock.run(facts).unwrap();
+        let subject = ContextSubject {
+            patient: &encounter.patient,
+            encounter: &encounter.id,
+            document: &documents[0],
+        };
+        for part in self.client.parts() {
+            let facts = self.client.read_context(&self.firm, &token, &subject, part);
+            self.clock.run(facts).unwrap();
+        }
         let draft = self.draft(encounter, &documents[0]);
         self.clock.run(self.client.post(&self.firm, &token, &draft)).unwrap();
         // There is no search for drafts, so nothing is asked.
@@ -536,6 +543,7 @@ impl Practice {
             models: vec![],
             synthesis: "test".into(),
             pipeline: "test".into(),
+            language: None,
         };
         Draft::new(&assessment, Phi::new(note), versions, self.clock.now())
     }

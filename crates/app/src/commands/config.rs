@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
-    config::{Config, DEFAULT, StoreName},
+    config::{Config, DEFAULT, LanguageKind, StoreName},
     failure::Failure,
     wiring,
 };
@@ -14,7 +14,7 @@ pub(crate) fn default() {
 }
 
 /// Checks the configuration and everything it names. Nothing is opened for writing and nothing is sent.
-pub(crate) fn check(config: &Config) -> Result<ExitCode, Failure> {
+pub(crate) async fn check(config: &Config) -> Result<ExitCode, Failure> {
     match &config.surroundings.file {
         Some(file) => say!("configuration  {}", file.display()),
         None => say!("configuration  the defaults and the environment (no file)"),
@@ -37,6 +37,12 @@ pub(crate) fn check(config: &Config) -> Result<ExitCode, Failure> {
         if quotas.each_firm { "practice" } else { "API key" }
     );
     say!("polling        {}", config.polling.policy);
+    wiring::language(config).await?;
+    match config.language.kind {
+        LanguageKind::None => say!("language       the composer"),
+        LanguageKind::OpenAi => say!("language       {} at {}", config.language.model, config.language.url),
+        LanguageKind::Bedrock => say!("language       {} on Bedrock", config.language.model),
+    }
     let packs = wiring::packs(config)?;
     for pack in &packs {
         say!("models         {} for {} photos", pack.version(), pack.route());

@@ -189,6 +189,7 @@ impl Driver<'_> {
                     context: &*engine.ehr,
                     queue: &*engine.state,
                     records: &*engine.state,
+                    spending: &*engine.state,
                     audit,
                     quota,
                 };

@@ -1,13 +1,14 @@
 //! What is on AWS.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use skin_assist_aws::{
+    bedrock::BedrockChat,
     connection::Connection,
     dynamodb::DynamoStore,
     secrets::{Secrets, VaultedTokenEndpoint},
 };
-use skin_assist_core::ports::{StateStore, TokenEndpoint};
+use skin_assist_core::ports::{ChatModel, StateStore, TokenEndpoint};
 
 use crate::{clock::SystemClock, config::Config, failure::Failure};
 
@@ -27,4 +28,12 @@ pub(super) async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failur
 pub(super) async fn token_endpoint(config: &Config, endpoint: Arc<dyn TokenEndpoint>) -> Arc<dyn TokenEndpoint> {
     let secrets = Secrets::new(&connection(config).await, Arc::new(SystemClock));
     Arc::new(VaultedTokenEndpoint::new(endpoint, Arc::new(secrets)))
+}
+
+/// The language model on Bedrock. Nothing is asked of it yet.
+pub(super) async fn chat(config: &Config) -> Result<Arc<dyn ChatModel>, Failure> {
+    let language = &config.language;
+    let timeout = Duration::from_secs(language.timeout_seconds);
+    let connection = connection(config).await;
+    Ok(Arc::new(BedrockChat::new(&connection, language.model.clone(), timeout)))
 }

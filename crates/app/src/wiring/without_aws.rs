@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skin_assist_core::ports::{StateStore, TokenEndpoint};
+use skin_assist_core::ports::{ChatModel, StateStore, TokenEndpoint};
 
 use crate::{config::Config, failure::Failure};
 
@@ -17,4 +17,11 @@ pub(super) async fn state(_config: &Config) -> Result<Arc<dyn StateStore>, Failu
 #[allow(clippy::unused_async)]
 pub(super) async fn token_endpoint(_config: &Config, endpoint: Arc<dyn TokenEndpoint>) -> Arc<dyn TokenEndpoint> {
     endpoint
+}
+
+/// Refused. Asynchronous as its counterpart is.
+#[allow(clippy::unused_async)]
+pub(super) async fn chat(_config: &Config) -> Result<Arc<dyn ChatModel>, Failure> {
+    Err(Failure::new("this program was built without Bedrock")
+        .with_hint("build it with `--features aws`, or set another language.kind"))
 }

@@ -7,6 +7,7 @@ mod deployment;
 #[cfg(feature = "servers")]
 mod dynamodb;
 mod functions;
+mod language;
 mod quirks;
 mod shares;
 mod support;

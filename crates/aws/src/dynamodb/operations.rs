@@ -433,6 +433,25 @@ impl Operations for DynamoStore {
         }
     }
 
+    async fn firm_results(&self, firm: &FirmId) -> Outcome<Vec<AssistResult>> {
+        let rows = self
+            .all(Ask::beginning(&ASSIST_RESULTS, firm.as_str(), RESULT_PREFIX))
+            .await?;
+        let mut listed = Vec::new();
+        for row in &rows {
+            let attributes = Attributes {
+                table: ASSIST_RESULTS.name,
+                row,
+            };
+            if attributes.text("delivery")? != "cancelled" {
+                listed.push((attributes.time("assessed_at")?, row));
+            }
+        }
+        // Rows come in the order of their assessments, which stays among those of the same time.
+        listed.sort_by_key(|(at, _)| *at);
+        self.results(listed.into_iter().map(|(_, row)| row)).await
+    }
+
     async fn uncertain(&self) -> Outcome<Vec<AssistResult>> {
         let rows = self.attended([UNCERTAIN, UNCERTAIN_AND_RETRACTED]).await?;
         let mut listed = Vec::new();

@@ -234,6 +234,12 @@ const METHODS: &[(&str, &str, &[Access])] = &[
             ("Firms", &["GetItem"]),
         ],
     ),
+    ("LanguageSpending", "language_spent", &[("AssistResults", &["GetItem"])]),
+    (
+        "LanguageSpending",
+        "add_language_spent",
+        &[("AssistResults", &["UpdateItem"]), ("Firms", &["GetItem"])],
+    ),
     ("Deliveries", "record_intent", &[("AssistResults", &["UpdateItem"])]),
     ("Deliveries", "record_delivered", &[("AssistResults", &["UpdateItem"])]),
     ("Deliveries", "record_uncertain", &[("AssistResults", &["UpdateItem"])]),
@@ -275,7 +281,11 @@ const EHR: &[&str] = &[
     "TokenEndpoint",
 ];
 
-/// Ports that need nothing of AWS: the EHR, and models in the function itself.
+/// The one language model, where there is one.
+const LANGUAGE_MODEL: &str = "arn:${AWS::Partition}:bedrock:${AWS::Region}::foundation-model/${LanguageModelId}";
+
+/// Ports that need no row of a table: the EHR, models in the function itself, and the language model, which has a policy of its
+/// own.
 const WITHOUT: &[&str] = &["TokenSource", "Clock", "VisionModel", "LanguageModel"];
 
 /// The secret with the vendor's API key.
@@ -391,6 +401,13 @@ fn expected(function: &Function) -> Vec<Statement> {
             format!("!Sub {SECRET}"),
         ));
     }
+    if held.contains("LanguageModel") {
+        statements.push(statement(
+            "LanguageModel",
+            set(&["bedrock:InvokeModel"]),
+            format!("!Sub {LANGUAGE_MODEL}"),
+        ));
+    }
     if let Some(table) = function.stream {
         statements.push(statement(
             "Stream",
@@ -452,6 +469,8 @@ fn granted(template: &Value) -> BTreeMap<String, BTreeSet<Permission>> {
         let role = role.strip_prefix("!GetAtt ").and_then(|role| role.strip_suffix(".Arn"));
         let role = &template["Resources"][role.expect("a role of the template")]["Properties"];
         let managed = list(&role["ManagedPolicyArns"]).into_iter().map(|policy| {
+            // One that is there under a condition counts as there.
+            let policy = policy["Fn::If"].get(1).unwrap_or(&policy);
             let policy = policy["Ref"].as_str().expect("no policy of Amazon's").to_owned();
             template["Resources"][&policy]["Properties"]["PolicyDocument"].clone()
         });
@@ -591,6 +610,41 @@ fn a_policy_narrowed_by_one_action_is_noticed() {
         }
     }
     assert!(tried > 100, "{tried} actions");
+}
+
+#[test]
+fn the_models_function_may_ask_the_one_language_model_and_only_where_there_is_one() {
+    let whole = template();
+    let policy = &whole["Resources"]["InferLanguagePolicy"];
+    assert_eq!(policy["Condition"], "HasLanguageModel");
+    let attached = &whole["Resources"]["InferRole"]["Properties"]["ManagedPolicyArns"][1]["Fn::If"];
+    assert_eq!(attached[0], "HasLanguageModel");
+    assert_eq!(attached[2]["Ref"], "AWS::NoValue");
+    for (field, value) in [
+        ("Resource", json!(["*"])),
+        (
+            "Resource",
+            json!([{ "Fn::Sub": "arn:${AWS::Partition}:bedrock:${AWS::Region}::foundation-model/*" }]),
+        ),
+        (
+            "Action",
+            json!(["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]),
+        ),
+        ("Action", json!(["bedrock:*"])),
+    ] {
+        let mut changed = template();
+        changed["Resources"]["InferLanguagePolicy"]["Properties"]["PolicyDocument"]["Statement"][0][field] = value;
+        assert!(!differences(&changed).is_empty(), "{field}");
+    }
+    let others = FUNCTIONS.iter().filter(|function| function.name != "infer");
+    for function in others {
+        let granted = &granted(&whole)[function.name];
+        assert!(
+            granted.iter().all(|(action, ..)| !action.starts_with("bedrock:")),
+            "{}",
+            function.name
+        );
+    }
 }
 
 #[test]

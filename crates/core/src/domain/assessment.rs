@@ -147,6 +147,30 @@ pub struct Versions {
     pub synthesis: String,
     /// The pipeline: this software.
     pub pipeline: String,
+    /// What a language model took part with; none where none was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<LanguageUse>,
+}
+
+/// What a language model was asked and what that cost. Never the prompt's text, nor an answer's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanguageUse {
+    /// The model.
+    pub model: String,
+    /// The version of the prompt file.
+    pub prompt: String,
+    /// SHA-256 of the whole prompt, hexadecimal.
+    pub prompt_sha256: String,
+    /// How often it was asked.
+    pub calls: u32,
+    /// Tokens that went in, as the endpoint counts them.
+    pub input_tokens: u64,
+    /// Tokens that came out.
+    pub output_tokens: u64,
+    /// What that cost by the configured prices, in millionths of their currency.
+    pub cost_micros: u64,
+    /// Why the draft has none of its answers; none where it has.
+    pub fallback: Option<Reason>,
 }
 
 /// What the models and the language model made of an assessment, and how its draft stands (the published design's

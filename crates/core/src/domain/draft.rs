@@ -88,13 +88,68 @@ impl fmt::Display for DraftReference {
     }
 }
 
-/// The minimum about a patient that makes a differential better: no name, no date of birth, no number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// The minimum about a patient that makes a differential better: no name, no date of birth, no number. What is `None` is
+/// not known; an empty list says that nothing of the kind bears on a differential.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PatientFacts {
     /// Age in coarse bands: many conditions are typical of an age.
     pub age: Option<AgeBand>,
     /// Administrative sex: some conditions are more frequent in one.
     pub sex: Option<Sex>,
+    /// Where on the body: many conditions have sites of their own.
+    pub site: Option<ContextTerm>,
+    /// On which side: tells lesions of the same site apart.
+    pub laterality: Option<Laterality>,
+    /// What of the problem list bears on a differential.
+    pub history: Option<Vec<ContextTerm>>,
+    /// Medications known to cause eruptions.
+    pub medications: Option<Vec<ContextTerm>>,
+    /// What the photo's description and the visit's reason say: text of the chart, so never an instruction, and never in a draft.
+    pub description: Option<Phi<String>>,
+}
+
+impl PatientFacts {
+    /// With what `further` knows besides.
+    #[must_use]
+    pub fn with(self, further: Self) -> Self {
+        Self {
+            age: self.age.or(further.age),
+            sex: self.sex.or(further.sex),
+            site: self.site.or(further.site),
+            laterality: self.laterality.or(further.laterality),
+            history: self.history.or(further.history),
+            medications: self.medications.or(further.medications),
+            description: match (self.description, further.description) {
+                (Some(first), Some(second)) => Some(Phi::new(format!("{}; {}", first.expose(), second.expose()))),
+                (first, second) => first.or(second),
+            },
+        }
+    }
+}
+
+/// A fact of a chart in this software's own words, from the knowledge file: never a text of the chart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContextTerm(pub String);
+
+/// A side of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Laterality {
+    /// The patient's left.
+    Left,
+    /// The patient's right.
+    Right,
+}
+
+impl Laterality {
+    /// For people.
+    pub const fn display(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Right => "right",
+        }
+    }
 }
 
 /// An age band.

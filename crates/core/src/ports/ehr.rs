@@ -8,12 +8,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::{DraftError, EhrError};
 use crate::{
     domain::{
-        AccessToken, Credential, DocumentCategory, DocumentSummary, Draft, DraftReference, Encounter, EncounterId,
-        Firm, IssuedToken, PatientFacts, PatientId, PhotoBytes,
+        AccessToken, Credential, DocumentCategory, DocumentId, DocumentSummary, Draft, DraftReference, Encounter,
+        EncounterId, Firm, FirmId, IssuedToken, PatientFacts, PatientId, PhotoBytes,
     },
     phi::Phi,
     time::Timestamp,
@@ -123,12 +124,7 @@ pub enum PhotoLocation {
 #[async_trait]
 pub trait PhotoSource: Send + Sync {
     /// Reads the document to learn where its bytes are. One call.
-    async fn locate(
-        &self,
-        firm: &Firm,
-        token: &AccessToken,
-        document: &crate::domain::DocumentId,
-    ) -> Result<PhotoLocation, EhrError>;
+    async fn locate(&self, firm: &Firm, token: &AccessToken, document: &DocumentId) -> Result<PhotoLocation, EhrError>;
 
     /// Reads the bytes of a `Binary` of this firm from the EHR. One call. Stops at the size limit.
     async fn read_binary(&self, firm: &Firm, token: &AccessToken, id: &str) -> Result<PhotoBytes, EhrError>;
@@ -139,15 +135,66 @@ pub trait PhotoSource: Send + Sync {
     async fn download(&self, url: &Phi<String>) -> Result<PhotoBytes, EhrError>;
 }
 
-/// Reading the minimum about a patient.
+/// A part of what is read about a patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContextPart {
+    /// `Patient`: age band and sex.
+    Patient,
+    /// The photo's `DocumentReference`: body site and side.
+    Document,
+    /// `Encounter`: why the patient came, and where that is.
+    Visit,
+    /// `Condition`: what of the problem list bears on a differential.
+    Problems,
+    /// `MedicationStatement`: medications known to cause eruptions.
+    MedicationStatements,
+    /// The same by `MedicationRequest`.
+    MedicationRequests,
+}
+
+impl ContextPart {
+    /// The word used in profiles and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Patient => "patient",
+            Self::Document => "document",
+            Self::Visit => "visit",
+            Self::Problems => "problems",
+            Self::MedicationStatements => "medication-statements",
+            Self::MedicationRequests => "medication-requests",
+        }
+    }
+}
+
+/// Whose context.
+#[derive(Debug, Clone, Copy)]
+pub struct ContextSubject<'a> {
+    /// The patient.
+    pub patient: &'a PatientId,
+    /// The visit: what was read is remembered for it.
+    pub encounter: &'a EncounterId,
+    /// The photo.
+    pub document: &'a DocumentId,
+}
+
+/// Reading the minimum about a patient: age band, sex, and terms of the knowledge file. The birth date and all else stay inside
+/// the client.
 #[async_trait]
 pub trait PatientContext: Send + Sync {
-    /// Age band and sex; the birth date and all else stay inside the client. One call.
-    async fn patient_facts(
+    /// The parts that are read, the most useful first.
+    fn parts(&self) -> Vec<ContextPart>;
+
+    /// A part that was read before for this visit, or came along with something else. No call.
+    fn remembered(&self, firm: &FirmId, subject: &ContextSubject<'_>, part: ContextPart) -> Option<Phi<PatientFacts>>;
+
+    /// Reads a part. One call.
+    async fn read_context(
         &self,
         firm: &Firm,
         token: &AccessToken,
-        patient: &PatientId,
+        subject: &ContextSubject<'_>,
+        part: ContextPart,
     ) -> Result<Phi<PatientFacts>, EhrError>;
 }
 

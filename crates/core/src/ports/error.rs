@@ -307,4 +307,10 @@ pub enum LanguageError {
         /// What happened, in our words.
         what: &'static str,
     },
+    /// The endpoint refuses what it was asked: another try would be refused, too.
+    #[error("the endpoint of the language model refuses the request: {what}")]
+    Refused {
+        /// What happened, in our words.
+        what: &'static str,
+    },
 }

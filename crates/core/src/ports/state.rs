@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::StateError;
+use super::{LanguageSpending, StateError};
 use crate::{
     domain::{
         AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
@@ -549,6 +549,8 @@ pub enum AuditAction {
     Replayed,
     /// An uncertain draft was resolved.
     UncertainResolved,
+    /// An operator read a result that is kept back.
+    ResultRead,
 }
 
 /// The audit trail: append-only.
@@ -630,6 +632,9 @@ pub trait Operations: Send + Sync {
     /// such letter.
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Outcome<()>;
 
+    /// All results of the firm but those that were cancelled, earliest first.
+    async fn firm_results(&self, firm: &FirmId) -> Outcome<Vec<AssistResult>>;
+
     /// Results whose delivery is uncertain, oldest first.
     async fn uncertain(&self) -> Outcome<Vec<AssistResult>>;
 
@@ -661,6 +666,7 @@ pub trait StateStore:
     + PollingMemory
     + DocumentQueue
     + InferenceRecords
+    + LanguageSpending
     + Deliveries
     + CallGrants
     + Audit
@@ -676,6 +682,7 @@ impl<T> StateStore for T where
         + PollingMemory
         + DocumentQueue
         + InferenceRecords
+        + LanguageSpending
         + Deliveries
         + CallGrants
         + Audit

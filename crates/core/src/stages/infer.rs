@@ -11,8 +11,8 @@ use crate::{
     lease::Lease,
     phi::Phi,
     ports::{
-        Audit, AuditAction, AuditRecord, CallKind, DocumentQueue, InferenceRecords, LanguageModel, PatientContext,
-        Photos, StateError, SynthesisRequest, VisionModel,
+        Audit, AuditAction, AuditRecord, CallKind, ContextSubject, DocumentQueue, InferenceRecords, LanguageModel,
+        LanguageSpending, PatientContext, Photos, StateError, SynthesisRequest, VisionModel,
     },
     synthesis::{self, PIPELINE_VERSION},
     time::within,
@@ -35,6 +35,8 @@ pub struct Infer<'a> {
     pub vision: &'a dyn VisionModel,
     /// The language model, or the composer.
     pub language: &'a dyn LanguageModel,
+    /// What language models cost.
+    pub spending: &'a dyn LanguageSpending,
     /// The minimum about the patient.
     pub context: &'a dyn PatientContext,
     /// The document's lease.
@@ -97,12 +99,19 @@ impl Infer<'_> {
             assessment: &assessment,
             findings: &[(watch.document.clone(), findings.expose())],
             patient,
+            over_budget: self.is_over_budget(firm).await?,
         };
         let synthesis = self.language.synthesize(&request).await?;
+        if let Some(used) = &synthesis.language {
+            // Before the result: what was spent counts, whatever becomes of it.
+            let now = self.quota.clock.now();
+            self.spending.add_language_spent(&firm.id, now, &used.into()).await?;
+        }
         let versions = Versions {
             models,
-            synthesis: self.language.version(),
+            synthesis: synthesis.made_by.clone(),
             pipeline: PIPELINE_VERSION.to_owned(),
+            language: synthesis.language.clone(),
         };
         let photos = vec![AssessedPhoto {
             document: watch.document.clone(),
@@ -149,18 +158,43 @@ impl Infer<'_> {
         Ok(findings)
     }
 
-    /// The minimum about the patient. A draft without it is still worth more than none: what cannot be read is named
-    /// in the draft as not known.
+    async fn is_over_budget(&self, firm: &Firm) -> Result<bool, StateError> {
+        let Some(budget) = self.language.daily_budget_micros() else {
+            return Ok(false);
+        };
+        let spent = self.spending.language_spent(&firm.id, self.quota.clock.now()).await?;
+        Ok(spent.cost_micros >= budget)
+    }
+
+    /// The minimum about the patient, part by part, the most useful first: what was read before for the visit is not read again,
+    /// and when calls are short the last parts are left out. A draft without them is still worth more than none: what cannot
+    /// be read is named in the draft as not known.
     async fn patient_facts(&self, firm: &Firm, assessment: &Assessment) -> PatientFacts {
-        let read = self.context.patient_facts(firm, self.token, &assessment.patient);
+        let mut facts = PatientFacts::default();
+        let Some(document) = assessment.documents.first() else {
+            return facts;
+        };
+        let subject = ContextSubject {
+            patient: &assessment.patient,
+            encounter: &assessment.encounter,
+            document,
+        };
         let give_up_at = self.quota.clock.now() + CONTEXT_PATIENCE;
-        let answer = within(self.quota.clock, give_up_at, self.quota.call(CallKind::Context, read)).await;
-        match answer.map_err(StageError::from).and_then(|answer| answer) {
-            Ok(facts) => facts.into_exposed(),
-            Err(error) => {
-                tracing::info!(event = "context.unavailable", firm = %firm.id, reason = error.reason().code());
-                PatientFacts::default()
+        for part in self.context.parts() {
+            if let Some(known) = self.context.remembered(&firm.id, &subject, part) {
+                facts = facts.with(known.into_exposed());
+                continue;
+            }
+            let read = self.context.read_context(firm, self.token, &subject, part);
+            let answer = within(self.quota.clock, give_up_at, self.quota.call(CallKind::Context, read)).await;
+            match answer.map_err(StageError::from).and_then(|answer| answer) {
+                Ok(further) => facts = facts.with(further.into_exposed()),
+                Err(error) => {
+                    let reason = error.reason();
+                    tracing::info!(event = "context.unavailable", firm = %firm.id, part = part.as_str(), reason = reason.code());
+                }
             }
         }
+        facts
     }
 }

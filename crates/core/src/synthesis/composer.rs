@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::Knowledge;
 use crate::{
-    domain::{Abstention, ClassProbability, DocumentId},
-    ports::{Differential, EvidencedCondition, LanguageError, LanguageModel, Synthesis, SynthesisRequest},
+    domain::{Abstention, ClassProbability, DocumentId, Findings},
+    ports::{Confidence, Differential, EvidencedCondition, LanguageError, LanguageModel, Synthesis, SynthesisRequest},
 };
 
 pub(super) const REPEAT_PHOTOGRAPH: &str = "repeat-photograph";
@@ -25,21 +25,68 @@ pub struct Composer {
     knowledge: Knowledge,
 }
 
+/// What the classifier says of the photos taken together.
+pub(super) struct Judged<'a> {
+    /// The classes of all photos, each once with the photo that shows it with the highest probability; most probable first.
+    pub(super) classes: Vec<(&'a DocumentId, &'a ClassProbability)>,
+    /// Why a photo was not judged, if one was not.
+    pub(super) abstention: Option<Abstention>,
+}
+
+impl<'a> Judged<'a> {
+    pub(super) fn of(findings: &'a [(DocumentId, &'a Findings)]) -> Self {
+        let mut classes: Vec<(&DocumentId, &ClassProbability)> = Vec::new();
+        let mut abstention = None;
+        for (document, findings) in findings {
+            abstention = abstention.or(findings.abstention);
+            if findings.abstention.is_some() {
+                continue;
+            }
+            let of_regions = findings.regions.iter().flat_map(|region| &region.classes);
+            for class in findings.ranked.iter().chain(of_regions) {
+                match classes.iter_mut().find(|(_, known)| known.label == class.label) {
+                    Some(known) if known.1.probability < class.probability => *known = (document, class),
+                    Some(_) => {}
+                    None => classes.push((document, class)),
+                }
+            }
+        }
+        classes.sort_by(|a, b| b.1.probability.total_cmp(&a.1.probability));
+        Self { classes, abstention }
+    }
+}
+
+/// Whether a class has to be named although it is not among the first.
+pub(super) fn has_to_be_named(class: &ClassProbability) -> bool {
+    class.label.must_not_miss && class.probability >= LEAST_MUST_NOT_MISS
+}
+
 impl Composer {
     /// Composes from this knowledge.
     pub const fn new(knowledge: Knowledge) -> Self {
         Self { knowledge }
     }
 
-    fn evidenced(&self, class: &ClassProbability, evidence: &DocumentId) -> EvidencedCondition {
+    pub(super) const fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+
+    pub(super) fn version(&self) -> String {
+        format!("composer with knowledge {}", self.knowledge.version)
+    }
+
+    pub(super) fn evidenced(&self, class: &ClassProbability, evidence: &DocumentId) -> EvidencedCondition {
         let condition = self.knowledge.condition(&class.label.snomed_ct);
         EvidencedCondition {
             label: class.label.clone(),
             probability: class.probability,
+            confidence: Confidence::of(class.probability),
             evidence: evidence.clone(),
             features: condition
                 .map(|condition| condition.features.clone())
                 .unwrap_or_default(),
+            supporting: Vec::new(),
+            opposing: Vec::new(),
         }
     }
 
@@ -62,35 +109,19 @@ impl Composer {
             differential: Err(abstention),
             next_steps: self.sentences(next),
             questions: Vec::new(),
+            made_by: self.version(),
+            remarks: Vec::new(),
+            comment: None,
+            language: None,
         }
     }
-}
 
-#[async_trait]
-impl LanguageModel for Composer {
-    async fn synthesize(&self, request: &SynthesisRequest<'_>) -> Result<Synthesis, LanguageError> {
-        // One photo for each class: the one that shows it with the highest probability.
-        let mut classes: Vec<(&DocumentId, &ClassProbability)> = Vec::new();
-        let mut abstention = None;
-        for (document, findings) in request.findings {
-            abstention = abstention.or(findings.abstention);
-            if findings.abstention.is_some() {
-                continue;
-            }
-            let of_regions = findings.regions.iter().flat_map(|region| &region.classes);
-            for class in findings.ranked.iter().chain(of_regions) {
-                match classes.iter_mut().find(|(_, known)| known.label == class.label) {
-                    Some(known) if known.1.probability < class.probability => *known = (document, class),
-                    Some(_) => {}
-                    None => classes.push((document, class)),
-                }
-            }
-        }
+    /// The synthesis of the findings alone.
+    pub(super) fn compose(&self, request: &SynthesisRequest<'_>) -> Synthesis {
+        let Judged { classes, abstention } = Judged::of(request.findings);
         if classes.is_empty() {
-            return Ok(self.abstained(abstention.unwrap_or(Abstention::NoLesionFound)));
+            return self.abstained(abstention.unwrap_or(Abstention::NoLesionFound));
         }
-        classes.sort_by(|a, b| b.1.probability.total_cmp(&a.1.probability));
-
         let first = classes.iter().enumerate().take(MOST_CONDITIONS);
         let ranked: Vec<_> = first
             .filter(|(place, (_, class))| *place == 0 || class.probability >= LEAST_PROBABILITY)
@@ -98,7 +129,7 @@ impl LanguageModel for Composer {
             .collect();
         let must_not_miss: Vec<_> = classes
             .iter()
-            .filter(|(_, class)| class.label.must_not_miss && class.probability >= LEAST_MUST_NOT_MISS)
+            .filter(|(_, class)| has_to_be_named(class))
             .filter(|(_, class)| ranked.first().is_none_or(|top| top.label != class.label))
             .map(|(document, class)| self.evidenced(class, document))
             .collect();
@@ -112,20 +143,29 @@ impl LanguageModel for Composer {
         let known: Vec<_> = named().filter_map(|code| self.knowledge.condition(code)).collect();
         let steps = known.iter().flat_map(|condition| condition.next_steps.clone());
         let next_steps = self.sentences(steps.chain([CLINICAL_CORRELATION.to_owned()]));
-        let mut questions = Vec::new();
+        let mut questions: Vec<String> = Vec::new();
         for question in known.iter().flat_map(|condition| &condition.questions) {
-            if !questions.contains(question) {
-                questions.push(question.clone());
+            if let Some(question) = self.knowledge.question(question)
+                && !questions.iter().any(|asked| asked == question)
+            {
+                questions.push(question.to_owned());
             }
         }
-        Ok(Synthesis {
+        Synthesis {
             differential: Ok(Differential { ranked, must_not_miss }),
             next_steps,
             questions,
-        })
+            made_by: self.version(),
+            remarks: Vec::new(),
+            comment: None,
+            language: None,
+        }
     }
+}
 
-    fn version(&self) -> String {
-        format!("composer with knowledge {}", self.knowledge.version)
+#[async_trait]
+impl LanguageModel for Composer {
+    async fn synthesize(&self, request: &SynthesisRequest<'_>) -> Result<Synthesis, LanguageError> {
+        Ok(self.compose(request))
     }
 }

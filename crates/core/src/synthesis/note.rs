@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::given;
 use crate::{
     domain::{
-        Abstention, AssessedPhoto, DraftNote, Findings, NormalisedBox, NoteRegion, NoteSection, PatientFacts, Quality,
-        Route, Versions,
+        Abstention, AssessedPhoto, ContextTerm, DraftNote, Findings, NormalisedBox, NoteRegion, NoteSection,
+        PatientFacts, Quality, Route, Versions,
     },
     ports::{EvidencedCondition, Synthesis, SynthesisRequest},
 };
@@ -29,7 +30,7 @@ pub fn compose_note(
             "Consider",
             synthesis.next_steps.iter().chain(&synthesis.questions).cloned(),
         ),
-        section("Not known to the software", [unknown_line(request.patient)]),
+        section("Not known to the software", [unknown_line(&request.patient)]),
         section("Limits", limits(request.assessment.route)),
         section(
             "Versions and reference",
@@ -95,17 +96,23 @@ fn image_line(photo: &AssessedPhoto, request: &SynthesisRequest<'_>) -> String {
 /// What the quality measures mean, in words. The bounds are those of the image measures' own scale: luminance, and the
 /// variance of its Laplacian on the reduced image.
 fn quality_words(quality: Quality) -> String {
-    let light = match quality.brightness {
+    format!("{}, {}", light_word(quality), focus_word(quality))
+}
+
+pub(super) fn light_word(quality: Quality) -> &'static str {
+    match quality.brightness {
         dark if dark < 0.2 => "dark",
         bright if bright > 0.85 => "overexposed",
         _ => "evenly lit",
-    };
-    let focus = if quality.sharpness < 15.0 {
+    }
+}
+
+pub(super) fn focus_word(quality: Quality) -> &'static str {
+    if quality.sharpness < 15.0 {
         "soft focus"
     } else {
         "in focus"
-    };
-    format!("{light}, {focus}")
+    }
 }
 
 fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis) -> Vec<String> {
@@ -126,6 +133,7 @@ fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis) -> Vec<
             ));
         }
     }
+    lines.extend(synthesis.remarks.iter().cloned());
     match &synthesis.differential {
         Ok(differential) => {
             lines.push("Ranked differential (calibrated probabilities of the classifier):".to_owned());
@@ -137,6 +145,9 @@ fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis) -> Vec<
             }
             for condition in &differential.must_not_miss {
                 lines.push(format!("Must not miss: {}", condition_line(condition)));
+            }
+            if let Some(comment) = &synthesis.comment {
+                lines.push(format!("Comment of the language model: {comment}"));
             }
         }
         Err(abstention) => {
@@ -160,12 +171,18 @@ fn condition_line(condition: &EvidencedCondition) -> String {
     let mut line = format!(
         "{} ({codes}): {}, {}; evidence: image {}.",
         condition.label.display,
-        confidence_word(condition.probability),
+        condition.confidence.display(),
         percent(condition.probability),
         condition.evidence
     );
     if !condition.features.is_empty() {
         _ = write!(line, " Look for: {}.", condition.features.join(", "));
+    }
+    if !condition.supporting.is_empty() {
+        _ = write!(line, " For it: {}.", condition.supporting.join(", "));
+    }
+    if !condition.opposing.is_empty() {
+        _ = write!(line, " Against it: {}.", condition.opposing.join(", "));
     }
     line
 }
@@ -176,16 +193,6 @@ fn percent(probability: f32) -> String {
         "over 99 %".to_owned()
     } else {
         format!("{:.0} %", probability * 100.0)
-    }
-}
-
-/// The word for a probability. The ranges are part of the draft's specification (docs/draft-note.md).
-fn confidence_word(probability: f32) -> &'static str {
-    match probability {
-        high if high >= 0.8 => "very likely",
-        likely if likely >= 0.5 => "likely",
-        possible if possible >= 0.2 => "possible",
-        _ => "less likely",
     }
 }
 
@@ -216,23 +223,31 @@ fn undecided_line(findings: &Findings) -> Option<String> {
     ))
 }
 
-fn unknown_line(patient: PatientFacts) -> String {
+fn unknown_line(patient: &PatientFacts) -> String {
+    let listed = |terms: &Option<Vec<ContextTerm>>, nothing: &str| {
+        let terms = terms.as_ref()?;
+        let terms: Vec<_> = terms.iter().map(|term| term.0.as_str()).collect();
+        Some(if terms.is_empty() {
+            nothing.to_owned()
+        } else {
+            terms.join(", ")
+        })
+    };
+    let site = patient.site.as_ref().map(|site| match patient.laterality {
+        Some(side) => format!("body site {}, {}", site.0, side.display()),
+        None => format!("body site {}", site.0),
+    });
     let known = [
         patient.age.map(|age| format!("age band {}", age.display())),
         patient.sex.map(|sex| format!("sex {}", sex.display())),
+        site,
+        listed(&patient.history, "no history that bears on it").map(|terms| format!("problem list: {terms}")),
+        listed(&patient.medications, "none known to cause eruptions").map(|terms| format!("medications: {terms}")),
     ];
-    let unknown = [
-        patient.age.is_none().then_some("age"),
-        patient.sex.is_none().then_some("sex"),
-        Some("body site"),
-        Some("history"),
-        Some("symptoms"),
-    ];
-    let unknown: Vec<_> = unknown.into_iter().flatten().collect();
-    let mut line = format!("Not known: {}.", unknown.join(", "));
+    let mut line = format!("Not known: {}.", given::not_known(patient).join(", "));
     let known: Vec<_> = known.into_iter().flatten().collect();
     if !known.is_empty() {
-        _ = write!(line, " Known: {}.", known.join(", "));
+        _ = write!(line, " Known: {}.", known.join("; "));
     }
     line
 }
@@ -254,10 +269,15 @@ fn limits(route: Route) -> [String; 2] {
 fn versions_line(versions: &Versions) -> String {
     let models: Vec<_> = versions.models.iter().map(ToString::to_string).collect();
     format!(
-        "Models: {}. Synthesis: {}. Pipeline: {}.",
+        "Models: {}. Synthesis: {}. Pipeline: {}.{}",
         models.join(", "),
         versions.synthesis,
-        versions.pipeline
+        versions.pipeline,
+        versions.language.as_ref().map_or_else(String::new, |language| format!(
+            " Prompt {}, SHA-256 {}.",
+            language.prompt,
+            &language.prompt_sha256[..16]
+        ))
     )
 }
 

@@ -74,6 +74,7 @@ fn draft(note: DraftNote) -> Draft {
         }],
         synthesis: "composer 1".into(),
         pipeline: "skin-assist 0.1.0".into(),
+        language: None,
     };
     Draft::new(&assessment, Phi::new(note), versions, at("2026-01-05T10:00:03Z"))
 }
@@ -353,4 +354,24 @@ fn a_conditional_create_names_the_identifier() {
             draft.reference_code
         )
     );
+}
+
+/// What a clinician reads under the first vendor's profile, in each case.
+#[test]
+fn the_nine_cases_read_as_they_were_released() {
+    let cases = crate::golden::cases::cases();
+    assert_eq!(cases.len(), 9);
+    for golden in crate::golden::drafts() {
+        let case = golden
+            .name
+            .strip_prefix("modmed-ema.case.")
+            .and_then(|name| name.strip_suffix(".0"));
+        if let Some(case) = case {
+            let body = body_of(&golden.resource);
+            // The chart's own words are data, and in no draft.
+            assert!(!body.contains("Jane Roe") && !body.contains("benign."), "{case}");
+            assert_eq!(golden.resource.get("encounter").is_none(), case == "visit-finished");
+            insta::assert_snapshot!(format!("case-{case}"), body);
+        }
+    }
 }

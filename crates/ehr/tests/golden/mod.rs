@@ -1,6 +1,9 @@
 //! Golden drafts: what is posted under each shipped profile and each variation that a practice's own profile may make,
 //! with a plain, an empty and a hostile note. The tests check their text, `cargo xtask test` has the example `drafts`
-//! write them into files for validators that know nothing of this project.
+//! write them into files for validators that know nothing of this project. And the nine cases of drafts as this software writes
+//! them, under each profile as it is shipped.
+
+pub(crate) mod cases;
 
 use std::{
     collections::BTreeSet,
@@ -51,9 +54,19 @@ pub(crate) enum Standing {
 pub(crate) fn drafts() -> Vec<Golden> {
     let mut found = Vec::new();
     for name in Profile::shipped_names() {
+        for case in cases::cases() {
+            let posted = posted(Profile::shipped(name).unwrap(), case.note, case.finished);
+            for (place, resource) in posted.into_iter().enumerate() {
+                found.push(Golden {
+                    name: format!("{name}.case.{}.{place}", case.name),
+                    standing: Standing::Valid,
+                    resource,
+                });
+            }
+        }
         for (variation, standing, profile) in variations(name) {
             for (kind, note) in [("plain", plain()), ("empty", empty()), ("hostile", hostile())] {
-                for (place, resource) in posted(profile.clone(), note).into_iter().enumerate() {
+                for (place, resource) in posted(profile.clone(), note, false).into_iter().enumerate() {
                     let name = format!("{name}.{variation}.{kind}.{place}");
                     found.push(Golden {
                         name,
@@ -202,7 +215,7 @@ fn hostile() -> DraftNote {
 }
 
 /// What posting a draft sends.
-fn posted(profile: Profile, note: DraftNote) -> Vec<Value> {
+fn posted(profile: Profile, note: DraftNote, finished: bool) -> Vec<Value> {
     let recorder = Arc::new(Recorder::default());
     let connection = EhrConnection {
         profile,
@@ -215,7 +228,11 @@ fn posted(profile: Profile, note: DraftNote) -> Vec<Value> {
         limits: Limits::default(),
     };
     let client = EhrClient::new(connection, Arc::clone(&recorder) as _, Arc::clone(&recorder) as _).unwrap();
-    futures::executor::block_on(client.post(&firm(), &token(), &draft(note))).unwrap();
+    let mut draft = draft(note);
+    if finished {
+        draft.encounter = None;
+    }
+    futures::executor::block_on(client.post(&firm(), &token(), &draft)).unwrap();
     let bodies = recorder.bodies.lock().unwrap();
     bodies
         .iter()
@@ -241,6 +258,7 @@ fn draft(note: DraftNote) -> Draft {
         }],
         synthesis: "composer 1".into(),
         pipeline: "skin-assist 0.1.0".into(),
+        language: None,
     };
     Draft::new(&assessment, Phi::new(note), versions, at("2026-01-05T10:00:03Z"))
 }

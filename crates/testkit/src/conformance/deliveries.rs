@@ -11,8 +11,8 @@ use skin_assist_core::{
 use super::{
     Bench,
     fixtures::{
-        LEASE, REASON, add_firm, at, download, find_documents, infer, journey, one_result, reference, result_lease,
-        results_due,
+        LEASE, REASON, add_firm, at, download, find_documents, firm_id, infer, journey, one_result, reference,
+        result_lease, results_due,
     },
 };
 
@@ -167,6 +167,24 @@ pub(super) async fn a_withheld_result_is_not_posted(bench: Bench) {
     assert_eq!(results_due(&store, at(100_000)).await, 0);
     assert_eq!(journey(&store).await.state, JourneyState::Withheld);
     assert_eq!(store.overview(at(1)).await.unwrap()[0].withheld, 1);
+}
+
+/// Whatever became of their drafts, and of this firm alone.
+pub(super) async fn results_of_a_firm_are_listed(bench: Bench) {
+    let store = bench.store().await;
+    let (firm, result) = one_result(&store).await;
+    add_firm(&store, "other").await;
+    assert_eq!(store.firm_results(&firm).await.unwrap(), [result.clone()]);
+    let lease = result_lease(&store, at(0)).await;
+    store.record_withheld(lease, &REASON, at(1)).await.unwrap();
+    let withheld = Delivery::Withheld {
+        reason: REASON,
+        at: at(1),
+    };
+    let listed = store.firm_results(&firm).await.unwrap();
+    assert_eq!(listed[0].delivery, withheld);
+    assert_eq!(listed[0].note, result.note);
+    assert_eq!(store.firm_results(&firm_id("other")).await.unwrap(), []);
 }
 
 pub(super) async fn what_is_given_up_is_a_dead_letter_and_can_be_replayed(bench: Bench) {

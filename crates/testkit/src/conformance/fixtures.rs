@@ -302,6 +302,7 @@ pub(super) fn result(watch: &DocumentWatch, text: &str, assessed_at: Timestamp) 
             models: findings().expose().models.clone(),
             synthesis: "composer 1".into(),
             pipeline: "0.1.0".into(),
+            language: None,
         },
         assessed_at,
         delivery: Delivery::Pending,

@@ -19,9 +19,9 @@ use skin_assist_core::{
     polling::Learned,
     ports::{
         Audit, AuditRecord, CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency, DocumentQueue,
-        EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview,
-        PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, StateError,
-        StateStore, UncertainResolution, WatchLists,
+        EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, LanguageSpending, LanguageSpent, Look,
+        Operations, Overview, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters,
+        RetractedDraft, StateError, StateStore, UncertainResolution, WatchLists,
     },
     time::Timestamp,
 };
@@ -578,6 +578,17 @@ impl InferenceRecords for MutatedStore {
 }
 
 #[async_trait]
+impl LanguageSpending for MutatedStore {
+    async fn language_spent(&self, firm: &FirmId, at: Timestamp) -> Outcome<LanguageSpent> {
+        self.store.language_spent(firm, at).await
+    }
+
+    async fn add_language_spent(&self, firm: &FirmId, at: Timestamp, spent: &LanguageSpent) -> Outcome<()> {
+        self.store.add_language_spent(firm, at, spent).await
+    }
+}
+
+#[async_trait]
 impl Deliveries for MutatedStore {
     async fn acquire_results(
         &self,
@@ -692,6 +703,10 @@ impl Operations for MutatedStore {
 
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Outcome<()> {
         self.store.replay(dead_letter, now).await
+    }
+
+    async fn firm_results(&self, firm: &FirmId) -> Outcome<Vec<AssistResult>> {
+        self.store.firm_results(firm).await
     }
 
     async fn uncertain(&self) -> Outcome<Vec<AssistResult>> {

@@ -90,12 +90,14 @@ fn note(findings: &Findings, patient: PatientFacts) -> DraftNote {
         }],
         synthesis: "composer".to_owned(),
         pipeline: PIPELINE.to_owned(),
+        language: None,
     };
     let pairs = [(document, findings)];
     let request = SynthesisRequest {
         assessment: &assessment,
         findings: &pairs,
         patient,
+        over_budget: false,
     };
     let synthesis = block_on(Composer::new(Knowledge::shipped().unwrap()).synthesize(&request)).unwrap();
     compose_note(&request, &synthesis, &photos, &versions)
@@ -117,6 +119,7 @@ fn says_all_that_a_draft_must_say_in_its_order() {
     let facts = PatientFacts {
         age: Some(AgeBand::MiddleAged),
         sex: Some(Sex::Female),
+        ..PatientFacts::default()
     };
     let note = note(&findings(&[(nevus, 0.9), (melanoma, 0.04)], None), facts);
     let text = text(&note);
@@ -128,7 +131,7 @@ fn says_all_that_a_draft_must_say_in_its_order() {
         "1. nevus (SNOMED CT 400096001): very likely, 90 %; evidence: image file|7.",
         "Must not miss: melanoma (SNOMED CT 372244006): less likely, 4 %",
         "Dermoscopy of the lesion.",
-        "Not known: body site, history, symptoms. Known: age band 40-64 years, sex female.",
+        "Not known: body site, history, medications, symptoms. Known: age band 40-64 years; sex female.",
         "A low score does not exclude malignancy.",
         "not a diagnosis",
         "reference-solitary 1",
@@ -149,7 +152,7 @@ fn an_abstention_gives_its_reason_and_no_differential() {
     let note = note(&findings(&[], Some(Abstention::NoLesionFound)), PatientFacts::default());
     let text = text(&note);
     assert!(text.contains("No assessment: no lesion was found"));
-    assert!(text.contains("Not known: age, sex, body site, history, symptoms."));
+    assert!(text.contains("Not known: age, sex, body site, history, medications, symptoms."));
     assert!(!text.contains("differential"));
 }
 

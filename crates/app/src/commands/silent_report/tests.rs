@@ -1,0 +1,161 @@
+use std::collections::BTreeSet;
+
+use skin_assist_core::{
+    domain::{
+        Abstention, Assessment, AssessmentId, CategoryCode, ClassProbability, Delivery, DocumentId, DraftNote,
+        Findings, FirmId, ImageFacts, LanguageUse, ModelVersion, PatientId, PhotoDigest, Quality, ResultKey, Route,
+        Versions,
+    },
+    phi::Phi,
+    time::Timestamp,
+};
+
+use super::*;
+
+fn class(name: &str, snomed_ct: &str, icd: &str, must_not_miss: bool, probability: f32) -> ClassProbability {
+    ClassProbability {
+        label: Label {
+            id: name.to_owned(),
+            display: name.to_owned(),
+            snomed_ct: snomed_ct.to_owned(),
+            icd_10_cm: Some(icd.to_owned()),
+            must_not_miss,
+        },
+        probability,
+    }
+}
+
+/// A result with a nevus first, a keratosis second, and a melanoma of this probability.
+fn result(encounter: &str, melanoma: f32, abstention: Option<Abstention>) -> AssistResult {
+    let document = DocumentId::new("file|7");
+    let digest = PhotoDigest::of(&Phi::new(bytes::Bytes::from_static(b"photo")));
+    let models = vec![ModelVersion {
+        pack: "solitary".to_owned(),
+        version: "1".to_owned(),
+    }];
+    let id = AssessmentId::new(encounter);
+    AssistResult {
+        key: ResultKey::new(&id, [&digest], &models),
+        assessment: Assessment {
+            id,
+            firm: FirmId::new("elm"),
+            encounter: EncounterId::new(encounter),
+            patient: PatientId::new("p"),
+            practitioner: None,
+            category: CategoryCode::new("lesion"),
+            route: Route::Solitary,
+            documents: BTreeSet::from([document]),
+        },
+        photos: vec![],
+        findings: Phi::new(Findings {
+            route: Route::Solitary,
+            image: ImageFacts {
+                width: 1,
+                height: 1,
+                format: "jpeg".to_owned(),
+                quality: Quality {
+                    sharpness: 1.0,
+                    brightness: 0.5,
+                },
+            },
+            regions: vec![],
+            ranked: vec![
+                class("nevus", "400096001", "D22.9", false, 0.7),
+                class("keratosis", "25499005", "L82.1", false, 0.2),
+                class("melanoma", "372244006", "C43.9", true, melanoma),
+            ],
+            abstention,
+            models: models.clone(),
+        }),
+        note: Phi::new(DraftNote {
+            title: String::new(),
+            sections: vec![],
+            instructions: vec![],
+            regions: vec![],
+        }),
+        versions: Versions {
+            models,
+            synthesis: "composer".to_owned(),
+            pipeline: "test".to_owned(),
+            language: Some(LanguageUse {
+                model: "m".to_owned(),
+                prompt: "rank-1".to_owned(),
+                prompt_sha256: "0".repeat(64),
+                calls: 1,
+                input_tokens: 1000,
+                output_tokens: 100,
+                cost_micros: 4500,
+                fallback: None,
+            }),
+        },
+        assessed_at: Timestamp::from_millis(0),
+        delivery: Delivery::Pending,
+    }
+}
+
+const CODED: &str = "\
+encounter,system,code,group
+nevus,snomed-ct,400096001,type III
+keratosis,icd-10-cm,L82.0,type III
+melanoma,icd-10-cm,C43.59,type V
+missed,snomed-ct,372244006,type V
+abstained,snomed-ct,372244006,
+acne,icd-10-cm,L70.0,type V
+";
+
+fn results() -> Vec<AssistResult> {
+    vec![
+        result("nevus", 0.1, None),
+        result("keratosis", 0.1, None),
+        result("melanoma", 0.1, None),
+        result("missed", 0.001, None),
+        result("abstained", 0.1, Some(Abstention::Undecided)),
+        result("acne", 0.1, None),
+        result("never coded", 0.1, None),
+    ]
+}
+
+#[test]
+fn results_are_compared_with_what_was_coded() {
+    let report = compare("elm", &results(), CODED).unwrap();
+    let expected = Counts {
+        compared: 6,
+        abstained: 1,
+        top_1: 1,
+        top_3: 4,
+        must_not_miss: 3,
+        must_not_miss_named: 1,
+        out_of_scope: 1,
+    };
+    assert_eq!(report.groups["all"], expected);
+    assert_eq!(report.groups["route solitary"], expected);
+    let group = report.groups["group type III"];
+    assert_eq!((group.compared, group.top_1, group.top_3), (2, 1, 2));
+    assert_eq!(report.groups["group type V"].compared, 3);
+    assert_eq!((report.language.assessments, report.language.cost_micros), (7, 31_500));
+}
+
+#[test]
+fn the_same_gives_the_same_bytes_in_whatever_order() {
+    let first = page(&compare("elm", &results(), CODED).unwrap());
+    let mut reversed = results();
+    reversed.reverse();
+    assert_eq!(page(&compare("elm", &reversed, CODED).unwrap()), first);
+    assert!(
+        first.contains("| all | 6 | 1/6 (16.7 %) | 4/6 (66.7 %) | 1/3 (33.3 %) | 1 | 1 |"),
+        "{first}"
+    );
+    assert!(first.contains("cost 0.031500"), "{first}");
+}
+
+#[test]
+fn a_file_of_another_form_is_refused() {
+    for (text, problem) in [
+        ("", "empty"),
+        ("encounter;code\n", "first line"),
+        ("encounter,system,code\na,snomed-ct\n", "line 2"),
+        ("encounter,system,code\na,icd-9,1\n", "line 2: the system"),
+    ] {
+        assert!(read(text).unwrap_err().contains(problem), "{text}");
+    }
+}

@@ -1,0 +1,246 @@
+//! The whole way with a language model: what it is told, what becomes of its answers, what it may cost.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use skin_assist::driver::{Engine, stop_signal};
+use skin_assist_core::{
+    domain::{FirmId, Mode},
+    phi::Phi,
+    ports::{ChatModel, Completion, LanguageError, LanguageSpent, Prompt},
+    synthesis::{Composer, Knowledge, Spending, Synthesizer},
+    time::Clock as _,
+};
+use skin_assist_simulator::{EncounterSpec, PhotoFault, PhotoSpec};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::World;
+
+/// A patient who does not exist, and must be nowhere: name, birth date, telephone, record number.
+const CANARY: [&str; 5] = ["Zora", "Quillfeather", "1961-04-23", "202-555-0147", "55512345"];
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Says the same to everything, and keeps what it was asked.
+struct Chat {
+    answer: String,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Chat {
+    fn saying(answer: &str) -> Arc<Self> {
+        Arc::new(Self {
+            answer: answer.to_owned(),
+            asked: Mutex::default(),
+        })
+    }
+}
+
+#[async_trait]
+impl ChatModel for Chat {
+    async fn complete(&self, prompt: &Prompt) -> Result<Completion, LanguageError> {
+        let whole = format!("{}\n{}\n{}", prompt.system, prompt.user.expose(), prompt.schema);
+        self.asked.lock().unwrap().push(whole);
+        Ok(Completion {
+            text: Phi::new(self.answer.clone()),
+            input_tokens: 1000,
+            output_tokens: 100,
+        })
+    }
+
+    fn model(&self) -> &'static str {
+        "scripted-chat"
+    }
+}
+
+/// What the scripted vision models see is a nevus; so that is what can be said.
+fn good() -> String {
+    let nevus = json!({ "code": "400096001", "confidence": "very-likely", "evidence": ["image-1"],
+        "supporting": ["site"], "opposing": ["age"] });
+    json!({ "abstain": null, "ranked": [nevus], "must_not_miss": [], "next_steps": ["photographic-follow-up"],
+        "questions": ["lesion-changed"], "comment": "Site is typical." })
+    .to_string()
+}
+
+/// Everything that is logged, at every level.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// A practice with so many photos of the canary patient's forearm, and one that is no picture.
+fn world(photos: u64) -> World {
+    let world = World::empty(21);
+    world.open_firm("elm");
+    let now = world.clock_now();
+    let spec = EncounterSpec {
+        patient: Some(CANARY[4].to_owned()),
+        ..EncounterSpec::default()
+    };
+    let visit = world.ehr.open_encounter(now, "elm", spec).unwrap();
+    let [first, family, born, telephone, number] = CANARY;
+    for seed in 0..=photos {
+        let photo = PhotoSpec {
+            description: format!("{first} {family} *{born}, tel {telephone}, MRN {number}: left forearm"),
+            fault: (seed == photos).then_some(PhotoFault::NotAnImage),
+            ..PhotoSpec::synthetic("PHOTO-LESION", seed, None)
+        };
+        world.ehr.attach_photo(now, "elm", &visit, photo).unwrap();
+    }
+    world
+}
+
+/// Runs an engine that asks this model for a while, and gives back what was logged.
+fn run(world: &World, chat: &Arc<Chat>, spending: Spending) -> String {
+    let language = Synthesizer::new(chat.clone(), Composer::new(Knowledge::shipped().unwrap()), spending);
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        world.clock.run(async {
+            let engine = Engine {
+                language: Arc::new(language),
+                ..world.engine()
+            };
+            let (stopper, stop) = stop_signal();
+            let stopping = async {
+                world.clock.sleep_until(world.clock_now() + 5 * MINUTE).await;
+                stopper.stop();
+            };
+            futures::join!(engine.run(stop), stopping);
+        });
+    });
+    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+}
+
+/// The texts of the drafts that are in the chart.
+fn drafts(world: &World) -> Vec<String> {
+    let report = world.report();
+    let photos = report.photos.iter().flat_map(|photo| &photo.drafts);
+    photos.map(|draft| format!("{draft:?}")).collect()
+}
+
+fn spent(world: &World) -> LanguageSpent {
+    let firm = FirmId::new("elm");
+    let spent = world.state.language_spent(&firm, world.clock_now());
+    world.clock.run(spent).unwrap()
+}
+
+#[test]
+fn the_canary_patient_is_in_no_prompt_log_event_dead_letter_or_audit_record() {
+    let world = world(2);
+    let chat = Chat::saying(&good());
+    let log = run(&world, &chat, Spending::default());
+    let asked = chat.asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 2, "{log}\n{asked:?}");
+    let letters = world.clock.run(world.state.dead_letters()).unwrap();
+    assert_eq!(letters.len(), 1, "what is no picture");
+    let audit = world.clock.run(world.state.records()).unwrap();
+    let events = format!("{:?}", world.events.lock().unwrap());
+    assert!(log.contains("language.asked") && log.contains("item.dead-letter"));
+    for (place, text) in [
+        ("a prompt", asked.join("\n")),
+        ("the log", log),
+        ("an event", events),
+        ("a dead letter", format!("{letters:?}")),
+        ("the audit trail", format!("{audit:?}")),
+    ] {
+        for canary in CANARY {
+            assert!(!text.contains(canary), "{canary} is in {place}");
+        }
+    }
+    // What is of use came through: the site from the description, and age and sex.
+    let data: Value =
+        serde_json::from_str(asked[0].lines().find(|line| line.starts_with("{\"chart_text")).unwrap()).unwrap();
+    let context: Vec<&str> = data["context"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|item| item["id"].as_str())
+        .collect();
+    assert_eq!(context, ["age", "sex", "site", "side"]);
+    assert_eq!(data["chart_text"], "<<<left forearm>>>");
+    assert_eq!(data["not_known"], json!(["history", "medications", "symptoms"]));
+}
+
+#[test]
+fn answers_that_do_not_pass_cost_and_lead_to_the_composers_draft() {
+    let world = world(1);
+    let chat = Chat::saying("The lesion is benign, no biopsy is needed.");
+    let prices = Spending {
+        input_micros_per_million: 3_000_000,
+        output_micros_per_million: 15_000_000,
+        daily_budget_micros: None,
+    };
+    let log = run(&world, &chat, prices);
+    assert_eq!(chat.asked.lock().unwrap().len(), 2, "once more, and no more");
+    assert!(log.contains("language.answer-refused") && !log.contains("benign"));
+    let expected = LanguageSpent {
+        assessments: 1,
+        calls: 2,
+        input_tokens: 2000,
+        output_tokens: 200,
+        cost_micros: 9000,
+    };
+    assert_eq!(spent(&world), expected);
+    assert_eq!(world.report().compositions, 1, "the draft is written all the same");
+    assert!(drafts(&world).iter().all(|draft| !draft.contains("benign")));
+}
+
+#[test]
+fn a_firm_over_its_budget_gets_the_composer_until_the_day_is_over() {
+    let world = world(6);
+    let chat = Chat::saying(&good());
+    let spending = Spending {
+        input_micros_per_million: 1_000_000,
+        output_micros_per_million: 0,
+        // Enough for two; what is under way at the same time may go beyond.
+        daily_budget_micros: Some(2000),
+    };
+    let log = run(&world, &chat, spending);
+    let asked = chat.asked.lock().unwrap().len();
+    assert!((2..6).contains(&asked), "asked {asked} times");
+    assert!(log.contains("language-model.over-budget"));
+    assert_eq!(spent(&world).calls, asked as u64);
+    assert_eq!(world.report().compositions, 6, "every photo has its draft");
+}
+
+#[test]
+fn silent_mode_runs_everything_and_calls_nothing_that_writes() {
+    let world = world(2);
+    let firm = FirmId::new("elm");
+    world
+        .clock
+        .run(world.state.set_mode(&firm, Mode::Silent, None))
+        .unwrap();
+    let chat = Chat::saying(&good());
+    run(&world, &chat, Spending::default());
+    let report = world.report();
+    assert_eq!(chat.asked.lock().unwrap().len(), 2);
+    assert_eq!((report.calls.draft, report.compositions), (0, 0));
+}

@@ -1,0 +1,351 @@
+//! The minimum about a visit's patient: which parts an EHR has says its profile, and what comes through is age band, sex, and
+//! terms of the knowledge file. The birth date, names and all else of what was read go no further than this room.
+//!
+//! What was read is remembered for the visit, in memory and bounded: an EHR's quota is not spent twice on the same. The site comes
+//! along when the photo's document is read for its bytes, and costs no call in the process that did so.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use skin_assist_core::{
+    domain::{AccessToken, ContextTerm, DocumentId, EncounterId, Firm, FirmId, Laterality, PatientFacts, PatientId},
+    phi::Phi,
+    ports::{ContextPart, ContextSubject, EhrError, PatientContext},
+    synthesis::{Knowledge, SNOMED_CT},
+};
+
+use crate::{
+    client::{EhrClient, expected},
+    view::{self, View},
+};
+
+/// How much is remembered: parts of visits.
+const MOST_REMEMBERED: usize = 2000;
+
+/// The largest page of a list. What is on further pages is not read.
+const PAGE_SIZE: &str = "100";
+
+/// SNOMED CT, left and right as qualifiers.
+const LEFT: &str = "7771000";
+const RIGHT: &str = "24028007";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    firm: FirmId,
+    part: ContextPart,
+    patient: Option<(PatientId, EncounterId)>,
+    document: Option<DocumentId>,
+}
+
+impl Key {
+    fn of(firm: &FirmId, subject: &ContextSubject<'_>, part: ContextPart) -> Self {
+        let is_document = part == ContextPart::Document;
+        Self {
+            firm: firm.clone(),
+            part,
+            patient: (!is_document).then(|| (subject.patient.clone(), subject.encounter.clone())),
+            document: is_document.then(|| subject.document.clone()),
+        }
+    }
+}
+
+/// What was read, the oldest first to go.
+#[derive(Default)]
+pub(crate) struct ContextMemory(Mutex<Remembered>);
+
+#[derive(Default)]
+struct Remembered {
+    facts: HashMap<Key, PatientFacts>,
+    order: VecDeque<Key>,
+}
+
+impl ContextMemory {
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        // No code that can panic runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, key: Key, facts: PatientFacts) {
+        let mut remembered = self.remembered();
+        if remembered.facts.insert(key.clone(), facts).is_none() {
+            remembered.order.push_back(key);
+        }
+        if remembered.order.len() > MOST_REMEMBERED
+            && let Some(oldest) = remembered.order.pop_front()
+        {
+            remembered.facts.remove(&oldest);
+        }
+    }
+
+    fn get(&self, key: &Key) -> Option<PatientFacts> {
+        self.remembered().facts.get(key).cloned()
+    }
+}
+
+impl EhrClient {
+    /// Notes what a document that was read for its bytes tells of the site.
+    pub(crate) fn note_site(&self, firm: &FirmId, document: &DocumentId, resource: View<'_>) {
+        let key = Key {
+            firm: firm.clone(),
+            part: ContextPart::Document,
+            patient: None,
+            document: Some(document.clone()),
+        };
+        self.context.put(key, self.site(resource));
+    }
+
+    fn site(&self, document: View<'_>) -> PatientFacts {
+        match &*self.knowledge {
+            Some(knowledge) => site(document, knowledge),
+            None => PatientFacts::default(),
+        }
+    }
+
+    /// The codes of what is listed of the patient, each with its system and its words; and whether that is all.
+    async fn listed(
+        &self,
+        firm: &Firm,
+        token: &AccessToken,
+        resource: &'static str,
+        patient: &PatientId,
+        state: (&'static str, &'static str),
+        concept: &'static str,
+    ) -> Result<(Vec<[String; 3]>, bool), EhrError> {
+        let url = self
+            .connection
+            .service(firm)?
+            .search(resource, &[("patient", patient.as_str()), state, ("_count", PAGE_SIZE)]);
+        let reply = self.get(firm, token, resource, &url).await?;
+        let bundle = View::of(&reply.body);
+        if !bundle.get("resourceType").is("Bundle") {
+            return Err(EhrError::Malformed {
+                what: "it is not a Bundle",
+            });
+        }
+        let mut codes = Vec::new();
+        for entry in bundle.each("entry").map(|entry| entry.get("resource")) {
+            // A server that ignores what it was asked must not put one patient's history under another's name.
+            let whose = entry.reference::<PatientId>("subject", "Patient");
+            if !entry.get("resourceType").is(resource) || whose.is_none_or(|whose| whose != *patient) {
+                continue;
+            }
+            let concept = entry.get(concept);
+            let text = |view: View<'_>, key: &str| view.text(key).map(std::borrow::Cow::into_owned).unwrap_or_default();
+            let words = text(concept, "text");
+            for coding in concept.each("coding") {
+                let display = format!("{} {words}", text(coding, "display"));
+                codes.push([text(coding, "system"), text(coding, "code"), display]);
+            }
+            codes.push([String::new(), String::new(), words]);
+        }
+        let is_all = !bundle.each("link").any(|link| link.get("relation").is("next"));
+        Ok((codes, is_all))
+    }
+}
+
+/// The site of a document: by code where there is one (R5), else by its description or its file's title.
+fn site(document: View<'_>, knowledge: &Knowledge) -> PatientFacts {
+    let codings = || {
+        let concepts = document.each("bodySite").flat_map(|site| [site, site.get("concept")]);
+        let snomed = concepts
+            .flat_map(|concept| concept.each("coding"))
+            .filter(|coding| coding.text("system").as_deref() == Some(SNOMED_CT));
+        snomed.filter_map(|coding| coding.text("code"))
+    };
+    let texts = [
+        document.text("description"),
+        document
+            .each("content")
+            .next()
+            .and_then(|content| content.get("attachment").text("title")),
+    ];
+    let description = texts.into_iter().flatten().find(|text| !text.trim().is_empty());
+    let of_text = |text: &str| knowledge.site_of_text(text);
+    let laterality = codings().find_map(|code| match &*code {
+        LEFT => Some(Laterality::Left),
+        RIGHT => Some(Laterality::Right),
+        _ => None,
+    });
+    PatientFacts {
+        site: codings()
+            .find_map(|code| knowledge.site_of_code(&code))
+            .or_else(|| description.as_deref().and_then(of_text)),
+        laterality: laterality.or_else(|| description.as_deref().and_then(Knowledge::laterality_of_text)),
+        description: description.map(|text| Phi::new(text.into_owned())),
+        ..PatientFacts::default()
+    }
+}
+
+/// Why the patient came: the words of R4's `reasonCode`, and where they say that it is.
+fn reason(visit: View<'_>, knowledge: &Knowledge) -> PatientFacts {
+    let words = visit.each("reasonCode").flat_map(|concept| {
+        let displays = concept.each("coding").filter_map(|coding| coding.text("display"));
+        concept.text("text").into_iter().chain(displays)
+    });
+    let text = words.collect::<Vec<_>>().join("; ");
+    PatientFacts {
+        site: knowledge.site_of_text(&text),
+        laterality: Knowledge::laterality_of_text(&text),
+        description: (!text.is_empty()).then(|| Phi::new(text)),
+        ..PatientFacts::default()
+    }
+}
+
+/// Each term once. Nothing at all is only known to be nothing where all was read.
+fn terms(found: impl Iterator<Item = ContextTerm>, is_all: bool) -> Option<Vec<ContextTerm>> {
+    let mut terms: Vec<ContextTerm> = Vec::new();
+    for term in found {
+        if !terms.contains(&term) {
+            terms.push(term);
+        }
+    }
+    (is_all || !terms.is_empty()).then_some(terms)
+}
+
+#[async_trait]
+impl PatientContext for EhrClient {
+    fn parts(&self) -> Vec<ContextPart> {
+        self.connection.profile.context.reads.clone()
+    }
+
+    fn remembered(&self, firm: &FirmId, subject: &ContextSubject<'_>, part: ContextPart) -> Option<Phi<PatientFacts>> {
+        self.context.get(&Key::of(firm, subject, part)).map(Phi::new)
+    }
+
+    async fn read_context(
+        &self,
+        firm: &Firm,
+        token: &AccessToken,
+        subject: &ContextSubject<'_>,
+        part: ContextPart,
+    ) -> Result<Phi<PatientFacts>, EhrError> {
+        let patient = subject.patient;
+        let knowledge = self.knowledge.as_ref().as_ref();
+        let facts = match part {
+            ContextPart::Patient => {
+                let url = self.connection.service(firm)?.instance("Patient", patient.as_str())?;
+                let reply = self.get(firm, token, "Patient", &url).await?;
+                let resource = expected(&reply, "Patient", patient.as_str())?;
+                view::patient_facts(resource, reply.server_time)
+            }
+            ContextPart::Document => {
+                let id = subject.document.as_str();
+                let url = self.connection.service(firm)?.instance("DocumentReference", id)?;
+                let reply = self.get(firm, token, "DocumentReference", &url).await?;
+                self.site(expected(&reply, "DocumentReference", id)?)
+            }
+            ContextPart::Visit => {
+                let id = subject.encounter.as_str();
+                let url = self.connection.service(firm)?.instance("Encounter", id)?;
+                let reply = self.get(firm, token, "Encounter", &url).await?;
+                let visit = expected(&reply, "Encounter", id)?;
+                if visit
+                    .reference::<PatientId>("subject", "Patient")
+                    .is_none_or(|whose| whose != *patient)
+                {
+                    return Err(EhrError::Malformed {
+                        what: "it is not the resource that was asked for",
+                    });
+                }
+                knowledge.map_or_else(PatientFacts::default, |knowledge| reason(visit, knowledge))
+            }
+            ContextPart::Problems => {
+                let state = ("clinical-status", "active");
+                let listed = self.listed(firm, token, "Condition", patient, state, "code");
+                let (codes, is_all) = listed.await?;
+                let history = |[system, code, _]: &[String; 3]| knowledge?.history(system, code);
+                PatientFacts {
+                    history: terms(codes.iter().filter_map(history), is_all),
+                    ..PatientFacts::default()
+                }
+            }
+            ContextPart::MedicationStatements | ContextPart::MedicationRequests => {
+                let resource = if part == ContextPart::MedicationStatements {
+                    "MedicationStatement"
+                } else {
+                    "MedicationRequest"
+                };
+                let state = ("status", "active");
+                let listed = self.listed(firm, token, resource, patient, state, "medicationCodeableConcept");
+                let (codes, is_all) = listed.await?;
+                let medication = |[system, code, name]: &[String; 3]| knowledge?.medication(system, code, name);
+                PatientFacts {
+                    medications: terms(codes.iter().filter_map(medication), is_all),
+                    ..PatientFacts::default()
+                }
+            }
+        };
+        self.context.put(Key::of(&firm.id, subject, part), facts.clone());
+        Ok(Phi::new(facts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn term(text: &str) -> Option<ContextTerm> {
+        Some(ContextTerm(text.to_owned()))
+    }
+
+    #[test]
+    fn the_site_is_by_code_or_by_words() {
+        let knowledge = Knowledge::shipped().unwrap();
+        let by_words = json!({ "description": "Mole, LEFT forearm (close-up)" });
+        let facts = site(View::of(&by_words), &knowledge);
+        assert_eq!(
+            (facts.site, facts.laterality),
+            (term("forearm"), Some(Laterality::Left))
+        );
+        let by_code = json!({ "description": "back", "bodySite": [{ "concept": { "coding": [
+            { "system": "http://snomed.info/sct", "code": "56459004" }, { "system": "http://snomed.info/sct", "code": "24028007" }] } }] });
+        let facts = site(View::of(&by_code), &knowledge);
+        assert_eq!((facts.site, facts.laterality), (term("foot"), Some(Laterality::Right)));
+        let neither = json!({ "content": [{ "attachment": { "title": "IMG_0042.jpg" } }] });
+        let facts = site(View::of(&neither), &knowledge);
+        assert_eq!((facts.site, facts.laterality), (None, None));
+        assert!(facts.description.is_some());
+    }
+
+    #[test]
+    fn the_visits_reason_tells_where() {
+        let visit =
+            json!({ "reasonCode": [{ "text": "growing spot, right ear" }, { "coding": [{ "display": "Rash" }] }] });
+        let facts = reason(View::of(&visit), &Knowledge::shipped().unwrap());
+        assert_eq!((facts.site, facts.laterality), (term("ear"), Some(Laterality::Right)));
+        assert_eq!(
+            facts.description,
+            Some(Phi::new("growing spot, right ear; Rash".to_owned()))
+        );
+    }
+
+    #[test]
+    fn the_memory_is_bounded_and_each_visits_own() {
+        let memory = ContextMemory::default();
+        let key = |number: usize| Key {
+            firm: FirmId::new("a"),
+            part: ContextPart::Patient,
+            patient: Some((PatientId::new("p"), EncounterId::new(number.to_string()))),
+            document: None,
+        };
+        for number in 0..MOST_REMEMBERED + 5 {
+            memory.put(key(number), PatientFacts::default());
+        }
+        assert!(memory.get(&key(0)).is_none() && memory.get(&key(4)).is_none());
+        assert!(memory.get(&key(5)).is_some());
+        assert_eq!(memory.remembered().facts.len(), MOST_REMEMBERED);
+    }
+
+    #[test]
+    fn nothing_is_known_to_be_nothing_only_where_all_was_read() {
+        assert_eq!(terms([].into_iter(), true), Some(vec![]));
+        assert_eq!(terms([].into_iter(), false), None);
+        let twice = [term("psoriasis"), term("psoriasis")].into_iter().flatten();
+        assert_eq!(terms(twice, false).map(|terms| terms.len()), Some(1));
+    }
+}
