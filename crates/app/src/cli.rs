@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skin_assist_core::{
@@ -41,6 +41,8 @@ enum Command {
     Simulate(SimulateArguments),
     /// Looks at photos with the models, without any EHR.
     Assess(AssessArguments),
+    /// Serves the vision models to others over HTTP: the Open Inference Protocol v2, and SageMaker's container contract.
+    ServeModels(ServeModelsArguments),
     /// Connects and manages practices.
     #[command(subcommand)]
     Firm(FirmCommand),
@@ -284,6 +286,21 @@ pub(crate) struct AssessArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ServeModelsArguments {
+    /// A folder with model packs. Without it: those of the configuration (models.directory).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) models: Option<PathBuf>,
+    /// Where to listen; port 0 lets the system choose. There is no login: other machines reach only another address than this
+    /// machine's own, and then whoever reaches it may have photos looked at.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Photos held at a time, in work or waiting; who comes when all are taken is told to come again. Without it: four for
+    /// each worker.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) slots: Option<u16>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ProbeArguments {
     /// The practice to ask with.
     #[arg(long, value_name = "ID")]
@@ -519,6 +536,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Run => commands::run::run(&config()?).await,
             Command::PracticeEhr(arguments) => commands::practice_ehr::practice_ehr(arguments).await,
             Command::Assess(arguments) => commands::assess::assess(&config()?, arguments).await,
+            Command::ServeModels(arguments) => commands::serve_models::serve_models(config()?, arguments).await,
             Command::Firm(command) => commands::firm::firm(&config()?, command).await,
             Command::Categories(command) => commands::categories::categories(&config()?, command).await,
             Command::Probe(arguments) => commands::probe::probe(&config()?, arguments).await,

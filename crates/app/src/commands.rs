@@ -20,6 +20,7 @@ pub(crate) mod practice_ehr;
 pub(crate) mod probe;
 pub(crate) mod retractions;
 pub(crate) mod run;
+pub(crate) mod serve_models;
 pub(crate) mod simulate;
 pub(crate) mod status;
 mod table;

@@ -120,11 +120,18 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
     });
     let store = Arc::new(DynamoStore::new(&connection, &config.aws.table_prefix));
     let vision: Arc<dyn VisionModel> = match function {
-        FunctionName::Infer => wiring::vision(&config)?,
+        FunctionName::Infer => wiring::models(&config).await?,
         _ => Arc::new(NoModels),
     };
     let photos = Arc::new(S3Photos::new(&connection, &config.aws.photo_bucket, &config.aws.key_id));
-    let engine = wiring::engine_with(&config, store.clone(), photos, || Ok(vision), Arc::new(|_| {}))?;
+    let engine = wiring::engine_with(
+        &config,
+        store.clone(),
+        photos,
+        std::future::ready(Ok(vision)),
+        Arc::new(|_| {}),
+    )
+    .await?;
     let functions = Functions {
         engine,
         proposals: store,

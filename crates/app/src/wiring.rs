@@ -2,6 +2,7 @@
 
 #[cfg_attr(not(feature = "aws"), path = "wiring/without_aws.rs")]
 mod aws;
+mod models;
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
@@ -22,6 +23,8 @@ use skin_assist_models::{
 use skin_assist_store::SqliteStore;
 use skin_assist_transport::{HttpOptions, ReqwestTransport};
 use url::Url;
+
+pub use models::models;
 
 use crate::{
     clock::SystemClock,
@@ -180,7 +183,8 @@ pub fn packs(config: &Config) -> Result<Vec<Pack>, Failure> {
         .map_err(unusable)
 }
 
-fn vision_workers(config: &Config) -> NonZeroUsize {
+/// How many photos are looked at simultaneously.
+pub(crate) fn vision_workers(config: &Config) -> NonZeroUsize {
     NonZeroUsize::new(config.models.workers).unwrap_or(VisionOptions::default().workers)
 }
 
@@ -220,18 +224,18 @@ fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
     }
 }
 
-/// The whole engine, with photos in memory and the models in this process.
-pub fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Engine, Failure> {
+/// The whole engine, with photos in memory.
+pub async fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Engine, Failure> {
     let photos = MemoryPhotos::new(config.photos.memory_megabytes * MEGA, Arc::new(SystemClock));
-    engine_with(config, state, Arc::new(photos), || Ok(vision(config)?), observer)
+    engine_with(config, state, Arc::new(photos), models(config), observer).await
 }
 
 /// The whole engine, with photos and models given. The models are loaded last: what is wrong besides is said at once.
-pub fn engine_with(
+pub async fn engine_with(
     config: &Config,
     state: Arc<dyn StateStore>,
     photos: Arc<dyn Photos>,
-    vision: impl FnOnce() -> Result<Arc<dyn VisionModel>, Failure>,
+    vision: impl Future<Output = Result<Arc<dyn VisionModel>, Failure>>,
     observer: Observer,
 ) -> Result<Engine, Failure> {
     let ehr = ehr(config)?;
@@ -251,7 +255,7 @@ pub fn engine_with(
             infer: 2 * vision_workers(config).get(),
             write_back: config.workers.write_back,
         },
-        vision: vision()?,
+        vision: vision.await?,
         observer,
     })
 }

@@ -1,4 +1,4 @@
-//! Skin Assist on AWS: the state in DynamoDB, photos in S3, credentials in Secrets Manager.
+//! Skin Assist on AWS: the state in DynamoDB, photos in S3, credentials in Secrets Manager, models behind SageMaker.
 //!
 //! # What it owns
 //! Everything that speaks to AWS, and the only use of its SDK. Knows the ports of `skin-assist-core` and nothing else of this
@@ -9,4 +9,5 @@ pub mod dynamodb;
 #[cfg(feature = "inline")]
 mod inline;
 pub mod photos;
+pub mod sagemaker;
 pub mod secrets;

@@ -1,1 +1,3 @@
 //! Models behind HTTP.
+
+pub mod inference;

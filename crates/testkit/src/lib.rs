@@ -9,3 +9,4 @@ mod practice_transport;
 pub use client_key_pair::client_key_pair;
 pub use practice_transport::PracticeTransport;
 pub mod scripted;
+pub mod vision;

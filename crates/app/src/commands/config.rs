@@ -37,11 +37,20 @@ pub(crate) fn check(config: &Config) -> Result<ExitCode, Failure> {
         if quotas.each_firm { "practice" } else { "API key" }
     );
     say!("polling        {}", config.polling.policy);
-    let packs = wiring::packs(config)?;
-    for pack in &packs {
-        say!("models         {} for {} photos", pack.version(), pack.route());
+    let endpoints = config.models.sagemaker_endpoints();
+    for (route, endpoint) in &endpoints {
+        say!("models         the SageMaker endpoint {endpoint} for {route} photos");
     }
-    say!("runtime        {}", wiring::runtime(config)?.describe());
+    if config.models.remote_url.is_empty() {
+        for pack in wiring::packs(config)? {
+            if !endpoints.contains_key(&pack.route()) {
+                say!("models         {} for {} photos", pack.version(), pack.route());
+            }
+        }
+        say!("runtime        {}", wiring::runtime(config)?.describe());
+    } else {
+        say!("models         those of {}", config.models.remote_url);
+    }
     say!("The configuration is sound.");
     Ok(ExitCode::SUCCESS)
 }

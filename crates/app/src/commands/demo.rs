@@ -96,7 +96,7 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
         // The demonstration may have ended: then nobody listens any more.
         drop(events.send(event.clone()));
     });
-    let engine = wiring::engine(&config, Arc::clone(&state), observer)?;
+    let engine = wiring::engine(&config, Arc::clone(&state), observer).await?;
 
     let mut show = Show {
         quiet: arguments.json,

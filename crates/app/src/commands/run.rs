@@ -22,7 +22,7 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     telemetry::begin(&config.log)?;
     let state = wiring::state(config).await?;
-    let engine = wiring::engine(config, state, Arc::new(|_| {}))?;
+    let engine = wiring::engine(config, state, Arc::new(|_| {})).await?;
     tracing::info!(
         event = "run.started",
         policy = %engine.policy,

@@ -1,9 +1,12 @@
 //! What is on AWS.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore};
-use skin_assist_core::ports::StateStore;
+use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore, sagemaker::SageMakerVision};
+use skin_assist_core::{
+    domain::Route,
+    ports::{StateStore, VisionModel},
+};
 
 use crate::{config::Config, failure::Failure};
 
@@ -17,4 +20,19 @@ async fn connection(config: &Config) -> Connection {
 pub(super) async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
     let connection = connection(config).await;
     Ok(Arc::new(DynamoStore::new(&connection, &config.aws.table_prefix)))
+}
+
+/// Models behind SageMaker endpoints, which are asked for their models.
+pub(super) async fn vision(
+    config: &Config,
+    endpoints: BTreeMap<Route, String>,
+) -> Result<Arc<dyn VisionModel>, Failure> {
+    let connection = connection(config).await;
+    let vision = SageMakerVision::connect(&connection, endpoints).await;
+    vision.map(|vision| Arc::new(vision) as _).map_err(|error| {
+        let hint = error.hint();
+        Failure::new("the SageMaker endpoints cannot be used")
+            .because(error)
+            .with_hint(hint)
+    })
 }

@@ -1,8 +1,11 @@
 //! This program was built without what is on AWS.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use skin_assist_core::ports::StateStore;
+use skin_assist_core::{
+    domain::Route,
+    ports::{StateStore, VisionModel},
+};
 
 use crate::{config::Config, failure::Failure};
 
@@ -11,4 +14,14 @@ use crate::{config::Config, failure::Failure};
 pub(super) async fn state(_config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
     Err(Failure::new("this program was built without DynamoDB")
         .with_hint("build it with `--features aws`, or set state.store = \"sqlite\""))
+}
+
+/// Refused. Asynchronous as its counterpart is.
+#[allow(clippy::unused_async)]
+pub(super) async fn vision(
+    _config: &Config,
+    _endpoints: BTreeMap<Route, String>,
+) -> Result<Arc<dyn VisionModel>, Failure> {
+    Err(Failure::new("this program was built without SageMaker")
+        .with_hint("build it with `--features aws`, or name no endpoint in the section models"))
 }

@@ -100,7 +100,8 @@ impl Infer<'_> {
         };
         let synthesis = self.language.synthesize(&request).await?;
         let versions = Versions {
-            models,
+            // Those that really looked: a model server may have been given others since they were asked for.
+            models: findings.expose().models.clone(),
             synthesis: self.language.version(),
             pipeline: PIPELINE_VERSION.to_owned(),
         };
