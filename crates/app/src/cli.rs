@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skin_assist_core::{
@@ -41,6 +41,8 @@ enum Command {
     Simulate(SimulateArguments),
     /// Looks at photos with the models, without any EHR.
     Assess(AssessArguments),
+    /// Says how good the models are on photos whose truth is known, for all and for each group of patients.
+    Eval(EvalArguments),
     /// Serves the vision models to others over HTTP: the Open Inference Protocol v2, and SageMaker's container contract.
     ServeModels(ServeModelsArguments),
     /// Connects and manages practices.
@@ -283,6 +285,49 @@ pub(crate) struct AssessArguments {
     /// Print one JSON document instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArguments {
+    /// A folder with model packs. Without it: those of the configuration (models.directory).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) models: Option<PathBuf>,
+    /// The collection: a folder with photos and a table of what they show. See docs/evaluation.md for the columns that are known.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset: PathBuf,
+    /// The table, where it is not the only .csv in the collection's folder.
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) table: Option<PathBuf>,
+    /// Which models, where there are packs for both routes.
+    #[arg(long)]
+    pub(crate) route: Option<RouteArgument>,
+    /// What a condition of the table is called in the pack, as FROM=TO in the form `basal-cell-carcinoma`. May be given again.
+    #[arg(long, value_name = "FROM=TO", value_parser = renaming)]
+    pub(crate) label: Vec<(String, String)>,
+    /// Where results are kept as they come, so that an evaluation that was ended goes on. Without it: in the collection's folder.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) results: Option<PathBuf>,
+    /// The same seed gives the same intervals.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write a report with plots into this file.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// FROM=TO, both in the form of labels.
+fn renaming(text: &str) -> Result<(String, String), String> {
+    let (from, to) = text
+        .split_once('=')
+        .filter(|(from, to)| !from.is_empty() && !to.is_empty())
+        .ok_or("a renaming is FROM=TO")?;
+    Ok((
+        skin_assist_evaluation::dataset::label(from, &BTreeMap::new()),
+        to.to_owned(),
+    ))
 }
 
 #[derive(Debug, Args)]
@@ -536,6 +581,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Run => commands::run::run(&config()?).await,
             Command::PracticeEhr(arguments) => commands::practice_ehr::practice_ehr(arguments).await,
             Command::Assess(arguments) => commands::assess::assess(&config()?, arguments).await,
+            Command::Eval(arguments) => commands::eval::eval(config()?, arguments).await,
             Command::ServeModels(arguments) => commands::serve_models::serve_models(config()?, arguments).await,
             Command::Firm(command) => commands::firm::firm(&config()?, command).await,
             Command::Categories(command) => commands::categories::categories(&config()?, command).await,
