@@ -192,7 +192,7 @@ pub fn evaluate(
             *unknown_conditions.entry(photo.label.clone()).or_default() += 1;
             continue;
         };
-        cases.push((photo, case(truth, outcome, &number)));
+        cases.push((photo, case(truth, outcome, number)));
     }
     let all: Vec<&Case> = cases.iter().map(|(_, case)| case).collect();
     let figures_of_all = figures(&all, labels, seed);
@@ -294,7 +294,7 @@ fn worst(groups: &[Group], all: &Figures) -> Option<WorstGroup> {
 
 /// Of photos whose boxes are known, whatever their condition. One that was refused found nothing.
 fn detector(seen: &[(Photo, Outcome)]) -> Option<DetectorFigures> {
-    let known: Vec<(&[NormalisedBox], &[(NormalisedBox, f32)])> = seen
+    let known = seen
         .iter()
         .filter_map(|(photo, outcome)| {
             let found: &[_] = match outcome {
@@ -303,7 +303,7 @@ fn detector(seen: &[(Photo, Outcome)]) -> Option<DetectorFigures> {
             };
             Some((photo.boxes.as_deref()?, found))
         })
-        .collect();
+        .collect::<Vec<_>>();
     let lesions: usize = known.iter().map(|(truth, _)| truth.len()).sum();
     if lesions == 0 {
         return None;

@@ -94,10 +94,10 @@ pub fn auroc(cases: &[&Case], class: usize) -> Option<f64> {
     while begin < scored.len() {
         let ties = scored[begin..]
             .iter()
-            .take_while(|(score, _)| *score == scored[begin].0)
+            .take_while(|(score, _)| score.total_cmp(&scored[begin].0).is_eq())
             .count();
         // Ranks begin at 1, and equal scores share their mean rank.
-        let rank = begin as f64 + (ties as f64 + 1.0) / 2.0;
+        let rank = begin as f64 + f64::midpoint(ties as f64, 1.0);
         let positive = scored[begin..begin + ties]
             .iter()
             .filter(|(_, is_positive)| *is_positive)
@@ -187,7 +187,7 @@ pub fn abstention_curve(cases: &[&Case], points: usize) -> Vec<AbstentionPoint> 
     for (index, (threshold, is_right)) in answered.iter().enumerate() {
         right += usize::from(*is_right);
         // Between equal confidences no threshold lies.
-        if answered.get(index + 1).is_some_and(|(next, _)| next == threshold) {
+        if answered.get(index + 1).is_some_and(|(next, _)| next.total_cmp(threshold).is_eq()) {
             continue;
         }
         curve.push(AbstentionPoint {

@@ -91,6 +91,7 @@ pub(crate) async fn eval(mut config: Config, arguments: EvalArguments) -> Result
         seen.insert(photo.image.clone(), (bytes, outcome));
         progress.step();
     }
+    drop(looks);
     progress.end();
 
     let photos = collection.photos.into_iter().map(|(photo, ..)| photo);

@@ -82,15 +82,17 @@ fn photos_become_drafts_by_way_of_a_model_server() {
     assert!(installation.succeed(&["config", "check"]).contains(&models.url));
 
     ehr.play(&script, SystemClock.now(), 60.0).unwrap();
-    let engine = installation.start();
     let since = SystemClock.now();
-    while !(ehr.script_progress().is_over() && ehr.report().missing().next().is_none()) {
-        assert!(
-            SystemClock.now().since(since) < Duration::from_secs(90),
-            "not every photo has its draft"
-        );
-        served.sleep(Duration::from_millis(200));
-    }
+    let until = |is_done: &dyn Fn() -> bool, complaint: &str| {
+        while !is_done() {
+            assert!(SystemClock.now().since(since) < Duration::from_secs(90), "{complaint}");
+            served.sleep(Duration::from_millis(100));
+        }
+    };
+    // The clinic first: so the engine finds all of it at its first polls, and the test waits for no other.
+    until(&|| ehr.script_progress().is_over(), "the clinic does not end");
+    let engine = installation.start();
+    until(&|| ehr.report().missing().next().is_none(), "not every photo has its draft");
     assert_eq!(engine.terminate(), Some(0));
     let report = ehr.report();
     assert!(report.expected().count() >= 2, "too few photos prove nothing");
