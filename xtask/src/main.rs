@@ -15,6 +15,7 @@ mod dynoxide;
 mod house;
 mod interop;
 mod ministack;
+mod model_servers;
 mod onnx_runtime;
 mod packs;
 mod pinned;
@@ -36,11 +37,14 @@ Commands:
   aws-check         Have the AWS template and state machine read by cfn-lint, sam, asl-validator, checkov and cdk-nag's HIPAA
                     pack, installed under target/tools/aws on the first run.
   aws-test [NAME]   aws-check, and the deployment end to end on an emulator with the practice EHR: plain, with crashes, with
-                    records that come twice, with the roles' policies enforced. NAME runs one of plain, crashes, twice, auth.
+                    records that come twice, with the roles' policies enforced, with models behind SageMaker endpoints. NAME runs one of
+                    plain, crashes, twice, auth, endpoints.
   servers           Install the servers that stand for AWS in tests into target/tools, and print how to name them, as for
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
   interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
                     built and installed under target/interop on the first run; docs/interop.md has the rest.
+  model-servers     Run the reference packs with their models on mlserver, a model server of others, installed under target/tools on the
+                    first run, and compare the findings.
   bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
                     written; NAME is one of store_bench, vision_bench, pipeline_bench.
   bench polling [--quick] [--traces DIR]
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         ["aws-test", scenario] if !scenario.starts_with('-') => aws::end_to_end::run_all(Some(scenario)),
         ["servers"] => servers(),
         ["interop"] => interop::run(),
+        ["model-servers"] => model_servers::alone(),
         ["bench"] => bench::run(None),
         ["bench", "polling", "--help" | "-h"] => {
             print!("{HELP}");
@@ -90,7 +95,7 @@ fn main() -> ExitCode {
         ["models", rest @ ..] => packs::train(rest),
         ["help" | "--help" | "-h"]
         | [
-            "check" | "test" | "validators" | "aws-check" | "aws-test" | "interop" | "bench",
+            "check" | "test" | "validators" | "aws-check" | "aws-test" | "interop" | "model-servers" | "bench",
             "--help" | "-h",
         ] => {
             print!("{HELP}");

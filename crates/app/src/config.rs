@@ -158,6 +158,8 @@ pub struct ModelsConfig {
     pub workers: usize,
     /// The address of a model server; empty for none.
     pub remote_url: String,
+    /// The address of a server that runs the packs' models; empty for none.
+    pub tensor_url: String,
     /// The SageMaker endpoint of the solitary route; empty for none.
     pub sagemaker_solitary: String,
     /// The SageMaker endpoint of the widespread route; empty for none.
@@ -327,9 +329,17 @@ impl Config {
                 "each key of the section photos is at least 1",
             ),
             (
-                self.models.remote_url.is_empty() || self.models.sagemaker_endpoints().is_empty(),
-                "models.remote_url and SageMaker endpoints are both configured",
-                "a photo is looked at in one place: name a model server or endpoints",
+                [
+                    self.models.remote_url.is_empty(),
+                    self.models.tensor_url.is_empty(),
+                    self.models.sagemaker_endpoints().is_empty(),
+                ]
+                .iter()
+                .filter(|is_empty| !**is_empty)
+                .count()
+                    <= 1,
+                "more than one place is configured where models run",
+                "a photo is looked at in one place: models.remote_url, models.tensor_url or SageMaker endpoints",
             ),
             (
                 self.models.remote_timeout_seconds > 0,

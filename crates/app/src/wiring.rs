@@ -3,6 +3,7 @@
 #[cfg_attr(not(feature = "aws"), path = "wiring/without_aws.rs")]
 mod aws;
 mod models;
+mod tensors;
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
@@ -188,17 +189,21 @@ pub(crate) fn vision_workers(config: &Config) -> NonZeroUsize {
     NonZeroUsize::new(config.models.workers).unwrap_or(VisionOptions::default().workers)
 }
 
-/// The vision models, loaded and tried.
-pub fn vision(config: &Config) -> Result<Arc<PackVision>, Failure> {
+/// How packs are run.
+fn vision_options(config: &Config) -> VisionOptions {
     let limits = photo::Limits {
         max_pixels: config.photos.max_megapixels * MEGA as u64,
     };
-    let options = VisionOptions {
+    VisionOptions {
         workers: vision_workers(config),
         limits,
         ..VisionOptions::default()
-    };
-    PackVision::new(&runtime(config)?, &packs(config)?, options)
+    }
+}
+
+/// The vision models, loaded and tried.
+pub fn vision(config: &Config) -> Result<Arc<PackVision>, Failure> {
+    PackVision::new(&runtime(config)?, &packs(config)?, vision_options(config))
         .map(Arc::new)
         .map_err(|error| {
             let hint = error.hint();

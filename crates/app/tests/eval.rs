@@ -26,7 +26,12 @@ fn make(folder: &Path) {
         let shown = conditions[number % 2];
         let skin_type = if number < PHOTOS { "II" } else { "VI" };
         let said = if number < PHOTOS { number } else { number + 1 };
-        let picture = render(&PictureParameters::new(FIRST_SEED + number as u64, Some(shown), 320, 240));
+        let picture = render(&PictureParameters::new(
+            FIRST_SEED + number as u64,
+            Some(shown),
+            320,
+            240,
+        ));
         std::fs::write(folder.join(format!("images/P_{number}.JPG")), picture.to_jpeg(90, 1)).unwrap();
         let boxes: Vec<String> = picture
             .lesions
@@ -35,7 +40,11 @@ fn make(folder: &Path) {
             .collect();
         let dx = ["mel", "nv"][said % 2];
         let age = 5 * (number % 18);
-        _ = writeln!(table, "P_{number},{dx},{age},female,back,{skin_type},{}", boxes.join(";"));
+        _ = writeln!(
+            table,
+            "P_{number},{dx},{age},female,back,{skin_type},{}",
+            boxes.join(";")
+        );
     }
     table.push_str("P_missing,mel,50,male,back,II,\nP_0,wart,50,male,,,\n");
     std::fs::write(folder.join("truth.csv"), table).unwrap();
@@ -56,7 +65,9 @@ fn a_made_up_collection_is_evaluated_as_it_was_made() {
     assert_eq!(found["unknown_conditions"]["wart"], 1);
     let top_1 = |value: &str| {
         let groups = found["groups"].as_array().unwrap();
-        let group = groups.iter().find(|group| group["attribute"] == "skin-type" && group["value"] == value);
+        let group = groups
+            .iter()
+            .find(|group| group["attribute"] == "skin-type" && group["value"] == value);
         let figures = &group.unwrap()["figures"];
         assert_eq!(figures["photos"], PHOTOS);
         figures["top_1"]["value"].as_f64().unwrap()
@@ -65,11 +76,17 @@ fn a_made_up_collection_is_evaluated_as_it_was_made() {
     assert!(top_1("2") >= 0.7, "{}", top_1("2"));
     assert!(top_1("6") <= 0.3, "{}", top_1("6"));
     let worst = &found["worst_group"];
-    assert_eq!((&worst["attribute"], &worst["value"]), (&"skin-type".into(), &"6".into()));
+    assert_eq!(
+        (&worst["attribute"], &worst["value"]),
+        (&"skin-type".into(), &"6".into())
+    );
     assert!(worst["below_all"].as_f64().unwrap() > 0.2, "{worst}");
     let all = &found["all"]["top_1"];
     let number = |key: &str| all[key].as_f64().unwrap();
-    assert!(number("low") < number("value") && number("value") < number("high"), "{all}");
+    assert!(
+        number("low") < number("value") && number("value") < number("high"),
+        "{all}"
+    );
     let detector = &found["detector"];
     assert!(detector["lesions"].as_u64().unwrap() >= 2 * PHOTOS as u64, "{detector}");
     assert!(detector["average_precision_50"].as_f64().unwrap() > 0.5, "{detector}");
@@ -90,7 +107,10 @@ fn a_made_up_collection_is_evaluated_as_it_was_made() {
     assert_eq!(spoilt["refused"]["photo.unsupported-format"], 1);
 
     let text = installation.succeed(&[&arguments[..5], &["--report", report.to_str().unwrap()]].concat());
-    assert!(text.contains("Served worst: skin type 6") && text.contains("1 rows of the table"), "{text}");
+    assert!(
+        text.contains("Served worst: skin type 6") && text.contains("1 rows of the table"),
+        "{text}"
+    );
     let page = std::fs::read_to_string(&report).unwrap();
     assert_eq!(page.matches("<svg").count(), 2);
 }

@@ -10,6 +10,7 @@
 //! - Neither URLs nor errors say anything of a photo; what the server answers is never quoted.
 
 pub mod protocol;
+pub mod tensors;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -69,9 +70,9 @@ impl Error {
     /// What a person can do about it.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Address => "models.remote_url is like https://models.example.com, without a query",
+            Self::Address => "the address is like https://models.example.com, without a query",
             Self::Unreachable(_) => {
-                "check models.remote_url, and that `skin-assist serve-models` runs there; plain http is for this machine only"
+                "check the address, and that the server runs there; plain http is for this machine only"
             }
             Self::Answer { .. } | Self::NoModel => {
                 "the server has to be `skin-assist serve-models`, or one that does as docs/remote-models.md says"
@@ -183,10 +184,7 @@ impl OpenInferenceVision {
     }
 
     fn request(&self, method: Method, path: &[&str], body: Bytes) -> Option<Request<Bytes>> {
-        let mut url = self.base.clone();
-        // A name is one segment, whatever it has in it.
-        url.path_segments_mut().ok()?.pop_if_empty().extend(path);
-        Request::builder().method(method).uri(url.as_str()).body(body).ok()
+        request(&self.base, method, path, body)
     }
 
     async fn ask_to_look(&self, name: &str, photo: &PhotoBytes) -> Result<Response<Bytes>, VisionError> {
@@ -206,6 +204,13 @@ impl OpenInferenceVision {
             .await
             .map_err(|error| not_answered(&error))
     }
+}
+
+/// A request to a place below `base`. A name is one segment, whatever it has in it.
+fn request(base: &Url, method: Method, path: &[&str], body: Bytes) -> Option<Request<Bytes>> {
+    let mut url = base.clone();
+    url.path_segments_mut().ok()?.pop_if_empty().extend(path);
+    Request::builder().method(method).uri(url.as_str()).body(body).ok()
 }
 
 fn not_answered(error: &TransportError) -> VisionError {

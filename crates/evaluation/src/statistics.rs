@@ -187,7 +187,10 @@ pub fn abstention_curve(cases: &[&Case], points: usize) -> Vec<AbstentionPoint> 
     for (index, (threshold, is_right)) in answered.iter().enumerate() {
         right += usize::from(*is_right);
         // Between equal confidences no threshold lies.
-        if answered.get(index + 1).is_some_and(|(next, _)| next.total_cmp(threshold).is_eq()) {
+        if answered
+            .get(index + 1)
+            .is_some_and(|(next, _)| next.total_cmp(threshold).is_eq())
+        {
             continue;
         }
         curve.push(AbstentionPoint {

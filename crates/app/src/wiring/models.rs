@@ -7,11 +7,11 @@ use skin_assist_core::{
     domain::{Findings, ModelVersion, PhotoBytes, Route},
     ports::{VisionError, VisionModel},
 };
-use skin_assist_endpoints::inference::OpenInferenceVision;
+use skin_assist_endpoints::inference::{self, OpenInferenceVision, tensors::TensorServer};
 use skin_assist_transport::{HttpOptions, ReqwestTransport};
 use url::Url;
 
-use super::{aws, vision};
+use super::{aws, tensors, vision};
 use crate::{
     config::Config,
     failure::{Failure, Hinted as _, WithHint as _},
@@ -50,6 +50,10 @@ pub async fn models(config: &Config) -> Result<Arc<dyn VisionModel>, Failure> {
     if !config.models.remote_url.is_empty() {
         return Ok(Arc::new(remote(config).await?));
     }
+    if !config.models.tensor_url.is_empty() {
+        let connected = TensorServer::connect(transport(config)?, url("tensor_url", &config.models.tensor_url)?).await;
+        return Ok(Arc::new(tensors::vision(config, connected.map_err(unusable)?).await?));
+    }
     let endpoints = config.models.sagemaker_endpoints();
     let routes: Vec<Route> = endpoints.keys().copied().collect();
     if routes.is_empty() {
@@ -66,9 +70,26 @@ pub async fn models(config: &Config) -> Result<Arc<dyn VisionModel>, Failure> {
 
 /// The models of a model server.
 async fn remote(config: &Config) -> Result<OpenInferenceVision, Failure> {
-    let url = Url::parse(&config.models.remote_url)
-        .failed(|| "models.remote_url is not a URL".to_owned())
-        .hint("it is like https://models.example.com")?;
+    let url = url("remote_url", &config.models.remote_url)?;
+    OpenInferenceVision::connect(transport(config)?, url)
+        .await
+        .map_err(unusable)
+}
+
+fn unusable(error: inference::Error) -> Failure {
+    let hint = error.hint();
+    Failure::new("the model server cannot be used")
+        .because(error)
+        .with_hint(hint)
+}
+
+fn url(key: &str, text: &str) -> Result<Url, Failure> {
+    Url::parse(text)
+        .failed(|| format!("models.{key} is not a URL"))
+        .hint("it is like https://models.example.com")
+}
+
+fn transport(config: &Config) -> Result<Arc<ReqwestTransport>, Failure> {
     let patience = Duration::from_secs(config.models.remote_timeout_seconds);
     let options = HttpOptions {
         read_timeout: patience,
@@ -78,11 +99,5 @@ async fn remote(config: &Config) -> Result<OpenInferenceVision, Failure> {
         ..HttpOptions::default()
     };
     let transport = ReqwestTransport::for_api(&options).failed(|| "HTTP cannot be set up".to_owned())?;
-    let connected = OpenInferenceVision::connect(Arc::new(transport), url).await;
-    connected.map_err(|error| {
-        let hint = error.hint();
-        Failure::new("the model server cannot be used")
-            .because(error)
-            .with_hint(hint)
-    })
+    Ok(Arc::new(transport))
 }

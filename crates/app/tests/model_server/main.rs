@@ -11,6 +11,7 @@ mod protocol;
 #[cfg(feature = "aws")]
 mod sage_maker;
 mod support;
+mod tensors;
 
 use std::{sync::Arc, time::Duration};
 

@@ -92,7 +92,10 @@ fn photos_become_drafts_by_way_of_a_model_server() {
     // The clinic first: so the engine finds all of it at its first polls, and the test waits for no other.
     until(&|| ehr.script_progress().is_over(), "the clinic does not end");
     let engine = installation.start();
-    until(&|| ehr.report().missing().next().is_none(), "not every photo has its draft");
+    until(
+        &|| ehr.report().missing().next().is_none(),
+        "not every photo has its draft",
+    );
     assert_eq!(engine.terminate(), Some(0));
     let report = ehr.report();
     assert!(report.expected().count() >= 2, "too few photos prove nothing");
@@ -106,7 +109,7 @@ fn photos_become_drafts_by_way_of_a_model_server() {
     assert_eq!(models.terminate(), Some(0), "SIGTERM ends it cleanly");
     let error = installation.fail(&assess);
     assert!(
-        error.contains("does not answer") && error.contains("hint: check models.remote_url"),
+        error.contains("does not answer") && error.contains("hint: check the address"),
         "{error}"
     );
 }
