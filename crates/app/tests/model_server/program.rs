@@ -12,6 +12,11 @@ use skin_assist_simulator::{ClinicScript, Options, PracticeEhr, ScriptOptions};
 
 use crate::process::{Installation, Served, write_photo};
 
+const CALLS_PER_MINUTE: u32 = 6_000;
+
+/// A folder with a pack for each route.
+const PACKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
+
 /// `skin-assist serve-models` in the background, on a port that the system chose.
 struct ModelServer {
     child: Child,
@@ -21,7 +26,7 @@ struct ModelServer {
 impl ModelServer {
     fn start(installation: &Installation) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_skin-assist"))
-            .args(["serve-models", "--listen", "127.0.0.1:0"])
+            .args(["serve-models", "--models", PACKS, "--listen", "127.0.0.1:0"])
             .current_dir(installation.folder.path())
             .env_remove("SKIN_ASSIST_CONFIG")
             .stdin(Stdio::null())
@@ -55,8 +60,10 @@ impl Drop for ModelServer {
 
 #[test]
 fn photos_become_drafts_by_way_of_a_model_server() {
+    // A quota that nobody has to wait for: how calls share one is the matter of other tests.
     let ehr = PracticeEhr::new(Options {
         seed: 5,
+        quota_per_minute: CALLS_PER_MINUTE,
         ..Options::default()
     });
     let served = Served::start(ehr.clone());
@@ -77,6 +84,7 @@ fn photos_become_drafts_by_way_of_a_model_server() {
     let installation = Installation::connected(&ehr);
     let models = ModelServer::start(&installation);
     let config = std::fs::read_to_string(&installation.config).unwrap();
+    let config = config.replace("[ehr]\n", &format!("[ehr]\ncalls_per_minute = {CALLS_PER_MINUTE}\n"));
     let config = format!("{config}[models]\nremote_url = \"{}\"\n", models.url);
     std::fs::write(&installation.config, config).unwrap();
     assert!(installation.succeed(&["config", "check"]).contains(&models.url));
