@@ -2,8 +2,8 @@
 //! ([`open_inference`]) and for SageMaker, whose container contract it keeps ([`sage_maker`]).
 //!
 //! # Invariants
-//! - No more photos are held than there are slots: who finds none free is told so at once and when to come again, before
-//!   a byte of the photo is read. Health, metadata and metrics need no slot.
+//! - No more photos are held than there are slots: who finds none free is told when to come again, and nothing
+//!   of the photo is kept. Health, metadata and metrics need no slot.
 //! - Photos and findings live in memory, and nothing of them is in a log line, a metric or an error.
 //! - An error is the caller's mistake, the photo's fault or ours, and the status says which ([`skin_assist_core::wire`]).
 //! - Asked to stop, it is not ready any more, takes no new connection, and answers what it has begun.
@@ -27,11 +27,12 @@ use std::{
 
 use axum::{Router, body::Body, extract::State};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use futures::StreamExt as _;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use skin_assist_core::{
     domain::{Findings, Route},
     phi::Phi,
-    ports::{VisionError, VisionModel},
+    ports::{PhotoRefusal, VisionError, VisionModel},
     time::Clock,
     wire::{self, DescribedModel, Description, SentError},
 };
@@ -49,6 +50,9 @@ const ARRIVAL: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(60);
 /// When somebody who found no slot may come again, in seconds.
 const COME_AGAIN_S: u64 = 1;
+/// How much, and for how long, is read of a request that is answered without it.
+const MOST_DISCARDED_BYTES: usize = 64 << 20;
+const DISCARDING: Duration = Duration::from_secs(10);
 /// What a request may have around the photo itself.
 const AROUND_THE_PHOTO: usize = 64 << 10;
 
@@ -61,6 +65,34 @@ pub struct ServerOptions {
     pub slots: usize,
     /// Most bytes of a photo.
     pub photo_bytes: usize,
+}
+
+/// A request whose body may not have been read yet.
+struct Incoming {
+    head: Parts,
+    body: Option<Body>,
+}
+
+impl Incoming {
+    fn text(&self, name: &HeaderName) -> Option<&str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Reads what is still coming and keeps nothing of it: who is in the midst of sending a photo would not hear the answer.
+async fn discard(body: Body) {
+    let mut left = MOST_DISCARDED_BYTES;
+    let mut chunks = body.into_data_stream();
+    let all = async {
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever takes longer is cut off.
+    _ = tokio::time::timeout(DISCARDING, all).await;
 }
 
 /// The server itself: a value that takes requests.
@@ -105,37 +137,52 @@ impl ModelServer {
     }
 
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let path = request.uri().path().to_owned();
+        let (head, body) = request.into_parts();
+        let mut incoming = Incoming { head, body: Some(body) };
+        let answer = self.route(&mut incoming).await;
+        if let Some(body) = incoming.body {
+            discard(body).await;
+        }
+        answer.unwrap_or_else(error)
+    }
+
+    async fn route(&self, incoming: &mut Incoming) -> Result<Response<Body>, SentError> {
+        let path = incoming.head.uri.path().to_owned();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
-        let answer = match (request.method(), segments.as_slice()) {
+        let method = incoming.head.method.clone();
+        match (&method, segments.as_slice()) {
             (&Method::GET, ["ping"]) => Ok(health(self.is_ready())),
-            (&Method::POST, ["invocations"]) => sage_maker::invocations(self, request).await,
+            (&Method::POST, ["invocations"]) => sage_maker::invocations(self, incoming).await,
             (&Method::GET, ["metrics"]) => Ok(text(self.metrics.text(&self.description(), &self.options, &self.slots))),
-            (_, ["v2", rest @ ..]) => open_inference::answer(self, rest, request).await,
+            (_, ["v2", rest @ ..]) => open_inference::answer(self, rest, incoming).await,
             (_, ["ping" | "invocations" | "metrics"]) => {
                 Err(wire::refused(405, "the method is not one of this address"))
             }
             _ => Err(wire::refused(404, "there is nothing here")),
-        };
-        answer.unwrap_or_else(error)
+        }
     }
 
     /// A slot, and with it the body; or why not.
-    async fn take(&self, request: Request<Body>) -> Result<(SemaphorePermit<'_>, Bytes), SentError> {
+    async fn take(&self, incoming: &mut Incoming) -> Result<(SemaphorePermit<'_>, Bytes), SentError> {
         let Ok(slot) = self.slots.try_acquire() else {
             self.metrics.turned_away();
             return Err(wire::sent(&VisionError::Busy {
                 retry_after: Some(Duration::from_secs(COME_AGAIN_S)),
             }));
         };
+        let too_large = || wire::sent(&PhotoRefusal::TooManyBytes.into());
         let limit = self.options.photo_bytes + AROUND_THE_PHOTO;
-        let body = axum::body::to_bytes(request.into_body(), limit);
+        let said = incoming
+            .text(&header::CONTENT_LENGTH)
+            .and_then(|length| length.parse().ok());
+        if said.is_some_and(|length: usize| length > limit) {
+            return Err(too_large());
+        }
+        let body = axum::body::to_bytes(incoming.body.take().unwrap_or_default(), limit);
         match tokio::time::timeout(ARRIVAL, body).await {
             Ok(Ok(body)) => Ok((slot, body)),
-            Ok(Err(_)) => {
-                // Whether it was too large or broken off only the library's own words would tell; a broken one hears nothing.
-                Err(wire::sent(&skin_assist_core::ports::PhotoRefusal::TooManyBytes.into()))
-            }
+            // Too large all the same, or broken off; then nobody hears it.
+            Ok(Err(_)) => Err(too_large()),
             Err(_) => Err(wire::refused(408, "the body took too long to arrive")),
         }
     }
@@ -144,7 +191,7 @@ impl ModelServer {
     async fn look(&self, route: Route, photo: Bytes) -> Result<Findings, SentError> {
         let began = self.clock.now();
         let outcome = if photo.len() > self.options.photo_bytes {
-            Err(skin_assist_core::ports::PhotoRefusal::TooManyBytes.into())
+            Err(PhotoRefusal::TooManyBytes.into())
         } else {
             let photo = Phi::new(photo);
             let look = self.vision.look(route, &photo);
@@ -193,11 +240,6 @@ fn error(error: SentError) -> Response<Body> {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
-}
-
-fn header_text(request: &Request<Body>, name: &HeaderName) -> Option<String> {
-    let value = request.headers().get(name)?;
-    value.to_str().ok().map(str::to_owned)
 }
 
 /// Models that are being served. Dropping it stops the server at once.

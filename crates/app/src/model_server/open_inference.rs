@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderName, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use skin_assist_core::wire::{self, DescribedModel, SentError};
 use skin_assist_endpoints::inference::{
@@ -10,7 +10,7 @@ use skin_assist_endpoints::inference::{
     protocol::{self, BYTES, HEADER_LENGTH, Malformed, Tensor},
 };
 
-use super::{ModelServer, header_text, health, json, reply};
+use super::{Incoming, ModelServer, health, json, reply};
 
 const HEADER_LENGTH_NAME: HeaderName = HeaderName::from_static(HEADER_LENGTH);
 
@@ -18,9 +18,9 @@ const HEADER_LENGTH_NAME: HeaderName = HeaderName::from_static(HEADER_LENGTH);
 pub(super) async fn answer(
     server: &ModelServer,
     path: &[&str],
-    request: Request<Body>,
+    incoming: &mut Incoming,
 ) -> Result<Response<Body>, SentError> {
-    let method = request.method().clone();
+    let method = incoming.head.method.clone();
     match (&method, path) {
         (&Method::GET, [] | [""]) => json(&json!({
             "name": "skin-assist", "version": env!("CARGO_PKG_VERSION"),
@@ -38,7 +38,7 @@ pub(super) async fn answer(
             match (&method, rest) {
                 (&Method::GET, []) => json(&metadata(&model)),
                 (&Method::GET, ["ready"]) => Ok(health(server.is_ready())),
-                (&Method::POST, ["infer"]) => infer(server, &model, request).await,
+                (&Method::POST, ["infer"]) => infer(server, &model, incoming).await,
                 (_, [] | ["ready" | "infer"]) => Err(wire::refused(405, "the method is not one of this address")),
                 _ => Err(wire::refused(404, "there is nothing here")),
             }
@@ -72,11 +72,11 @@ fn metadata(model: &DescribedModel) -> Value {
 async fn infer(
     server: &ModelServer,
     model: &DescribedModel,
-    request: Request<Body>,
+    incoming: &mut Incoming,
 ) -> Result<Response<Body>, SentError> {
     let refused = |Malformed(what)| wire::refused(400, what);
-    let length = header_text(&request, &HEADER_LENGTH_NAME);
-    let (_slot, body) = server.take(request).await?;
+    let length = incoming.text(&HEADER_LENGTH_NAME).map(str::to_owned);
+    let (_slot, body) = server.take(incoming).await?;
     let (envelope, inputs) = protocol::read_request(length.as_deref(), &body).map_err(refused)?;
     let photo = photo(&inputs).map_err(refused)?;
     if envelope.wanted.iter().any(|(name, _)| name != FINDINGS) {

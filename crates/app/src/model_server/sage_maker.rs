@@ -6,20 +6,20 @@
 //! so whoever calls knows them before a photo is looked at.
 
 use axum::body::Body;
-use http::{HeaderName, Request, Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 use skin_assist_core::{
     domain::Route,
     wire::{self, SentError},
 };
 
-use super::{ModelServer, header_text, json, reply};
+use super::{Incoming, ModelServer, json, reply};
 
 /// The header in which SageMaker hands on what the caller says beside the body.
 pub(super) const CUSTOM_ATTRIBUTES: HeaderName = HeaderName::from_static("x-amzn-sagemaker-custom-attributes");
 
-pub(super) async fn invocations(server: &ModelServer, request: Request<Body>) -> Result<Response<Body>, SentError> {
-    let attributes = header_text(&request, &CUSTOM_ATTRIBUTES).unwrap_or_default();
-    let query = request.uri().query().unwrap_or_default();
+pub(super) async fn invocations(server: &ModelServer, incoming: &mut Incoming) -> Result<Response<Body>, SentError> {
+    let attributes = incoming.text(&CUSTOM_ATTRIBUTES).unwrap_or_default().to_owned();
+    let query = incoming.head.uri.query().unwrap_or_default();
     let said: Vec<&str> = attributes
         .split([';', ','])
         .chain(query.split('&'))
@@ -36,7 +36,7 @@ pub(super) async fn invocations(server: &ModelServer, request: Request<Body>) ->
             .ok_or_else(|| wire::refused(400, "the route is solitary or widespread"))?,
         None => only_route(server)?,
     };
-    let (_slot, photo) = server.take(request).await?;
+    let (_slot, photo) = server.take(incoming).await?;
     let findings = server.look(route, photo).await?;
     let body = wire::sent_findings(&findings).map_err(|error| wire::sent(&error))?;
     Ok(reply(StatusCode::OK, "application/json", body.into()))

@@ -15,9 +15,11 @@ mod tensors;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use skin_assist::clock::SystemClock;
 use skin_assist_core::{
     domain::{ModelVersion, Route},
+    phi::Phi,
     ports::{Class, VisionModel as _},
 };
 use skin_assist_endpoints::inference::{Error, OpenInferenceVision};
@@ -53,11 +55,15 @@ async fn who_finds_no_slot_is_told_when_to_come_again_and_health_stays() {
     let error = client.look(Route::Solitary, &photo).await.unwrap_err();
     assert_eq!(error.reason().code(), "model.busy");
     assert_eq!(error.class(), Class::Transient(Some(Duration::from_secs(1))));
+    // Also who is still sending when the answer is clear.
+    let large = Phi::new(Bytes::from(vec![0; 20_000_000]));
+    let error = client.look(Route::Solitary, &large).await.unwrap_err();
+    assert_eq!(error.reason().code(), "model.busy");
     assert_eq!(served.get("/ping").await.status(), 200);
     assert_eq!(served.get("/v2/health/ready").await.status(), 200);
     let metrics = served.text("/metrics").await;
     assert!(metrics.contains("skin_assist_slots_used 2"), "{metrics}");
-    assert!(metrics.contains("skin_assist_turned_away_total 1"), "{metrics}");
+    assert!(metrics.contains("skin_assist_turned_away_total 2"), "{metrics}");
 
     gated.open();
     for look in held {

@@ -175,8 +175,14 @@ async fn what_is_not_the_protocol_is_the_callers_mistake() {
         (large.status().as_u16(), &read(&large)["code"]),
         (413, &json!("photo.too-many-bytes"))
     );
-    let huge = served.send("POST", "/invocations", &[], vec![0; 3 * PHOTO_BYTES]).await;
+    let huge = served
+        .send("POST", "/invocations", &[], vec![0; 20 * PHOTO_BYTES])
+        .await;
     assert_eq!(huge.status(), 413);
+    let huge = served
+        .send("POST", "/v2/models/none/infer", &[], vec![0; 20 * PHOTO_BYTES])
+        .await;
+    assert_eq!(huge.status(), 404);
     assert_eq!(gated.begun(), 0);
 }
 
