@@ -21,6 +21,7 @@ const APP: &str = "skin-assist";
 const AWS: &str = "skin-assist-aws";
 const EHR: &str = "skin-assist-ehr";
 const ENDPOINTS: &str = "skin-assist-endpoints";
+const EVALUATION: &str = "skin-assist-evaluation";
 const MODELS: &str = "skin-assist-models";
 const SIMULATOR: &str = "skin-assist-simulator";
 const STORE: &str = "skin-assist-store";
@@ -46,6 +47,11 @@ const ROOMS: &[Room] = &[
     Room {
         name: ENDPOINTS,
         knows: &[CORE, TRANSPORT],
+        dev: &[],
+    },
+    Room {
+        name: EVALUATION,
+        knows: &[CORE],
         dev: &[],
     },
     Room {
@@ -76,7 +82,9 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: APP,
-        knows: &[CORE, EHR, ENDPOINTS, MODELS, STORE, AWS, SIMULATOR, TRANSPORT],
+        knows: &[
+            CORE, EHR, ENDPOINTS, EVALUATION, MODELS, STORE, AWS, SIMULATOR, TRANSPORT,
+        ],
         dev: &[TESTKIT],
     },
     Room {

@@ -6,11 +6,11 @@
 
 mod chart;
 mod controls;
-mod engine;
+pub(crate) mod engine;
 mod gateway;
-mod http;
+pub(crate) mod http;
 mod scenario;
-mod servers;
+pub(crate) mod servers;
 
 use std::{
     net::SocketAddr,

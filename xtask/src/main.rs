@@ -16,6 +16,7 @@ mod house;
 mod interop;
 mod language_server;
 mod ministack;
+mod model_servers;
 mod onnx_runtime;
 mod packs;
 mod pinned;
@@ -38,7 +39,8 @@ Commands:
   aws-check         Have the AWS template and state machine read by cfn-lint, sam, asl-validator, checkov and cdk-nag's HIPAA
                     pack, installed under target/tools/aws on the first run.
   aws-test [NAME]   aws-check, and the deployment end to end on an emulator with the practice EHR: plain, with crashes, with
-                    records that come twice, with the roles' policies enforced. NAME runs one of plain, crashes, twice, auth.
+                    records that come twice, with the roles' policies enforced, with models behind SageMaker endpoints. NAME runs one of
+                    plain, crashes, twice, auth, endpoints.
   aws-cost [--quick]
                     Count what the functions of a deployment consume on a simulated clinic day at 1, 10 and 100 practices, put
                     prices to it and write docs/benchmarks/aws-cost.md. --quick counts for 1 practice and only prints.
@@ -49,6 +51,8 @@ Commands:
                     on the first run; interop/language/README.md has the rest.
   interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
                     built and installed under target/interop on the first run; docs/interop.md has the rest.
+  model-servers     Run the reference packs with their models on mlserver, a model server of others, installed under target/tools on the
+                    first run, and compare the findings.
   bench [NAME]      Measure, and print a table. Without NAME all benchmarks run and docs/benchmarks/foundation.md is
                     written; NAME is one of store_bench, vision_bench, pipeline_bench.
   bench polling [--quick] [--traces DIR]
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
         ["redteam"] => redteam::run(),
         ["language-server"] => language_server::alone(),
         ["interop"] => interop::run(),
+        ["model-servers"] => model_servers::alone(),
         ["bench"] => bench::run(None),
         ["bench", "polling", "--help" | "-h"] => {
             print!("{HELP}");
@@ -102,7 +107,8 @@ fn main() -> ExitCode {
         ["models", rest @ ..] => packs::train(rest),
         ["help" | "--help" | "-h"]
         | [
-            "check" | "test" | "validators" | "aws-check" | "aws-test" | "aws-cost" | "interop" | "bench",
+            "check" | "test" | "validators" | "aws-check" | "aws-test" | "aws-cost" | "interop" | "model-servers"
+            | "redteam" | "language-server" | "bench",
             "--help" | "-h",
         ] => {
             print!("{HELP}");

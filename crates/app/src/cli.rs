@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skin_assist_core::{
@@ -41,6 +41,10 @@ enum Command {
     Simulate(SimulateArguments),
     /// Looks at photos with the models, without any EHR.
     Assess(AssessArguments),
+    /// Says how good the models are on photos whose truth is known, for all and for each group of patients.
+    Eval(EvalArguments),
+    /// Serves the vision models to others over HTTP: the Open Inference Protocol v2, and SageMaker's container contract.
+    ServeModels(ServeModelsArguments),
     /// Connects and manages practices.
     #[command(subcommand)]
     Firm(FirmCommand),
@@ -286,6 +290,64 @@ pub(crate) struct AssessArguments {
     /// Print one JSON document instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArguments {
+    /// A folder with model packs. Without it: those of the configuration (models.directory).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) models: Option<PathBuf>,
+    /// The collection: a folder with photos and a table of what they show. See docs/evaluation.md for the columns that are known.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset: PathBuf,
+    /// The table, where it is not the only .csv in the collection's folder.
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) table: Option<PathBuf>,
+    /// Which models, where there are packs for both routes.
+    #[arg(long)]
+    pub(crate) route: Option<RouteArgument>,
+    /// What a condition of the table is called in the pack, as FROM=TO in the form `basal-cell-carcinoma`. May be given again.
+    #[arg(long, value_name = "FROM=TO", value_parser = renaming)]
+    pub(crate) label: Vec<(String, String)>,
+    /// Where results are kept as they come, so that an evaluation that was ended goes on. Without it: in the collection's folder.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) results: Option<PathBuf>,
+    /// The same seed gives the same intervals.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write a report with plots into this file.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// FROM=TO, both in the form of labels.
+fn renaming(text: &str) -> Result<(String, String), String> {
+    let (from, to) = text
+        .split_once('=')
+        .filter(|(from, to)| !from.is_empty() && !to.is_empty())
+        .ok_or("a renaming is FROM=TO")?;
+    Ok((
+        skin_assist_evaluation::dataset::label(from, &BTreeMap::new()),
+        to.to_owned(),
+    ))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeModelsArguments {
+    /// A folder with model packs. Without it: those of the configuration (models.directory).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) models: Option<PathBuf>,
+    /// Where to listen; port 0 lets the system choose. There is no login: other machines reach only another address than this
+    /// machine's own, and then whoever reaches it may have photos looked at.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Photos held at a time, in work or waiting; who comes when all are taken is told to come again. Without it: four for
+    /// each worker.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) slots: Option<u16>,
 }
 
 #[derive(Debug, Args)]
@@ -556,6 +618,8 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Run => commands::run::run(&config()?).await,
             Command::PracticeEhr(arguments) => commands::practice_ehr::practice_ehr(arguments).await,
             Command::Assess(arguments) => commands::assess::assess(&config()?, arguments).await,
+            Command::Eval(arguments) => commands::eval::eval(config()?, arguments).await,
+            Command::ServeModels(arguments) => commands::serve_models::serve_models(config()?, arguments).await,
             Command::Firm(command) => commands::firm::firm(&config()?, command).await,
             Command::Categories(command) => commands::categories::categories(&config()?, command).await,
             Command::Probe(arguments) => commands::probe::probe(&config()?, arguments).await,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use skin_assist_core::{phi::Secret, polling::PolicyName, quota::SMALLEST_BUDGET};
+use skin_assist_core::{domain::Route, phi::Secret, polling::PolicyName, quota::SMALLEST_BUDGET};
 use skin_assist_store::StateKey;
 use toml::{Table, Value};
 
@@ -161,6 +161,28 @@ pub struct ModelsConfig {
     pub onnx_runtime_library: String,
     /// Photos at once; 0 for the number of cores.
     pub workers: usize,
+    /// The address of a model server; empty for none.
+    pub remote_url: String,
+    /// The address of a server that runs the packs' models; empty for none.
+    pub tensor_url: String,
+    /// The SageMaker endpoint of the solitary route; empty for none.
+    pub sagemaker_solitary: String,
+    /// The SageMaker endpoint of the widespread route; empty for none.
+    pub sagemaker_widespread: String,
+    /// How long a model server may take for a photo.
+    pub remote_timeout_seconds: u64,
+}
+
+impl ModelsConfig {
+    /// The SageMaker endpoints that are configured.
+    pub fn sagemaker_endpoints(&self) -> BTreeMap<Route, String> {
+        let named = [
+            (Route::Solitary, &self.sagemaker_solitary),
+            (Route::Widespread, &self.sagemaker_widespread),
+        ];
+        let given = named.into_iter().filter(|(_, name)| !name.is_empty());
+        given.map(|(route, name)| (route, name.clone())).collect()
+    }
 }
 
 /// Names of inference runtimes.
@@ -374,6 +396,24 @@ impl Config {
                 self.photos.max_megabytes > 0 && self.photos.max_megapixels > 0 && self.photos.memory_megabytes > 0,
                 "a limit of photos is 0",
                 "each key of the section photos is at least 1",
+            ),
+            (
+                [
+                    self.models.remote_url.is_empty(),
+                    self.models.tensor_url.is_empty(),
+                    self.models.sagemaker_endpoints().is_empty(),
+                ]
+                .iter()
+                .filter(|is_empty| !**is_empty)
+                .count()
+                    <= 1,
+                "more than one place is configured where models run",
+                "a photo is looked at in one place: models.remote_url, models.tensor_url or SageMaker endpoints",
+            ),
+            (
+                self.models.remote_timeout_seconds > 0,
+                "models.remote_timeout_seconds is 0",
+                "it is at least 1; 60 suits most",
             ),
         ];
         match rules.into_iter().find(|(sound, ..)| !sound) {

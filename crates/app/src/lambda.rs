@@ -121,7 +121,7 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
     });
     let store = Arc::new(DynamoStore::new(&connection, &config.aws.table_prefix));
     let vision: Arc<dyn VisionModel> = match function {
-        FunctionName::Infer => wiring::vision(&config)?,
+        FunctionName::Infer => wiring::models(&config).await?,
         _ => Arc::new(NoModels),
     };
     let photos = Arc::new(S3Photos::new(&connection, &config.aws.photo_bucket, &config.aws.key_id));
@@ -130,7 +130,8 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
         _ => wiring::composer()?,
     };
     let observer: Observer = Arc::new(|_| {});
-    let engine = wiring::engine_with(&config, store.clone(), photos, || Ok(vision), observer).await?;
+    let vision = std::future::ready(Ok(vision));
+    let engine = wiring::engine_with(&config, store.clone(), photos, vision, observer).await?;
     let functions = Functions {
         engine: Engine { language, ..engine },
         proposals: store,

@@ -9,5 +9,6 @@ pub mod failure;
 pub mod functions;
 #[cfg(feature = "aws")]
 pub mod lambda;
+pub mod model_server;
 mod telemetry;
 pub mod wiring;

@@ -2,6 +2,8 @@
 
 #[cfg_attr(not(feature = "aws"), path = "wiring/without_aws.rs")]
 mod aws;
+mod models;
+mod tensors;
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
@@ -24,6 +26,8 @@ use skin_assist_models::{
 use skin_assist_store::SqliteStore;
 use skin_assist_transport::{HttpOptions, ReqwestTransport};
 use url::Url;
+
+pub use models::models;
 
 use crate::{
     clock::SystemClock,
@@ -190,21 +194,26 @@ pub fn packs(config: &Config) -> Result<Vec<Pack>, Failure> {
         .map_err(unusable)
 }
 
-fn vision_workers(config: &Config) -> NonZeroUsize {
+/// How many photos are looked at simultaneously.
+pub(crate) fn vision_workers(config: &Config) -> NonZeroUsize {
     NonZeroUsize::new(config.models.workers).unwrap_or(VisionOptions::default().workers)
+}
+
+/// How packs are run.
+fn vision_options(config: &Config) -> VisionOptions {
+    let limits = photo::Limits {
+        max_pixels: config.photos.max_megapixels * MEGA as u64,
+    };
+    VisionOptions {
+        workers: vision_workers(config),
+        limits,
+        ..VisionOptions::default()
+    }
 }
 
 /// The vision models, loaded and tried.
 pub fn vision(config: &Config) -> Result<Arc<PackVision>, Failure> {
-    let limits = photo::Limits {
-        max_pixels: config.photos.max_megapixels * MEGA as u64,
-    };
-    let options = VisionOptions {
-        workers: vision_workers(config),
-        limits,
-        ..VisionOptions::default()
-    };
-    PackVision::new(&runtime(config)?, &packs(config)?, options)
+    PackVision::new(&runtime(config)?, &packs(config)?, vision_options(config))
         .map(Arc::new)
         .map_err(|error| {
             let hint = error.hint();
@@ -283,10 +292,10 @@ fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
     }
 }
 
-/// The whole engine, with photos in memory and the models in this process.
+/// The whole engine, with photos in memory.
 pub async fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Engine, Failure> {
     let photos = MemoryPhotos::new(config.photos.memory_megabytes * MEGA, Arc::new(SystemClock));
-    engine_with(config, state, Arc::new(photos), || Ok(vision(config)?), observer).await
+    engine_with(config, state, Arc::new(photos), models(config), observer).await
 }
 
 /// The whole engine, with photos and models given. The models are loaded last: what is wrong besides is said at once.
@@ -294,7 +303,7 @@ pub async fn engine_with(
     config: &Config,
     state: Arc<dyn StateStore>,
     photos: Arc<dyn Photos>,
-    vision: impl FnOnce() -> Result<Arc<dyn VisionModel>, Failure>,
+    vision: impl Future<Output = Result<Arc<dyn VisionModel>, Failure>>,
     observer: Observer,
 ) -> Result<Engine, Failure> {
     let ehr = ehr(config)?;
@@ -315,7 +324,7 @@ pub async fn engine_with(
             infer: 2 * vision_workers(config).get(),
             write_back: config.workers.write_back,
         },
-        vision: vision()?,
+        vision: vision.await?,
         observer,
     })
 }

@@ -13,3 +13,4 @@ pub mod quota;
 pub mod stages;
 pub mod synthesis;
 pub mod time;
+pub mod wire;

@@ -1,3 +1,4 @@
 //! Models behind HTTP.
 
+pub mod inference;
 pub mod language;

@@ -5,7 +5,7 @@
 //! a panic. Sessions run on one thread: a pool of them beats one session on all cores (measured; see the vision notes in
 //! the documentation), and a tensor's values do not depend on the number of cores.
 //!
-//! A model behind a network would be a third implementation of [`Model`] and [`Session`].
+//! A model behind a network is a third implementation of [`Model`] and [`Session`], elsewhere: this crate knows no network.
 
 mod onnx_runtime;
 mod rten_runtime;
@@ -15,6 +15,8 @@ use std::{
     fmt,
     path::{Path, PathBuf},
 };
+
+use skin_assist_core::ports::VisionError;
 
 /// Numbers with a shape, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,6 +156,9 @@ pub enum Error {
         /// What it said.
         problem: String,
     },
+    /// The model runs elsewhere, and there is no answer. What that means for the photo is said there.
+    #[error("the model runs elsewhere, and there is no answer")]
+    Elsewhere(#[from] VisionError),
 }
 
 impl Error {
@@ -173,6 +178,7 @@ impl Error {
             Self::Run { .. } => {
                 "check that the input size in the pack's manifest is the one the model was exported with"
             }
+            Self::Elsewhere(_) => "check the address of the server, and the names of its models",
         }
     }
 }

@@ -10,3 +10,4 @@ pub use client_key_pair::client_key_pair;
 pub use practice_transport::PracticeTransport;
 pub mod redteam;
 pub mod scripted;
+pub mod vision;

@@ -1,8 +1,8 @@
 """The shipped template, deployed to an emulator, with the practice EHR: `end_to_end.py SCENARIO`.
 
 Scenarios: `plain`; `crashes`, in which every function is killed in the midst of its first work; `twice`, in which every record of a
-stream is delivered twice; `auth`, in which the emulator enforces the roles' policies. In each, every photo has to end as exactly one
-draft.
+stream is delivered twice; `auth`, in which the emulator enforces the roles' policies; `endpoints`, in which photos are looked at by
+`serve-models` behind SageMaker's InvokeEndpoint. In each, every photo has to end as exactly one draft.
 
 Environment: PROGRAM (skin-assist), FUNCTION (skin-assist-lambda), MINISTACK and SAM (the tools), FOLDER (an empty folder).
 """
@@ -15,7 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -139,8 +143,76 @@ def package(scenario):
         shutil.copy(os.environ["FUNCTION"], code / "bootstrap")
 
 
-def deploy(base_url, token_url):
+# The endpoints of the two routes, as the template is told.
+ENDPOINTS = {"SolitaryEndpoint": "lesions", "WidespreadEndpoint": "rashes"}
+
+
+class Endpoints:
+    """The part of SageMaker that matters: InvokeEndpoint in front of a container, here `serve-models`. An error of the container comes
+    back as a ModelError that has it inside."""
+
+    def __init__(self):
+        self.log = open(FOLDER / "serve-models.log", "wb")
+        self.process = subprocess.Popen(
+            [os.environ["PROGRAM"], "serve-models", "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+        line = self.process.stdout.readline()
+        self.container = re.search(r"http://[^ ]+?(?=[. ]*\. )", line).group(0)
+        self.invoked = set()
+        owner = self
+
+        class Front(BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                found = re.fullmatch(r"/endpoints/([^/]+)/invocations", self.path.split("?")[0])
+                if not found or found.group(1) not in ENDPOINTS.values():
+                    return self.answer(400, b'{"Message": "Endpoint of account 000000000000 not found."}', "ValidationError")
+                owner.invoked.add(found.group(1))
+                attributes = self.headers.get("X-Amzn-SageMaker-Custom-Attributes", "")
+                request = urllib.request.Request(f"{owner.container}/invocations", data=body, method="POST")
+                request.add_header("X-Amzn-SageMaker-Custom-Attributes", attributes)
+                try:
+                    with urllib.request.urlopen(request, timeout=60) as reply:
+                        self.answer(200, reply.read())
+                except urllib.error.HTTPError as error:
+                    inside = {"OriginalStatusCode": error.code, "OriginalMessage": error.read().decode()}
+                    self.answer(424, json.dumps({"Message": "from primary", **inside}).encode(), "ModelError")
+
+            def answer(self, status, body, code=None):
+                self.send_response(status)
+                if code:
+                    self.send_header("x-amzn-ErrorType", code)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self.front = ThreadingHTTPServer(("127.0.0.1", 0), Front)
+        threading.Thread(target=self.front.serve_forever, daemon=True).start()
+        # Where the functions' SDK looks for it, and for it alone.
+        os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = f"http://127.0.0.1:{self.front.server_address[1]}"
+
+    def looks(self):
+        with urllib.request.urlopen(f"{self.container}/metrics", timeout=10) as reply:
+            lines = reply.read().decode().splitlines()
+        counts = [line.split()[1] for line in lines if line.startswith("skin_assist_looks_total") and '"findings"' in line]
+        return sum(map(int, counts))
+
+    def end(self):
+        self.front.shutdown()
+        self.process.terminate()
+        self.process.wait(20)
+
+
+def deploy(base_url, token_url, endpoints):
     overrides = {
+        **(ENDPOINTS if endpoints else {}),
         "EhrBaseUrl": base_url,
         "EhrTokenUrl": token_url,
         "EhrPhotoHosts": "127.0.0.1",
@@ -242,13 +314,15 @@ def open_photos(report):
 def main(scenario):
     # Asked to end, it ends what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: it was ended"))
-    practice, emulator = Practice(), None
+    practice, emulator, endpoints = Practice(), None, None
     try:
         began = time.monotonic()
+        if scenario == "endpoints":
+            endpoints = Endpoints()
         emulator = Emulator(auth=scenario == "auth")
         package(scenario)
         practice.start()
-        deploy(practice.base_url, practice.token_url)
+        deploy(practice.base_url, practice.token_url, endpoints)
         print(f"deployed after {time.monotonic() - began:.0f} s", flush=True)
         boto3.client("secretsmanager").put_secret_value(
             SecretId=f"{STACK}/ehr-api-key", SecretString=json.dumps({"api_key": practice.api_key})
@@ -280,11 +354,16 @@ def main(scenario):
         if scenario == "crashes":
             crashed = sorted(path.name.removeprefix("crashed-") for path in FOLDER.glob("crashed-*"))
             assert crashed == sorted(HANDLERS), f"only these crashed: {crashed}"
+        if endpoints:
+            assert endpoints.looks() >= len(drafts), f"{endpoints.looks()} looks for {len(drafts)} drafts"
+            assert endpoints.invoked == set(ENDPOINTS.values()), f"only these were asked: {endpoints.invoked}"
         print(f"{scenario}: {len(drafts)} photos, one draft each, after {time.monotonic() - began:.0f} s")
     finally:
         practice.end()
         if emulator:
             emulator.end()
+        if endpoints:
+            endpoints.end()
 
 
 main(sys.argv[1])

@@ -1,5 +1,5 @@
 //! `cargo xtask aws-test`: the shipped template and state machine with the real binary, on an emulator, with the practice EHR; and
-//! again with crashes, with records that come twice, and with the roles' policies enforced. docs/aws.md says what that proves.
+//! again with crashes, with records that come twice, with the roles' policies enforced, and with models behind endpoints. docs/aws.md says what that proves.
 
 use std::{fs, path::Path};
 
@@ -17,7 +17,7 @@ const RUNS: &str = "target/aws-test";
 const CODE: &str = "target/lambda/function";
 
 /// What is tried, in this order.
-const SCENARIOS: [&str; 4] = ["plain", "crashes", "twice", "auth"];
+const SCENARIOS: [&str; 5] = ["plain", "crashes", "twice", "auth", "endpoints"];
 
 /// Runs the checks and all scenarios, or the one that is named.
 pub(crate) fn run_all(only: Option<&str>) -> Result<(), String> {

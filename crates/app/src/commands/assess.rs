@@ -21,7 +21,7 @@ use crate::{
 
 /// Looks at photos with the models. One that cannot be looked at does not stop the others; then the exit code is 1.
 pub(crate) async fn assess(config: &Config, arguments: AssessArguments) -> Result<ExitCode, Failure> {
-    let vision = wiring::vision(config)?;
+    let vision = wiring::models(config).await?;
     let route = Route::from(arguments.route);
     let looks = arguments
         .photos

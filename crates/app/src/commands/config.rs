@@ -43,11 +43,20 @@ pub(crate) async fn check(config: &Config) -> Result<ExitCode, Failure> {
         LanguageKind::OpenAi => say!("language       {} at {}", config.language.model, config.language.url),
         LanguageKind::Bedrock => say!("language       {} on Bedrock", config.language.model),
     }
-    let packs = wiring::packs(config)?;
-    for pack in &packs {
-        say!("models         {} for {} photos", pack.version(), pack.route());
+    let endpoints = config.models.sagemaker_endpoints();
+    for (route, endpoint) in &endpoints {
+        say!("models         the SageMaker endpoint {endpoint} for {route} photos");
     }
-    say!("runtime        {}", wiring::runtime(config)?.describe());
+    if config.models.remote_url.is_empty() {
+        for pack in wiring::packs(config)? {
+            if !endpoints.contains_key(&pack.route()) {
+                say!("models         {} for {} photos", pack.version(), pack.route());
+            }
+        }
+        say!("runtime        {}", wiring::runtime(config)?.describe());
+    } else {
+        say!("models         those of {}", config.models.remote_url);
+    }
     say!("The configuration is sound.");
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use skin_assist_core::time::{Clock as _, Timestamp};
+use skin_assist_core::{
+    domain::Route,
+    time::{Clock as _, Timestamp},
+};
 use skin_assist_transport::{HttpOptions, ReqwestTransport, Transport as _};
 
 use super::print_json;
@@ -58,7 +61,7 @@ pub(crate) async fn doctor(config: Result<Config, Failure>, json: bool) -> Resul
                 "inference runtime",
                 wiring::runtime(config).map(|runtime| runtime.describe().to_string()),
             ));
-            checks.push(check("models", models(config)));
+            checks.push(check("models", models(config).await));
             checks.push(state(config).await);
             checks.extend(ehr(config).await);
         }
@@ -106,15 +109,14 @@ fn clock() -> Result<String, Failure> {
     Ok(now.to_string())
 }
 
-/// Loads every pack and makes a trial run of each model, as `run` does.
-fn models(config: &Config) -> Result<String, Failure> {
-    let packs = wiring::packs(config)?;
-    wiring::vision(config)?;
-    Ok(packs
-        .iter()
-        .map(|pack| format!("{} ({})", pack.version(), pack.route()))
-        .collect::<Vec<_>>()
-        .join(", "))
+/// Loads every pack and makes a trial run of each model, or asks who has them, as `run` does.
+async fn models(config: &Config) -> Result<String, Failure> {
+    let vision = wiring::models(config).await?;
+    let of = |route| {
+        let versions = vision.versions(route).into_iter();
+        versions.map(move |version| format!("{version} ({route})"))
+    };
+    Ok(Route::ALL.into_iter().flat_map(of).collect::<Vec<_>>().join(", "))
 }
 
 async fn state(config: &Config) -> Check {

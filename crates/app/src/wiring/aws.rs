@@ -1,14 +1,18 @@
 //! What is on AWS.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use skin_assist_aws::{
     bedrock::BedrockChat,
     connection::Connection,
     dynamodb::DynamoStore,
+    sagemaker::SageMakerVision,
     secrets::{Secrets, VaultedTokenEndpoint},
 };
-use skin_assist_core::ports::{ChatModel, StateStore, TokenEndpoint};
+use skin_assist_core::{
+    domain::Route,
+    ports::{ChatModel, StateStore, TokenEndpoint, VisionModel},
+};
 
 use crate::{clock::SystemClock, config::Config, failure::Failure};
 
@@ -36,4 +40,19 @@ pub(super) async fn chat(config: &Config) -> Result<Arc<dyn ChatModel>, Failure>
     let timeout = Duration::from_secs(language.timeout_seconds);
     let connection = connection(config).await;
     Ok(Arc::new(BedrockChat::new(&connection, language.model.clone(), timeout)))
+}
+
+/// Models behind SageMaker endpoints, which are asked for their models.
+pub(super) async fn vision(
+    config: &Config,
+    endpoints: BTreeMap<Route, String>,
+) -> Result<Arc<dyn VisionModel>, Failure> {
+    let connection = connection(config).await;
+    let vision = SageMakerVision::connect(&connection, endpoints).await;
+    vision.map(|vision| Arc::new(vision) as _).map_err(|error| {
+        let hint = error.hint();
+        Failure::new("the SageMaker endpoints cannot be used")
+            .because(error)
+            .with_hint(hint)
+    })
 }

@@ -1,8 +1,11 @@
 //! This program was built without what is on AWS.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use skin_assist_core::ports::{ChatModel, StateStore, TokenEndpoint};
+use skin_assist_core::{
+    domain::Route,
+    ports::{ChatModel, StateStore, TokenEndpoint, VisionModel},
+};
 
 use crate::{config::Config, failure::Failure};
 
@@ -24,4 +27,14 @@ pub(super) async fn token_endpoint(_config: &Config, endpoint: Arc<dyn TokenEndp
 pub(super) async fn chat(_config: &Config) -> Result<Arc<dyn ChatModel>, Failure> {
     Err(Failure::new("this program was built without Bedrock")
         .with_hint("build it with `--features aws`, or set another language.kind"))
+}
+
+/// Refused. Asynchronous as its counterpart is.
+#[allow(clippy::unused_async)]
+pub(super) async fn vision(
+    _config: &Config,
+    _endpoints: BTreeMap<Route, String>,
+) -> Result<Arc<dyn VisionModel>, Failure> {
+    Err(Failure::new("this program was built without SageMaker")
+        .with_hint("build it with `--features aws`, or name no endpoint in the section models"))
 }

@@ -284,9 +284,11 @@ const EHR: &[&str] = &[
 /// The one language model, where there is one.
 const LANGUAGE_MODEL: &str = "arn:${AWS::Partition}:bedrock:${AWS::Region}::foundation-model/${LanguageModelId}";
 
-/// Ports that need no row of a table: the EHR, models in the function itself, and the language model, which has a policy of its
-/// own.
-const WITHOUT: &[&str] = &["TokenSource", "Clock", "VisionModel", "LanguageModel"];
+/// Ports that need nothing of AWS that is not asked for elsewhere: the EHR, and the language model, which has a policy of its own.
+const WITHOUT: &[&str] = &["TokenSource", "Clock", "LanguageModel"];
+
+/// The endpoints that the deployment is told of, whichever they are: one for each route.
+const ENDPOINTS: &[&str] = &["SolitaryEndpoint", "WidespreadEndpoint"];
 
 /// The secret with the vendor's API key.
 const SECRET: &str =
@@ -345,7 +347,13 @@ fn expected(function: &Function) -> Vec<Statement> {
     let (uses, held) = uses_of(function);
     let mut tables: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let (mut objects, mut puts) = (BTreeSet::new(), false);
+    let mut looks = false;
     for (port, method) in &uses {
+        if port == "VisionModel" {
+            // Which models there are is asked of the endpoints in the same way.
+            looks = true;
+            continue;
+        }
         if port == "Photos" {
             puts |= method == "put";
             objects.insert(match method.as_str() {
@@ -391,6 +399,15 @@ fn expected(function: &Function) -> Vec<Statement> {
             statements.push(statement("PhotoNames", set(&["s3:ListBucket"]), bucket.to_owned()));
         }
         statements.push(statement("Photos", objects, format!("{bucket}/*")));
+    }
+    if looks {
+        let endpoint = |name: &&str| {
+            format!("!Sub arn:${{AWS::Partition}}:sagemaker:${{AWS::Region}}:${{AWS::AccountId}}:endpoint/${{{name}}}")
+        };
+        statements.push(Statement {
+            resources: ENDPOINTS.iter().map(endpoint).collect(),
+            ..statement("Models", set(&["sagemaker:InvokeEndpoint"]), String::new())
+        });
     }
     if held.iter().any(|port| EHR.contains(&port.as_str())) {
         via.insert("secretsmanager".to_owned());
@@ -575,9 +592,10 @@ fn a_policy_widened_by_one_action_is_noticed() {
     for function in FUNCTIONS {
         for place in 0..statements_of(&mut template(), function.name).len() {
             let mut widened = template();
-            let actions = &mut statements_of(&mut widened, function.name)[place]["Action"];
-            actions.as_array_mut().unwrap().push(json!("dynamodb:Scan"));
-            assert_eq!(differences(&widened).len(), 1, "{} {place}", function.name);
+            let statement = &mut statements_of(&mut widened, function.name)[place];
+            let resources = list(&statement["Resource"]).len();
+            statement["Action"].as_array_mut().unwrap().push(json!("dynamodb:Scan"));
+            assert_eq!(differences(&widened).len(), resources, "{} {place}", function.name);
         }
     }
     let mut widened = template();
@@ -600,10 +618,11 @@ fn a_policy_narrowed_by_one_action_is_noticed() {
         for (place, statement) in whole.iter().enumerate() {
             for action in 0..list(&statement["Action"]).len() {
                 let mut narrowed = template();
-                let actions = &mut statements_of(&mut narrowed, function.name)[place]["Action"];
-                let removed = actions.as_array_mut().unwrap().remove(action);
+                let changed = &mut statements_of(&mut narrowed, function.name)[place];
+                let resources = list(&changed["Resource"]).len();
+                let removed = changed["Action"].as_array_mut().unwrap().remove(action);
                 let noticed = differences(&narrowed);
-                assert_eq!(noticed.len(), 1, "{} {removed}", function.name);
+                assert_eq!(noticed.len(), resources, "{} {removed}", function.name);
                 assert!(noticed[0].contains("has to"), "{noticed:?}");
                 tried += 1;
             }
@@ -644,6 +663,29 @@ fn the_models_function_may_ask_the_one_language_model_and_only_where_there_is_on
             "{}",
             function.name
         );
+    }
+}
+
+#[test]
+fn the_models_are_these_endpoints_and_no_others() {
+    for resource in [
+        json!("*"),
+        json!({ "Fn::Sub": "arn:${AWS::Partition}:sagemaker:*:*:endpoint/*" }),
+    ] {
+        let mut widened = template();
+        let statements = statements_of(&mut widened, "infer");
+        let models = statements.iter_mut().find(|statement| statement["Sid"] == "Models");
+        models.expect("it invokes endpoints")["Resource"] = json!([resource]);
+        // Both endpoints are missing, and one is too many.
+        assert_eq!(differences(&widened).len(), 3);
+    }
+    // What the function is told is what it may invoke.
+    let variables = template()["Resources"]["InferFunction"]["Properties"]["Environment"]["Variables"].clone();
+    for (variable, parameter) in [
+        ("SKIN_ASSIST_MODELS__SAGEMAKER_SOLITARY", ENDPOINTS[0]),
+        ("SKIN_ASSIST_MODELS__SAGEMAKER_WIDESPREAD", ENDPOINTS[1]),
+    ] {
+        assert_eq!(variables[variable], json!({ "Ref": parameter }));
     }
 }
 

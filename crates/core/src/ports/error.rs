@@ -227,6 +227,18 @@ pub enum PhotoRefusal {
 }
 
 impl PhotoRefusal {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::UnsupportedFormat,
+        Self::Heic,
+        Self::Broken,
+        Self::TooManyPixels,
+        Self::TooManyBytes,
+        Self::Empty,
+        Self::NoAttachment,
+        Self::UrlNotAllowed,
+    ];
+
     /// Code and hint for people.
     pub const fn reason(&self) -> Reason {
         match self {
@@ -277,6 +289,24 @@ pub enum VisionError {
         /// What happened, in our words.
         what: &'static str,
     },
+    /// A model server or endpoint has no room for the photo now. Nothing was done.
+    #[error("the models are busy")]
+    Busy {
+        /// How long it asks to be left alone, where it says so.
+        retry_after: Option<Duration>,
+    },
+    /// There is no such endpoint, or no model of this route behind it. Tried again as an outage is: it may be being replaced.
+    #[error("the model endpoint is not there: {what}")]
+    EndpointMissing {
+        /// What is not there, in our words.
+        what: &'static str,
+    },
+    /// The endpoint refuses us.
+    #[error("the model endpoint refuses us: {what}")]
+    EndpointDenied {
+        /// What it refuses, in our words.
+        what: &'static str,
+    },
 }
 
 impl VisionError {
@@ -284,7 +314,10 @@ impl VisionError {
     pub const fn class(&self) -> Class {
         match self {
             Self::Photo(_) | Self::Model { .. } => Class::Permanent,
-            Self::Unavailable { .. } => Class::Transient(None),
+            Self::Busy { retry_after } => Class::Transient(*retry_after),
+            Self::Unavailable { .. } | Self::EndpointMissing { .. } | Self::EndpointDenied { .. } => {
+                Class::Transient(None)
+            }
         }
     }
 
@@ -294,6 +327,18 @@ impl VisionError {
             Self::Photo(refusal) => refusal.reason(),
             Self::Model { .. } => Reason::new("model.no-usable-answer", "check the model pack; then replay"),
             Self::Unavailable { .. } => Reason::new("model.unavailable", "check the model runtime; then replay"),
+            Self::Busy { .. } => Reason::new(
+                "model.busy",
+                "the model servers are too few for the photos; then replay",
+            ),
+            Self::EndpointMissing { .. } => Reason::new(
+                "model.endpoint-missing",
+                "check the names and addresses of model endpoints in the section models; then replay",
+            ),
+            Self::EndpointDenied { .. } => Reason::new(
+                "model.endpoint-denied",
+                "let this program's role invoke the model endpoint; then replay",
+            ),
         }
     }
 }

@@ -108,7 +108,8 @@ impl Infer<'_> {
             self.spending.add_language_spent(&firm.id, now, &used.into()).await?;
         }
         let versions = Versions {
-            models,
+            // Those that really looked: a model server may have been given others since they were asked for.
+            models: findings.expose().models.clone(),
             synthesis: synthesis.made_by.clone(),
             pipeline: PIPELINE_VERSION.to_owned(),
             language: synthesis.language.clone(),

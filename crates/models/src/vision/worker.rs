@@ -16,7 +16,7 @@ use crate::{
     pack::{ClassifierManifest, LoadedPack},
     photo::{self, Photo},
     preprocess::{self, Reducer, SmallImage},
-    runtime::{Session, Tensor},
+    runtime::{self, Session, Tensor},
 };
 
 /// A photo to look at, and where the findings go.
@@ -170,8 +170,12 @@ fn judge(
 fn run(session: &mut dyn Session, input: &Tensor) -> Result<Tensor, VisionError> {
     session.run(input).map_err(|error| {
         tracing::error!(%error, "a model did not run");
-        VisionError::Model {
-            what: "the runtime reports an error",
+        match error {
+            // An outage elsewhere is not the photo's end.
+            runtime::Error::Elsewhere(error) => error,
+            _ => VisionError::Model {
+                what: "the runtime reports an error",
+            },
         }
     })
 }
