@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    aws::check,
+    aws::{check, end_to_end},
     dependency_rules, documented, dynoxide, house, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
     steps::Steps,
@@ -60,6 +60,11 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     });
     validators::check(&mut steps, all);
     check::check(&mut steps, all);
+    if all {
+        end_to_end::proof(&mut steps);
+    } else {
+        steps.not_run("the deployment on AWS end to end: `cargo xtask aws-test`, or `test --all`");
+    }
 
     let library = onnx_runtime::find_or_fetch();
     match &library {

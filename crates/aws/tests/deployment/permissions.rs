@@ -290,9 +290,9 @@ const WITHOUT: &[&str] = &["TokenSource", "Clock", "LanguageModel"];
 /// The endpoints that the deployment is told of, whichever they are: one for each route.
 const ENDPOINTS: &[&str] = &["SolitaryEndpoint", "WidespreadEndpoint"];
 
-/// The secret with the vendor's API key.
-const SECRET: &str =
-    "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/ehr-api-key-??????";
+/// The secret with the vendor's API key, whose name ends with six characters of Secrets Manager's choice; and what proves us to
+/// practices, where that is kept there.
+const SECRETS: [&str; 2] = ["ehr-api-key-??????", "practices/*"];
 
 /// One statement of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -411,12 +411,15 @@ fn expected(function: &Function) -> Vec<Statement> {
     }
     if held.iter().any(|port| EHR.contains(&port.as_str())) {
         via.insert("secretsmanager".to_owned());
-        statements.push(statement(
-            "ApiKey",
-            set(&["secretsmanager:GetSecretValue"]),
-            // Its name ends with six characters of Secrets Manager's choice.
-            format!("!Sub {SECRET}"),
-        ));
+        let secret = |name: &&str| {
+            format!(
+                "!Sub arn:${{AWS::Partition}}:secretsmanager:${{AWS::Region}}:${{AWS::AccountId}}:secret:${{AWS::StackName}}/{name}"
+            )
+        };
+        statements.push(Statement {
+            resources: SECRETS.iter().map(secret).collect(),
+            ..statement("Secrets", set(&["secretsmanager:GetSecretValue"]), String::new())
+        });
     }
     if held.contains("LanguageModel") {
         statements.push(statement(
