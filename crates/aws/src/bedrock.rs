@@ -15,8 +15,8 @@ use aws_sdk_bedrockruntime::{
     config::{Builder, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
     types::{
-        ContentBlock, ConversationRole, InferenceConfiguration, Message, SpecificToolChoice, SystemContentBlock, Tool,
-        ToolChoice, ToolConfiguration, ToolInputSchema, ToolSpecification,
+        ContentBlock, ConversationRole, InferenceConfiguration, Message, SpecificToolChoice, SystemContentBlock,
+        TokenUsage, Tool, ToolChoice, ToolConfiguration, ToolInputSchema, ToolSpecification,
     },
 };
 use aws_smithy_types::{Document, Number};
@@ -170,8 +170,8 @@ impl ChatModel for BedrockChat {
         );
         Ok(Completion {
             text: Phi::new(text),
-            input_tokens: tokens(usage.map(|usage| usage.input_tokens())),
-            output_tokens: tokens(usage.map(|usage| usage.output_tokens())),
+            input_tokens: tokens(usage.map(TokenUsage::input_tokens)),
+            output_tokens: tokens(usage.map(TokenUsage::output_tokens)),
         })
     }
 

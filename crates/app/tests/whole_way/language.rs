@@ -19,7 +19,7 @@ use skin_assist_core::{
 use skin_assist_simulator::{EncounterSpec, PhotoFault, PhotoSpec};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::World;
+use crate::support::{Setting, World};
 
 /// A patient who does not exist, and must be nowhere: name, birth date, telephone, record number.
 const CANARY: [&str; 5] = ["Zora", "Quillfeather", "1961-04-23", "202-555-0147", "55512345"];
@@ -92,7 +92,12 @@ impl<'a> MakeWriter<'a> for Log {
 
 /// A practice with so many photos of the canary patient's forearm, and one that is no picture.
 fn world(photos: u64) -> World {
-    let world = World::empty(21);
+    // Calls are plenty, so that the patient's context is read.
+    let setting = Setting {
+        quota: (1500, MINUTE),
+        ..Setting::modmed()
+    };
+    let world = World::empty_with(21, setting);
     world.open_firm("elm");
     let now = world.clock_now();
     let spec = EncounterSpec {

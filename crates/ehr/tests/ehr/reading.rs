@@ -6,14 +6,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use skin_assist_core::{
     domain::{
-        AgeBand, CategoryCode, ContextTerm, DocumentId, DocumentStatus, Encounter, EncounterId, EncounterStatus,
-        PatientFacts, PatientId, PractitionerId, Sex,
+        CategoryCode, DocumentId, DocumentStatus, Encounter, EncounterId, EncounterStatus, PatientId, PractitionerId,
     },
     phi::Phi,
-    ports::{
-        ChartReader, Class, ContextPart, ContextSubject, DocumentQuery, EhrError, EncounterQuery, FirmSettings, Page,
-        PageLink, PatientContext, Visit,
-    },
+    ports::{ChartReader, Class, DocumentQuery, EhrError, EncounterQuery, FirmSettings, Page, PageLink, Visit},
 };
 use skin_assist_ehr::{ConnectionError, EhrClient};
 use skin_assist_transport::TransportError;
@@ -483,104 +479,6 @@ fn document_pages_stay_with_documents() {
     assert_eq!(
         script.urls()[1],
         format!("{SERVICE}/DocumentReference?patient=7&page=2")
-    );
-}
-
-/// One photo of one visit of this patient.
-fn context(
-    client: &EhrClient,
-    patient: &str,
-    part: ContextPart,
-) -> (Result<Phi<PatientFacts>, EhrError>, Option<Phi<PatientFacts>>) {
-    let (patient, encounter, document) = (
-        PatientId::new(patient),
-        EncounterId::new("e|1"),
-        DocumentId::new("file|7"),
-    );
-    let subject = ContextSubject {
-        patient: &patient,
-        encounter: &encounter,
-        document: &document,
-    };
-    let firm = firm("derm-a");
-    let read = run(client.read_context(&firm, &token(), &subject, part));
-    (read, client.remembered(&firm.id, &subject, part))
-}
-
-#[test]
-fn of_lists_only_terms_of_our_own_come_through() {
-    let subject = json!({ "reference": "Patient/7" });
-    let condition = |system: &str, code: &str, whose: &Value| {
-        json!({ "resource": { "resourceType": "Condition", "subject": whose,
-            "code": { "text": "ask Jane Roe", "coding": [{ "system": system, "code": code, "display": "Jane Roe" }] } } })
-    };
-    let icd = "http://hl7.org/fhir/sid/icd-10-cm";
-    let other = json!({ "reference": "Patient/8" });
-    let problems = [
-        condition(icd, "Z85.820", &subject),
-        condition(icd, "C44.311", &subject),
-        condition(icd, "I10", &subject),
-        condition(icd, "L40.0", &other),
-    ];
-    let (client, script) = client([reply_json(&bundle(&problems))]);
-    let (facts, remembered) = context(&client, "7", ContextPart::Problems);
-    let expected = PatientFacts {
-        history: Some(vec![ContextTerm("history of skin cancer".to_owned())]),
-        ..PatientFacts::default()
-    };
-    assert_eq!(*facts.unwrap().expose(), expected);
-    assert_eq!(remembered, Some(Phi::new(expected)));
-    let query = "patient=7&clinical-status=active&_count=100";
-    assert_eq!(script.urls(), [format!("{SERVICE}/Condition?{query}")]);
-
-    let medication = json!({ "resource": { "resourceType": "MedicationStatement", "subject": subject,
-        "medicationCodeableConcept": { "text": "Amoxicillin 500 MG Oral Capsule, for Jane" } } });
-    let (client, _) = self::client([reply_json(&bundle(&[medication]))]);
-    let (facts, _) = context(&client, "7", ContextPart::MedicationStatements);
-    let medications = facts.unwrap().into_exposed().medications;
-    assert_eq!(medications, Some(vec![ContextTerm("amoxicillin".to_owned())]));
-
-    // What cannot be read is not remembered as nothing.
-    let (client, _) = self::client([status(403)]);
-    assert_eq!(
-        context(&client, "7", ContextPart::Problems),
-        (Err(EhrError::Forbidden), None)
-    );
-}
-
-#[test]
-fn of_a_patient_only_age_band_and_sex_come_through() {
-    let patient = json!({ "resourceType": "Patient", "id": "p|7", "gender": "female", "birthDate": "1980-02-29",
-        "name": [{ "family": "Roe" }] });
-    let read = |answer: Answer, id: &str| {
-        let (client, script) = client([answer]);
-        let (facts, _) = context(&client, id, ContextPart::Patient);
-        (facts, script.urls().remove(0))
-    };
-    let (facts, url) = read(reply_json(&patient), "p|7");
-    assert_eq!(url, format!("{SERVICE}/Patient/p%7C7"));
-    let expected = PatientFacts {
-        age: Some(AgeBand::MiddleAged),
-        sex: Some(Sex::Female),
-        ..PatientFacts::default()
-    };
-    assert_eq!(*facts.unwrap().expose(), expected);
-    // No clock, no age.
-    let (facts, _) = read(reply(200, &[], patient.to_string()), "p|7");
-    assert_eq!(
-        *facts.unwrap().expose(),
-        PatientFacts {
-            sex: Some(Sex::Female),
-            ..PatientFacts::default()
-        }
-    );
-    // Another patient's record is nobody's.
-    let (facts, _) = read(reply_json(&patient), "8");
-    assert_eq!(
-        facts.unwrap_err(),
-        EhrError::Malformed {
-            what: "it is not the resource that was asked for"
-        }
     );
 }
 

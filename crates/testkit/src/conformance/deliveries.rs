@@ -174,7 +174,8 @@ pub(super) async fn results_of_a_firm_are_listed(bench: Bench) {
     let store = bench.store().await;
     let (firm, result) = one_result(&store).await;
     add_firm(&store, "other").await;
-    assert_eq!(store.firm_results(&firm).await.unwrap(), [result.clone()]);
+    let listed = store.firm_results(&firm).await.unwrap();
+    assert_eq!(listed, std::slice::from_ref(&result));
     let lease = result_lease(&store, at(0)).await;
     store.record_withheld(lease, &REASON, at(1)).await.unwrap();
     let withheld = Delivery::Withheld {

@@ -103,7 +103,8 @@ const ENCODINGS: &[Encoding] = &[
     }),
     ("backwards", |text| text.chars().rev().collect()),
     ("entities", |text| {
-        text.chars().map(|c| format!("&#{};", c as u32)).collect()
+        let entities: Vec<String> = text.chars().map(|c| format!("&#{};", c as u32)).collect();
+        entities.concat()
     }),
     ("markdown", |text| {
         format!("**{text}** [more](https://attacker.example)")
@@ -503,7 +504,7 @@ fn exfiltration(arsenal: &mut Arsenal) {
         }
         for list in ["supporting", "opposing", "evidence"] {
             arsenal.edit("patient's data", canary, |answer, _| {
-                answer["ranked"][0][list] = json!([canary])
+                answer["ranked"][0][list] = json!([canary]);
             });
         }
         arsenal.edit("patient's data", canary, |answer, _| answer["abstain"] = json!(canary));

@@ -43,7 +43,7 @@ impl ChatModel for Script {
         })
     }
 
-    fn model(&self) -> &str {
+    fn model(&self) -> &'static str {
         "scripted-1"
     }
 }
