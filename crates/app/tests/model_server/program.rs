@@ -60,7 +60,8 @@ impl Drop for ModelServer {
 
 #[test]
 fn photos_become_drafts_by_way_of_a_model_server() {
-    // A quota that nobody has to wait for: how calls share one is the matter of other tests.
+    // A quota that nobody has to wait for, and a policy that asks for everything at once: when photos are looked for is the matter of
+    // other tests.
     let ehr = PracticeEhr::new(Options {
         seed: 5,
         quota_per_minute: CALLS_PER_MINUTE,
@@ -85,7 +86,10 @@ fn photos_become_drafts_by_way_of_a_model_server() {
     let models = ModelServer::start(&installation);
     let config = std::fs::read_to_string(&installation.config).unwrap();
     let config = config.replace("[ehr]\n", &format!("[ehr]\ncalls_per_minute = {CALLS_PER_MINUTE}\n"));
-    let config = format!("{config}[models]\nremote_url = \"{}\"\n", models.url);
+    let config = format!(
+        "{config}[polling]\npolicy = \"round-robin\"\n[models]\nremote_url = \"{}\"\n",
+        models.url
+    );
     std::fs::write(&installation.config, config).unwrap();
     assert!(installation.succeed(&["config", "check"]).contains(&models.url));
 
