@@ -10,11 +10,11 @@ use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
     images::{Image, ImageRef},
 };
-use skin_assist_core::domain::NormalisedBox;
+use skin_assist_core::{domain::NormalisedBox, ports::PhotoRefusal};
 
 use crate::{
     pack::{ColourOrder, ModelInput},
-    photo::{Photo, Rectangle},
+    photo::{OpenPhoto, Orientation, Photo, Plane, Rectangle, Source},
     runtime::Tensor,
 };
 
@@ -52,19 +52,13 @@ impl SmallImage {
 #[derive(Debug, Default)]
 pub struct Reducer {
     resizer: Resizer,
+    planes: Vec<Plane>,
 }
 
 impl Reducer {
     /// The whole photo, upright, stretched to `width` × `height`.
     pub fn whole(&mut self, photo: &Photo, width: u32, height: u32) -> SmallImage {
-        let (stored_width, stored_height) = photo.stored_size();
-        let all = Rectangle {
-            left: 0.0,
-            top: 0.0,
-            right: f64::from(stored_width),
-            bottom: f64::from(stored_height),
-        };
-        self.reduce(photo, all, width, height)
+        self.reduce(photo, all_of(photo.stored_size()), width, height)
     }
 
     /// A part of the photo, in pixels of the upright image, upright, stretched to `width` × `height`.
@@ -76,41 +70,130 @@ impl Reducer {
         self.reduce(photo, stored, width, height)
     }
 
+    /// As [`Self::whole`], of a photo that is decoded now as far as that needs it.
+    pub fn whole_of(&mut self, photo: &OpenPhoto, width: u32, height: u32) -> Result<SmallImage, PhotoRefusal> {
+        self.reduce_open(photo, all_of(photo.stored_size()), width, height)
+    }
+
+    /// As [`Self::part`], of a photo that is decoded now as far as that needs it.
+    pub fn part_of(
+        &mut self,
+        photo: &OpenPhoto,
+        upright: Rectangle,
+        width: u32,
+        height: u32,
+    ) -> Result<SmallImage, PhotoRefusal> {
+        let (stored_width, stored_height) = photo.stored_size();
+        let stored = photo
+            .orientation()
+            .stored_rectangle(upright, stored_width, stored_height);
+        self.reduce_open(photo, stored, width, height)
+    }
+
     fn reduce(&mut self, photo: &Photo, stored: Rectangle, width: u32, height: u32) -> SmallImage {
         let orientation = photo.orientation();
-        let (small_width, small_height) = if orientation.swaps_axes() {
-            (height, width)
-        } else {
-            (width, height)
+        let small = stored_measures(orientation, width, height);
+        let pixels = self.resize(photo.pixels(), photo.stored_size(), PixelType::U8x3, stored, small);
+        if orientation == Orientation::Upright {
+            return SmallImage { pixels, width, height };
+        }
+        upright(orientation, width, height, |at| {
+            [pixels[at * 3], pixels[at * 3 + 1], pixels[at * 3 + 2]]
+        })
+    }
+
+    fn reduce_open(
+        &mut self,
+        photo: &OpenPhoto,
+        stored: Rectangle,
+        width: u32,
+        height: u32,
+    ) -> Result<SmallImage, PhotoRefusal> {
+        let baseline = match photo.source() {
+            Source::Decoded(photo) => return Ok(self.reduce(photo, stored, width, height)),
+            Source::Compressed(baseline) => baseline,
         };
-        let (stored_width, stored_height) = photo.stored_size();
-        let mut small = Image::new(small_width, small_height, PixelType::U8x3);
+        let orientation = photo.orientation();
+        let small = stored_measures(orientation, width, height);
+        let mut planes = std::mem::take(&mut self.planes);
+        let decoded = OpenPhoto::planes(baseline, stored, small.0, small.1, &mut planes);
+        let reduced = decoded.map(|()| {
+            // Reducing is linear, and so is the way from luma and colour to RGB: it comes last, on the small image.
+            let mut reduced = planes.iter().map(|plane| {
+                let size = (plane.width, plane.height);
+                self.resize(&plane.pixels, size, PixelType::U8, plane.rectangle(), small)
+            });
+            (reduced.next().unwrap_or_default(), reduced.next(), reduced.next())
+        });
+        self.planes = planes;
+        Ok(match reduced? {
+            (luma, Some(blue), Some(red)) => upright(orientation, width, height, |at| rgb(luma[at], blue[at], red[at])),
+            (luma, ..) => upright(orientation, width, height, |at| [luma[at]; 3]),
+        })
+    }
+
+    /// Resizes a rectangle of an image. Can fail only when a size does not fit, and a photo's and a rectangle's from
+    /// this module do; if they did not, a black image would be what the model sees, and the assertion tells the
+    /// developer.
+    fn resize(
+        &mut self,
+        pixels: &[u8],
+        size: (u32, u32),
+        kind: PixelType,
+        wanted: Rectangle,
+        small: (u32, u32),
+    ) -> Vec<u8> {
+        let mut target = Image::new(small.0, small.1, kind);
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .crop(stored.left, stored.top, stored.width(), stored.height());
-        // Both can fail only when a size does not fit, and a `Photo`'s and a `Rectangle`'s from this module do; if they
-        // did not, a black image would be what the model sees, and the assertion tells the developer.
-        let reduced = ImageRef::new(stored_width, stored_height, photo.pixels(), PixelType::U8x3)
-            .is_ok_and(|image| self.resizer.resize(&image, &mut small, &options).is_ok());
-        debug_assert!(reduced, "the crop lies in the photo");
-        let small = small.into_vec();
-        if orientation == crate::photo::Orientation::Upright {
-            return SmallImage {
-                pixels: small,
-                width,
-                height,
-            };
-        }
-        let mut pixels = Vec::with_capacity(small.len());
-        for y in 0..height {
-            for x in 0..width {
-                let (stored_x, stored_y) = orientation.stored_pixel(x, y, small_width, small_height);
-                let at = (stored_y as usize * small_width as usize + stored_x as usize) * 3;
-                pixels.extend_from_slice(&small[at..at + 3]);
-            }
-        }
-        SmallImage { pixels, width, height }
+            .crop(wanted.left, wanted.top, wanted.width(), wanted.height());
+        let resized = ImageRef::new(size.0, size.1, pixels, kind)
+            .is_ok_and(|image| self.resizer.resize(&image, &mut target, &options).is_ok());
+        debug_assert!(resized, "the crop {wanted:?} lies in the photo of {size:?}");
+        target.into_vec()
     }
+}
+
+fn all_of(stored: (u32, u32)) -> Rectangle {
+    Rectangle {
+        left: 0.0,
+        top: 0.0,
+        right: f64::from(stored.0),
+        bottom: f64::from(stored.1),
+    }
+}
+
+/// The measures of an upright image as it is stored.
+const fn stored_measures(orientation: Orientation, width: u32, height: u32) -> (u32, u32) {
+    if orientation.swaps_axes() {
+        (height, width)
+    } else {
+        (width, height)
+    }
+}
+
+/// An upright image of stored pixels, which `pixel` gives by their number.
+fn upright(orientation: Orientation, width: u32, height: u32, pixel: impl Fn(usize) -> [u8; 3]) -> SmallImage {
+    let stored = stored_measures(orientation, width, height);
+    let mut pixels = Vec::with_capacity(width as usize * height as usize * 3);
+    for y in 0..height {
+        for x in 0..width {
+            let (stored_x, stored_y) = orientation.stored_pixel(x, y, stored.0, stored.1);
+            pixels.extend_from_slice(&pixel(stored_y as usize * stored.0 as usize + stored_x as usize));
+        }
+    }
+    SmallImage { pixels, width, height }
+}
+
+/// RGB of luma and colour differences (JFIF 1.02), in fixed point of 16 bits.
+fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
+    let (luma, blue, red) = (i32::from(luma) << 16, i32::from(blue) - 128, i32::from(red) - 128);
+    let level = |value: i32| ((value + 0x8000) >> 16).clamp(0, 255) as u8;
+    [
+        level(luma + 91_881 * red),
+        level(luma - 22_554 * blue - 46_802 * red),
+        level(luma + 116_130 * blue),
+    ]
 }
 
 /// The tensor `[1, 3, height, width]` of a small image: `(value × scale − mean) / std` by channel.

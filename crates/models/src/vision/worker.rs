@@ -14,7 +14,7 @@ use skin_assist_core::{
 use super::{VisionSetupError, classify, detect};
 use crate::{
     pack::{ClassifierManifest, LoadedPack},
-    photo::{self, Photo},
+    photo::{self, OpenPhoto},
     preprocess::{self, Reducer, SmallImage},
     runtime::{Session, Tensor},
 };
@@ -87,20 +87,20 @@ impl Worker {
             .ok_or(VisionError::Unavailable {
                 what: "no model pack serves this route",
             })?;
-        let photo = photo::decode(bytes.expose(), self.limits)?;
+        let photo = photo::open(bytes.expose(), self.limits)?;
         sessions.look(&photo, &mut self.reducer)
     }
 }
 
 impl PackSessions {
-    fn look(&mut self, photo: &Photo, reducer: &mut Reducer) -> Result<Findings, VisionError> {
+    fn look(&mut self, photo: &OpenPhoto, reducer: &mut Reducer) -> Result<Findings, VisionError> {
         let pack = Arc::clone(&self.pack);
         let manifest = pack.manifest();
         let input = manifest
             .detector
             .as_ref()
             .map_or(&manifest.classifier.input, |detector| &detector.input);
-        let small = reducer.whole(photo, input.width, input.height);
+        let small = reducer.whole_of(photo, input.width, input.height)?;
         let mut findings = blank(&pack, photo, &small);
         if !manifest.quality.admit(findings.image.quality) {
             findings.abstention = Some(Abstention::PoorImage);
@@ -117,7 +117,7 @@ impl PackSessions {
                         continue;
                     };
                     let input = &manifest.classifier.input;
-                    let crop = reducer.part(photo, square, input.width, input.height);
+                    let crop = reducer.part_of(photo, square, input.width, input.height)?;
                     let classes = judge(&mut *self.classifier, &crop, &manifest.classifier)?;
                     findings.regions.push(Region {
                         area: detection.area,
@@ -141,7 +141,7 @@ impl PackSessions {
 }
 
 /// What is known before a model has run.
-fn blank(pack: &LoadedPack, photo: &Photo, small: &SmallImage) -> Findings {
+fn blank(pack: &LoadedPack, photo: &OpenPhoto, small: &SmallImage) -> Findings {
     let (width, height) = photo.upright_size();
     Findings {
         route: pack.manifest().route,
