@@ -300,7 +300,7 @@ fn parts(setting: &Setting, route: &str, peak: f64) -> Result<String, String> {
         .args(["--parts", route, "--runtime"])
         .arg(&setting.library)
         .arg("--packs")
-        .arg(root().join(PACKS));
+        .arg(root().join(PACKS).join(route));
     let measured = json(&output(command.args(["--seconds", "10"]).args(&setting.photos))?)?;
     let median = |name: &str| numbers(&measured, name).map(|mut values| quantile(&mut values, 0.5));
     let (decode, model, whole) = (median("decode_ms")?, median("model_ms")?, median("whole_ms")?);

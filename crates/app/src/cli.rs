@@ -41,6 +41,9 @@ enum Command {
     Simulate(SimulateArguments),
     /// Looks at photos with the models, without any EHR.
     Assess(AssessArguments),
+    /// Lists the model packs, checks one before it is used, shows what a pack sees on a photo.
+    #[command(subcommand)]
+    Models(ModelsCommand),
     /// Connects and manages practices.
     #[command(subcommand)]
     Firm(FirmCommand),
@@ -283,6 +286,42 @@ pub(crate) struct AssessArguments {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Lists the packs that the configuration names.
+    List(JsonFlag),
+    /// Checks packs: manifest, hashes, shapes, golden image, and that both runtimes agree.
+    Verify {
+        /// A pack's folder, or a folder of packs.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Print one JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draws what the models see on a photo: boxes and labels, and with --saliency what the first class depends on.
+    Explain(ExplainArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// A photo: JPEG, PNG or WebP.
+    #[arg(value_name = "PHOTO")]
+    pub(crate) photo: PathBuf,
+    /// Which models look.
+    #[arg(long)]
+    pub(crate) route: RouteArgument,
+    /// The picture to write, a new file. It shows the photo.
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: PathBuf,
+    /// Also cover the image piece by piece, and tint red what the first class depends on: about 150 looks.
+    #[arg(long)]
+    pub(crate) saliency: bool,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArguments {
     /// The practice to ask with.
@@ -519,6 +558,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Run => commands::run::run(&config()?).await,
             Command::PracticeEhr(arguments) => commands::practice_ehr::practice_ehr(arguments).await,
             Command::Assess(arguments) => commands::assess::assess(&config()?, arguments).await,
+            Command::Models(command) => commands::models::models(&config()?, command),
             Command::Firm(command) => commands::firm::firm(&config()?, command).await,
             Command::Categories(command) => commands::categories::categories(&config()?, command).await,
             Command::Probe(arguments) => commands::probe::probe(&config()?, arguments).await,

@@ -16,6 +16,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod firm;
 pub(crate) mod key;
+pub(crate) mod models;
 pub(crate) mod practice_ehr;
 pub(crate) mod probe;
 pub(crate) mod retractions;

@@ -14,7 +14,7 @@ use skin_assist_core::{
 };
 use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile, QuotaScope};
 use skin_assist_models::{
-    PackVision, VisionOptions,
+    PackVision, ReloadingVision, VisionOptions,
     pack::{self, Pack},
     photo,
     runtime::{Runtime, RuntimeChoice},
@@ -31,6 +31,8 @@ use crate::{
 };
 
 const MEGA: usize = 1_000_000;
+/// How often the folder of model packs is looked at.
+const LOOK_FOR_PACKS_EVERY: Duration = Duration::from_secs(5);
 
 /// Opens the state.
 pub async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
@@ -184,8 +186,8 @@ fn vision_workers(config: &Config) -> NonZeroUsize {
     NonZeroUsize::new(config.models.workers).unwrap_or(VisionOptions::default().workers)
 }
 
-/// The vision models, loaded and tried.
-pub fn vision(config: &Config) -> Result<Arc<PackVision>, Failure> {
+/// The vision models, loaded and tried. Those of a folder are taken up anew when it changes.
+pub fn vision(config: &Config) -> Result<Arc<dyn VisionModel>, Failure> {
     let limits = photo::Limits {
         max_pixels: config.photos.max_megapixels * MEGA as u64,
     };
@@ -194,14 +196,27 @@ pub fn vision(config: &Config) -> Result<Arc<PackVision>, Failure> {
         limits,
         ..VisionOptions::default()
     };
-    PackVision::new(&runtime(config)?, &packs(config)?, options)
-        .map(Arc::new)
-        .map_err(|error| {
-            let hint = error.hint();
-            Failure::new("the vision models cannot be put to work")
-                .because(error)
-                .with_hint(hint)
-        })
+    let runtime = runtime(config)?;
+    // Read first for its errors: they name the key of the configuration.
+    let packs = packs(config)?;
+    let vision: Result<Arc<dyn VisionModel>, _> = if config.models.directory.is_empty() {
+        PackVision::new(&runtime, &packs, options).map(|vision| Arc::new(vision) as _)
+    } else {
+        drop(packs);
+        ReloadingVision::new(
+            runtime,
+            config.path(&config.models.directory),
+            options,
+            LOOK_FOR_PACKS_EVERY,
+        )
+        .map(|vision| Arc::new(vision) as _)
+    };
+    vision.map_err(|error| {
+        let hint = error.hint();
+        Failure::new("the vision models cannot be put to work")
+            .because(error)
+            .with_hint(hint)
+    })
 }
 
 /// The deterministic composer.
@@ -223,7 +238,7 @@ fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
 /// The whole engine, with photos in memory and the models in this process.
 pub fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Engine, Failure> {
     let photos = MemoryPhotos::new(config.photos.memory_megabytes * MEGA, Arc::new(SystemClock));
-    engine_with(config, state, Arc::new(photos), || Ok(vision(config)?), observer)
+    engine_with(config, state, Arc::new(photos), || vision(config), observer)
 }
 
 /// The whole engine, with photos and models given. The models are loaded last: what is wrong besides is said at once.

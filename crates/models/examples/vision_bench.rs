@@ -118,17 +118,17 @@ fn bench(options: &mut Options) -> Result<(), Box<dyn Error>> {
     if let Some((mode, route)) = options.only {
         let packs = packs(options)?;
         let pack = packs
-            .iter()
+            .into_iter()
             .find(|pack| pack.route() == route)
             .ok_or("no pack for the route")?;
         return match mode {
             Mode::Compared => compared(&runtime, pack, options),
-            Mode::Parts => parts(&runtime, pack, options),
-            Mode::Findings => findings(&runtime, pack, options),
+            Mode::Parts => parts(&runtime, &pack, options),
+            Mode::Findings => findings(&runtime, &pack, options),
         };
     }
-    options.photos = options.paths.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
     print("runtime", runtime.describe().to_string(), "");
+    options.photos = options.paths.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
     let packs = packs(options)?;
     decoding(options)?;
     for pack in &packs {
@@ -168,9 +168,11 @@ fn milliseconds(since: Instant) -> f64 {
 }
 
 /// One caller for each worker, each with the next photo when it has the findings of the last.
-fn compared(runtime: &Runtime, pack: &Pack, options: &Options) -> Result<(), Box<dyn Error>> {
-    let vision = vision(runtime, pack, options.workers)?;
+fn compared(runtime: &Runtime, pack: Pack, options: &Options) -> Result<(), Box<dyn Error>> {
+    let vision = vision(runtime, &pack, options.workers)?;
     let route = pack.route();
+    // As in the product, nobody keeps a pack once it is loaded.
+    drop(pack);
     for path in options.paths.iter().take(2) {
         block_on(vision.look(route, &read(path)?))?;
     }
@@ -210,7 +212,10 @@ fn parts(runtime: &Runtime, pack: &Pack, options: &Options) -> Result<(), Box<dy
         .detector
         .as_ref()
         .map_or(classifier, |detector| &detector.input);
-    let mut detecting = loaded.detector().map(|model| model.session()).transpose()?;
+    let mut detecting = loaded
+        .detector()
+        .map(skin_assist_models::runtime::Model::session)
+        .transpose()?;
     let mut judging = loaded.classifier().session()?;
     let mut reducer = Reducer::default();
     let (mut decode, mut model, mut whole) = (Vec::new(), Vec::new(), Vec::new());
@@ -328,10 +333,10 @@ fn steps(pack: &LoadedPack, options: &Options) -> Result<(), Box<dyn Error>> {
     if let (Some(detector), Some(model)) = (&manifest.detector, pack.detector()) {
         let mut detecting = model.session()?;
         median(&format!("{route}_detector"), || {
-            detect::yolov8(&detecting.run(&whole)?, detector)?;
+            detect::boxes(&detecting.run_all(&whole)?, detector)?;
             Ok(())
         })?;
-        let found = detect::yolov8(&detecting.run(&whole)?, detector)?;
+        let found = detect::boxes(&detecting.run_all(&whole)?, detector)?;
         print(&format!("{route}_detections"), found.len(), "boxes");
         let (width, height) = photo.upright_size();
         let area = found.first().map_or(

@@ -15,6 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skin_assist_core::ports::PhotoRefusal;
 
+use crate::pack::Resize;
+
 pub(crate) use jpeg::reduced::Plane;
 pub use orientation::{Orientation, Rectangle};
 pub use quality::measure;
@@ -182,15 +184,15 @@ impl OpenPhoto {
         &self.source
     }
 
-    /// Decodes a rectangle of the stored image, large enough to be reduced to `width` × `height`.
+    /// Decodes a rectangle of the stored image, large enough to be reduced to `small`.
     pub(crate) fn planes(
         baseline: &jpeg::reduced::Baseline,
         stored: Rectangle,
-        width: u32,
-        height: u32,
+        small: (u32, u32),
+        resize: Resize,
         planes: &mut Vec<Plane>,
     ) -> Result<(), PhotoRefusal> {
-        catch_unwind(AssertUnwindSafe(|| baseline.decode(stored, width, height, planes)))
+        catch_unwind(AssertUnwindSafe(|| baseline.decode(stored, small, resize, planes)))
             .unwrap_or(Err(PhotoRefusal::Broken))
     }
 }

@@ -1,7 +1,7 @@
 //! From pixels to the tensor that a model was trained on.
 //!
 //! A pack's manifest states the preprocessing of its training and this module follows it, since resize semantics change
-//! results more than the choice of a decoder: `stretch-triangle` is a convolution with the triangle filter whose support
+//! results more than the choice of a decoder. `stretch-triangle` is a convolution with the triangle filter whose support
 //! grows with the reduction (what Pillow calls `BILINEAR`), to the model's size whatever the aspect ratio. Turning
 //! upright happens on the small image; apart from the rounding between the two passes (at most one level of 255) the
 //! result is the same as turning the large one first.
@@ -13,7 +13,7 @@ use fast_image_resize::{
 use skin_assist_core::{domain::NormalisedBox, ports::PhotoRefusal};
 
 use crate::{
-    pack::{ColourOrder, ModelInput},
+    pack::{ColourOrder, ModelInput, Resize},
     photo::{OpenPhoto, Orientation, Photo, Plane, Rectangle, Source},
     runtime::Tensor,
 };
@@ -58,7 +58,7 @@ pub struct Reducer {
 impl Reducer {
     /// The whole photo, upright, stretched to `width` × `height`.
     pub fn whole(&mut self, photo: &Photo, width: u32, height: u32) -> SmallImage {
-        self.reduce(photo, all_of(photo.stored_size()), width, height)
+        self.reduce(photo, all_of(photo.stored_size()), width, height, Resize::Triangle)
     }
 
     /// A part of the photo, in pixels of the upright image, upright, stretched to `width` × `height`.
@@ -67,12 +67,12 @@ impl Reducer {
         let stored = photo
             .orientation()
             .stored_rectangle(upright, stored_width, stored_height);
-        self.reduce(photo, stored, width, height)
+        self.reduce(photo, stored, width, height, Resize::Triangle)
     }
 
     /// As [`Self::whole`], of a photo that is decoded now as far as that needs it.
     pub fn whole_of(&mut self, photo: &OpenPhoto, width: u32, height: u32) -> Result<SmallImage, PhotoRefusal> {
-        self.reduce_open(photo, all_of(photo.stored_size()), width, height)
+        self.reduce_open(photo, None, width, height, Resize::Triangle)
     }
 
     /// As [`Self::part`], of a photo that is decoded now as far as that needs it.
@@ -83,17 +83,30 @@ impl Reducer {
         width: u32,
         height: u32,
     ) -> Result<SmallImage, PhotoRefusal> {
-        let (stored_width, stored_height) = photo.stored_size();
-        let stored = photo
-            .orientation()
-            .stored_rectangle(upright, stored_width, stored_height);
-        self.reduce_open(photo, stored, width, height)
+        self.reduce_open(photo, Some(upright), width, height, Resize::Triangle)
     }
 
-    fn reduce(&mut self, photo: &Photo, stored: Rectangle, width: u32, height: u32) -> SmallImage {
+    /// What a model sees of a photo, or of a part of it in pixels of the upright image.
+    pub fn input_of(
+        &mut self,
+        photo: &OpenPhoto,
+        upright: Option<Rectangle>,
+        input: &ModelInput,
+    ) -> Result<SmallImage, PhotoRefusal> {
+        self.reduce_open(photo, upright, input.width, input.height, input.resize)
+    }
+
+    fn reduce(&mut self, photo: &Photo, stored: Rectangle, width: u32, height: u32, resize: Resize) -> SmallImage {
         let orientation = photo.orientation();
         let small = stored_measures(orientation, width, height);
-        let pixels = self.resize(photo.pixels(), photo.stored_size(), PixelType::U8x3, stored, small);
+        let pixels = self.resize(
+            photo.pixels(),
+            photo.stored_size(),
+            PixelType::U8x3,
+            stored,
+            small,
+            resize,
+        );
         if orientation == Orientation::Upright {
             return SmallImage { pixels, width, height };
         }
@@ -105,23 +118,29 @@ impl Reducer {
     fn reduce_open(
         &mut self,
         photo: &OpenPhoto,
-        stored: Rectangle,
+        upright_part: Option<Rectangle>,
         width: u32,
         height: u32,
+        resize: Resize,
     ) -> Result<SmallImage, PhotoRefusal> {
+        let (stored_width, stored_height) = photo.stored_size();
+        let stored = upright_part.map_or_else(
+            || all_of((stored_width, stored_height)),
+            |part| photo.orientation().stored_rectangle(part, stored_width, stored_height),
+        );
         let baseline = match photo.source() {
-            Source::Decoded(photo) => return Ok(self.reduce(photo, stored, width, height)),
+            Source::Decoded(photo) => return Ok(self.reduce(photo, stored, width, height, resize)),
             Source::Compressed(baseline) => baseline,
         };
         let orientation = photo.orientation();
         let small = stored_measures(orientation, width, height);
         let mut planes = std::mem::take(&mut self.planes);
-        let decoded = OpenPhoto::planes(baseline, stored, small.0, small.1, &mut planes);
+        let decoded = OpenPhoto::planes(baseline, stored, small, resize, &mut planes);
         let reduced = decoded.map(|()| {
             // Reducing is linear, and so is the way from luma and colour to RGB: it comes last, on the small image.
             let mut reduced = planes.iter().map(|plane| {
                 let size = (plane.width, plane.height);
-                self.resize(&plane.pixels, size, PixelType::U8, plane.rectangle(), small)
+                self.resize(&plane.pixels, size, PixelType::U8, plane.rectangle(), small, resize)
             });
             (reduced.next().unwrap_or_default(), reduced.next(), reduced.next())
         });
@@ -142,11 +161,17 @@ impl Reducer {
         kind: PixelType,
         wanted: Rectangle,
         small: (u32, u32),
+        resize: Resize,
     ) -> Vec<u8> {
         let mut target = Image::new(small.0, small.1, kind);
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .crop(wanted.left, wanted.top, wanted.width(), wanted.height());
+        let algorithm = match resize {
+            Resize::Triangle => ResizeAlg::Convolution(FilterType::Bilinear),
+            Resize::Bilinear => ResizeAlg::Interpolation(FilterType::Bilinear),
+        };
+        let options =
+            ResizeOptions::new()
+                .resize_alg(algorithm)
+                .crop(wanted.left, wanted.top, wanted.width(), wanted.height());
         let resized = ImageRef::new(size.0, size.1, pixels, kind)
             .is_ok_and(|image| self.resizer.resize(&image, &mut target, &options).is_ok());
         debug_assert!(resized, "the crop {wanted:?} lies in the photo of {size:?}");
@@ -221,6 +246,13 @@ pub fn tensor(image: &SmallImage, input: &ModelInput) -> Tensor {
     }
 }
 
+/// The image mirrored left and right.
+pub fn mirrored(image: &SmallImage) -> SmallImage {
+    let rows = image.pixels.chunks_exact(image.width.max(1) as usize * 3);
+    let pixels = rows.flat_map(|row| row.rchunks_exact(3).flatten().copied()).collect();
+    SmallImage { pixels, ..*image }
+}
+
 /// The square around a detected box, in whole pixels of the upright image: the longer side times `factor`, around the
 /// box's centre, its edges rounded (halves to the even pixel), cut at the image's edges, so that there it is no square
 /// any more. The box may reach beyond the image.
@@ -280,12 +312,20 @@ mod tests {
     }
 
     #[test]
+    fn a_mirrored_image_is_the_other_way_round() {
+        let image = SmallImage::new((0..12).collect(), 2, 2).expect("four pixels");
+        assert_eq!(mirrored(&image).pixels(), [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]);
+        assert!(mirrored(&mirrored(&image)) == image);
+    }
+
+    #[test]
     fn the_tensor_is_planes_in_colour_order() {
         let image = SmallImage::new(vec![255, 0, 51, 0, 102, 255], 2, 1).expect("two pixels");
         let mut input = ModelInput {
             name: "image".into(),
             width: 2,
             height: 1,
+            resize: Resize::Triangle,
             colour_order: ColourOrder::Rgb,
             scale: 1.0 / 255.0,
             mean: [0.5, 0.0, 0.0],

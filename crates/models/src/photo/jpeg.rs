@@ -109,6 +109,9 @@ fn decode_whole(bytes: &[u8], structure: &Structure<'_>) -> Result<Decoded, Phot
     })
 }
 
+/// A component of a frame: identifier, blocks across and down, table of steps.
+type FrameComponent = (u8, (u32, u32), usize);
+
 /// The tables that the segments have defined so far.
 #[derive(Default)]
 struct Tables<'a> {
@@ -116,8 +119,8 @@ struct Tables<'a> {
     dc: [Option<Specification<'a>>; 4],
     ac: [Option<Specification<'a>>; 4],
     restart_interval: u32,
-    /// Identifier, blocks across and down, table of steps.
-    frame: Vec<(u8, (u32, u32), usize)>,
+    /// The frame's components.
+    frame: Vec<FrameComponent>,
     /// Adobe's segment says that the components are no luma and colour.
     is_rgb: bool,
 }
@@ -189,7 +192,7 @@ impl<'a> Tables<'a> {
         if !selectors.chunks_exact(2).map(|selector| selector[0]).eq(identifiers) {
             return None;
         }
-        let component = |(selector, (_, blocks, steps)): (&[u8], &(u8, (u32, u32), usize))| {
+        let component = |(selector, (_, blocks, steps)): (&[u8], &FrameComponent)| {
             let fits = (1..=4).contains(&blocks.0) && (1..=4).contains(&blocks.1);
             fits.then_some(())?;
             Some(ScanComponent {

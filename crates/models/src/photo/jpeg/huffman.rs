@@ -3,6 +3,11 @@
 //! The data are without their stuffed zero bytes and followed by [`PADDING`] bytes that belong to nothing, so that eight
 //! bytes can be read at a time. Whoever reads on past them gets an error.
 
+#![allow(
+    clippy::inline_always,
+    reason = "called for each coefficient or block; what is left to the compiler is slower"
+)]
+
 /// So many bytes follow the data.
 pub(super) const PADDING: usize = 16;
 
@@ -58,7 +63,7 @@ impl<'a> Bits<'a> {
             .ok_or(Damaged)?;
         self.buffer |= u64::from_be_bytes(*next) >> self.count;
         self.position += ((63 - self.count) >> 3) as usize;
-        self.count |= 56;
+        self.count |= 0x38;
         Ok(())
     }
 
@@ -294,11 +299,12 @@ impl AcTable {
             bits.consume(entry & 0x7F);
             return Ok(((entry >> 8 & 0xFF) as usize, i32::from((entry >> 16) as i16)));
         }
-        let (far, size, length) = if entry & 0x7F == 0 {
+        let code = entry & 0x7F;
+        let (far, size, length) = if code == 0 {
             let (symbol, length) = self.codes.find(bits.peek(16) as u32).ok_or(Damaged)?;
             (advance(symbol), u32::from(symbol & 15), length)
         } else {
-            (entry >> 8 & 0xFF, entry >> 16, entry & 0x7F)
+            (entry >> 8 & 0xFF, entry >> 16, code)
         };
         bits.consume(length);
         Ok((far as usize, bits.value(size)))

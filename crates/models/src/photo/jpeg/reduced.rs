@@ -7,6 +7,11 @@
 //!
 //! Memory: the compressed data once, planes of the reduced size, and of a part the pixels of its blocks.
 
+#![allow(
+    clippy::inline_always,
+    reason = "called for each coefficient or block; what is left to the compiler is slower"
+)]
+
 use std::{ops::Range, sync::OnceLock};
 
 use memchr::memchr;
@@ -18,6 +23,7 @@ use super::{
     huffman::{AcTable, Bits, Damaged, DcTable, PADDING},
     transform::{Patterns, Steps},
 };
+use crate::pack::Resize;
 
 /// The reader's state is noted every so many units.
 const NOTE_EVERY: u32 = 16;
@@ -184,15 +190,15 @@ impl Baseline {
     }
 
     /// Decodes a rectangle of the stored image into a plane for each component, each large enough to be reduced to
-    /// `width` × `height` of the rectangle.
+    /// `small`; at full size where reducing takes single pixels.
     pub(in crate::photo) fn decode(
         &self,
         stored: Rectangle,
-        width: u32,
-        height: u32,
+        small: (u32, u32),
+        resize: Resize,
         planes: &mut Vec<Plane>,
     ) -> Result<(), PhotoRefusal> {
-        let pass = self.pass(stored, width, height);
+        let pass = self.pass(stored, small, resize);
         planes.resize_with(self.components.len(), Plane::default);
         for ((component, side), plane) in self.components.iter().zip(&pass.sides).zip(&mut *planes) {
             let across = f64::from(component.blocks.0 * side) / f64::from(8 * self.most_blocks.0);
@@ -218,16 +224,15 @@ impl Baseline {
             _ = self.notes.set(notes);
             return Ok(());
         }
-        let notes = match self.notes.get() {
-            Some(notes) => notes,
-            None => {
-                let nothing = Pass {
-                    columns: 0..0,
-                    ..self.pass(stored, width, height)
-                };
-                let notes = self.all(&nothing, planes)?;
-                self.notes.get_or_init(|| notes)
-            }
+        let notes = if let Some(notes) = self.notes.get() {
+            notes
+        } else {
+            let nothing = Pass {
+                columns: 0..0,
+                ..self.pass(stored, small, resize)
+            };
+            let notes = self.all(&nothing, planes)?;
+            self.notes.get_or_init(|| notes)
         };
         for row in pass.rows.clone() {
             let first = row * self.units.0 + pass.columns.start;
@@ -248,12 +253,15 @@ impl Baseline {
     }
 
     /// At which scale and which units are needed.
-    fn pass(&self, stored: Rectangle, width: u32, height: u32) -> Pass {
+    fn pass(&self, stored: Rectangle, (width, height): (u32, u32), resize: Resize) -> Pass {
         let side = |component: &Component, index: usize| {
             let spare = if index == 0 { LUMA_SPARE } else { CHROMA_SPARE };
             let across = stored.width() * f64::from(component.blocks.0) / f64::from(self.most_blocks.0);
             let down = stored.height() * f64::from(component.blocks.1) / f64::from(self.most_blocks.1);
             let enough = |side: &u32| {
+                if resize == Resize::Bilinear {
+                    return false;
+                }
                 let part = f64::from(*side) / 8.0;
                 across * part >= spare * f64::from(width) && down * part >= spare * f64::from(height)
             };

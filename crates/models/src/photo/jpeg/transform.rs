@@ -4,6 +4,11 @@
 //! value, and most coefficients are zero. Reduced to a half, a quarter or an eighth, each pixel is the mean of the pixels
 //! that it stands for, exactly: the pattern is averaged, not the pixels.
 
+#![allow(
+    clippy::inline_always,
+    reason = "called for each coefficient or block; what is left to the compiler is slower"
+)]
+
 /// The place in a block, row times 8 plus column, of the n-th coefficient (T.81, figure A.6).
 const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
