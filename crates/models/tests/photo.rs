@@ -407,7 +407,8 @@ fn damaged_bytes_never_panic() {
                     let (width, height) = photo.stored_size();
                     assert_eq!(photo.pixels().len(), width as usize * height as usize * 3);
                 }
-                if let Ok(photo) = photo::open(&damaged, limits)
+                if name.ends_with("jpg")
+                    && let Ok(photo) = photo::open(&damaged, limits)
                     && let Ok(small) = reducer.whole_of(&photo, 10, 10)
                 {
                     assert_eq!(small.pixels().len(), 300);
