@@ -58,7 +58,7 @@ pub(crate) fn run(name: Option<&str>) -> Result<(), String> {
     if chosen.is_empty() {
         let names: Vec<_> = BENCHMARKS.iter().map(|benchmark| benchmark.example).collect();
         return Err(format!(
-            "there is no such benchmark; there are polling, {}",
+            "there is no such benchmark; there are polling, vision, {}",
             names.join(", ")
         ));
     }
@@ -113,7 +113,7 @@ fn runs(benchmark: &Benchmark) -> Result<Vec<(String, Command)>, String> {
 }
 
 /// Photos as phones take them, of both routes, rendered once.
-fn photos() -> Result<Vec<PathBuf>, String> {
+pub(crate) fn photos() -> Result<Vec<PathBuf>, String> {
     let mut photos = Vec::new();
     for route in ["solitary", "widespread"] {
         let folder = root().join(PHOTOS).join(route);

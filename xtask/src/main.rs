@@ -9,6 +9,7 @@
 mod aws;
 mod bench;
 mod bench_polling;
+mod bench_vision;
 mod dependency_rules;
 mod documented;
 mod dynoxide;
@@ -60,6 +61,9 @@ Commands:
                     1 seed instead of 8 and no 100 practices; --traces plays the files of a folder that end with
                     -f10.jsonl.gz or -f100.jsonl.gz, by their number of practices. Both only print, and write
                     target/bench/polling/report.md.
+  bench vision [--quick]
+                    Time photo to findings against Python pipelines, in turns, on networks with random weights, and write
+                    docs/benchmarks/vision.md. --quick takes one short round and only prints.
   models [ARG]...   Train the reference model packs again (Python and about 25 minutes); ARGs go to
                     models/train/train.py, see models/README.md.
 ";
@@ -98,11 +102,12 @@ fn main() -> ExitCode {
         ["interop"] => interop::run(),
         ["model-servers"] => model_servers::alone(),
         ["bench"] => bench::run(None),
-        ["bench", "polling", "--help" | "-h"] => {
+        ["bench", "polling" | "vision", "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
         }
         ["bench", "polling", rest @ ..] => bench_polling::run(rest),
+        ["bench", "vision", rest @ ..] => bench_vision::run(rest),
         ["bench", name] if !name.starts_with('-') => bench::run(Some(name)),
         ["models", rest @ ..] => packs::train(rest),
         ["help" | "--help" | "-h"]

@@ -45,6 +45,9 @@ enum Command {
     Eval(EvalArguments),
     /// Serves the vision models to others over HTTP: the Open Inference Protocol v2, and SageMaker's container contract.
     ServeModels(ServeModelsArguments),
+    /// Lists the model packs, checks one before it is used, shows what a pack sees on a photo.
+    #[command(subcommand)]
+    Models(ModelsCommand),
     /// Connects and manages practices.
     #[command(subcommand)]
     Firm(FirmCommand),
@@ -287,6 +290,42 @@ pub(crate) struct AssessArguments {
     /// Which models look.
     #[arg(long)]
     pub(crate) route: RouteArgument,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Lists the packs that the configuration names.
+    List(JsonFlag),
+    /// Checks packs: manifest, hashes, shapes, golden image, and that both runtimes agree.
+    Verify {
+        /// A pack's folder, or a folder of packs.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Print one JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draws what the models see on a photo: boxes and labels, and with --saliency what the first class depends on.
+    Explain(ExplainArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// A photo: JPEG, PNG or WebP.
+    #[arg(value_name = "PHOTO")]
+    pub(crate) photo: PathBuf,
+    /// Which models look.
+    #[arg(long)]
+    pub(crate) route: RouteArgument,
+    /// The picture to write, a new file. It shows the photo.
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: PathBuf,
+    /// Also cover the image piece by piece, and tint red what the first class depends on: about 150 looks.
+    #[arg(long)]
+    pub(crate) saliency: bool,
     /// Print one JSON document instead of text.
     #[arg(long)]
     pub(crate) json: bool,
@@ -620,6 +659,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Assess(arguments) => commands::assess::assess(&config()?, arguments).await,
             Command::Eval(arguments) => commands::eval::eval(config()?, arguments).await,
             Command::ServeModels(arguments) => commands::serve_models::serve_models(config()?, arguments).await,
+            Command::Models(command) => commands::models::models(&config()?, command),
             Command::Firm(command) => commands::firm::firm(&config()?, command).await,
             Command::Categories(command) => commands::categories::categories(&config()?, command).await,
             Command::Probe(arguments) => commands::probe::probe(&config()?, arguments).await,

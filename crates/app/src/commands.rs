@@ -17,6 +17,7 @@ pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod firm;
 pub(crate) mod key;
+pub(crate) mod models;
 pub(crate) mod practice_ehr;
 pub(crate) mod probe;
 pub(crate) mod retractions;

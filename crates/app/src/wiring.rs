@@ -18,7 +18,7 @@ use skin_assist_core::{
 use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile, QuotaScope};
 use skin_assist_endpoints::language::{ChatEndpoint, OpenAiChat};
 use skin_assist_models::{
-    PackVision, VisionOptions,
+    PackVision, ReloadingVision, VisionOptions,
     pack::{self, Pack},
     photo,
     runtime::{Runtime, RuntimeChoice},
@@ -37,6 +37,8 @@ use crate::{
 };
 
 const MEGA: usize = 1_000_000;
+/// How often the folder of model packs is looked at.
+const LOOK_FOR_PACKS_EVERY: Duration = Duration::from_secs(5);
 
 /// Opens the state.
 pub async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
@@ -211,16 +213,25 @@ fn vision_options(config: &Config) -> VisionOptions {
     }
 }
 
-/// The vision models, loaded and tried.
-pub fn vision(config: &Config) -> Result<Arc<PackVision>, Failure> {
-    PackVision::new(&runtime(config)?, &packs(config)?, vision_options(config))
-        .map(Arc::new)
-        .map_err(|error| {
-            let hint = error.hint();
-            Failure::new("the vision models cannot be put to work")
-                .because(error)
-                .with_hint(hint)
-        })
+/// The vision models, loaded and tried. Those of a folder are taken up anew when it changes.
+pub fn vision(config: &Config) -> Result<Arc<dyn VisionModel>, Failure> {
+    let options = vision_options(config);
+    let runtime = runtime(config)?;
+    // Read first for its errors: they name the key of the configuration.
+    let packs = packs(config)?;
+    let vision: Result<Arc<dyn VisionModel>, _> = if config.models.directory.is_empty() {
+        PackVision::new(&runtime, &packs, options).map(|vision| Arc::new(vision) as _)
+    } else {
+        drop(packs);
+        let folder = config.path(&config.models.directory);
+        ReloadingVision::new(runtime, folder, options, LOOK_FOR_PACKS_EVERY).map(|vision| Arc::new(vision) as _)
+    };
+    vision.map_err(|error| {
+        let hint = error.hint();
+        Failure::new("the vision models cannot be put to work")
+            .because(error)
+            .with_hint(hint)
+    })
 }
 
 /// The deterministic composer.

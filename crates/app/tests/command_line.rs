@@ -462,6 +462,57 @@ fn a_model_pack_with_a_changed_file_is_refused() {
 }
 
 #[test]
+fn model_packs_are_listed_verified_and_explained() {
+    let installation = Installation::new();
+    let listed = installation.json(&["models", "list", "--json"]);
+    let ids: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pack| pack["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["reference-solitary", "reference-widespread"]);
+    assert!(
+        installation
+            .succeed(&["models", "list"])
+            .contains("Not for clinical use")
+    );
+
+    let packs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
+    let reports = installation.json(&["models", "verify", packs, "--json"]);
+    for report in reports.as_array().unwrap() {
+        let checks = report["checks"].as_array().unwrap();
+        assert!(checks.iter().all(|check| check["verdict"] != "failed"), "{report}");
+        assert!(checks.iter().any(|check| check["what"] == "shapes, rten"), "{report}");
+    }
+    let empty = installation.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let error = installation.fail(&["models", "verify", empty.to_str().unwrap()]);
+    assert!(error.contains("no model pack") && error.contains("hint: "), "{error}");
+    fs::write(empty.join("pack.toml"), "format_version = 1\n").unwrap();
+    let output = installation.output(&["models", "verify", empty.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("!!  manifest and files")
+    );
+
+    let (photo, picture) = (installation.path("photo.jpg"), installation.path("picture.png"));
+    write_photo(&photo, 3);
+    let (photo, picture) = (photo.to_str().unwrap(), picture.to_str().unwrap());
+    let explain = ["models", "explain", photo, "--route", "solitary", "--out", picture];
+    assert!(
+        installation
+            .succeed(&explain)
+            .contains("keep it where photos may be kept")
+    );
+    assert!(fs::read(picture).unwrap().starts_with(b"\x89PNG"));
+    let error = installation.fail(&explain);
+    assert!(error.contains("does not exist yet"), "nothing is overwritten: {error}");
+}
+
+#[test]
 fn an_ehr_that_is_down_is_waited_for() {
     let ehr = PracticeEhr::new(Options::default());
     let served = Served::start(ehr.clone());

@@ -309,11 +309,13 @@ mod tests {
                 quality: Quality {
                     sharpness: 1.0,
                     brightness: 0.5,
+                    ..Quality::default()
                 },
             },
             regions: Vec::new(),
             ranked: Vec::new(),
             abstention: None,
+            concerns: Vec::new(),
             models: vec![ModelVersion {
                 pack: "lesions".to_owned(),
                 version: version.to_owned(),

@@ -24,7 +24,8 @@ pub use encounter::{
     WatchedEncounter,
 };
 pub use findings::{
-    Abstention, ClassProbability, Findings, ImageFacts, Label, ModelVersion, NormalisedBox, Quality, Region, Route,
+    Abstention, ClassProbability, Concern, Findings, ImageFacts, Label, ModelVersion, NormalisedBox, Quality, Region,
+    Route,
 };
 pub use firm::{
     AccessToken, CategoryUse, Credential, CredentialState, DocumentCategory, Firm, FirmStatus, IntendedUseRecord,

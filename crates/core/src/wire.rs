@@ -282,6 +282,7 @@ mod tests {
                 quality: Quality {
                     sharpness: 50.0,
                     brightness: 0.5,
+                    ..Quality::default()
                 },
             },
             regions: vec![Region {
@@ -296,6 +297,7 @@ mod tests {
             }],
             ranked,
             abstention: None,
+            concerns: Vec::new(),
             models: vec![ModelVersion {
                 pack: "pack".to_owned(),
                 version: "1".to_owned(),

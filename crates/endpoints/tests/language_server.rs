@@ -109,6 +109,7 @@ async fn nonsense_in_the_right_shape_becomes_the_composers_draft() {
             quality: Quality {
                 sharpness: 80.0,
                 brightness: 0.5,
+                ..Quality::default()
             },
         },
         regions: vec![],
@@ -118,6 +119,7 @@ async fn nonsense_in_the_right_shape_becomes_the_composers_draft() {
             class("Tinea corporis", "84849002", 0.15),
         ],
         abstention: None,
+        concerns: Vec::new(),
         models: vec![],
     };
     let request = SynthesisRequest {

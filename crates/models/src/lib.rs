@@ -8,10 +8,14 @@
 //! Invariants: the same bytes and the same packs give the same findings; hostile bytes give a refusal, never a panic;
 //! memory is bounded by the number of workers times the pixel limit.
 
+pub mod explain;
 pub mod pack;
 pub mod photo;
 pub mod preprocess;
+mod reload;
 pub mod runtime;
+pub mod verify;
 mod vision;
 
+pub use reload::ReloadingVision;
 pub use vision::{PackVision, VisionOptions, VisionSetupError, classify, detect};

@@ -17,9 +17,12 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use skin_assist_core::domain::{ModelVersion, Route};
 
-pub use manifest::{ClassifierManifest, ColourOrder, DetectorManifest, Manifest, ModelFile, ModelInput, QualityLimits};
+pub use manifest::{
+    Activation, ClassifierHead, ClassifierManifest, ColourOrder, DetectorHead, DetectorManifest, GateManifest, Golden,
+    Manifest, ModelFile, ModelInput, OutOfDistribution, Population, QualityLimits, Resize, Score, WithoutLesion,
+};
 
-use crate::runtime::{self, Model, Names, Runtime, Tensor};
+use crate::runtime::{self, Model, Runtime, Tensor};
 
 /// The manifest's name in a pack's folder.
 pub const MANIFEST: &str = "pack.toml";
@@ -113,7 +116,7 @@ impl Error {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::ManifestUnreadable { .. } => "give the folder that holds pack.toml",
-            Self::ManifestSyntax { .. } => "the format of the manifest is described in models/README.md",
+            Self::ManifestSyntax { .. } => "the format of the manifest is described in docs/model-packs.md",
             Self::Field { hint, .. } => hint,
             Self::FileUnreadable { .. } => "put the file beside pack.toml and make it readable",
             Self::Hash { .. } => {
@@ -131,6 +134,8 @@ pub struct Pack {
     manifest: Manifest,
     detector: Option<Bytes>,
     classifier: Bytes,
+    gate: Option<Bytes>,
+    golden: Option<Bytes>,
 }
 
 /// A pack that is part of the program.
@@ -170,34 +175,42 @@ impl Pack {
 
     fn assemble(shown: &str, text: &str, get: impl Fn(&str) -> io::Result<Bytes>) -> Result<Self, Error> {
         let manifest = Manifest::parse(shown, text)?;
-        let file = |model: &ModelFile| {
-            let bytes = get(&model.name).map_err(|source| Error::FileUnreadable {
+        let file = |name: &str, sha256: &str| {
+            let bytes = get(name).map_err(|source| Error::FileUnreadable {
                 pack: manifest.id.clone(),
-                file: model.name.clone(),
+                file: name.to_owned(),
                 source,
             })?;
             let found = hex::encode(Sha256::digest(&bytes));
-            if found != model.sha256 {
+            if found != sha256 {
                 return Err(Error::Hash {
                     pack: manifest.id.clone(),
-                    file: model.name.clone(),
-                    expected: model.sha256.clone(),
+                    file: name.to_owned(),
+                    expected: sha256.to_owned(),
                     found,
                 });
             }
             Ok(bytes)
         };
-        let detector = manifest
-            .detector
-            .as_ref()
-            .map(|detector| file(&detector.file))
-            .transpose()?;
-        let classifier = file(&manifest.classifier.file)?;
+        let model = |model: &ModelFile| file(&model.name, &model.sha256);
+        let detector = manifest.detector.as_ref();
+        let detector = detector.map(|detector| model(&detector.file)).transpose()?;
+        let classifier = model(&manifest.classifier.file)?;
+        let gate = manifest.gate.as_ref().map(|gate| model(&gate.file)).transpose()?;
+        let golden = manifest.golden.as_ref();
+        let golden = golden.map(|golden| file(&golden.name, &golden.sha256)).transpose()?;
         Ok(Self {
             manifest,
             detector,
             classifier,
+            gate,
+            golden,
         })
+    }
+
+    /// The photo with known findings.
+    pub const fn golden(&self) -> Option<&Bytes> {
+        self.golden.as_ref()
     }
 
     /// What the pack says about itself.
@@ -221,29 +234,57 @@ impl Pack {
     /// Loads the models and makes a trial run of each.
     pub fn load(&self, runtime: &Runtime) -> Result<LoadedPack, Error> {
         let detector = match (&self.manifest.detector, &self.detector) {
-            (Some(manifest), Some(bytes)) => {
-                Some(
-                    self.load_model(runtime, &manifest.file, &manifest.input, bytes, |shape| {
-                        matches!(*shape, [1, rows, boxes] if rows > 4 && boxes > 0)
-                            .then_some(())
-                            .ok_or_else(|| "[1, 4 + classes, boxes]".to_owned())
-                    })?,
-                )
-            }
+            (Some(manifest), Some(bytes)) => Some(self.load_detector(runtime, manifest, bytes)?),
             _ => None,
         };
-        let manifest = &self.manifest.classifier;
-        let classes = manifest.labels.len();
-        let classifier = self.load_model(runtime, &manifest.file, &manifest.input, &self.classifier, |shape| {
-            (*shape == [1, classes])
-                .then_some(())
-                .ok_or_else(|| format!("[1, {classes}], one number a label"))
-        })?;
+        let judge = |file: &ModelFile, input: &ModelInput, bytes: &Bytes, classes: usize| {
+            self.load_model(runtime, file, input, &[&file.output], bytes, |answers| {
+                matches!(answers, [answer] if answer.shape == [1, classes])
+                    .then_some(())
+                    .ok_or_else(|| format!("[1, {classes}], one number a label"))
+            })
+        };
+        let classifier = &self.manifest.classifier;
+        let gate = match (&self.manifest.gate, &self.gate) {
+            (Some(gate), Some(bytes)) => Some(judge(&gate.file, &gate.input, bytes, gate.kinds.len())?),
+            _ => None,
+        };
+        let classifier = judge(
+            &classifier.file,
+            &classifier.input,
+            &self.classifier,
+            classifier.labels.len(),
+        )?;
         Ok(LoadedPack {
             manifest: self.manifest.clone(),
             detector,
             classifier,
+            gate,
         })
+    }
+
+    fn load_detector(
+        &self,
+        runtime: &Runtime,
+        manifest: &DetectorManifest,
+        bytes: &Bytes,
+    ) -> Result<Box<dyn Model>, Error> {
+        let (file, input) = (&manifest.file, &manifest.input);
+        match &manifest.head {
+            DetectorHead::Yolov8 => self.load_model(runtime, file, input, &[&file.output], bytes, |answers| {
+                matches!(answers, [answer] if matches!(*answer.shape, [1, rows, boxes] if rows > 4 && boxes > 0))
+                    .then_some(())
+                    .ok_or_else(|| "[1, 4 + classes, boxes]".to_owned())
+            }),
+            DetectorHead::Detr { logits, .. } => {
+                self.load_model(runtime, file, input, &[&file.output, logits], bytes, |answers| {
+                    matches!(answers, [boxes, logits]
+                        if matches!((&*boxes.shape, &*logits.shape), ([1, boxes, 4], [1, same, _]) if boxes == same))
+                    .then_some(())
+                    .ok_or_else(|| "[1, boxes, 4], and as many rows of logits".to_owned())
+                })
+            }
+        }
     }
 
     fn load_model(
@@ -251,33 +292,30 @@ impl Pack {
         runtime: &Runtime,
         file: &ModelFile,
         input: &ModelInput,
-        onnx: &[u8],
-        fits: impl Fn(&[usize]) -> Result<(), String>,
+        outputs: &[&str],
+        onnx: &Bytes,
+        fits: impl Fn(&[Tensor]) -> Result<(), String>,
     ) -> Result<Box<dyn Model>, Error> {
         let failed = |source| Error::Model {
             pack: self.manifest.id.clone(),
             file: file.name.clone(),
             source,
         };
-        let names = Names {
-            input: &input.name,
-            output: &file.output,
-        };
-        let model = runtime.load(onnx, names).map_err(failed)?;
+        let model = runtime.load_with_outputs(onnx, &input.name, outputs).map_err(failed)?;
         let (width, height) = (input.width as usize, input.height as usize);
         let trial = Tensor {
             shape: vec![1, 3, height, width],
             data: vec![0.0; 3 * width * height],
         };
-        let answer = model
+        let answers = model
             .session()
-            .and_then(|mut session| session.run(&trial))
+            .and_then(|mut session| session.run_all(&trial))
             .map_err(failed)?;
-        fits(&answer.shape).map_err(|expected| Error::Shape {
+        fits(&answers).map_err(|expected| Error::Shape {
             pack: self.manifest.id.clone(),
             file: file.name.clone(),
             expected,
-            found: answer.shape.clone(),
+            found: answers.first().map(|answer| answer.shape.clone()).unwrap_or_default(),
         })?;
         Ok(model)
     }
@@ -288,6 +326,7 @@ pub struct LoadedPack {
     manifest: Manifest,
     detector: Option<Box<dyn Model>>,
     classifier: Box<dyn Model>,
+    gate: Option<Box<dyn Model>>,
 }
 
 impl LoadedPack {
@@ -298,6 +337,7 @@ impl LoadedPack {
             manifest,
             detector,
             classifier,
+            gate: None,
         }
     }
 
@@ -317,6 +357,11 @@ impl LoadedPack {
     /// The detector, on the solitary route.
     pub fn detector(&self) -> Option<&dyn Model> {
         self.detector.as_deref()
+    }
+
+    /// What decides whether an image is one for the pack.
+    pub fn gate(&self) -> Option<&dyn Model> {
+        self.gate.as_deref()
     }
 
     /// The classifier.

@@ -15,6 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skin_assist_core::ports::PhotoRefusal;
 
+use crate::pack::Resize;
+
+pub(crate) use jpeg::reduced::Plane;
 pub use orientation::{Orientation, Rectangle};
 pub use quality::measure;
 pub use sniff::Format;
@@ -73,6 +76,23 @@ impl Photo {
         })
     }
 
+    fn from_decoded(decoded: Decoded, format: Format) -> Self {
+        let Decoded {
+            pixels,
+            width,
+            height,
+            orientation,
+        } = decoded;
+        debug_assert_eq!(pixels.len() as u64, u64::from(width) * u64::from(height) * 3);
+        Self {
+            pixels,
+            width,
+            height,
+            orientation,
+            format,
+        }
+    }
+
     /// Width and height of the stored pixels.
     pub const fn stored_size(&self) -> (u32, u32) {
         (self.width, self.height)
@@ -116,6 +136,94 @@ impl std::fmt::Debug for Photo {
     }
 }
 
+/// A photo that is decoded as far as it is needed: what most cameras write is not decoded yet, anything else is.
+pub struct OpenPhoto {
+    source: Source,
+    orientation: Orientation,
+    format: Format,
+}
+
+/// Where the pixels come from.
+pub(crate) enum Source {
+    /// From a decoder, at full size.
+    Decoded(Photo),
+    /// From the compressed data, when they are asked for.
+    Compressed(Box<jpeg::reduced::Baseline>),
+}
+
+impl OpenPhoto {
+    /// Width and height of the stored pixels.
+    pub fn stored_size(&self) -> (u32, u32) {
+        match &self.source {
+            Source::Decoded(photo) => photo.stored_size(),
+            Source::Compressed(baseline) => baseline.size(),
+        }
+    }
+
+    /// Width and height as a person sees it.
+    pub fn upright_size(&self) -> (u32, u32) {
+        let (width, height) = self.stored_size();
+        if self.orientation.swaps_axes() {
+            (height, width)
+        } else {
+            (width, height)
+        }
+    }
+
+    /// How the stored pixels are to be turned.
+    pub const fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
+    /// The format found in the bytes.
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    pub(crate) const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Decodes a rectangle of the stored image, large enough to be reduced to `small`.
+    pub(crate) fn planes(
+        baseline: &jpeg::reduced::Baseline,
+        stored: Rectangle,
+        small: (u32, u32),
+        resize: Resize,
+        planes: &mut Vec<Plane>,
+    ) -> Result<(), PhotoRefusal> {
+        catch_unwind(AssertUnwindSafe(|| baseline.decode(stored, small, resize, planes)))
+            .unwrap_or(Err(PhotoRefusal::Broken))
+    }
+}
+
+impl From<Photo> for OpenPhoto {
+    fn from(photo: Photo) -> Self {
+        Self {
+            orientation: photo.orientation,
+            format: photo.format,
+            source: Source::Decoded(photo),
+        }
+    }
+}
+
+/// Opens a photo of one of the kinds that [`decode`] takes. Broken data may show only when pixels are asked for.
+pub fn open(bytes: &[u8], limits: Limits) -> Result<OpenPhoto, PhotoRefusal> {
+    let format = sniff::sniff(bytes)?;
+    if format != Format::Jpeg {
+        return decode(bytes, limits).map(OpenPhoto::from);
+    }
+    let opened = catch_unwind(AssertUnwindSafe(|| jpeg::open(bytes, limits))).unwrap_or(Err(PhotoRefusal::Broken))?;
+    Ok(match opened {
+        jpeg::Opened::Whole(decoded) => Photo::from_decoded(decoded, format).into(),
+        jpeg::Opened::Baseline(baseline, orientation) => OpenPhoto {
+            source: Source::Compressed(baseline),
+            orientation,
+            format,
+        },
+    })
+}
+
 /// Pixels as a decoder delivers them.
 struct Decoded {
     pixels: Vec<u8>,
@@ -133,18 +241,5 @@ pub fn decode(bytes: &[u8], limits: Limits) -> Result<Photo, PhotoRefusal> {
         Format::Png | Format::WebP => raster::decode(bytes, format, limits),
     }))
     .unwrap_or(Err(PhotoRefusal::Broken))?;
-    let Decoded {
-        pixels,
-        width,
-        height,
-        orientation,
-    } = decoded;
-    debug_assert_eq!(pixels.len() as u64, u64::from(width) * u64::from(height) * 3);
-    Ok(Photo {
-        pixels,
-        width,
-        height,
-        orientation,
-        format,
-    })
+    Ok(Photo::from_decoded(decoded, format))
 }

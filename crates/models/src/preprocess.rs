@@ -1,7 +1,7 @@
 //! From pixels to the tensor that a model was trained on.
 //!
 //! A pack's manifest states the preprocessing of its training and this module follows it, since resize semantics change
-//! results more than the choice of a decoder: `stretch-triangle` is a convolution with the triangle filter whose support
+//! results more than the choice of a decoder. `stretch-triangle` is a convolution with the triangle filter whose support
 //! grows with the reduction (what Pillow calls `BILINEAR`), to the model's size whatever the aspect ratio. Turning
 //! upright happens on the small image; apart from the rounding between the two passes (at most one level of 255) the
 //! result is the same as turning the large one first.
@@ -10,11 +10,11 @@ use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
     images::{Image, ImageRef},
 };
-use skin_assist_core::domain::NormalisedBox;
+use skin_assist_core::{domain::NormalisedBox, ports::PhotoRefusal};
 
 use crate::{
-    pack::{ColourOrder, ModelInput},
-    photo::{Photo, Rectangle},
+    pack::{ColourOrder, ModelInput, Resize},
+    photo::{OpenPhoto, Orientation, Photo, Plane, Rectangle, Source},
     runtime::Tensor,
 };
 
@@ -52,19 +52,13 @@ impl SmallImage {
 #[derive(Debug, Default)]
 pub struct Reducer {
     resizer: Resizer,
+    planes: Vec<Plane>,
 }
 
 impl Reducer {
     /// The whole photo, upright, stretched to `width` × `height`.
     pub fn whole(&mut self, photo: &Photo, width: u32, height: u32) -> SmallImage {
-        let (stored_width, stored_height) = photo.stored_size();
-        let all = Rectangle {
-            left: 0.0,
-            top: 0.0,
-            right: f64::from(stored_width),
-            bottom: f64::from(stored_height),
-        };
-        self.reduce(photo, all, width, height)
+        self.reduce(photo, all_of(photo.stored_size()), width, height, Resize::Triangle)
     }
 
     /// A part of the photo, in pixels of the upright image, upright, stretched to `width` × `height`.
@@ -73,44 +67,158 @@ impl Reducer {
         let stored = photo
             .orientation()
             .stored_rectangle(upright, stored_width, stored_height);
-        self.reduce(photo, stored, width, height)
+        self.reduce(photo, stored, width, height, Resize::Triangle)
     }
 
-    fn reduce(&mut self, photo: &Photo, stored: Rectangle, width: u32, height: u32) -> SmallImage {
-        let orientation = photo.orientation();
-        let (small_width, small_height) = if orientation.swaps_axes() {
-            (height, width)
-        } else {
-            (width, height)
-        };
-        let (stored_width, stored_height) = photo.stored_size();
-        let mut small = Image::new(small_width, small_height, PixelType::U8x3);
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .crop(stored.left, stored.top, stored.width(), stored.height());
-        // Both can fail only when a size does not fit, and a `Photo`'s and a `Rectangle`'s from this module do; if they
-        // did not, a black image would be what the model sees, and the assertion tells the developer.
-        let reduced = ImageRef::new(stored_width, stored_height, photo.pixels(), PixelType::U8x3)
-            .is_ok_and(|image| self.resizer.resize(&image, &mut small, &options).is_ok());
-        debug_assert!(reduced, "the crop lies in the photo");
-        let small = small.into_vec();
-        if orientation == crate::photo::Orientation::Upright {
-            return SmallImage {
-                pixels: small,
-                width,
-                height,
-            };
-        }
-        let mut pixels = Vec::with_capacity(small.len());
-        for y in 0..height {
-            for x in 0..width {
-                let (stored_x, stored_y) = orientation.stored_pixel(x, y, small_width, small_height);
-                let at = (stored_y as usize * small_width as usize + stored_x as usize) * 3;
-                pixels.extend_from_slice(&small[at..at + 3]);
-            }
-        }
-        SmallImage { pixels, width, height }
+    /// As [`Self::whole`], of a photo that is decoded now as far as that needs it.
+    pub fn whole_of(&mut self, photo: &OpenPhoto, width: u32, height: u32) -> Result<SmallImage, PhotoRefusal> {
+        self.reduce_open(photo, None, width, height, Resize::Triangle)
     }
+
+    /// As [`Self::part`], of a photo that is decoded now as far as that needs it.
+    pub fn part_of(
+        &mut self,
+        photo: &OpenPhoto,
+        upright: Rectangle,
+        width: u32,
+        height: u32,
+    ) -> Result<SmallImage, PhotoRefusal> {
+        self.reduce_open(photo, Some(upright), width, height, Resize::Triangle)
+    }
+
+    /// What a model sees of a photo, or of a part of it in pixels of the upright image.
+    pub fn input_of(
+        &mut self,
+        photo: &OpenPhoto,
+        upright: Option<Rectangle>,
+        input: &ModelInput,
+    ) -> Result<SmallImage, PhotoRefusal> {
+        self.reduce_open(photo, upright, input.width, input.height, input.resize)
+    }
+
+    fn reduce(&mut self, photo: &Photo, stored: Rectangle, width: u32, height: u32, resize: Resize) -> SmallImage {
+        let orientation = photo.orientation();
+        let small = stored_measures(orientation, width, height);
+        let pixels = self.resize(
+            photo.pixels(),
+            photo.stored_size(),
+            PixelType::U8x3,
+            stored,
+            small,
+            resize,
+        );
+        if orientation == Orientation::Upright {
+            return SmallImage { pixels, width, height };
+        }
+        upright(orientation, width, height, |at| {
+            [pixels[at * 3], pixels[at * 3 + 1], pixels[at * 3 + 2]]
+        })
+    }
+
+    fn reduce_open(
+        &mut self,
+        photo: &OpenPhoto,
+        upright_part: Option<Rectangle>,
+        width: u32,
+        height: u32,
+        resize: Resize,
+    ) -> Result<SmallImage, PhotoRefusal> {
+        let (stored_width, stored_height) = photo.stored_size();
+        let stored = upright_part.map_or_else(
+            || all_of((stored_width, stored_height)),
+            |part| photo.orientation().stored_rectangle(part, stored_width, stored_height),
+        );
+        let baseline = match photo.source() {
+            Source::Decoded(photo) => return Ok(self.reduce(photo, stored, width, height, resize)),
+            Source::Compressed(baseline) => baseline,
+        };
+        let orientation = photo.orientation();
+        let small = stored_measures(orientation, width, height);
+        let mut planes = std::mem::take(&mut self.planes);
+        let decoded = OpenPhoto::planes(baseline, stored, small, resize, &mut planes);
+        let reduced = decoded.map(|()| {
+            // Reducing is linear, and so is the way from luma and colour to RGB: it comes last, on the small image.
+            let mut reduced = planes.iter().map(|plane| {
+                let size = (plane.width, plane.height);
+                self.resize(&plane.pixels, size, PixelType::U8, plane.rectangle(), small, resize)
+            });
+            (reduced.next().unwrap_or_default(), reduced.next(), reduced.next())
+        });
+        self.planes = planes;
+        Ok(match reduced? {
+            (luma, Some(blue), Some(red)) => upright(orientation, width, height, |at| rgb(luma[at], blue[at], red[at])),
+            (luma, ..) => upright(orientation, width, height, |at| [luma[at]; 3]),
+        })
+    }
+
+    /// Resizes a rectangle of an image. Can fail only when a size does not fit, and a photo's and a rectangle's from
+    /// this module do; if they did not, a black image would be what the model sees, and the assertion tells the
+    /// developer.
+    fn resize(
+        &mut self,
+        pixels: &[u8],
+        size: (u32, u32),
+        kind: PixelType,
+        wanted: Rectangle,
+        small: (u32, u32),
+        resize: Resize,
+    ) -> Vec<u8> {
+        let mut target = Image::new(small.0, small.1, kind);
+        let algorithm = match resize {
+            Resize::Triangle => ResizeAlg::Convolution(FilterType::Bilinear),
+            Resize::Bilinear => ResizeAlg::Interpolation(FilterType::Bilinear),
+        };
+        let options =
+            ResizeOptions::new()
+                .resize_alg(algorithm)
+                .crop(wanted.left, wanted.top, wanted.width(), wanted.height());
+        let resized = ImageRef::new(size.0, size.1, pixels, kind)
+            .is_ok_and(|image| self.resizer.resize(&image, &mut target, &options).is_ok());
+        debug_assert!(resized, "the crop {wanted:?} lies in the photo of {size:?}");
+        target.into_vec()
+    }
+}
+
+fn all_of(stored: (u32, u32)) -> Rectangle {
+    Rectangle {
+        left: 0.0,
+        top: 0.0,
+        right: f64::from(stored.0),
+        bottom: f64::from(stored.1),
+    }
+}
+
+/// The measures of an upright image as it is stored.
+const fn stored_measures(orientation: Orientation, width: u32, height: u32) -> (u32, u32) {
+    if orientation.swaps_axes() {
+        (height, width)
+    } else {
+        (width, height)
+    }
+}
+
+/// An upright image of stored pixels, which `pixel` gives by their number.
+fn upright(orientation: Orientation, width: u32, height: u32, pixel: impl Fn(usize) -> [u8; 3]) -> SmallImage {
+    let stored = stored_measures(orientation, width, height);
+    let mut pixels = Vec::with_capacity(width as usize * height as usize * 3);
+    for y in 0..height {
+        for x in 0..width {
+            let (stored_x, stored_y) = orientation.stored_pixel(x, y, stored.0, stored.1);
+            pixels.extend_from_slice(&pixel(stored_y as usize * stored.0 as usize + stored_x as usize));
+        }
+    }
+    SmallImage { pixels, width, height }
+}
+
+/// RGB of luma and colour differences (JFIF 1.02), in fixed point of 16 bits.
+fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
+    let (luma, blue, red) = (i32::from(luma) << 16, i32::from(blue) - 128, i32::from(red) - 128);
+    let level = |value: i32| ((value + 0x8000) >> 16).clamp(0, 255) as u8;
+    [
+        level(luma + 91_881 * red),
+        level(luma - 22_554 * blue - 46_802 * red),
+        level(luma + 116_130 * blue),
+    ]
 }
 
 /// The tensor `[1, 3, height, width]` of a small image: `(value × scale − mean) / std` by channel.
@@ -136,6 +244,13 @@ pub fn tensor(image: &SmallImage, input: &ModelInput) -> Tensor {
         shape: vec![1, 3, height, width],
         data,
     }
+}
+
+/// The image mirrored left and right.
+pub fn mirrored(image: &SmallImage) -> SmallImage {
+    let rows = image.pixels.chunks_exact(image.width.max(1) as usize * 3);
+    let pixels = rows.flat_map(|row| row.rchunks_exact(3).flatten().copied()).collect();
+    SmallImage { pixels, ..*image }
 }
 
 /// The square around a detected box, in whole pixels of the upright image: the longer side times `factor`, around the
@@ -197,12 +312,20 @@ mod tests {
     }
 
     #[test]
+    fn a_mirrored_image_is_the_other_way_round() {
+        let image = SmallImage::new((0..12).collect(), 2, 2).expect("four pixels");
+        assert_eq!(mirrored(&image).pixels(), [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]);
+        assert!(mirrored(&mirrored(&image)) == image);
+    }
+
+    #[test]
     fn the_tensor_is_planes_in_colour_order() {
         let image = SmallImage::new(vec![255, 0, 51, 0, 102, 255], 2, 1).expect("two pixels");
         let mut input = ModelInput {
             name: "image".into(),
             width: 2,
             height: 1,
+            resize: Resize::Triangle,
             colour_order: ColourOrder::Rgb,
             scale: 1.0 / 255.0,
             mean: [0.5, 0.0, 0.0],

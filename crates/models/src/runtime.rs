@@ -16,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use skin_assist_core::ports::VisionError;
 
 /// Numbers with a shape, row-major.
@@ -35,8 +36,14 @@ pub trait Model: Send + Sync {
 
 /// A model in the hands of one thread. Runs on one core.
 pub trait Session: Send {
-    /// From the model's one input to its one output. The same input gives the same output.
-    fn run(&mut self, input: &Tensor) -> Result<Tensor, Error>;
+    /// From the model's one input to its outputs, in the order in which they were named. The same input gives the same
+    /// outputs.
+    fn run_all(&mut self, input: &Tensor) -> Result<Vec<Tensor>, Error>;
+
+    /// The first output.
+    fn run(&mut self, input: &Tensor) -> Result<Tensor, Error> {
+        self.run_all(input)?.into_iter().next().ok_or(Error::NoOutput)
+    }
 }
 
 /// Names of a model's input and output, as its manifest states them.
@@ -148,6 +155,9 @@ pub enum Error {
         /// How many it has.
         count: usize,
     },
+    /// No output was asked for.
+    #[error("the model was loaded without an output")]
+    NoOutput,
     /// The execution failed.
     #[error("{runtime} cannot execute the model: {problem}")]
     Run {
@@ -173,6 +183,7 @@ impl Error {
             }
             Self::LibraryInUse { .. } => "use one ONNX Runtime library in a process",
             Self::Load { .. } => "the file must be an ONNX model with operators that the runtime knows",
+            Self::NoOutput => "name an output in the pack's manifest",
             Self::Name { .. } => "correct the name in the pack's manifest",
             Self::Inputs { .. } => "export the model with the image as its only input",
             Self::Run { .. } => {
@@ -250,13 +261,18 @@ impl Runtime {
 
     /// Loads a model from the bytes of an ONNX file. Only the given names need to exist; the model has one input.
     pub fn load(&self, onnx: &[u8], names: Names<'_>) -> Result<Box<dyn Model>, Error> {
+        self.load_with_outputs(&Bytes::copy_from_slice(onnx), names.input, &[names.output])
+    }
+
+    /// As [`Self::load`], of a model with several outputs. The bytes are shared, not copied.
+    pub fn load_with_outputs(&self, onnx: &Bytes, input: &str, outputs: &[&str]) -> Result<Box<dyn Model>, Error> {
         structure::check(onnx).map_err(|problem| Error::Load {
             runtime: self.name(),
             problem: problem.to_owned(),
         })?;
         match &self.engine {
-            Engine::Rten => rten_runtime::load(onnx, names),
-            Engine::OnnxRuntime(library) => library.load(onnx, names),
+            Engine::Rten => rten_runtime::load(onnx, input, outputs),
+            Engine::OnnxRuntime(library) => library.load(onnx, input, outputs),
         }
     }
 }

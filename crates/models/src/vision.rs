@@ -2,17 +2,20 @@
 //!
 //! Each worker thread has its own one-thread sessions and takes photos from one bounded queue; who finds it full waits,
 //! so memory is bounded by the number of workers and not by the number of photos. Replies go through a oneshot channel:
-//! any executor will do. A panic in a worker costs the photo, not the worker. A caller that stopped waiting costs
+//! any executor will do. A panic or a hanging model costs the photo, not
+//! the next one. A caller that stopped waiting costs
 //! nothing: its photo is skipped when its turn comes.
 
 pub mod classify;
 pub mod detect;
+pub(crate) mod look;
 mod worker;
 
 use std::{
     num::NonZeroUsize,
-    sync::{Arc, Mutex as BlockingMutex, PoisonError},
+    sync::{Arc, Mutex as BlockingMutex, mpsc as blocking},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -31,7 +34,7 @@ use crate::{
     photo,
     runtime::{self, Runtime},
 };
-use worker::{Job, Worker};
+use worker::{Crew, Job};
 
 /// How the packs are run.
 #[derive(Debug, Clone, Copy)]
@@ -42,16 +45,19 @@ pub struct VisionOptions {
     pub queue: usize,
     /// What a photo may ask for.
     pub limits: photo::Limits,
+    /// For how long the models may look at one photo.
+    pub patience: Duration,
 }
 
 impl Default for VisionOptions {
-    /// One worker a core, a queue of as many, the default limits.
+    /// One worker a core, a queue of as many, the default limits, two minutes for a photo.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Self {
             workers,
             queue: workers.get(),
             limits: photo::Limits::default(),
+            patience: Duration::from_secs(120),
         }
     }
 }
@@ -102,7 +108,9 @@ impl VisionSetupError {
 pub struct PackVision {
     versions: Vec<(Route, ModelVersion)>,
     jobs: Mutex<mpsc::Sender<Job>>,
-    workers: Vec<JoinHandle<()>>,
+    /// Closed when the workers shall end.
+    stop: Option<blocking::Sender<()>>,
+    watch: Option<JoinHandle<()>>,
 }
 
 impl PackVision {
@@ -131,34 +139,25 @@ impl PackVision {
         }
         let packs: Vec<_> = packs.into_iter().map(Arc::new).collect();
         let (sender, receiver) = mpsc::channel(options.queue);
-        let receiver = Arc::new(BlockingMutex::new(receiver));
-        let mut vision = Self {
+        let crew = Crew {
+            packs,
+            options,
+            jobs: Arc::new(BlockingMutex::new(receiver)),
+        };
+        let hands = (0..options.workers.get()).map(|index| crew.hire(index));
+        let hands = hands.collect::<Result<Vec<_>, _>>()?;
+        let (stop, stopped) = blocking::channel();
+        let watch = std::thread::Builder::new()
+            .name("vision-watch".to_owned())
+            .spawn(move || crew.watch(hands, &stopped))
+            .map_err(VisionSetupError::Thread)?;
+        Ok(Self {
             versions,
             jobs: Mutex::new(sender),
-            workers: Vec::new(),
-        };
-        for index in 0..options.workers.get() {
-            let mut worker = Worker::new(&packs, options.limits)?;
-            let jobs = Arc::clone(&receiver);
-            let thread = std::thread::Builder::new()
-                .name(format!("vision-{index}"))
-                .spawn(move || {
-                    while let Some(job) = next(&jobs) {
-                        worker.serve(job);
-                    }
-                })
-                .map_err(VisionSetupError::Thread)?;
-            vision.workers.push(thread);
-        }
-        Ok(vision)
+            stop: Some(stop),
+            watch: Some(watch),
+        })
     }
-}
-
-/// The next job; none when `PackVision` is gone and the queue is empty. One worker waits at the queue, the others for
-/// the lock.
-fn next(jobs: &BlockingMutex<mpsc::Receiver<Job>>) -> Option<Job> {
-    let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-    futures::executor::block_on(futures::StreamExt::next(&mut *jobs))
 }
 
 #[async_trait]
@@ -190,12 +189,13 @@ impl VisionModel for PackVision {
 }
 
 impl Drop for PackVision {
-    /// Ends the workers: each finishes the photo in its hands.
+    /// Ends the workers: each finishes the photo in its hands; one that hangs is left to itself after its time.
     fn drop(&mut self) {
         self.jobs.get_mut().close_channel();
-        for worker in self.workers.drain(..) {
+        self.stop = None;
+        if let Some(watch) = self.watch.take() {
             // Workers catch panics; one that got through all the same is no reason for another.
-            let _ = worker.join();
+            let _ = watch.join();
         }
     }
 }
@@ -205,7 +205,6 @@ impl std::fmt::Debug for PackVision {
         formatter
             .debug_struct("PackVision")
             .field("versions", &self.versions)
-            .field("workers", &self.workers.len())
             .finish_non_exhaustive()
     }
 }

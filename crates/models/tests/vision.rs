@@ -9,15 +9,16 @@ use futures::{
 };
 use sha2::{Digest, Sha256};
 use skin_assist_core::{
-    domain::{Abstention, Findings, PhotoBytes, Route},
+    domain::{Abstention, Concern, Findings, PhotoBytes, Route},
     phi::Phi,
     ports::{PhotoRefusal, VisionError, VisionModel},
 };
 use skin_assist_models::{
-    PackVision, VisionOptions, VisionSetupError,
+    PackVision, ReloadingVision, VisionOptions, VisionSetupError,
     pack::{self, Pack},
     photo::Limits,
     runtime::{Runtime, RuntimeChoice},
+    verify::{Report, Verdict, verify},
 };
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -125,6 +126,7 @@ fn options(workers: usize) -> VisionOptions {
         workers,
         queue: 1,
         limits: Limits { max_pixels: 1_000_000 },
+        ..VisionOptions::default()
     }
 }
 
@@ -363,6 +365,213 @@ fn a_model_that_is_not_what_the_manifest_says_is_named() {
         matches!(error, pack::Error::Model { .. }) && error.hint().contains("name"),
         "{error}"
     );
+}
+
+/// A pack's folder with more in its manifest: lines for the classifier, and for the top.
+fn write_with(folder: &Path, route: Route, classifier: &str, top: &str) {
+    let text = manifest(route)
+        .replacen("abstain_below", &format!("{classifier}\nabstain_below"), 1)
+        .replacen("[[model]]", &format!("{top}\n[[model]]"), 1);
+    write(folder, &text, "classifier.onnx");
+}
+
+fn golden(photo: &[u8], probabilities: &str, area: &str) -> String {
+    format!(
+        "[golden]\nfile = \"golden.png\"\nsha256 = \"{}\"\nprobabilities = {probabilities}\n{area}\ntolerance = 0.01\n",
+        hex::encode(Sha256::digest(photo))
+    )
+}
+
+fn verdicts(report: &Report) -> Vec<(&str, Verdict)> {
+    report
+        .checks
+        .iter()
+        .map(|check| (check.what.as_str(), check.verdict))
+        .collect()
+}
+
+#[test]
+fn a_pack_is_verified_by_its_golden_image() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let photo = plain([255, 0, 0], 32, 32).expose().to_vec();
+    fs::write(folder.path().join("golden.png"), &photo).expect("the photo");
+    fs::write(folder.path().join("MODEL_CARD.md"), "# Test").expect("the card");
+    let runtimes = [Runtime::open(&RuntimeChoice::Rten).expect("rten is built in")];
+    let vision = vision(
+        &[load(&manifest(Route::Widespread), "classifier.onnx").expect("a pack")],
+        1,
+    );
+    let findings = look(&vision, Route::Widespread, &Phi::new(Bytes::from(photo.clone()))).expect("findings");
+    let of = |id: &str| {
+        findings
+            .ranked
+            .iter()
+            .find(|class| class.label.id == id)
+            .expect("a class")
+            .probability
+    };
+    let expected = format!("[{}, {}, {}]", of("red"), of("green"), of("blue"));
+    let populations = "[[populations]]\nname = \"plain colours\"\nphotos = 3\n";
+    write_with(
+        folder.path(),
+        Route::Widespread,
+        "",
+        &format!("{populations}{}", golden(&photo, &expected, "")),
+    );
+    let report = verify(folder.path(), &runtimes);
+    assert!(report.passed(), "{report:?}");
+    let expected = [
+        ("manifest and files", Verdict::Passed),
+        ("model card", Verdict::Passed),
+        ("populations", Verdict::Passed),
+        ("shapes, rten", Verdict::Passed),
+        ("agreement of the runtimes", Verdict::NotMade),
+        ("golden image, rten", Verdict::Passed),
+    ];
+    assert_eq!(verdicts(&report), expected);
+    // Other numbers, as another preprocessing would give.
+    write_with(
+        folder.path(),
+        Route::Widespread,
+        "",
+        &golden(&photo, "[0.2, 0.5, 0.3]", ""),
+    );
+    let report = verify(folder.path(), &runtimes);
+    let wrong = report
+        .checks
+        .iter()
+        .find(|check| check.verdict == Verdict::Failed)
+        .expect("it fails");
+    assert!(
+        wrong.what == "golden image, rten" && wrong.says.contains("preprocessing"),
+        "{wrong:?}"
+    );
+    // Another photo than the manifest means.
+    fs::write(folder.path().join("golden.png"), b"another").expect("the photo");
+    let report = verify(folder.path(), &runtimes);
+    assert!(
+        !report.passed() && report.checks[0].says.contains("golden.png"),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn two_runtimes_that_are_the_same_agree() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), &manifest(Route::Solitary), "classifier.onnx");
+    let runtime = || Runtime::open(&RuntimeChoice::Rten).expect("rten is built in");
+    let report = verify(folder.path(), &[runtime(), runtime()]);
+    let agreement = report
+        .checks
+        .iter()
+        .find(|check| check.what == "agreement of the runtimes")
+        .expect("a check");
+    assert_eq!(agreement.verdict, Verdict::Passed, "{agreement:?}");
+    // What answers with what is not a number agrees with nobody, not even with itself.
+    write(folder.path(), &manifest(Route::Widespread), "not-a-number.onnx");
+    let report = verify(folder.path(), &[runtime(), runtime()]);
+    let agreement = report
+        .checks
+        .iter()
+        .find(|check| check.what == "agreement of the runtimes")
+        .expect("a check");
+    assert_eq!(agreement.verdict, Verdict::Failed, "{agreement:?}");
+    assert!(
+        report
+            .checks
+            .iter()
+            .any(|check| check.what == "model card" && check.verdict == Verdict::Failed)
+    );
+}
+
+#[test]
+fn changed_packs_take_over_between_photos_and_broken_ones_do_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), &manifest(Route::Widespread), "classifier.onnx");
+    let runtime = Runtime::open(&RuntimeChoice::Rten).expect("rten is built in");
+    let every = std::time::Duration::from_millis(20);
+    let vision = ReloadingVision::new(runtime, folder.path().to_owned(), options(1), every).expect("packs");
+    let photo = plain([255, 0, 0], 8, 8);
+    let version = || {
+        let findings = block_on(vision.look(Route::Widespread, &photo)).expect("no photo is lost");
+        findings.models[0].version.clone()
+    };
+    assert_eq!(version(), "1.2");
+    // A damaged file: the old pack stays.
+    let text = manifest(Route::Widespread).replace("version = \"1.2\"", "version = \"1.3\"");
+    write(folder.path(), &text, "classifier.onnx");
+    fs::write(folder.path().join("classifier.onnx"), b"half of it").expect("a file");
+    for _ in 0..20 {
+        assert_eq!(version(), "1.2");
+        std::thread::sleep(every / 2);
+    }
+    // Whole again: it takes over, and says so on the results.
+    write(folder.path(), &text, "classifier.onnx");
+    let taken_over = (0..3000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        version() == "1.3"
+    });
+    assert!(taken_over);
+    assert_eq!(vision.versions(Route::Widespread)[0].version, "1.3");
+}
+
+#[test]
+fn an_unknown_image_a_wrong_kind_and_a_small_lesion_are_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let findings = |classifier: &str, top: &str, route, photo: &PhotoBytes| {
+        write_with(folder.path(), route, classifier, top);
+        let pack = Pack::from_directory(folder.path()).expect("a pack");
+        look(&vision(&[pack], 1), route, photo).expect("findings")
+    };
+    let red = plain([255, 0, 0], 32, 32);
+    let rule = |least| format!("out_of_distribution = {{ score = \"max-logit\", least = {least} }}");
+    let unknown = findings(&rule("1000000.0"), "", Route::Widespread, &red);
+    assert_eq!(unknown.abstention, Some(Abstention::OutOfDistribution));
+    assert_eq!(unknown.concerns, [Concern::OutOfDistribution]);
+    let known = findings(&rule("-1000000.0"), "", Route::Widespread, &red);
+    assert!(known.abstention.is_none() && known.concerns.is_empty(), "{known:?}");
+    // Pure red is no colour of skin.
+    let quality = "[quality]\nmin_skin = 0.5";
+    let other = findings("", quality, Route::Widespread, &red);
+    assert_eq!(other.abstention, Some(Abstention::OutOfDistribution));
+    assert_eq!(other.concerns, [Concern::NotSkin]);
+    let reported = findings("", &format!("{quality}\nreport_only = true"), Route::Widespread, &red);
+    assert_eq!((reported.abstention, reported.concerns), (None, vec![Concern::NotSkin]));
+    assert!(!reported.ranked.is_empty());
+    let small = findings("", "[quality]\nmin_lesion_pixels = 5000", Route::Solitary, &red);
+    assert_eq!(small.abstention, Some(Abstention::PoorImage));
+    assert_eq!(small.concerns, [Concern::LesionTooSmall]);
+}
+
+#[test]
+fn a_photo_without_a_lesion_is_judged_whole_where_the_pack_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = manifest(Route::Solitary).replace(
+        "score_threshold = 0.25",
+        "score_threshold = 1.0\nwithout_lesion = \"whole-image\"",
+    );
+    write(folder.path(), &text, "classifier.onnx");
+    let vision = vision(&[Pack::from_directory(folder.path()).expect("a pack")], 1);
+    let findings = look(&vision, Route::Solitary, &plain([0, 0, 255], 32, 32)).expect("findings");
+    assert_eq!(
+        (findings.abstention, findings.concerns),
+        (None, vec![Concern::WholeImage])
+    );
+    assert_eq!(findings.ranked[0].label.id, "blue");
+}
+
+#[test]
+fn flips_change_nothing_where_the_image_is_symmetric() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_with(folder.path(), Route::Widespread, "flips = true", "");
+    let with = vision(&[Pack::from_directory(folder.path()).expect("a pack")], 1);
+    let photo = plain([10, 200, 30], 16, 16);
+    let without = test_vision(1);
+    let (one, other) = (
+        look(&with, Route::Widespread, &photo),
+        look(&without, Route::Widespread, &photo),
+    );
+    assert_eq!(one.expect("findings").ranked, other.expect("findings").ranked);
 }
 
 #[test]

@@ -90,6 +90,7 @@ impl VisionModel for ScriptedVision {
         let quality = Quality {
             sharpness: 50.0,
             brightness: 0.5,
+            ..Quality::default()
         };
         let image = ImageFacts {
             width: 480,
@@ -103,6 +104,7 @@ impl VisionModel for ScriptedVision {
             regions,
             ranked,
             abstention: None,
+            concerns: Vec::new(),
             models: self.versions(route),
         })
     }

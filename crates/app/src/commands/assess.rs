@@ -72,7 +72,7 @@ fn refused(error: &VisionError) -> Failure {
     Failure::new(format!("{error} ({reason})")).with_hint(reason.hint())
 }
 
-fn print(findings: &Findings) {
+pub(super) fn print(findings: &Findings) {
     let image = &findings.image;
     say!(
         "  {} by {} pixels, {}, sharpness {:.0}, brightness {:.2}",
@@ -96,6 +96,9 @@ fn print(findings: &Findings) {
     }
     if let Some(abstention) = findings.abstention {
         say!("  no assessment: {abstention:?}");
+    }
+    if !findings.concerns.is_empty() {
+        say!("  concerns: {:?}", findings.concerns);
     }
     for class in findings.ranked.iter().take(3) {
         say!(

@@ -153,11 +153,13 @@ impl VisionModel for Gated {
                 quality: Quality {
                     sharpness: 1.0,
                     brightness: 0.5,
+                    ..Quality::default()
                 },
             },
             regions: Vec::new(),
             ranked: Vec::new(),
             abstention: None,
+            concerns: Vec::new(),
             models: self.versions(route),
         })
     }

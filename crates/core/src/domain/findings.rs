@@ -106,12 +106,42 @@ pub struct ImageFacts {
 }
 
 /// Simple measures of image quality.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Quality {
     /// Variance of the Laplacian of the luminance (0 to 255) of the image reduced to the model's size; small is blurred.
     pub sharpness: f32,
     /// Mean luminance, 0 to 1.
     pub brightness: f32,
+    /// Share of pixels that are black or white to the last levels, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clipped: Option<f32>,
+    /// Share of pixels with a colour that skin has, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skin: Option<f32>,
+}
+
+/// What speaks against relying on a photo's findings. The limits are the pack's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Concern {
+    /// The image is less sharp than the pack asks for.
+    Blurred,
+    /// The image is darker than the pack asks for.
+    TooDark,
+    /// The image is brighter than the pack asks for.
+    TooBright,
+    /// More of the image is black or white than the pack allows.
+    Clipped,
+    /// Less of the image has the colours of skin than the pack asks for.
+    NotSkin,
+    /// The pack's gate takes the image for one of another kind, such as dermoscopic instead of clinical.
+    WrongKind,
+    /// The classifier's answer is unlike those to images of its training.
+    OutOfDistribution,
+    /// The lesion has fewer pixels than the pack asks for.
+    LesionTooSmall,
+    /// No lesion was found; the image as a whole was judged instead.
+    WholeImage,
 }
 
 /// Why the models say nothing.
@@ -124,6 +154,8 @@ pub enum Abstention {
     Undecided,
     /// The image is too dark, too bright or too blurred to judge.
     PoorImage,
+    /// The image is not of the kind that the models were made for.
+    OutOfDistribution,
 }
 
 /// A model that took part, by pack.
@@ -155,6 +187,9 @@ pub struct Findings {
     pub ranked: Vec<ClassProbability>,
     /// Set when the models decline to say anything.
     pub abstention: Option<Abstention>,
+    /// What speaks against relying on them, whether or not the models decline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concerns: Vec<Concern>,
     /// The models that took part.
     pub models: Vec<ModelVersion>,
 }

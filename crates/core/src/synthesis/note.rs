@@ -211,6 +211,7 @@ fn abstention_words(abstention: Abstention) -> &'static str {
         Abstention::NoLesionFound => "no lesion was found on the image. This does not mean that there is none.",
         Abstention::Undecided => "no class of the classifier is probable enough.",
         Abstention::PoorImage => "the image is too dark, too bright or too blurred to judge.",
+        Abstention::OutOfDistribution => "the image is not of the kind that the models were made for.",
     }
 }
 

@@ -102,11 +102,13 @@ fn findings(
             quality: Quality {
                 sharpness: if poor { 4.0 } else { 80.0 },
                 brightness: if poor { 0.1 } else { 0.5 },
+                ..Quality::default()
             },
         },
         regions,
         ranked,
         abstention,
+        concerns: Vec::new(),
         models: vec![],
     }
 }

@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use ort::{
     environment::Environment,
     logging::LogLevel,
@@ -16,7 +17,7 @@ use ort::{
     value::TensorRef,
 };
 
-use super::{Error, Model, Names, Session, Tensor, panic_text};
+use super::{Error, Model, Session, Tensor, panic_text};
 
 pub(super) const NAME: &str = "onnxruntime";
 
@@ -90,12 +91,13 @@ impl Library {
             .unwrap_or_else(|| "1.24 or newer".to_owned())
     }
 
-    pub(super) fn load(&self, onnx: &[u8], names: Names<'_>) -> Result<Box<dyn Model>, Error> {
-        let model = OrtModel {
+    pub(super) fn load(&self, onnx: &Bytes, input: &str, outputs: &[&str]) -> Result<Box<dyn Model>, Error> {
+        let model = Shared {
             environment: self.environment.clone(),
-            onnx: onnx.into(),
-            input: names.input.to_owned(),
-            output: names.output.to_owned(),
+            onnx: onnx.clone(),
+            input: input.to_owned(),
+            outputs: outputs.iter().map(|output| (*output).to_owned()).collect(),
+            spare: Mutex::new(None),
         };
         let session = model.open()?;
         if session.inputs().len() != 1 {
@@ -108,12 +110,11 @@ impl Library {
             &model.input,
             session.inputs().iter().map(ort::value::Outlet::name),
         )?;
-        check_name(
-            "output",
-            &model.output,
-            session.outputs().iter().map(ort::value::Outlet::name),
-        )?;
-        Ok(Box::new(model))
+        for output in &model.outputs {
+            check_name("output", output, session.outputs().iter().map(ort::value::Outlet::name))?;
+        }
+        model.keep(session);
+        Ok(Box::new(OrtModel(Arc::new(model))))
     }
 }
 
@@ -138,20 +139,29 @@ fn log(level: LogLevel, category: &str, _id: &str, _location: &str, message: &st
     }
 }
 
-struct OrtModel {
+struct OrtModel(Arc<Shared>);
+
+/// What the sessions of a model have in common.
+struct Shared {
     environment: Environment,
-    onnx: Arc<[u8]>,
+    onnx: Bytes,
     input: String,
-    output: String,
+    outputs: Vec<String>,
+    /// A session that nobody uses: opening one takes time, and memory several times that of the model.
+    spare: Mutex<Option<OrtSession>>,
 }
 
 struct OneSession {
-    session: OrtSession,
-    input: String,
-    output: String,
+    /// Until it is given back.
+    session: Option<OrtSession>,
+    shared: Arc<Shared>,
 }
 
-impl OrtModel {
+impl Shared {
+    fn keep(&self, session: OrtSession) {
+        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+
     fn open(&self) -> Result<OrtSession, Error> {
         let open = || -> ort::Result<OrtSession> {
             OrtSession::builder(&self.environment)?
@@ -169,33 +179,48 @@ impl OrtModel {
 
 impl Model for OrtModel {
     fn session(&self) -> Result<Box<dyn Session>, Error> {
+        let spare = self.0.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(Box::new(OneSession {
-            session: self.open()?,
-            input: self.input.clone(),
-            output: self.output.clone(),
+            session: Some(spare.map_or_else(|| self.0.open(), Ok)?),
+            shared: Arc::clone(&self.0),
         }))
     }
 }
 
+impl Drop for OneSession {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.shared.keep(session);
+        }
+    }
+}
+
 impl OneSession {
-    fn execute(&mut self, input: &Tensor) -> ort::Result<Tensor> {
+    fn execute(&mut self, input: &Tensor) -> ort::Result<Vec<Tensor>> {
         let tensor = TensorRef::from_array_view((input.shape.clone(), &*input.data))?;
-        let outputs = self.session.run(ort::inputs![self.input.as_str() => tensor])?;
-        let output = outputs
-            .get(&self.output)
-            .ok_or_else(|| ort::Error::new("the output is missing"))?;
-        let (shape, data) = output.try_extract_tensor::<f32>()?;
-        // A dimension of a computed tensor is never negative.
-        let shape = shape.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
-        Ok(Tensor {
-            shape,
-            data: data.to_vec(),
-        })
+        let Self { session, shared } = self;
+        let session = session
+            .as_mut()
+            .ok_or_else(|| ort::Error::new("the session was given back"))?;
+        let computed = session.run(ort::inputs![shared.input.as_str() => tensor])?;
+        let tensor = |name: &String| {
+            let output = computed
+                .get(name)
+                .ok_or_else(|| ort::Error::new("an output is missing"))?;
+            let (shape, data) = output.try_extract_tensor::<f32>()?;
+            // A dimension of a computed tensor is never negative.
+            let shape = shape.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+            Ok(Tensor {
+                shape,
+                data: data.to_vec(),
+            })
+        };
+        shared.outputs.iter().map(tensor).collect()
     }
 }
 
 impl Session for OneSession {
-    fn run(&mut self, input: &Tensor) -> Result<Tensor, Error> {
+    fn run_all(&mut self, input: &Tensor) -> Result<Vec<Tensor>, Error> {
         let failed = |problem: String| Error::Run { runtime: NAME, problem };
         catch_unwind(AssertUnwindSafe(|| self.execute(input)))
             .map_err(|panic| failed(panic_text(&*panic)))?

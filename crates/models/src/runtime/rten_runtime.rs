@@ -8,7 +8,7 @@ use std::{
 use rten::{NodeId, RunOptions, ThreadPool, ValueView};
 use rten_tensor::Layout;
 
-use super::{Error, Model, Names, Session, Tensor, panic_text};
+use super::{Error, Model, Session, Tensor, panic_text};
 
 /// The version in the workspace's manifest.
 pub(super) const VERSION: &str = "0.27";
@@ -17,17 +17,17 @@ pub(super) const NAME: &str = "rten";
 struct RtenModel {
     model: Arc<rten::Model>,
     input: NodeId,
-    output: NodeId,
+    outputs: Vec<NodeId>,
 }
 
 struct RtenSession {
     model: Arc<rten::Model>,
     input: NodeId,
-    output: NodeId,
+    outputs: Vec<NodeId>,
     pool: Arc<ThreadPool>,
 }
 
-pub(super) fn load(onnx: &[u8], names: Names<'_>) -> Result<Box<dyn Model>, Error> {
+pub(super) fn load(onnx: &[u8], input: &str, outputs: &[&str]) -> Result<Box<dyn Model>, Error> {
     let failed = |problem: String| Error::Load { runtime: NAME, problem };
     let model = catch_unwind(AssertUnwindSafe(|| {
         let mut options = rten::ModelOptions::with_all_ops();
@@ -41,12 +41,15 @@ pub(super) fn load(onnx: &[u8], names: Names<'_>) -> Result<Box<dyn Model>, Erro
             count: model.input_ids().len(),
         });
     }
-    let input = find(&model, "input", names.input, model.input_ids())?;
-    let output = find(&model, "output", names.output, model.output_ids())?;
+    let input = find(&model, "input", input, model.input_ids())?;
+    let outputs = outputs
+        .iter()
+        .map(|output| find(&model, "output", output, model.output_ids()));
+    let outputs = outputs.collect::<Result<_, _>>()?;
     Ok(Box::new(RtenModel {
         model: Arc::new(model),
         input,
-        output,
+        outputs,
     }))
 }
 
@@ -69,33 +72,32 @@ impl Model for RtenModel {
         Ok(Box::new(RtenSession {
             model: Arc::clone(&self.model),
             input: self.input,
-            output: self.output,
+            outputs: self.outputs.clone(),
             pool: Arc::new(ThreadPool::with_num_threads(1)),
         }))
     }
 }
 
 impl Session for RtenSession {
-    fn run(&mut self, input: &Tensor) -> Result<Tensor, Error> {
+    fn run_all(&mut self, input: &Tensor) -> Result<Vec<Tensor>, Error> {
         let failed = |problem: String| Error::Run { runtime: NAME, problem };
         let view = ValueView::from_shape(&input.shape, &input.data).map_err(|error| failed(error.to_string()))?;
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.pool)));
         let outputs = catch_unwind(AssertUnwindSafe(|| {
             self.model
-                .run(vec![(self.input, view.into())], &[self.output], Some(options))
+                .run(vec![(self.input, view.into())], &self.outputs, Some(options))
         }))
         .map_err(|panic| failed(panic_text(&*panic)))?
         .map_err(|error| failed(error.to_string()))?;
-        let output = outputs
-            .into_iter()
-            .next()
-            .ok_or_else(|| failed("no output".to_owned()))?;
-        let output = output
-            .into_tensor::<f32>()
-            .ok_or_else(|| failed("the output is not a tensor of 32-bit floating-point numbers".to_owned()))?;
-        Ok(Tensor {
-            shape: output.shape().to_vec(),
-            data: output.into_data(),
-        })
+        let tensor = |output: rten::Value| {
+            let output = output
+                .into_tensor::<f32>()
+                .ok_or_else(|| failed("an output is not a tensor of 32-bit floating-point numbers".to_owned()))?;
+            Ok(Tensor {
+                shape: output.shape().to_vec(),
+                data: output.into_data(),
+            })
+        };
+        outputs.into_iter().map(tensor).collect()
     }
 }

@@ -2,7 +2,11 @@
 
 use skin_assist_core::domain::NormalisedBox;
 
-use crate::{pack::DetectorManifest, runtime::Tensor};
+use super::classify::softmax;
+use crate::{
+    pack::{Activation, DetectorHead, DetectorManifest},
+    runtime::Tensor,
+};
 
 /// A lesion that was detected.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,15 +19,76 @@ pub struct Detection {
     pub score: f32,
 }
 
+/// Reads a detector's answers as its manifest says.
+pub fn boxes(answers: &[Tensor], manifest: &DetectorManifest) -> Result<Vec<Detection>, &'static str> {
+    match (&manifest.head, answers) {
+        (DetectorHead::Yolov8, [answer, ..]) => yolov8(answer, manifest),
+        (DetectorHead::Detr { activation, .. }, [boxes, logits, ..]) => detr(boxes, logits, *activation, manifest),
+        _ => Err("the detector gives fewer outputs than its manifest names"),
+    }
+}
+
+/// Reads answers in the layout of DETR (Carion et al., ECCV 2020): boxes `[1, boxes, 4]` as centre, width and height in
+/// fractions, and logits `[1, boxes, classes]`. Then as with YOLOv8.
+fn detr(
+    boxes: &Tensor,
+    logits: &Tensor,
+    activation: Activation,
+    manifest: &DetectorManifest,
+) -> Result<Vec<Detection>, &'static str> {
+    let ([1, count, 4], [1, same, classes]) = (&*boxes.shape, &*logits.shape) else {
+        return Err(OTHER_SHAPE);
+    };
+    let least_classes = if activation == Activation::Softmax { 2 } else { 1 };
+    if count != same
+        || *classes < least_classes
+        || boxes.data.len() != count * 4
+        || logits.data.len() != count * classes
+    {
+        return Err(OTHER_SHAPE);
+    }
+    if !boxes.data.iter().chain(&logits.data).all(|value| value.is_finite()) {
+        return Err("the detector's answer is not finite");
+    }
+    let mut candidates = Vec::new();
+    for (corners, logits) in boxes.data.chunks_exact(4).zip(logits.data.chunks_exact(*classes)) {
+        let greatest = |values: &[f32]| values.iter().copied().fold(0.0, f32::max);
+        let score = match activation {
+            Activation::Sigmoid => greatest(
+                &logits
+                    .iter()
+                    .map(|logit| 1.0 / (1.0 + (-logit).exp()))
+                    .collect::<Vec<_>>(),
+            ),
+            // The last class means that there is nothing.
+            Activation::Softmax => greatest(&softmax(logits, 1.0)[..classes - 1]),
+        };
+        let raw = NormalisedBox {
+            x: corners[0] - corners[2] / 2.0,
+            y: corners[1] - corners[3] / 2.0,
+            width: corners[2],
+            height: corners[3],
+        };
+        if score >= manifest.score_threshold
+            && let Some(area) = inside(&raw)
+        {
+            candidates.push(Detection { area, raw, score });
+        }
+    }
+    Ok(strongest(candidates, manifest))
+}
+
+const OTHER_SHAPE: &str = "the detector's answer has another shape than its manifest means";
+
 /// Reads an answer in the layout of YOLOv8: `[1, 4 + classes, boxes]`, the rows being the centre's x and y, width and
 /// height in pixels of the input, then one score a class. The greatest score counts. What is under the threshold is
 /// dropped, then greedy non-maximum suppression, strongest first.
 pub fn yolov8(answer: &Tensor, manifest: &DetectorManifest) -> Result<Vec<Detection>, &'static str> {
     let [1, rows, boxes] = *answer.shape else {
-        return Err("the detector's answer has another shape than its manifest means");
+        return Err(OTHER_SHAPE);
     };
     if rows < 5 || boxes == 0 || answer.data.len() != rows * boxes {
-        return Err("the detector's answer has another shape than its manifest means");
+        return Err(OTHER_SHAPE);
     }
     if !answer.data.iter().all(|value| value.is_finite()) {
         return Err("the detector's answer is not finite");
@@ -50,6 +115,11 @@ pub fn yolov8(answer: &Tensor, manifest: &DetectorManifest) -> Result<Vec<Detect
             candidates.push(Detection { area, raw, score });
         }
     }
+    Ok(strongest(candidates, manifest))
+}
+
+/// Greedy non-maximum suppression, strongest first.
+fn strongest(mut candidates: Vec<Detection>, manifest: &DetectorManifest) -> Vec<Detection> {
     // Stable: of equal scores the first stays first, so that the outcome does not depend on the sort.
     candidates.sort_by(|one, other| other.score.total_cmp(&one.score));
     let mut kept: Vec<Detection> = Vec::new();
@@ -63,7 +133,7 @@ pub fn yolov8(answer: &Tensor, manifest: &DetectorManifest) -> Result<Vec<Detect
             kept.push(candidate);
         }
     }
-    Ok(kept)
+    kept
 }
 
 /// What of a box lies in the image; none when nothing does.
@@ -84,7 +154,7 @@ fn inside(raw: &NormalisedBox) -> Option<NormalisedBox> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pack::{ColourOrder, ModelFile, ModelInput};
+    use crate::pack::{ColourOrder, ModelFile, ModelInput, Resize, WithoutLesion};
 
     fn manifest(max_detections: usize) -> DetectorManifest {
         DetectorManifest {
@@ -97,6 +167,7 @@ mod tests {
                 name: String::new(),
                 width: 200,
                 height: 100,
+                resize: Resize::Triangle,
                 colour_order: ColourOrder::Rgb,
                 scale: 1.0,
                 mean: [0.0; 3],
@@ -106,6 +177,8 @@ mod tests {
             nms_iou_threshold: 0.45,
             max_detections,
             crop_margin: 1.0,
+            head: DetectorHead::Yolov8,
+            without_lesion: WithoutLesion::Abstain,
         }
     }
 
@@ -171,6 +244,51 @@ mod tests {
         assert!((area.x + area.width - 1.0).abs() < 1e-6 && area.y.abs() < 1e-6);
         assert!((area.height - 0.15).abs() < 1e-6, "{area:?}");
         assert!((found[0].raw.height - 0.2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_detr_gives_boxes_in_fractions_and_logits() {
+        let tensor = |shape: &[usize], data: &[f32]| Tensor {
+            shape: shape.to_vec(),
+            data: data.to_vec(),
+        };
+        let boxes_ = tensor(
+            &[1, 3, 4],
+            &[0.5, 0.5, 0.2, 0.4, 0.2, 0.2, 0.1, 0.1, 0.9, 0.9, 0.4, 0.4],
+        );
+        let with = |activation| DetectorManifest {
+            head: DetectorHead::Detr {
+                logits: "logits".into(),
+                activation,
+            },
+            ..manifest(10)
+        };
+        // Sigmoid: 0.88, 0.5 and 0.27 of the better class.
+        let logits = tensor(&[1, 3, 2], &[2.0, -1.0, 0.0, -3.0, -1.0, -2.0]);
+        let found = boxes(&[boxes_.clone(), logits.clone()], &with(Activation::Sigmoid)).expect("boxes");
+        assert_eq!(found.len(), 2);
+        assert!(
+            (found[0].score - 0.880_797).abs() < 1e-5 && (found[0].area.x - 0.4).abs() < 1e-6,
+            "{found:?}"
+        );
+        assert!((found[0].area.height - 0.4).abs() < 1e-6);
+        // Softmax over lesion and nothing: 0.95, 0.95 and 0.73.
+        let found = boxes(&[boxes_.clone(), logits.clone()], &with(Activation::Softmax)).expect("boxes");
+        assert_eq!(found.len(), 3);
+        assert!((found[0].score - 0.952_574).abs() < 1e-5, "{found:?}");
+        let edge = found
+            .iter()
+            .find(|detection| detection.raw.x > 0.6)
+            .expect("the one at the corner");
+        assert!((edge.area.x + edge.area.width - 1.0).abs() < 1e-6, "cut at the edge");
+        for wrong in [
+            vec![boxes_.clone()],
+            vec![boxes_.clone(), tensor(&[1, 2, 2], &[0.0; 4])],
+            vec![boxes_.clone(), tensor(&[1, 3, 1], &[0.0; 3])],
+            vec![boxes_, tensor(&[1, 3, 2], &[f32::NAN; 6])],
+        ] {
+            assert!(boxes(&wrong, &with(Activation::Softmax)).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,72 +1,181 @@
-//! One worker: a photo in, findings out.
+//! The workers: a photo in, findings out; and the one who watches them.
+//!
+//! A model that hangs cannot be stopped from outside: its thread is left to itself and ends when the model comes back.
+//! Its caller gets an error, and another worker takes its place, so that the next photo is not affected.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    thread::JoinHandle,
+    time::Duration,
 };
 
-use futures::channel::oneshot;
+use futures::channel::{mpsc, oneshot};
 use skin_assist_core::{
-    domain::{Abstention, ClassProbability, Findings, ImageFacts, PhotoBytes, Region, Route},
+    domain::{Findings, PhotoBytes, Route},
     ports::VisionError,
 };
 
-use super::{VisionSetupError, classify, detect};
-use crate::{
-    pack::{ClassifierManifest, LoadedPack},
-    photo::{self, Photo},
-    preprocess::{self, Reducer, SmallImage},
-    runtime::{self, Session, Tensor},
-};
+use super::{VisionOptions, VisionSetupError, look::PackSessions};
+use crate::{pack::LoadedPack, photo, preprocess::Reducer};
+
+/// How often the watch looks at each worker within the time that a photo may take.
+const GLANCES: u32 = 20;
+
+type Outcome = Result<Findings, VisionError>;
 
 /// A photo to look at, and where the findings go.
 pub(super) struct Job {
     pub(super) route: Route,
     pub(super) photo: PhotoBytes,
-    pub(super) reply: oneshot::Sender<Result<Findings, VisionError>>,
+    pub(super) reply: oneshot::Sender<Outcome>,
+}
+
+/// What all workers have in common.
+pub(super) struct Crew {
+    pub(super) packs: Vec<Arc<LoadedPack>>,
+    pub(super) options: VisionOptions,
+    pub(super) jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
+}
+
+/// A worker as the watch sees it.
+pub(super) struct Hand {
+    desk: Arc<Desk>,
+    thread: JoinHandle<()>,
+    /// The photo that it had at the last glance, and at how many glances in a row.
+    seen: (u64, u32),
+}
+
+/// What a worker has in hand.
+#[derive(Default)]
+struct Desk {
+    current: Mutex<Current>,
+    /// Somebody else has its place.
+    is_replaced: AtomicBool,
+}
+
+#[derive(Default)]
+struct Current {
+    /// Counts the photos.
+    number: u64,
+    /// Of the photo in hand; none between photos, or when the caller got an answer already.
+    reply: Option<oneshot::Sender<Outcome>>,
+}
+
+impl Desk {
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Crew {
+    /// Starts a worker.
+    pub(super) fn hire(&self, index: usize) -> Result<Hand, VisionSetupError> {
+        let mut worker = Worker::new(&self.packs, self.options.limits)?;
+        let (jobs, desk) = (Arc::clone(&self.jobs), Arc::<Desk>::default());
+        let own = Arc::clone(&desk);
+        let thread = std::thread::Builder::new()
+            .name(format!("vision-{index}"))
+            .spawn(move || {
+                while !own.is_replaced.load(Ordering::Relaxed)
+                    && let Some(job) = next(&jobs)
+                {
+                    worker.serve(job, &own);
+                }
+            })
+            .map_err(VisionSetupError::Thread)?;
+        Ok(Hand {
+            desk,
+            thread,
+            seen: (0, 0),
+        })
+    }
+
+    /// Watches the workers until all are done and `stop` is closed.
+    pub(super) fn watch(&self, mut hands: Vec<Hand>, stop: &Receiver<()>) {
+        let glance = (self.options.patience / GLANCES).max(Duration::from_millis(1));
+        loop {
+            let stopping = !matches!(stop.recv_timeout(glance), Err(RecvTimeoutError::Timeout));
+            for (index, hand) in hands.iter_mut().enumerate() {
+                if !hand.is_late() {
+                    continue;
+                }
+                tracing::error!("a model takes too long; another worker takes its place");
+                match self.hire(index) {
+                    Ok(another) => std::mem::replace(hand, another).give_up(),
+                    Err(error) => tracing::error!(%error, "no other worker; the one that hangs keeps its place"),
+                }
+            }
+            if stopping {
+                if hands.iter().all(|hand| hand.thread.is_finished()) {
+                    return;
+                }
+                std::thread::sleep(glance.min(Duration::from_millis(5)));
+            }
+        }
+    }
+}
+
+impl Hand {
+    /// Whether it has had the same photo in hand for too long.
+    fn is_late(&mut self) -> bool {
+        let current = self.desk.current();
+        if current.reply.is_none() || current.number != self.seen.0 {
+            self.seen = (current.number, 0);
+            return false;
+        }
+        self.seen.1 += 1;
+        self.seen.1 >= GLANCES
+    }
+
+    /// Answers for it, and leaves it to itself.
+    fn give_up(self) {
+        self.desk.is_replaced.store(true, Ordering::Relaxed);
+        if let Some(reply) = self.desk.current().reply.take() {
+            // The caller may have gone: nobody misses the error then.
+            let _ = reply.send(Err(VisionError::Model {
+                what: "it took too long",
+            }));
+        }
+    }
+}
+
+/// The next job; none when `PackVision` is gone and the queue is empty. One worker waits at the queue, the others for
+/// the lock.
+fn next(jobs: &Mutex<mpsc::Receiver<Job>>) -> Option<Job> {
+    let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    futures::executor::block_on(futures::StreamExt::next(&mut *jobs))
 }
 
 /// The sessions of one thread, and its buffers.
-pub(super) struct Worker {
+struct Worker {
     packs: Vec<PackSessions>,
     reducer: Reducer,
     limits: photo::Limits,
 }
 
-struct PackSessions {
-    pack: Arc<LoadedPack>,
-    detector: Option<Box<dyn Session>>,
-    classifier: Box<dyn Session>,
-}
-
 impl Worker {
-    pub(super) fn new(packs: &[Arc<LoadedPack>], limits: photo::Limits) -> Result<Self, VisionSetupError> {
-        let sessions = |pack: &Arc<LoadedPack>| {
-            let failed = |source| VisionSetupError::Session {
-                pack: pack.manifest().id.clone(),
-                source,
-            };
-            Ok(PackSessions {
-                detector: pack
-                    .detector()
-                    .map(|model| model.session().map_err(failed))
-                    .transpose()?,
-                classifier: pack.classifier().session().map_err(failed)?,
-                pack: Arc::clone(pack),
-            })
-        };
-        let packs = packs.iter().map(sessions).collect::<Result<_, VisionSetupError>>()?;
+    fn new(packs: &[Arc<LoadedPack>], limits: photo::Limits) -> Result<Self, VisionSetupError> {
         Ok(Self {
-            packs,
+            packs: packs.iter().map(PackSessions::new).collect::<Result<_, _>>()?,
             reducer: Reducer::default(),
             limits,
         })
     }
 
     /// Looks at the photo and replies; whatever happens, the worker can take the next.
-    pub(super) fn serve(&mut self, job: Job) {
+    fn serve(&mut self, job: Job, desk: &Desk) {
         if job.reply.is_canceled() {
             return;
+        }
+        {
+            let mut current = desk.current();
+            current.number += 1;
+            current.reply = Some(job.reply);
         }
         let findings =
             catch_unwind(AssertUnwindSafe(|| self.look(job.route, &job.photo))).unwrap_or(Err(VisionError::Model {
@@ -75,113 +184,23 @@ impl Worker {
         if let Err(error) = &findings {
             tracing::debug!(route = %job.route, %error, "no findings");
         }
-        // The caller may have gone: nobody misses the findings then.
-        let _ = job.reply.send(findings);
+        if let Some(reply) = desk.current().reply.take() {
+            // The caller may have gone: nobody misses the findings then.
+            let _ = reply.send(findings);
+        }
     }
 
-    fn look(&mut self, route: Route, bytes: &PhotoBytes) -> Result<Findings, VisionError> {
-        let sessions = self
-            .packs
-            .iter_mut()
-            .find(|sessions| sessions.pack.manifest().route == route)
-            .ok_or(VisionError::Unavailable {
-                what: "no model pack serves this route",
-            })?;
-        let photo = photo::decode(bytes.expose(), self.limits)?;
+    fn look(&mut self, route: Route, bytes: &PhotoBytes) -> Outcome {
+        let sessions =
+            self.packs
+                .iter_mut()
+                .find(|sessions| sessions.route() == route)
+                .ok_or(VisionError::Unavailable {
+                    what: "no model pack serves this route",
+                })?;
+        let photo = photo::open(bytes.expose(), self.limits)?;
         sessions.look(&photo, &mut self.reducer)
     }
-}
-
-impl PackSessions {
-    fn look(&mut self, photo: &Photo, reducer: &mut Reducer) -> Result<Findings, VisionError> {
-        let pack = Arc::clone(&self.pack);
-        let manifest = pack.manifest();
-        let input = manifest
-            .detector
-            .as_ref()
-            .map_or(&manifest.classifier.input, |detector| &detector.input);
-        let small = reducer.whole(photo, input.width, input.height);
-        let mut findings = blank(&pack, photo, &small);
-        if !manifest.quality.admit(findings.image.quality) {
-            findings.abstention = Some(Abstention::PoorImage);
-            return Ok(findings);
-        }
-        match (&manifest.detector, &mut self.detector) {
-            (Some(detector), Some(session)) => {
-                let answer = run(&mut **session, &preprocess::tensor(&small, input))?;
-                let detections = detect::yolov8(&answer, detector).map_err(no_answer)?;
-                let (width, height) = photo.upright_size();
-                for detection in detections {
-                    let Some(square) = preprocess::square_around(&detection.raw, detector.crop_margin, width, height)
-                    else {
-                        continue;
-                    };
-                    let input = &manifest.classifier.input;
-                    let crop = reducer.part(photo, square, input.width, input.height);
-                    let classes = judge(&mut *self.classifier, &crop, &manifest.classifier)?;
-                    findings.regions.push(Region {
-                        area: detection.area,
-                        score: detection.score,
-                        classes,
-                    });
-                }
-                match findings.regions.first() {
-                    Some(region) => findings.ranked.clone_from(&region.classes),
-                    None => findings.abstention = Some(Abstention::NoLesionFound),
-                }
-            }
-            _ => findings.ranked = judge(&mut *self.classifier, &small, &manifest.classifier)?,
-        }
-        let threshold = manifest.classifier.abstain_below;
-        if findings.ranked.first().is_some_and(|top| top.probability < threshold) {
-            findings.abstention = Some(Abstention::Undecided);
-        }
-        Ok(findings)
-    }
-}
-
-/// What is known before a model has run.
-fn blank(pack: &LoadedPack, photo: &Photo, small: &SmallImage) -> Findings {
-    let (width, height) = photo.upright_size();
-    Findings {
-        route: pack.manifest().route,
-        image: ImageFacts {
-            width,
-            height,
-            format: photo.format().as_str().to_owned(),
-            quality: photo::measure(small),
-        },
-        regions: Vec::new(),
-        ranked: Vec::new(),
-        abstention: None,
-        models: vec![pack.version()],
-    }
-}
-
-fn judge(
-    session: &mut dyn Session,
-    image: &SmallImage,
-    manifest: &ClassifierManifest,
-) -> Result<Vec<ClassProbability>, VisionError> {
-    let answer = run(session, &preprocess::tensor(image, &manifest.input))?;
-    classify::ranked(&answer, manifest).map_err(no_answer)
-}
-
-fn run(session: &mut dyn Session, input: &Tensor) -> Result<Tensor, VisionError> {
-    session.run(input).map_err(|error| {
-        tracing::error!(%error, "a model did not run");
-        match error {
-            // An outage elsewhere is not the photo's end.
-            runtime::Error::Elsewhere(error) => error,
-            _ => VisionError::Model {
-                what: "the runtime reports an error",
-            },
-        }
-    })
-}
-
-const fn no_answer(what: &'static str) -> VisionError {
-    VisionError::Model { what }
 }
 
 #[cfg(test)]
@@ -192,8 +211,8 @@ mod tests {
     use super::*;
     use crate::{
         PackVision, VisionOptions,
-        pack::Pack,
-        runtime::{Error, Model},
+        pack::{LoadedPack, Pack},
+        runtime::{Error, Model, Session, Tensor},
     };
 
     /// A model that panics while the first photos are looked at, then answers with too many numbers.
@@ -208,13 +227,13 @@ mod tests {
     }
 
     impl Session for UnreliableSession {
-        fn run(&mut self, _input: &Tensor) -> Result<Tensor, Error> {
+        fn run_all(&mut self, _input: &Tensor) -> Result<Vec<Tensor>, Error> {
             self.0 += 1;
             assert!(self.0 > 2, "on purpose");
-            Ok(Tensor {
+            Ok(vec![Tensor {
                 shape: vec![1, 1000],
                 data: vec![0.0; 1000],
-            })
+            }])
         }
     }
 
@@ -235,5 +254,61 @@ mod tests {
         };
         assert_eq!([look(), look()], ["it stopped unexpectedly"; 2]);
         assert!(look().contains("another shape"));
+    }
+
+    /// A model that hangs until it is let go, at each first photo of a session.
+    struct Hanging(Arc<std::sync::Barrier>, Arc<AtomicBool>);
+
+    struct HangingSession(Arc<std::sync::Barrier>, Arc<AtomicBool>);
+
+    impl Model for Hanging {
+        fn session(&self) -> Result<Box<dyn Session>, Error> {
+            Ok(Box::new(HangingSession(Arc::clone(&self.0), Arc::clone(&self.1))))
+        }
+    }
+
+    impl Session for HangingSession {
+        fn run_all(&mut self, _input: &Tensor) -> Result<Vec<Tensor>, Error> {
+            if self.1.swap(false, Ordering::Relaxed) {
+                self.0.wait();
+            }
+            Ok(vec![Tensor {
+                shape: vec![1, 4],
+                data: vec![9.0, 0.0, 0.0, 0.0],
+            }])
+        }
+    }
+
+    #[test]
+    fn a_model_that_hangs_costs_the_photo_and_not_the_next() {
+        let manifest = Pack::reference(Route::Widespread).expect("a pack").manifest().clone();
+        let (gate, hangs) = (Arc::new(std::sync::Barrier::new(2)), Arc::new(AtomicBool::new(true)));
+        let model = Hanging(Arc::clone(&gate), hangs);
+        let pack = LoadedPack::new(manifest, None, Box::new(model));
+        let options = VisionOptions {
+            workers: std::num::NonZeroUsize::MIN,
+            patience: Duration::from_millis(200),
+            ..VisionOptions::default()
+        };
+        let vision = PackVision::with_loaded(vec![pack], options).expect("a worker");
+        let photo = PhotoBytes::new(bytes::Bytes::from_static(include_bytes!(
+            "../../tests/fixtures/upright.png"
+        )));
+        let look = || block_on(vision.look(Route::Widespread, &photo));
+        let error = look().expect_err("it hangs");
+        assert!(
+            matches!(
+                error,
+                VisionError::Model {
+                    what: "it took too long"
+                }
+            ),
+            "{error}"
+        );
+        let findings = look().expect("another worker has taken over");
+        assert!(findings.ranked[0].probability > 0.9);
+        // The one that hung ends when it can, and takes no more photos.
+        gate.wait();
+        assert_eq!(look().expect("findings"), findings);
     }
 }

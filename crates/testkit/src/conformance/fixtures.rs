@@ -239,6 +239,7 @@ pub(super) fn findings() -> Phi<Findings> {
             quality: Quality {
                 sharpness: 101.25,
                 brightness: 0.1,
+                ..Quality::default()
             },
         },
         regions: vec![Region {
@@ -253,6 +254,7 @@ pub(super) fn findings() -> Phi<Findings> {
         }],
         ranked: classes,
         abstention: None,
+        concerns: Vec::new(),
         models: vec![ModelVersion {
             pack: "reference-solitary".into(),
             version: "1".into(),

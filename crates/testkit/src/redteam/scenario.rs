@@ -74,11 +74,13 @@ fn scenario(name: &'static str, route: Route, ranked: Vec<ClassProbability>) -> 
                 quality: Quality {
                     sharpness: 80.0,
                     brightness: 0.5,
+                    ..Quality::default()
                 },
             },
             regions: if route == Route::Solitary { vec![region] } else { vec![] },
             ranked,
             abstention: None,
+            concerns: Vec::new(),
             models: vec![],
         },
         category: "photos".to_owned(),

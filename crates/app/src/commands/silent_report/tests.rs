@@ -56,6 +56,7 @@ fn result(encounter: &str, melanoma: f32, abstention: Option<Abstention>) -> Ass
                 quality: Quality {
                     sharpness: 1.0,
                     brightness: 0.5,
+                    ..Quality::default()
                 },
             },
             regions: vec![],
@@ -65,6 +66,7 @@ fn result(encounter: &str, melanoma: f32, abstention: Option<Abstention>) -> Ass
                 class("melanoma", "372244006", "C43.9", true, melanoma),
             ],
             abstention,
+            concerns: Vec::new(),
             models: models.clone(),
         }),
         note: Phi::new(DraftNote {

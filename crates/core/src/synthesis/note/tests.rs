@@ -47,6 +47,7 @@ fn findings(probabilities: &[(Label, f32)], abstention: Option<Abstention>) -> F
             quality: Quality {
                 sharpness: 80.0,
                 brightness: 0.5,
+                ..Quality::default()
             },
         },
         regions: if classes.is_empty() {
@@ -60,6 +61,7 @@ fn findings(probabilities: &[(Label, f32)], abstention: Option<Abstention>) -> F
         },
         ranked: classes,
         abstention,
+        concerns: Vec::new(),
         models: vec![],
     }
 }

@@ -78,6 +78,7 @@ fn findings() -> Findings {
             quality: Quality {
                 sharpness: 80.0,
                 brightness: 0.5,
+                ..Quality::default()
             },
         },
         regions: vec![Region {
@@ -92,6 +93,7 @@ fn findings() -> Findings {
         }],
         ranked: classes,
         abstention: None,
+        concerns: Vec::new(),
         models: vec![],
     }
 }

@@ -1,4 +1,4 @@
-use super::*;
+use super::{checks::is_snomed_ct, *};
 
 const SOLITARY: &str = include_str!("../../../../../models/reference-solitary/pack.toml");
 const WIDESPREAD: &str = include_str!("../../../../../models/reference-widespread/pack.toml");
@@ -72,7 +72,7 @@ fn a_value_that_does_not_do_is_named_with_its_field() {
             "model[0].file",
         ),
         ("sha256 =", "sha256 = \"X\"", "model[0].sha256"),
-        ("layout = \"yolov8\"", "layout = \"detr\"", "model[0].output.layout"),
+        ("layout = \"yolov8\"", "layout = \"ssd\"", "model[0].output.layout"),
         ("layout = \"nchw\"", "layout = \"nhwc\"", "model[0].input.layout"),
         (
             "resize = \"stretch-triangle\"",
@@ -148,17 +148,136 @@ fn text_that_is_no_manifest_is_refused() {
 
 #[test]
 fn quality_limits_admit_what_lies_within() {
-    let quality = |sharpness, brightness| Quality { sharpness, brightness };
+    let quality = |sharpness, brightness| Quality {
+        sharpness,
+        brightness,
+        clipped: Some(0.3),
+        skin: Some(0.6),
+    };
     assert!(QualityLimits::default().admit(quality(0.0, 0.0)));
     let limits = QualityLimits {
         min_sharpness: Some(10.0),
         min_brightness: Some(0.1),
         max_brightness: Some(0.9),
+        max_clipped: Some(0.3),
+        min_skin: Some(0.6),
+        ..QualityLimits::default()
     };
     assert!(limits.admit(quality(10.0, 0.5)));
     assert!(!limits.admit(quality(9.0, 0.5)));
     assert!(!limits.admit(quality(10.0, 0.05)));
     assert!(!limits.admit(quality(10.0, 0.95)));
+    let poor = Quality {
+        clipped: Some(0.31),
+        skin: Some(0.59),
+        ..quality(1.0, 0.01)
+    };
+    let expected = [Concern::Blurred, Concern::TooDark, Concern::Clipped, Concern::NotSkin];
+    assert_eq!(limits.concerns(poor), expected);
+    let reported = QualityLimits {
+        report_only: true,
+        ..limits
+    };
+    assert!(reported.admit(poor) && reported.concerns(poor) == expected);
+}
+
+/// The widespread manifest with lines put in front of the labels' heading, the output's and the first model's.
+fn extended(model: &str, output: &str, top: &str) -> Result<Manifest, Error> {
+    let text = WIDESPREAD
+        .replacen("abstain_below", &format!("{model}\nabstain_below"), 1)
+        .replacen("layout = \"logits\"", output, 1)
+        .replacen("[[model]]", &format!("{top}\n[[model]]"), 1);
+    Manifest::parse("the pack", &text)
+}
+
+#[test]
+fn calibration_flips_and_unknown_images_are_understood() {
+    let logits = "layout = \"logits\"";
+    let manifest = extended(
+        "isotonic = [[0.0, 0.0], [0.5, 0.3], [1.0, 1.0]]\nflips = true\n\
+         out_of_distribution = { score = \"energy\", least = 1.5 }",
+        logits,
+        "[[populations]]\nname = \"adults\"\nphotos = 1200\nskin_types = [1, 6]",
+    );
+    let manifest = manifest.expect("understood");
+    let classifier = &manifest.classifier;
+    assert!(classifier.flips && classifier.isotonic.len() == 3);
+    assert_eq!(
+        classifier.out_of_distribution.map(|rule| rule.score),
+        Some(Score::Energy)
+    );
+    assert_eq!(manifest.populations[0].photos, 1200);
+    let probabilities = extended("", "layout = \"probabilities\"", "").expect("understood");
+    assert_eq!(probabilities.classifier.head, ClassifierHead::Probabilities);
+    for (model, output, top, expected) in [
+        ("isotonic = [[0.0, 0.5], [1.0, 0.4]]", logits, "", "model[0].isotonic"),
+        ("isotonic = [[0.0, 0.5]]", logits, "", "model[0].isotonic"),
+        ("isotonic = [[0.0, 0.0], [1.0, 1.5]]", logits, "", "model[0].isotonic"),
+        ("kinds = [\"clinical\"]", logits, "", "model[0].kinds"),
+        (
+            "out_of_distribution = { score = \"max-logit\", least = 1.0 }",
+            "layout = \"probabilities\"",
+            "",
+            "model[0].out_of_distribution",
+        ),
+        ("", "layout = \"logits\"\nlogits = \"x\"", "", "model[0].output.logits"),
+        (
+            "",
+            logits,
+            "[[populations]]\nname = \"a\"\nphotos = 1\nskin_types = [7]",
+            "populations[0].skin_types",
+        ),
+        ("", logits, "[quality]\nmin_skin = 1.5", "quality.min_skin"),
+        (
+            "",
+            logits,
+            &format!(
+                "[golden]\nfile = \"g.jpg\"\nsha256 = \"{}\"\nprobabilities = [1.0]\ntolerance = 0.1",
+                "0".repeat(64)
+            ),
+            "golden.probabilities",
+        ),
+    ] {
+        let error = extended(model, output, top).expect_err(expected);
+        assert!(
+            matches!(&error, Error::Field { field, .. } if field == expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_detr_has_two_outputs_and_a_gate_accepts_kinds() {
+    let detr = "layout = \"detr\"\nlogits = \"logits\"\nactivation = \"softmax\"";
+    let manifest = changed(SOLITARY, "layout = \"yolov8\"", detr).expect("understood");
+    let expected = DetectorHead::Detr {
+        logits: "logits".into(),
+        activation: Activation::Softmax,
+    };
+    assert_eq!(manifest.detector.expect("a detector").head, expected);
+    let model = &WIDESPREAD
+        [WIDESPREAD.find("[[model]]").expect("a model")..WIDESPREAD.find("[[model.labels]]").expect("labels")];
+    let gate = model.replace(
+        "task = \"classifier\"",
+        "task = \"gate\"\nkinds = [\"clinical\", \"other\"]\naccepts = [\"clinical\"]\nleast = 0.5",
+    );
+    let others = |line: &&str| !line.starts_with("temperature") && !line.starts_with("abstain");
+    let gate = gate.lines().filter(others).collect::<Vec<_>>().join("\n");
+    let manifest = Manifest::parse("the pack", &format!("{WIDESPREAD}\n{gate}")).expect("understood");
+    assert_eq!(manifest.gate.expect("a gate").kinds.len(), 2);
+    let error = Manifest::parse(
+        "the pack",
+        &format!(
+            "{WIDESPREAD}\n{}",
+            gate.replace("accepts = [\"clinical\"]", "accepts = [\"skin\"]")
+        ),
+    );
+    assert!(
+        error
+            .expect_err("no such kind")
+            .to_string()
+            .contains("model[1].accepts")
+    );
 }
 
 #[test]
