@@ -473,6 +473,10 @@ impl Practice {
             document: &documents[0],
         };
         for part in self.client.parts() {
+            // What came along with the photo's place is not read again.
+            if self.client.remembered(&self.firm.id, &subject, part).is_some() {
+                continue;
+            }
             let facts = self.client.read_context(&self.firm, &token, &subject, part);
             self.clock.run(facts).unwrap();
         }
