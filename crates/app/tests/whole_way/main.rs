@@ -7,6 +7,7 @@
 mod dynamodb;
 mod functions;
 mod quirks;
+mod replaced_models;
 mod shares;
 mod support;
 mod whole_practice;
