@@ -24,6 +24,8 @@ pub struct ScriptedVision {
     clock: Arc<dyn Clock>,
     takes: Duration,
     looks: Arc<AtomicU64>,
+    /// The version that looks, where it is another than the one that is known.
+    answers_as: Option<String>,
 }
 
 impl ScriptedVision {
@@ -33,6 +35,16 @@ impl ScriptedVision {
             clock,
             takes,
             looks: Arc::default(),
+            answers_as: None,
+        }
+    }
+
+    /// The same models, whose findings name another version than [`VisionModel::versions`] does: they were replaced since.
+    #[must_use]
+    pub fn answering_as(self, version: &str) -> Self {
+        Self {
+            answers_as: Some(version.to_owned()),
+            ..self
         }
     }
 
@@ -98,6 +110,12 @@ impl VisionModel for ScriptedVision {
             format: "jpeg".to_owned(),
             quality,
         };
+        let mut models = self.versions(route);
+        for model in &mut models {
+            if let Some(version) = &self.answers_as {
+                model.version.clone_from(version);
+            }
+        }
         Ok(Findings {
             route,
             image,
@@ -105,7 +123,7 @@ impl VisionModel for ScriptedVision {
             ranked,
             abstention: None,
             concerns: Vec::new(),
-            models: self.versions(route),
+            models,
         })
     }
 

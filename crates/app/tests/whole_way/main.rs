@@ -9,6 +9,7 @@ mod dynamodb;
 mod functions;
 mod language;
 mod quirks;
+mod replaced_models;
 mod shares;
 mod support;
 mod whole_practice;
