@@ -323,7 +323,7 @@ pub(crate) struct ExplainArguments {
     /// The picture to write, a new file. It shows the photo.
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: PathBuf,
-    /// Also cover the image piece by piece, and tint red what the first class depends on: about 150 looks.
+    /// Also cover the image piece by piece, and tint red what the first class depends on: about 100 looks.
     #[arg(long)]
     pub(crate) saliency: bool,
     /// Print one JSON document instead of text.

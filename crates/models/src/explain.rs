@@ -73,7 +73,7 @@ pub enum Error {
 }
 
 /// Looks at a photo with a pack and draws what was found; with `saliency` also what the first class depends on, by
-/// covering the image piece by piece (occlusion: Zeiler and Fergus, ECCV 2014), about 150 looks.
+/// covering the image piece by piece (occlusion: Zeiler and Fergus, ECCV 2014), about 100 looks.
 pub fn explain(pack: LoadedPack, photo: &[u8], limits: Limits, saliency: bool) -> Result<Explanation, Error> {
     let pack = Arc::new(pack);
     let mut sessions = PackSessions::new(&pack)?;

@@ -18,6 +18,9 @@ use crate::{
     runtime::Tensor,
 };
 
+/// Buffers of so many bytes are kept for the next photo.
+const KEPT_BYTES: usize = 32 << 20;
+
 /// A small upright image: 8-bit RGB.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SmallImage {
@@ -144,7 +147,10 @@ impl Reducer {
             });
             (reduced.next().unwrap_or_default(), reduced.next(), reduced.next())
         });
-        self.planes = planes;
+        // What an unusually large photo took is given back.
+        if planes.iter().map(|plane| plane.pixels.capacity()).sum::<usize>() <= KEPT_BYTES {
+            self.planes = planes;
+        }
         Ok(match reduced? {
             (luma, Some(blue), Some(red)) => upright(orientation, width, height, |at| rgb(luma[at], blue[at], red[at])),
             (luma, ..) => upright(orientation, width, height, |at| [luma[at]; 3]),

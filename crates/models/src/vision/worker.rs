@@ -95,11 +95,10 @@ impl Crew {
         })
     }
 
-    /// Watches the workers until all are done and `stop` is closed.
+    /// Watches the workers until `stop` is closed and all are done.
     pub(super) fn watch(&self, mut hands: Vec<Hand>, stop: &Receiver<()>) {
         let glance = (self.options.patience / GLANCES).max(Duration::from_millis(1));
-        loop {
-            let stopping = !matches!(stop.recv_timeout(glance), Err(RecvTimeoutError::Timeout));
+        while matches!(stop.recv_timeout(glance), Err(RecvTimeoutError::Timeout)) {
             for (index, hand) in hands.iter_mut().enumerate() {
                 if !hand.is_late() {
                     continue;
@@ -110,12 +109,16 @@ impl Crew {
                     Err(error) => tracing::error!(%error, "no other worker; the one that hangs keeps its place"),
                 }
             }
-            if stopping {
-                if hands.iter().all(|hand| hand.thread.is_finished()) {
-                    return;
-                }
-                std::thread::sleep(glance.min(Duration::from_millis(5)));
-            }
+        }
+        // No more photos come: each finishes the one in its hands, for which it has its whole time.
+        let mut left = self.options.patience;
+        while !left.is_zero() && !hands.iter().all(|hand| hand.thread.is_finished()) {
+            let moment = left.min(Duration::from_millis(2));
+            std::thread::sleep(moment);
+            left -= moment;
+        }
+        for hand in hands.into_iter().filter(|hand| !hand.thread.is_finished()) {
+            hand.give_up();
         }
     }
 }
