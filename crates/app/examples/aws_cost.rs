@@ -10,6 +10,7 @@
     clippy::unwrap_used,
     reason = "a benchmark prints, and may end"
 )]
+#![allow(clippy::disallowed_methods, reason = "the processor's time is no clock's of the run")]
 #![allow(dead_code, reason = "shared with the tests, which use more of it")]
 
 #[path = "../tests/whole_way/deployment.rs"]

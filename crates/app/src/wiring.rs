@@ -130,7 +130,8 @@ pub fn ehr(config: &Config) -> Result<Arc<EhrClient>, Failure> {
 pub async fn token_endpoint(config: &Config, ehr: Arc<EhrClient>) -> Arc<dyn TokenEndpoint> {
     match config.state.store {
         StoreName::Sqlite => ehr,
-        StoreName::Dynamodb => aws::token_endpoint(config, ehr).await,
+        // Boxed: the SDK's futures are large.
+        StoreName::Dynamodb => Box::pin(aws::token_endpoint(config, ehr)).await,
     }
 }
 

@@ -242,9 +242,12 @@ mod tests {
     type Sent = (String, String, Vec<u8>);
 
     /// Answers in the order of its list, and keeps what it was sent.
+    /// Status, error type, body.
+    type Answer = (u16, &'static str, String);
+
     #[derive(Debug, Clone, Default)]
     struct Script {
-        answers: Arc<Mutex<Vec<(u16, &'static str, String)>>>,
+        answers: Arc<Mutex<Vec<Answer>>>,
         sent: Arc<Mutex<Vec<Sent>>>,
     }
 

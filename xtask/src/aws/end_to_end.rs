@@ -64,7 +64,7 @@ fn play_in(steps: &mut Steps, scenarios: &[&str]) {
                     .iter()
                     .map(|scenario| scope.spawn(move || play(scenario, emulator, lint)))
                     .collect();
-                let ended = playing.into_iter().map(|playing| playing.join());
+                let ended = playing.into_iter().map(thread::ScopedJoinHandle::join);
                 ended
                     .map(|outcome| outcome.unwrap_or_else(|_| Err("a scenario panicked".to_owned())))
                     .collect()

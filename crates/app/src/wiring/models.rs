@@ -57,7 +57,7 @@ pub async fn models(config: &Config) -> Result<Arc<dyn VisionModel>, Failure> {
     let endpoints = config.models.sagemaker_endpoints();
     let routes: Vec<Route> = endpoints.keys().copied().collect();
     if routes.is_empty() {
-        return Ok(vision(config)?);
+        return vision(config);
     }
     // Boxed: the SDK's futures are large.
     let there = Box::pin(aws::vision(config, endpoints)).await?;
