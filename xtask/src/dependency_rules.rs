@@ -258,12 +258,18 @@ mod tests {
     fn workspace_with(changed: Package) -> Vec<Package> {
         let mut packages = vec![
             package(CORE, &["serde"], &["proptest"]),
-            package(EHR, &[CORE, "reqwest", "tokio"], &[]),
+            package(TRANSPORT, &["reqwest", "tokio"], &[]),
+            package(EHR, &[CORE, TRANSPORT, "ring"], &[]),
+            package(ENDPOINTS, &[CORE, TRANSPORT], &[]),
             package(MODELS, &[CORE, "ort", "rten", "rten-tensor"], &[]),
             package(STORE, &[CORE, "rusqlite"], &[TESTKIT, "tempfile"]),
             package(SIMULATOR, &[CORE, "axum"], &[]),
             package(TESTKIT, &[CORE, SIMULATOR, EHR], &[]),
-            package(APP, &[CORE, EHR, MODELS, STORE, SIMULATOR, "axum"], &[TESTKIT]),
+            package(
+                APP,
+                &[CORE, EHR, ENDPOINTS, MODELS, STORE, SIMULATOR, "axum"],
+                &[TESTKIT],
+            ),
             package("xtask", &["serde_json"], &[]),
         ];
         packages.retain(|package| package.name != changed.name);
@@ -299,6 +305,10 @@ mod tests {
                 "skin-assist-ehr must not know skin-assist-store",
             ),
             (
+                package(ENDPOINTS, &[CORE, EHR], &[]),
+                "skin-assist-endpoints must not know skin-assist-ehr",
+            ),
+            (
                 package(EHR, &[CORE], &[SIMULATOR]),
                 "skin-assist-ehr must not know skin-assist-simulator in its tests",
             ),
@@ -321,7 +331,7 @@ mod tests {
             (package("xtask", &[APP], &[]), "xtask must not know skin-assist"),
             (
                 package(APP, &["reqwest"], &[]),
-                "skin-assist must not depend on reqwest: skin-assist-ehr does",
+                "skin-assist must not depend on reqwest: skin-assist-transport does",
             ),
             (
                 package(TESTKIT, &[], &["rusqlite"]),

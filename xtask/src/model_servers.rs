@@ -202,7 +202,7 @@ mod tests {
             None
         );
         let cases = [
-            (json!({ "a": [1.1, { "b": "x" }], "c": null }), ".a[0]: 1.0 and 1.1"),
+            (json!({ "a": [1.1, { "b": "x" }], "c": null }), ".a[0]: 1 and 1.1"),
             (
                 json!({ "a": [1.0, { "b": "y" }], "c": null }),
                 ".a[1].b: \"x\" and \"y\"",

@@ -22,8 +22,9 @@ use crate::{
 /// would otherwise do so for ever.
 const MOST_LOOKS: u32 = 12;
 
-/// How long a draft waits for the patient's context. Without it a draft is still worth more than none.
-const CONTEXT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a draft waits for the patient's context, all parts of it together. Without it a draft is still worth more than
+/// none, and a worker that waits keeps the next photo waiting.
+const CONTEXT_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Looks at a photo and makes a result of it.
 pub struct Infer<'a> {
