@@ -1,5 +1,5 @@
 //! `skin-assist serve-models`: the vision stage as a model server, for the Open Inference Protocol v2
-//! ([`open_inference`]) and for SageMaker, whose container contract it keeps ([`sage_maker`]).
+//! (`open_inference`) and for SageMaker, whose container contract it keeps (`sage_maker`).
 //!
 //! # Invariants
 //! - No more photos are held than there are slots: who finds none free is told when to come again, and nothing

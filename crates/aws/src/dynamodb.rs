@@ -22,7 +22,7 @@
 //! index that it moves the row in. So what changes often is small and lies apart from what is large (`result#` and `note#`), what
 //! is only looked at is not written (an encounter seen again), and a look at any number of encounters under a leased
 //! watch list is one write. A read is paid for by four kilobytes begun: what did not change since this process read it is not
-//! read again ([`watching`]).
+//! read again (`watching`).
 
 mod arrivals;
 mod audit;

@@ -61,7 +61,7 @@ impl fmt::Debug for EhrClient {
 
 impl EhrClient {
     /// A client. `api` carries what goes to the EHR and its token endpoint, `photos` what goes to photo hosts; over HTTP
-    /// these are [`crate::ReqwestTransport::for_api`] and [`crate::ReqwestTransport::for_photos`].
+    /// these are [`skin_assist_transport::ReqwestTransport::for_api`] and [`skin_assist_transport::ReqwestTransport::for_photos`].
     ///
     /// # Errors
     /// [`ConnectionError`] for URLs that nothing may be sent to, and a missing API key.
