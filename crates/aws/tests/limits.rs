@@ -156,6 +156,75 @@ async fn what_one_answer_shows_may_be_more_than_a_transaction_takes() {
     drop(next);
 }
 
+/// A process keeps what it read of a firm's encounters. What others recorded since it sees all the same: encounters, photos,
+/// looks; few changes or many; and another firm of the same name.
+#[tokio::test]
+async fn a_process_sees_what_another_recorded() {
+    let server = Server::dynoxide();
+    let one = store(&server).await;
+    let other = DynamoStore::new(&Connection::to_emulator(server.endpoint()), "limits-");
+    let firm = add_firm(&one, "a").await;
+    let mut cursor = None;
+    let mut record = async |store: &DynamoStore, seen: &[Encounter], next: u64| {
+        let recorded = store
+            .record_encounters(&firm, cursor, Cursor(at(next)), seen, at(next))
+            .await
+            .unwrap();
+        cursor = Some(Cursor(at(next)));
+        recorded
+    };
+    record(&one, &[encounter(0, 1), encounter(1, 1)], 1).await;
+    let list = async |store: &DynamoStore| store.watch_list(&firm, at(1)).await.unwrap();
+    assert_eq!(list(&one).await, list(&other).await);
+
+    // A change, seen by a process that did not record it; and a version that this one has not seen is news to it no more.
+    let mut finished = encounter(0, 2);
+    finished.status = EncounterStatus::Finished;
+    record(&other, std::slice::from_ref(&finished), 2).await;
+    assert_eq!(list(&one).await[0].watch.encounter, finished);
+    let again = record(&one, std::slice::from_ref(&finished), 3).await;
+    assert_eq!(again, RecordedEncounters::default());
+
+    // A photo and looks, more of them than the lease's row keeps.
+    let lease = other.acquire_watch_lists(at(3), LEASE, 1).await.unwrap().remove(0);
+    let look = |number: usize, found| Look {
+        encounter: encounter(number, 1).id,
+        at: at(4),
+        found,
+        retracted: Vec::new(),
+    };
+    let photo = document(&firm, &encounter(1, 1).id, 7);
+    other
+        .record_looks(&lease, &[look(1, vec![photo])], at(4))
+        .await
+        .unwrap();
+    let seen: Vec<Encounter> = (2..60).map(|number| encounter(number, 5)).collect();
+    record(&other, &seen, 5).await;
+    let looks: Vec<Look> = (2..60).map(|number| look(number, Vec::new())).collect();
+    for looks in looks.chunks(10) {
+        other.record_looks(&lease, looks, at(6)).await.unwrap();
+    }
+    let known = list(&one).await;
+    assert_eq!(known.len(), 60, "more changes than the cursor's row names");
+    assert_eq!((known[1].photos, known[1].latest_photo_at), (1, Some(at(7))));
+    assert_eq!(known[1].watch.looked_at, Some(at(4)));
+    assert_eq!(known, list(&other).await);
+
+    other.remove_firm(&firm).await.unwrap();
+    add_firm(&other, "a").await;
+    assert!(list(&one).await.is_empty());
+    other
+        .record_encounters(&firm, None, Cursor(at(1)), &[encounter(9, 1)], at(1))
+        .await
+        .unwrap();
+    let ids: Vec<String> = list(&one)
+        .await
+        .iter()
+        .map(|known| known.watch.encounter.id.to_string())
+        .collect();
+    assert_eq!(ids, ["e009"]);
+}
+
 /// The firm is out of sight, and its rows were not all deleted when the process ended.
 #[tokio::test]
 async fn an_interrupted_removal_is_finished_by_whoever_comes_next() {
