@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    pinned::installed,
+    pinned::{self, installed},
     process::{cargo, program, root, run},
 };
 
@@ -28,20 +28,7 @@ pub(crate) fn alone() -> Result<(), String> {
     let environment = root().join(INSTALLED);
     let python = environment.join("bin/python");
     installed(&home, &environment, &[REQUIREMENTS], |folder| {
-        run(program("python3").args(["-m", "venv"]).arg(folder))?;
-        let install = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--only-binary=:all:",
-            "--require-hashes",
-            "-r",
-        ];
-        run(program(&python.to_string_lossy())
-            .args(install)
-            .arg(home.join(REQUIREMENTS)))
+        pinned::python(folder, &home.join(REQUIREMENTS), false)
     })?;
     let mut server = program(&python.to_string_lossy())
         .arg(home.join("serve.py"))

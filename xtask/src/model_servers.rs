@@ -16,8 +16,8 @@ use crate::{
         http::{Message, exchange, free_port},
         servers::Process,
     },
-    pinned::{empty, installed},
-    process::{output, program, root, run, succeeds},
+    pinned::{self, empty, installed},
+    process::{output, program, root, succeeds},
     steps::Steps,
 };
 
@@ -71,14 +71,7 @@ fn install() -> Result<PathBuf, String> {
     let folder = root().join(INSTALLED);
     let programs = folder.join("bin");
     installed(&root().join(HOME), &folder, &[REQUIREMENTS], |folder| {
-        run(program("python3").args(["-m", "venv"]).arg(folder))?;
-        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        // All of them are listed.
-        let exactly = ["--only-binary=:all:", "--require-hashes", "--no-deps", "-r"];
-        run(program(&programs.join("python").to_string_lossy())
-            .args(install)
-            .args(exactly)
-            .arg(root().join(HOME).join(REQUIREMENTS)))
+        pinned::python(folder, &root().join(HOME).join(REQUIREMENTS), true)
     })?;
     Ok(programs)
 }

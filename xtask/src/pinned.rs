@@ -17,6 +17,19 @@ pub(crate) fn npm(home: &Path, folder: &Path) -> Result<(), String> {
     })
 }
 
+/// Makes a Python environment in `folder` with what `requirements` pins by hash. With `all_listed`, nothing that is not listed
+/// is looked for.
+pub(crate) fn python(folder: &Path, requirements: &Path, all_listed: bool) -> Result<(), String> {
+    run(program("python3").args(["-m", "venv"]).arg(folder))?;
+    let mut install = program(&folder.join("bin/python").to_string_lossy());
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    install.args(["--only-binary=:all:", "--require-hashes"]);
+    if all_listed {
+        install.arg("--no-deps");
+    }
+    run(install.arg("-r").arg(requirements))
+}
+
 /// Installs into a folder, unless what is there was made from the same manifests.
 pub(crate) fn installed(
     home: &Path,

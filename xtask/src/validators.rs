@@ -101,18 +101,7 @@ fn install() -> Result<Validators, String> {
     let environment = root().join(INSTALLED).join("venv");
     let python = environment.join("bin/python");
     installed(&root().join(HOME), &environment, &[REQUIREMENTS], |folder| {
-        run(program("python3").args(["-m", "venv"]).arg(folder))?;
-        let install = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--only-binary=:all:",
-            "--require-hashes",
-            "-r",
-        ];
-        run(program(&python.to_string_lossy()).args(install).arg(home(REQUIREMENTS)))
+        pinned::python(folder, &home(REQUIREMENTS), false)
     })?;
     Ok(Validators { python, script })
 }

@@ -116,9 +116,7 @@ struct Metadata {
 impl OpenInferenceVision {
     /// Asks the server at `base` for its models.
     pub async fn connect(transport: Arc<dyn Transport>, base: Url) -> Result<Self, Error> {
-        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() || base.query().is_some() {
-            return Err(Error::Address);
-        }
+        check_address(&base)?;
         let vision = Self {
             transport,
             base,
@@ -203,6 +201,16 @@ impl OpenInferenceVision {
             .send(request, MOST_FINDINGS_BYTES + MOST_METADATA_BYTES)
             .await
             .map_err(|error| not_answered(&error))
+    }
+}
+
+/// Whether paths can be put behind it.
+fn check_address(base: &Url) -> Result<(), Error> {
+    let is_web = matches!(base.scheme(), "http" | "https");
+    if is_web && !base.cannot_be_a_base() && base.query().is_none() {
+        Ok(())
+    } else {
+        Err(Error::Address)
     }
 }
 

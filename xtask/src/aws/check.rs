@@ -69,22 +69,7 @@ pub(crate) fn environment(name: &str) -> Result<PathBuf, String> {
     let folder = root().join(INSTALLED).join(name);
     let programs = folder.join("bin");
     installed(&home, &folder, &[&requirements], |folder| {
-        run(program("python3").args(["-m", "venv"]).arg(folder))?;
-        let install = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--only-binary=:all:",
-            "--require-hashes",
-            // All of them are listed; extras are not resolved again.
-            "--no-deps",
-            "-r",
-        ];
-        run(program(&programs.join("python").to_string_lossy())
-            .args(install)
-            .arg(home.join(&requirements)))
+        pinned::python(folder, &home.join(&requirements), true)
     })?;
     Ok(programs)
 }

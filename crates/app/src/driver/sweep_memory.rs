@@ -95,9 +95,90 @@ impl SweepMemory {
                 std::mem::take(&mut remembered.gained)
             })
         };
-        match due {
-            Some(due) => state.add_learned(&due, now).await,
-            None => Ok(()),
+        let Some(due) = due else { return Ok(()) };
+        let written = state.add_learned(&due, now).await;
+        if written.is_err() {
+            // It is written with what comes next.
+            let mut remembered = lock(&self.0);
+            remembered.gained.add(&due);
+            remembered.gaining_since = Some(now);
         }
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use async_trait::async_trait;
+    use futures::executor::block_on;
+    use skin_assist_core::polling::Count;
+
+    use super::*;
+
+    /// Keeps what it is given, and counts what it is asked; does not take anything while it is down.
+    #[derive(Default)]
+    struct Kept {
+        learned: Mutex<Learned>,
+        reads: Mutex<usize>,
+        writes: Mutex<usize>,
+        down: Mutex<bool>,
+    }
+
+    #[async_trait]
+    impl PollingMemory for Kept {
+        async fn learned(&self, firms: &[FirmId]) -> Result<Learned, StateError> {
+            *lock(&self.reads) += 1;
+            let mut learned = lock(&self.learned).clone();
+            learned.firms.retain(|firm, _| firms.contains(firm));
+            Ok(learned)
+        }
+
+        async fn add_learned(&self, gained: &Learned, _now: Timestamp) -> Result<(), StateError> {
+            if *lock(&self.down) {
+                return Err(StateError::NotFound { what: "table" });
+            }
+            *lock(&self.writes) += 1;
+            lock(&self.learned).add(gained);
+            Ok(())
+        }
+    }
+
+    fn of(firm: &str, events: f64) -> Learned {
+        let count = Count { events, exposure: 1.0 };
+        Learned {
+            shared: BTreeMap::from([("table".to_owned(), vec![count])]),
+            firms: BTreeMap::from([(FirmId::new(firm), BTreeMap::from([("count".to_owned(), count)]))]),
+        }
+    }
+
+    #[test]
+    fn what_was_learned_counts_once_and_is_written_now_and_then() {
+        let (kept, memory) = (Kept::default(), SweepMemory::default());
+        let at = |seconds: u64| Timestamp::from_millis(0) + Duration::from_secs(seconds);
+        let firms = [FirmId::new("a")];
+        let events = |seconds| {
+            let learned = block_on(memory.recall(&kept, &firms, at(seconds))).unwrap();
+            let of_firm = learned.firms[&firms[0]].get("count").map_or(0.0, |count| count.events);
+            let shared = learned.shared.get("table").map_or(0.0, |table| table[0].events);
+            assert_eq!(of_firm.to_bits(), shared.to_bits());
+            of_firm as u32
+        };
+        let learn = |seconds| block_on(memory.remember(&kept, &of("a", 1.0), at(seconds)));
+        assert_eq!(events(0), 0);
+        learn(1).unwrap();
+        learn(20).unwrap();
+        assert_eq!(events(21), 2, "what is not written yet counts");
+        assert_eq!((*lock(&kept.reads), *lock(&kept.writes)), (1, 0));
+
+        // Due, but it cannot be written: nothing is lost, and it is tried again when there was time to gather some.
+        *lock(&kept.down) = true;
+        learn(601).unwrap_err();
+        assert_eq!(events(602), 3);
+        *lock(&kept.down) = false;
+        learn(1201).unwrap();
+        assert_eq!(*lock(&kept.writes), 1);
+        assert_eq!(events(1202), 4, "and what is written counts once");
     }
 }

@@ -67,9 +67,7 @@ struct Metadata {
 impl TensorServer {
     /// Asks the server at `base` how it reads tensors.
     pub async fn connect(transport: Arc<dyn Transport>, base: Url) -> Result<Self, Error> {
-        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() || base.query().is_some() {
-            return Err(Error::Address);
-        }
+        super::check_address(&base)?;
         let mut server = Self {
             transport,
             base,
