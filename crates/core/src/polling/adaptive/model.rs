@@ -431,13 +431,9 @@ impl Model {
         LONGEST_UNPOLLED.max(LONGEST_UNPOLLED_PER_FIRM * self.served as f64)
     }
 
-    fn firm_worth(&self, firm: usize, ahead: f64) -> f64 {
+    /// What an encounter poll of a firm is worth so many seconds after the last one, up to the time when it is overdue.
+    fn firm_worth(&self, firm: usize) -> impl Fn(f64) -> f64 {
         let practice = &self.firms[firm];
-        let since = (self.now + ahead - practice.polled).max(0.001);
-        // A photo waits for its visit to be seen; once for each, since the visit may never be.
-        if since >= self.longest_unpolled() || practice.polled < practice.stray {
-            return FORCED + since;
-        }
         // Where one call shows the firm's new documents, its bumps tell nothing that call would not.
         let share = if self.search == Search::Whole {
             0.0
@@ -446,36 +442,53 @@ impl Model {
         };
         let linear = UNFORESEEN + share * practice.intensity + practice.endings;
         let openings = practice.opening_rate(self.now);
-        let mass = linear * since + openings * self.hazards.unseen_openings(since);
-        let growth = linear + openings * self.hazards.expected(Phase::Open, 0.0, since);
-        if self.without == Some(AdaptivePart::Index) {
-            return mass / practice.pages;
-        }
         let size = if self.without == Some(AdaptivePart::Fairness) {
             1.0
         } else {
             practice.intensity.max(1e-6) / self.usual_intensity
         };
-        index(mass, growth.max(1e-12)) / practice.pages * size.powf(-FIRM_FAIRNESS)
+        let fairness = size.powf(-FIRM_FAIRNESS) / practice.pages;
+        move |since| {
+            let mass = linear * since + openings * self.hazards.unseen_openings(since);
+            if self.without == Some(AdaptivePart::Index) {
+                return mass / practice.pages;
+            }
+            let growth = linear + openings * self.hazards.expected(Phase::Open, 0.0, since);
+            index(mass, growth.max(1e-12)) * fairness
+        }
     }
 
+    fn firm_worth_now(&self, firm: usize) -> f64 {
+        let practice = &self.firms[firm];
+        let since = self.since_polled(firm);
+        // A photo waits for its visit to be seen; once for each, since the visit may never be.
+        if since >= self.longest_unpolled() || practice.polled < practice.stray {
+            return FORCED + since;
+        }
+        self.firm_worth(firm)(since)
+    }
+
+    fn since_polled(&self, firm: usize) -> f64 {
+        (self.now - self.firms[firm].polled).max(0.001)
+    }
+
+    /// The worth grows about with the square of the time: a few steps that take it for that come near enough.
     fn firm_due(&self, firm: usize, price: f64) -> f64 {
-        let latest = (self.firms[firm].polled + self.longest_unpolled() - self.now).max(0.0);
-        let (mut low, mut high) = (0.0, 0.25);
-        while high < latest && self.firm_worth(firm, high) < price {
-            low = high;
-            high *= 2.0;
+        const STEPS: usize = 4;
+        const LONGEST_STEP: f64 = 8.0;
+        let practice = &self.firms[firm];
+        if practice.polled < practice.stray {
+            return self.now;
         }
-        for _ in 0..6 {
-            let middle = f64::midpoint(low, high);
-            if self.firm_worth(firm, middle) < price {
-                low = middle;
-            } else {
-                high = middle;
-            }
+        let worth = self.firm_worth(firm);
+        let latest = self.longest_unpolled();
+        let mut since = self.since_polled(firm);
+        for _ in 0..STEPS {
+            since = (since * (price / worth(since)).sqrt().min(LONGEST_STEP)).min(latest);
         }
-        self.due_within_share(firm, self.now + high, price)
-            .min(self.now + latest)
+        self.due_within_share(firm, practice.polled + since, price)
+            .min(practice.polled + latest)
+            .max(self.now)
     }
 
     /// Of `visits`, those that a search for several asks for first: overdue ones, then those with the greatest mass.
@@ -594,7 +607,7 @@ impl Worth for Model {
                 if self.now - practice.summed > SUM_FOR {
                     self.sum_up(firm);
                 }
-                let worth = self.firm_worth(firm, 0.0);
+                let worth = self.firm_worth_now(firm);
                 Weighed::of(self.within_share(firm, worth))
             }
             Arm::Visit(number) => self.weigh_visit(&self.visits[number as usize]),

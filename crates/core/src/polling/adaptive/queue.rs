@@ -31,6 +31,45 @@ pub(super) struct Entry {
     pub(super) generation: u32,
 }
 
+/// An arm that sleeps until it is due, in milliseconds. The arm is packed, so that twice as many fit into a cache line and two are compared
+/// at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Sleeper {
+    due: i64,
+    packed: u64,
+}
+
+impl Sleeper {
+    const KIND: u32 = 62;
+    const NUMBER: u64 = (1 << 30) - 1;
+
+    fn new(due: i64, Entry { arm, generation }: Entry) -> Self {
+        let (kind, number) = match arm {
+            Arm::Firm(number) => (0, number),
+            Arm::Visit(number) => (1, number),
+            Arm::Documents(number) => (2, number),
+        };
+        debug_assert!(u64::from(number) <= Self::NUMBER, "a thousand million arms at most");
+        Self {
+            due,
+            packed: (kind << Self::KIND) | (u64::from(number) << 32) | u64::from(generation),
+        }
+    }
+
+    fn entry(self) -> Entry {
+        let number = (self.packed >> 32 & Self::NUMBER) as u32;
+        let arm = match self.packed >> Self::KIND {
+            0 => Arm::Firm(number),
+            1 => Arm::Visit(number),
+            _ => Arm::Documents(number),
+        };
+        Entry {
+            arm,
+            generation: self.packed as u32,
+        }
+    }
+}
+
 /// Levels: the first is below the least price, and each is so many times the one below. The highest are above all that
 /// is expected of anybody, and hold what is overdue.
 const LEVELS: usize = 116;
@@ -83,9 +122,11 @@ pub(super) struct Queue {
     /// What an arm is worth that leaves each level.
     ends: [f64; LEVELS],
     /// Those asleep on each level, by when they reach the next, in milliseconds; and when the first of each does.
-    asleep: [BinaryHeap<Reverse<(i64, Entry)>>; LEVELS],
+    asleep: [BinaryHeap<Reverse<Sleeper>>; LEVELS],
     first: [i64; LEVELS],
     awake: Vec<Awake>,
+    /// Those that climb at one moment; kept for its room.
+    climbing: Vec<Entry>,
 }
 
 /// An arm that is awake, and what it was worth when that was last worked out, in seconds.
@@ -142,6 +183,7 @@ impl Queue {
             asleep: [const { BinaryHeap::new() }; LEVELS],
             first: [i64::MAX; LEVELS],
             awake: Vec::new(),
+            climbing: Vec::new(),
         }
     }
 
@@ -175,15 +217,15 @@ impl Queue {
         } else {
             i64::MAX
         };
-        self.asleep[level].push(Reverse((due, entry)));
+        self.asleep[level].push(Reverse(Sleeper::new(due, entry)));
         self.first[level] = self.first[level].min(due);
     }
 
     /// Who is next to leave a level, woken.
     fn wake(&mut self, level: usize) -> Option<Entry> {
         let woken = self.asleep[level].pop();
-        self.first[level] = self.asleep[level].peek().map_or(i64::MAX, |Reverse((due, _))| *due);
-        woken.map(|Reverse((_, entry))| entry)
+        self.first[level] = self.asleep[level].peek().map_or(i64::MAX, |Reverse(next)| next.due);
+        woken.map(|Reverse(sleeper)| sleeper.entry())
     }
 
     /// A hint points to the arm: it may be polled out of the reserve.
@@ -209,18 +251,30 @@ impl Queue {
         best.map(|(_, entry)| entry)
     }
 
+    /// The highest level that somebody is on, asleep or awake.
+    fn highest(&self) -> usize {
+        let asleep = self.asleep.iter().rposition(|level| !level.is_empty()).unwrap_or(0);
+        self.best()
+            .map_or(asleep, |place| asleep.max(self.level(self.awake[place].worth)))
+    }
+
     /// Moves those up that have reached the next level.
     fn climb(&mut self, now: f64, arms: &mut impl Worth) {
         let now_ms = (now * 1000.0) as i64;
+        let mut climbing = std::mem::take(&mut self.climbing);
         for level in 0..LEVELS {
             while self.first[level] <= now_ms
                 && let Some(entry) = self.wake(level)
             {
-                if arms.is_current(entry) {
-                    self.sleep(entry, now, arms);
-                }
+                climbing.push(entry);
             }
         }
+        // Arms are far apart in memory: asked for one after the other, they are fetched together.
+        climbing.retain(|entry| arms.is_current(*entry));
+        for entry in climbing.drain(..) {
+            self.sleep(entry, now, arms);
+        }
+        self.climbing = climbing;
     }
 
     /// The arm to poll now, taken out; or when to ask again, in seconds.
@@ -233,7 +287,7 @@ impl Queue {
                 awake.at = now;
             }
         }
-        let mut level = LEVELS - 1;
+        let mut level = self.highest();
         while level > 0 {
             let (begins, ends) = (self.ends[level - 1], self.ends[level]);
             let peers = self.awake.iter().filter(|awake| awake.worth >= begins).count();
