@@ -47,7 +47,8 @@ mod watching;
 mod write;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::RandomState},
+    hash::BuildHasher as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -101,6 +102,9 @@ pub struct DynamoStore {
     prefix: String,
     /// Quotas as they were when this process last took a call from them.
     quotas: Mutex<HashMap<String, grants::Known>>,
+    /// What this process has booked of quotas, under a number of its own.
+    ahead: Mutex<HashMap<String, grants::Ahead>>,
+    holder: u64,
     /// The numbers of the audit records that this process wrote last.
     audited: Mutex<HashMap<FirmId, u64>>,
     /// Looks as they were when this process last read them.
@@ -211,6 +215,8 @@ impl DynamoStore {
             client: Client::new(&connection.config),
             prefix: prefix.into(),
             quotas: Mutex::default(),
+            ahead: Mutex::default(),
+            holder: RandomState::new().hash_one(()),
             audited: Mutex::default(),
             moved_looks: Mutex::default(),
             watching: Mutex::default(),

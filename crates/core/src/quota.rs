@@ -4,8 +4,11 @@
 //! for up to [`JITTER`], so those that arrive within W were started within W + JITTER. With
 //! `b + r·(W + JITTER) ≤ B` the EHR never counts more than B, whatever the arrivals.
 
+mod booking;
+
 use std::time::Duration;
 
+pub use booking::{BookedCalls, Bookings};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,6 +41,18 @@ const SMALLEST_SHARE: f64 = 1.0 / 16.0;
 
 /// How fast the share recovers, a second: from nothing to all in 256 s.
 const RECOVERY: f64 = 1.0 / 256.0;
+
+/// What others have booked of a quota: calls a second, and calls at once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Booked {
+    rate: f64,
+    burst: f64,
+}
+
+/// So many seconds later, rounded up to what a timestamp can hold: whoever asks again then is granted.
+fn after(now: Timestamp, seconds: f64) -> Timestamp {
+    now + Duration::from_millis((seconds * 1000.0).ceil().max(1.0) as u64)
+}
 
 /// What a budget allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,17 +93,32 @@ impl TokenBucket {
 
     /// Takes a token for a call of `kind`, or says when to ask again. A clock that went back adds nothing.
     pub fn take(&mut self, allowance: Allowance, kind: CallKind, now: Timestamp) -> Grant {
+        self.gather(allowance, Booked::default(), now);
+        self.grant(allowance, Booked::default(), kind, now)
+    }
+
+    /// Adds what has come since it was last used, but for what is booked.
+    fn gather(&mut self, allowance: Allowance, booked: Booked, now: Timestamp) {
         let passed = now.since(self.at).as_secs_f64();
         self.share = (self.share + passed * RECOVERY).clamp(SMALLEST_SHARE, 1.0);
-        let rate = allowance.rate * self.share;
-        self.tokens = (self.tokens + passed * rate).clamp(0.0, allowance.burst);
+        let most = (allowance.burst - booked.burst).max(0.0);
+        self.tokens = (self.tokens + passed * self.rate(allowance, booked)).clamp(0.0, most);
         self.at = self.at.max(now);
+    }
+
+    /// Calls a second at present, but for those that are booked.
+    fn rate(&self, allowance: Allowance, booked: Booked) -> f64 {
+        (allowance.rate * self.share - booked.rate).max(0.0)
+    }
+
+    /// Takes one of the tokens gathered by now.
+    fn grant(&mut self, allowance: Allowance, booked: Booked, kind: CallKind, now: Timestamp) -> Grant {
         if now < self.held_until {
             return Grant::Wait(self.held_until);
         }
         let needed = match kind {
             // A full bucket is overflowing: nobody else asked for what came last.
-            CallKind::Surplus => allowance.burst,
+            CallKind::Surplus => allowance.burst - booked.burst,
             kind if kind.has_reserve() => 1.0,
             _ => 1.0 + allowance.reserve,
         };
@@ -96,9 +126,14 @@ impl TokenBucket {
             self.tokens -= 1.0;
             return Grant::Granted;
         }
-        // Rounded up to what a timestamp can hold, so that whoever asks again then is granted.
-        let wait_ms = ((needed - self.tokens) / rate * 1000.0).ceil().max(1.0);
-        Grant::Wait(now + Duration::from_millis(wait_ms as u64))
+        let wait = (needed - self.tokens) / self.rate(allowance, booked);
+        // What is booked is free again soon.
+        let most = if booked.rate > 0.0 {
+            booking::BOOKED_FOR
+        } else {
+            f64::INFINITY
+        };
+        Grant::Wait(after(now, wait.min(most)))
     }
 
     /// The EHR refused a call: nobody calls before `until`, and from then on at half the rate. The tokens gathered are given

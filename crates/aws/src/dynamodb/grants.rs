@@ -4,13 +4,16 @@
 //! and writes the result where nobody else has written meanwhile. Where somebody has, the refusal brings the bucket as it
 //! is, and the computation is made anew; so nothing is read before. A bucket that is out of date can only promise more than
 //! there is: when even that says that there is nothing, there is nothing.
+//!
+//! Polls are made out of what this process booked ([`Bookings`]): a write is good for some seconds. What is made out of a booking is told with
+//! the next write; a process that ends before leaves these calls uncounted.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use skin_assist_core::{
     ports::{CallGrants, CallKind, Grant, QuotaFigures, QuotaKey},
-    quota::{Allowance, TokenBucket},
+    quota::{Allowance, BookedCalls, Bookings, TokenBucket},
     time::Timestamp,
 };
 
@@ -23,10 +26,44 @@ use super::{
     write::{Key, Write},
 };
 
+/// What this process has booked of a quota.
+#[derive(Default)]
+pub(super) struct Ahead {
+    calls: Option<BookedCalls>,
+    /// Calls made out of bookings that the row does not count yet.
+    untold: BTreeMap<CallKind, u64>,
+}
+
+impl Ahead {
+    /// Takes a call out of the booking, if there is one.
+    fn take(&mut self, kind: CallKind, now: Timestamp) -> Option<Grant> {
+        let grant = self.calls.as_mut()?.take(now)?;
+        if grant == Grant::Granted {
+            *self.untold.entry(kind).or_default() += 1;
+        }
+        Some(grant)
+    }
+}
+
+fn add(granted: &mut BTreeMap<CallKind, u64>, more: &BTreeMap<CallKind, u64>) {
+    for (kind, count) in more {
+        *granted.entry(*kind).or_default() += count;
+    }
+}
+
+/// A poll, which may be made out of a booking.
+const fn is_poll(kind: CallKind) -> bool {
+    matches!(
+        kind,
+        CallKind::Encounter | CallKind::Document | CallKind::HintedDocument
+    )
+}
+
 /// A quota as it was when it was last written or read.
 #[derive(Clone)]
 pub(super) struct Known {
     figures: QuotaFigures,
+    bookings: Bookings,
     /// The number of the write that made it so; none where there is no row.
     version: Option<u64>,
 }
@@ -48,6 +85,8 @@ fn read(row: &Row) -> Outcome<Known> {
             granted: attributes.json("granted")?,
             refused: attributes.number("refused")?,
         },
+        // A row of a release that knew none has none.
+        bookings: attributes.optional_json("bookings")?.unwrap_or_default(),
         version: Some(attributes.number("version")?),
     })
 }
@@ -61,6 +100,7 @@ fn unused(name: &str, at: Timestamp) -> Known {
             granted: BTreeMap::new(),
             refused: 0,
         },
+        bookings: Bookings::default(),
         version: None,
     }
 }
@@ -69,33 +109,34 @@ fn key(name: &str) -> Key {
     Key::new(name, "bucket")
 }
 
-fn saved(figures: &QuotaFigures, before: Option<u64>) -> Outcome<(Write, u64)> {
-    let version = before.map_or(1, |before| before + 1);
+fn saved(known: &Known) -> Outcome<(Write, u64)> {
+    let version = known.version.map_or(1, |before| before + 1);
     let QuotaFigures {
         name,
         bucket,
         granted,
         refused,
-    } = figures;
+    } = &known.figures;
     let write = Write::update(&CALL_GRANTS, key(name))
-        .when_is("version", before.map(number))
+        .when_is("version", known.version.map(number))
         .set("version", number(version))
         .set("tokens", float(bucket.tokens))
         .set("at", time(bucket.at))
         .set("held_until", time(bucket.held_until))
         .set("share", float(bucket.share))
+        .set("bookings", text(to_json(&known.bookings)?))
         .set("granted", text(to_json(granted)?))
-        .set("refused", number(refused));
+        .set("refused", number(*refused));
     Ok((write, version))
 }
 
 impl DynamoStore {
-    /// Changes a quota's figures by `step`, which says what is answered and whether there is anything to write.
+    /// Changes a quota by `step`, which says what is answered and whether there is anything to write.
     async fn change_quota<T: Send>(
         &self,
         name: &str,
         new_at: Timestamp,
-        step: impl Fn(&mut QuotaFigures, bool) -> (T, bool) + Send + Sync,
+        step: impl Fn(&mut Known) -> (T, bool) + Send + Sync,
     ) -> Outcome<T> {
         let remembered = lock(&self.quotas).get(name).cloned();
         let mut known = match remembered {
@@ -103,19 +144,20 @@ impl DynamoStore {
             None => self.read_quota(name, new_at).await?,
         };
         for _ in 0..TRIES {
-            let mut figures = known.figures.clone();
-            let (answer, write) = step(&mut figures, known.version.is_none());
+            let mut changed = known.clone();
+            let (answer, write) = step(&mut changed);
             if !write {
                 self.remember(known);
                 return Ok(answer);
             }
-            let (write, version) = saved(&figures, known.version)?;
+            let untold = self.untold(name);
+            add(&mut changed.figures.granted, &untold);
+            let (write, version) = saved(&changed)?;
             known = match self.write(write).await? {
                 Written::Done(_) => {
-                    self.remember(Known {
-                        figures,
-                        version: Some(version),
-                    });
+                    self.told(name, &untold);
+                    changed.version = Some(version);
+                    self.remember(changed);
                     return Ok(answer);
                 }
                 Written::Refused(Some(row)) => read(&row)?,
@@ -123,6 +165,23 @@ impl DynamoStore {
             };
         }
         Err(contended())
+    }
+
+    /// Calls that the row does not count yet.
+    fn untold(&self, name: &str) -> BTreeMap<CallKind, u64> {
+        let ahead = lock(&self.ahead);
+        ahead.get(name).map(|ahead| ahead.untold.clone()).unwrap_or_default()
+    }
+
+    /// The row counts these.
+    fn told(&self, name: &str, told: &BTreeMap<CallKind, u64>) {
+        if let Some(ahead) = lock(&self.ahead).get_mut(name) {
+            for (kind, count) in told {
+                if let Some(untold) = ahead.untold.get_mut(kind) {
+                    *untold = untold.saturating_sub(*count);
+                }
+            }
+        }
     }
 
     async fn read_quota(&self, name: &str, new_at: Timestamp) -> Outcome<Known> {
@@ -140,28 +199,74 @@ impl DynamoStore {
             quotas.insert(name, known);
         }
     }
+
+    /// Takes a poll out of what this process booked, or books anew.
+    async fn take_poll(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Outcome<Grant> {
+        let ahead = lock(&self.ahead)
+            .get_mut(&key.name)
+            .and_then(|ahead| ahead.take(kind, now));
+        match ahead {
+            // What a hint points to may have a call of the reserve instead.
+            Some(Grant::Wait(_)) if kind.has_reserve() => return self.take_one(key, kind, now).await,
+            Some(grant) => return Ok(grant),
+            None => {}
+        }
+        let allowance = Allowance::of(key.calls, key.window);
+        let (grant, booked) = self
+            .change_quota(&key.name, now, |known| {
+                let is_news = known.version.is_none() || !known.bookings.knows(self.holder);
+                let bucket = &mut known.figures.bucket;
+                let mut booked = known.bookings.book(bucket, allowance, self.holder, now);
+                let grant = match booked.as_mut().and_then(|calls| calls.take(now)) {
+                    Some(grant) => grant,
+                    None => known.bookings.take(bucket, allowance, kind, now),
+                };
+                if grant == Grant::Granted {
+                    *known.figures.granted.entry(kind).or_default() += 1;
+                }
+                let write = is_news || booked.is_some() || grant == Grant::Granted;
+                ((grant, booked), write)
+            })
+            .await?;
+        if let Some(booked) = booked {
+            lock(&self.ahead).entry(key.name.clone()).or_default().calls = Some(booked);
+        }
+        Ok(grant)
+    }
+
+    /// Takes one call from what nobody booked.
+    async fn take_one(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Outcome<Grant> {
+        let allowance = Allowance::of(key.calls, key.window);
+        self.change_quota(&key.name, now, |known| {
+            let grant = known.bookings.take(&mut known.figures.bucket, allowance, kind, now);
+            if grant == Grant::Granted {
+                *known.figures.granted.entry(kind).or_default() += 1;
+            }
+            // A refusal changes nothing that a later look at the older bucket would not find out again.
+            (grant, grant == Grant::Granted || known.version.is_none())
+        })
+        .await
+    }
 }
 
 #[async_trait]
 impl CallGrants for DynamoStore {
     async fn take(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Outcome<Grant> {
-        let allowance = Allowance::of(key.calls, key.window);
-        self.change_quota(&key.name, now, |figures, new| {
-            let grant = figures.bucket.take(allowance, kind, now);
-            if grant == Grant::Granted {
-                *figures.granted.entry(kind).or_default() += 1;
-            }
-            // A refusal changes nothing that a later look at the older bucket would not find out again.
-            (grant, grant == Grant::Granted || new)
-        })
-        .await
+        if is_poll(kind) {
+            self.take_poll(key, kind, now).await
+        } else {
+            self.take_one(key, kind, now).await
+        }
     }
 
     async fn hold(&self, key: &QuotaKey, now: Timestamp, until: Timestamp) -> Outcome<()> {
+        if let Some(ahead) = lock(&self.ahead).get_mut(&key.name) {
+            ahead.calls = None;
+        }
         // A quota that nobody has used yet begins to gather when the hold ends.
-        self.change_quota(&key.name, until, |figures, _| {
-            figures.bucket.hold(now, until);
-            figures.refused += 1;
+        self.change_quota(&key.name, until, |known| {
+            known.figures.bucket.hold(now, until);
+            known.figures.refused += 1;
             ((), true)
         })
         .await
@@ -173,6 +278,15 @@ impl CallGrants for DynamoStore {
             .iter()
             .map(|row| Ok(read(row)?.figures))
             .collect::<Outcome<Vec<_>>>()?;
+        // With what this process did since it last wrote.
+        for figures in &mut quotas {
+            if let Some(ahead) = lock(&self.ahead).get(&figures.name) {
+                add(&mut figures.granted, &ahead.untold);
+                if let Some(calls) = &ahead.calls {
+                    figures.bucket.at = figures.bucket.at.max(calls.used_at());
+                }
+            }
+        }
         quotas.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(quotas)
     }

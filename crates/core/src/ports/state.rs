@@ -495,7 +495,8 @@ pub struct QuotaFigures {
     pub name: String,
     /// The bucket when it was last used.
     pub bucket: TokenBucket,
-    /// Calls granted since the state was created, by kind.
+    /// Calls granted since the state was created, by kind. Polls that a process made of late out of what it booked may not be among
+    /// them yet.
     pub granted: BTreeMap<CallKind, u64>,
     /// Calls that the EHR refused for the quota.
     pub refused: u64,

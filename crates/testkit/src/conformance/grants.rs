@@ -138,7 +138,8 @@ pub(super) async fn a_refusal_halves_the_rate(bench: Bench) {
     );
 }
 
-/// By kind, what was granted and nothing else; and refusals by the EHR. In the order of names.
+/// By kind, what was granted and nothing else; and refusals by the EHR. In the order of names. A process may count calls when it asks for the
+/// next one only.
 pub(super) async fn calls_and_refusals_are_counted(bench: Bench) {
     let store = bench.store().await;
     assert!(store.quotas().await.unwrap().is_empty());
@@ -153,22 +154,27 @@ pub(super) async fn calls_and_refusals_are_counted(bench: Bench) {
     .into_iter()
     .enumerate()
     {
-        let now = at(10 + number as u64);
+        let now = at(10 * (1 + number as u64));
         assert_eq!(store.take(&quota("r"), kind, now).await.unwrap(), Grant::Granted);
         *expected.entry(kind).or_insert(0) += 1;
     }
-    store.hold(&quota("q"), at(20), at(30)).await.unwrap();
-    store.hold(&quota("q"), at(21), at(31)).await.unwrap();
-    let wait = store.take(&quota("q"), CallKind::Draft, at(22)).await.unwrap();
-    assert_eq!(wait, Grant::Wait(at(31)));
+    for later in 0..8 {
+        let asked = store.take(&quota("r"), CallKind::Draft, at(50 + later)).await.unwrap();
+        assert_eq!(asked, Grant::Granted);
+        *expected.entry(CallKind::Draft).or_insert(0) += 1;
+    }
+    store.hold(&quota("q"), at(60), at(70)).await.unwrap();
+    store.hold(&quota("q"), at(61), at(71)).await.unwrap();
+    let wait = store.take(&quota("q"), CallKind::Draft, at(62)).await.unwrap();
+    assert_eq!(wait, Grant::Wait(at(71)));
     let quotas = store.quotas().await.unwrap();
     let figures: Vec<_> = quotas
         .iter()
         .map(|figures| (figures.name.as_str(), figures.granted.clone(), figures.refused))
         .collect();
     assert_eq!(figures, [("q", BTreeMap::new(), 2), ("r", expected, 0)]);
-    assert_eq!(quotas[0].bucket.held_until, at(31));
-    assert_eq!(quotas[1].bucket.at, at(13), "when it was last used");
+    assert_eq!(quotas[0].bucket.held_until, at(71));
+    assert_eq!(quotas[1].bucket.at, at(57), "when it was last used");
 }
 
 pub(super) async fn quotas_do_not_share(bench: Bench) {
