@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 
+mod canary;
 mod deployment;
 #[cfg(feature = "servers")]
 mod dynamodb;
@@ -25,7 +26,7 @@ use skin_assist_core::{
 };
 use skin_assist_simulator::{CallKind, EncounterSpec, FailNext, FirmSpec, PhotoFault, PhotoSpec};
 use skin_assist_testkit::scripted::ScriptedVision;
-use support::World;
+use support::{Setting, World};
 
 const CLINIC: Duration = Duration::from_secs(3600 + 600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -222,6 +223,50 @@ fn a_paused_firm_is_left_alone_and_resumes_where_it_was() {
         .clock
         .run(world.state.set_firm_status(&paused, FirmStatus::Active))
         .unwrap();
+    world.run_for(CLINIC);
+    world.assert_delivered_once(0);
+}
+
+/// With the draft, in the same request: whatever is lost, doubled or repeated, there is one for each draft.
+#[test]
+fn each_draft_brings_its_provenance_along_where_the_ehr_takes_it() {
+    for (profile, is_taken) in [("fhir-r4", true), ("modmed-ema", false)] {
+        let world = World::with(31, 1, Setting::of(profile));
+        world.ehr.set_faults(|faults| faults.drop_composition_replies = 5);
+        world.crash_after(4000, CLINIC / 3);
+        world.run_for(2 * CLINIC);
+        let report = world.assert_delivered_once(5);
+        let mut drafts = 0;
+        for photo in &report.photos {
+            for draft in &photo.drafts {
+                drafts += 1;
+                let expected = is_taken.then(|| vec![photo.document.clone()]);
+                assert_eq!(draft.provenance, expected, "{profile}");
+            }
+        }
+        assert!(drafts > 5, "{profile}: {drafts}");
+    }
+}
+
+#[test]
+fn of_a_firm_that_is_off_nothing_is_asked_judged_or_written() {
+    let world = World::new(10, 1);
+    let firm = FirmId::new(&world.ehr.firms()[0]);
+    let set = |mode| world.clock.run(world.state.set_mode(&firm, mode, None)).unwrap();
+    // In the midst of its work: what is under way then is not ended.
+    world.run_with(CLINIC / 2, CLINIC / 4, || ());
+    set(Mode::Off);
+    let before = world.report();
+    assert!(before.compositions > 0, "it was served before");
+    world.run_for(CLINIC);
+    let after = world.report();
+    assert_eq!(
+        format!("{:?}", after.calls),
+        format!("{:?}", before.calls),
+        "the EHR is not called"
+    );
+    assert_eq!(after.token_calls, before.token_calls, "nor its token endpoint");
+    set(Mode::Draft);
     world.run_for(CLINIC);
     world.assert_delivered_once(0);
 }
