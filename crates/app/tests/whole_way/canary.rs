@@ -35,7 +35,7 @@ fn quoted() -> String {
     CANARY.join(", ")
 }
 
-/// Photos of the canary patient: two that are good, and one of each kind that is not.
+/// Photos of the canary patient: some that are good, and one of each kind that is not.
 fn attach(world: &World) {
     let now = world.clock_now();
     let spec = EncounterSpec {
@@ -44,14 +44,13 @@ fn attach(world: &World) {
     };
     let visit = world.ehr.open_encounter(now, "elm", spec).unwrap();
     let faults = [
-        None,
-        None,
-        Some(PhotoFault::NotAnImage),
-        Some(PhotoFault::Truncated),
-        Some(PhotoFault::Missing),
-        Some(PhotoFault::Oversize { bytes: 40_000_000 }),
+        PhotoFault::NotAnImage,
+        PhotoFault::Truncated,
+        PhotoFault::Missing,
+        PhotoFault::Oversize { bytes: 40_000_000 },
     ];
-    for (seed, fault) in (0..).zip(faults) {
+    let good = std::iter::repeat_n(None, 10);
+    for (seed, fault) in (0..).zip(good.chain(faults.map(Some))) {
         let photo = PhotoSpec {
             description: format!("{}: left forearm", quoted()),
             fault,
@@ -61,41 +60,43 @@ fn attach(world: &World) {
     }
 }
 
-/// Each call is refused and spoilt in turn, drafts are lost, tokens revoked, and all that says why quotes the patient.
+/// Calls of each kind are refused and spoilt in turn, a draft is lost, a token revoked, and all that says why quotes the patient.
 fn trouble(world: &World) {
+    // Those for a draft first: what cannot be settled here ends with the first.
+    let refused = |kind| match kind {
+        CallKind::Draft => vec![500, 429, 400],
+        _ => vec![400, 403, 429, 500],
+    };
+    let spoilt = |kind| match kind {
+        CallKind::Draft => vec![Spoilt::OutcomeAsBody],
+        _ => vec![
+            Spoilt::OutcomeAsBody,
+            Spoilt::HtmlPage,
+            Spoilt::HtmlBadGateway,
+            Spoilt::Truncated,
+        ],
+    };
+    let failure = |kind, status| FailNext {
+        kind,
+        status: StatusCode::from_u16(status).unwrap(),
+        remaining: 1,
+    };
+    let reply = |kind, form| SpoiltReply {
+        kind,
+        form,
+        remaining: 1,
+    };
+    let each = |kind| refused(kind).into_iter().map(move |status| failure(kind, status));
     world.ehr.set_faults(|faults| {
         faults.drop_composition_replies = 1;
-        faults.failures = KINDS
-            .into_iter()
-            .flat_map(|kind| {
-                [400, 403, 429, 500].map(|status| FailNext {
-                    kind,
-                    status: StatusCode::from_u16(status).unwrap(),
-                    remaining: 1,
-                })
-            })
-            .collect();
+        faults.failures = KINDS.into_iter().flat_map(each).collect();
     });
+    let each = |kind| spoilt(kind).into_iter().map(move |form| reply(kind, form));
     world.ehr.set_quirks(|quirks| {
         quirks.quoted = Some(quoted());
         quirks.retry_after = RetryAfter::Seconds(2);
         quirks.revoke_token_after = Some(12);
-        quirks.spoilt_replies = KINDS
-            .into_iter()
-            .flat_map(|kind| {
-                [
-                    Spoilt::OutcomeAsBody,
-                    Spoilt::HtmlPage,
-                    Spoilt::HtmlBadGateway,
-                    Spoilt::Truncated,
-                ]
-                .map(|form| SpoiltReply {
-                    kind,
-                    form,
-                    remaining: 1,
-                })
-            })
-            .collect();
+        quirks.spoilt_replies = KINDS.into_iter().flat_map(each).collect();
     });
 }
 
@@ -154,10 +155,7 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
     // A model that says all it can make of the prompt, and more.
     let chat = Chat::saying(&format!("The patient is {}.", quoted()));
     trouble(&world);
-    run(&world, &chat, &log, 10);
-    trouble(&world);
-    attach(&world);
-    run(&world, &chat, &log, 60);
+    run(&world, &chat, &log, 15);
     let held = files(folder.path());
 
     // It was a day on which all of this happened; otherwise nothing is proved.

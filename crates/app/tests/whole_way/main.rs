@@ -234,7 +234,7 @@ fn each_draft_brings_its_provenance_along_where_the_ehr_takes_it() {
         let world = World::with(31, 1, Setting::of(profile));
         world.ehr.set_faults(|faults| faults.drop_composition_replies = 5);
         world.crash_after(4000, CLINIC / 3);
-        world.run_for(2 * CLINIC);
+        world.run_for(CLINIC);
         let report = world.assert_delivered_once(5);
         let mut drafts = 0;
         for photo in &report.photos {
@@ -258,7 +258,7 @@ fn of_a_firm_that_is_off_nothing_is_asked_judged_or_written() {
     set(Mode::Off);
     let before = world.report();
     assert!(before.compositions > 0, "it was served before");
-    world.run_for(CLINIC);
+    world.run_for(10 * MINUTE);
     let after = world.report();
     assert_eq!(
         format!("{:?}", after.calls),

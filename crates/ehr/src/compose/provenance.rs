@@ -30,7 +30,10 @@ pub(super) fn provenance(draft: &Draft, references: &References<'_>) -> Result<V
     for model in &draft.versions.models {
         derived(MODEL_CARD, &model.to_string(), format!("Model card of {model}"));
     }
-    if let Some(language) = &draft.versions.language {
+    // Where the composer wrote the draft after all, nothing of it comes from the prompt.
+    if let Some(language) = &draft.versions.language
+        && language.fallback.is_none()
+    {
         let display = format!("Prompt {} to {}, by its SHA-256", language.prompt, language.model);
         derived(PROMPT_SHA256, &language.prompt_sha256, display);
     }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use skin_assist_core::{
     domain::{
         Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, DraftReference, EncounterId, FirmId,
-        LanguageUse, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Route, Versions,
+        LanguageUse, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Reason, Route,
+        Versions,
     },
     phi::Phi,
     ports::{DraftError, DraftSearch, DraftWriter, EhrError, Settlement},
@@ -199,7 +200,11 @@ fn where_a_draft_comes_from_is_in_it_where_the_ehr_takes_it() {
     insta::assert_json_snapshot!("provenance", provenance);
     // Nobody has reviewed it, and of the prompt there is the hash alone.
     assert!(!provenance.to_string().contains("verifier"));
-    draft.versions.language = None;
+    let language = draft.versions.language.as_mut().unwrap();
+    language.fallback = Some(Reason::new(
+        "language-model.unavailable",
+        "the composer wrote the draft",
+    ));
     let without = posted(
         profile_with("provenance = \"none\"", "provenance = \"contained\""),
         &draft,

@@ -17,8 +17,8 @@ use serde_json::Value;
 use skin_assist_core::{
     domain::{
         AccessToken, Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, EncounterId, Firm, FirmId,
-        FirmStatus, Mode, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Route,
-        Versions,
+        FirmStatus, LanguageUse, Mode, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId,
+        Route, Versions,
     },
     phi::{Phi, Secret},
     ports::DraftWriter,
@@ -271,7 +271,16 @@ fn draft(note: DraftNote) -> Draft {
         }],
         synthesis: "composer 1".into(),
         pipeline: "skin-assist 0.1.0".into(),
-        language: None,
+        language: Some(LanguageUse {
+            model: "example-model-1".into(),
+            prompt: "rank-2".into(),
+            prompt_sha256: "ab".repeat(32),
+            calls: 1,
+            input_tokens: 900,
+            output_tokens: 60,
+            cost_micros: 0,
+            fallback: None,
+        }),
     };
     Draft::new(&assessment, Phi::new(note), versions, at("2026-01-05T10:00:03Z"))
 }
