@@ -155,7 +155,7 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
     // A model that says all it can make of the prompt, and more.
     let chat = Chat::saying(&format!("The patient is {}.", quoted()));
     trouble(&world);
-    run(&world, &chat, &log, 15);
+    run(&world, &chat, &log, 8);
     let held = files(folder.path());
 
     // It was a day on which all of this happened; otherwise nothing is proved.

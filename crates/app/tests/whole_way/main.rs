@@ -227,37 +227,53 @@ fn a_paused_firm_is_left_alone_and_resumes_where_it_was() {
     world.assert_delivered_once(0);
 }
 
-/// With the draft, in the same request: whatever is lost, doubled or repeated, there is one for each draft.
+/// Files so many photos of a new visit of the practice `elm`.
+fn file_photos(world: &World, count: u64) {
+    let now = world.clock_now();
+    let visit = world.ehr.open_encounter(now, "elm", EncounterSpec::default()).unwrap();
+    for seed in 0..count {
+        let photo = PhotoSpec::synthetic("PHOTO-LESION", seed, None);
+        world.ehr.attach_photo(now, "elm", &visit, photo).unwrap();
+    }
+}
+
+/// With the draft, in the same request: whatever is lost or repeated, there is one for each draft.
 #[test]
 fn each_draft_brings_its_provenance_along_where_the_ehr_takes_it() {
     for (profile, is_taken) in [("fhir-r4", true), ("modmed-ema", false)] {
-        let world = World::with(31, 1, Setting::of(profile));
-        world.ehr.set_faults(|faults| faults.drop_composition_replies = 5);
-        world.crash_after(4000, CLINIC / 3);
-        world.run_for(CLINIC);
-        let report = world.assert_delivered_once(5);
-        let mut drafts = 0;
-        for photo in &report.photos {
-            for draft in &photo.drafts {
-                drafts += 1;
-                let expected = is_taken.then(|| vec![photo.document.clone()]);
-                assert_eq!(draft.provenance, expected, "{profile}");
-            }
+        let world = World::empty_with(31, Setting::of(profile));
+        world.open_firm("elm");
+        file_photos(&world, 8);
+        world.ehr.set_faults(|faults| faults.drop_composition_replies = 3);
+        world.crash_after(600, 2 * MINUTE);
+        world.run_for(12 * MINUTE);
+        let report = world.assert_delivered_once(4);
+        let drafts = report.photos.iter().flat_map(|photo| {
+            let brought = photo.drafts.iter().map(|draft| &draft.provenance);
+            brought.map(|provenance| (provenance, &photo.document))
+        });
+        let mut seen = 0;
+        for (provenance, document) in drafts {
+            seen += 1;
+            assert_eq!(*provenance, is_taken.then(|| vec![document.clone()]), "{profile}");
         }
-        assert!(drafts > 5, "{profile}: {drafts}");
+        assert!(seen >= 7, "{profile}: {seen}");
     }
 }
 
 #[test]
 fn of_a_firm_that_is_off_nothing_is_asked_judged_or_written() {
-    let world = World::new(10, 1);
-    let firm = FirmId::new(&world.ehr.firms()[0]);
+    let world = World::empty(10);
+    world.open_firm("elm");
+    let firm = FirmId::new("elm");
     let set = |mode| world.clock.run(world.state.set_mode(&firm, mode, None)).unwrap();
-    // In the midst of its work: what is under way then is not ended.
-    world.run_with(CLINIC / 2, CLINIC / 4, || ());
+    file_photos(&world, 3);
+    // Switched off in the midst of it.
+    world.run_with(3 * MINUTE, MINUTE, || file_photos(&world, 3));
     set(Mode::Off);
     let before = world.report();
     assert!(before.compositions > 0, "it was served before");
+    file_photos(&world, 2);
     world.run_for(10 * MINUTE);
     let after = world.report();
     assert_eq!(
@@ -266,9 +282,10 @@ fn of_a_firm_that_is_off_nothing_is_asked_judged_or_written() {
         "the EHR is not called"
     );
     assert_eq!(after.token_calls, before.token_calls, "nor its token endpoint");
+    assert_eq!(after.compositions, before.compositions);
     set(Mode::Draft);
-    world.run_for(CLINIC);
-    world.assert_delivered_once(0);
+    world.run_for(10 * MINUTE);
+    assert_eq!(world.assert_delivered_once(0).compositions, 8);
 }
 
 #[test]

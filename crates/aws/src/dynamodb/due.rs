@@ -183,7 +183,7 @@ impl DynamoStore {
         let firm = FirmId::new(key.part.as_str());
         let writes = [
             Write::check(&FIRMS, firms::key(&firm))
-                .when("(#status = :paused OR #mode = :off)")
+                .when("#status = :paused OR #mode = :off")
                 .value("paused", text("paused"))
                 .value("off", text("off")),
             Write::update(table, key)
