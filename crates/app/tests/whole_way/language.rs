@@ -12,7 +12,7 @@ use skin_assist::driver::{Engine, stop_signal};
 use skin_assist_core::{
     domain::{FirmId, Mode},
     phi::Phi,
-    ports::{ChatModel, Completion, LanguageError, LanguageSpent, Prompt},
+    ports::{ChatModel, Completion, ContextPart, LanguageError, LanguageSpent, Prompt},
     synthesis::{Composer, Knowledge, Spending, Synthesizer},
     time::Clock as _,
 };
@@ -185,6 +185,21 @@ fn of_a_patient_what_is_of_use_comes_through() {
         data["not_known"],
         json!(["history", "medications", "earlier results at this site", "symptoms"])
     );
+}
+
+#[test]
+fn earlier_results_are_asked_for_only_where_the_site_is_known() {
+    for (first, is_asked) in [(ContextPart::Patient, false), (ContextPart::Document, true)] {
+        let mut world = world(1);
+        world.profile.context.reads = vec![first, ContextPart::PriorResults];
+        let chat = Chat::saying(&good());
+        let log = run(&world, &chat, Spending::default());
+        // The practice EHR has no laboratory: who asks is refused, and the draft says that nothing is known.
+        assert_eq!(log.contains("part=\"prior-results\""), is_asked, "{first:?}");
+        let asked = chat.asked.lock().unwrap().join("\n");
+        assert!(asked.contains("earlier results at this site"), "{asked}");
+        assert_eq!(world.report().compositions, 1, "the draft is written all the same");
+    }
 }
 
 #[test]
