@@ -36,7 +36,8 @@ Commands:
   test [--all]      Prove the project: format, dependency rules, house checks, cargo-deny, clippy, docs, the FHIR
                     validators of others, all tests. What the machine lacks is listed as NOT RUN; with --all it is a failure.
   check             The quick part of `test`, in seconds: format, dependency rules, house checks, codes and keys documented.
-  validators        The step of `test` that has the FHIR resources that are written validated by libraries of others.
+  validators        The steps of `test` that have the FHIR resources that are written validated, and ICD-10-CM codes looked up, by
+                    libraries of others.
   aws-check         Have the AWS template and state machine read by cfn-lint, sam, asl-validator, checkov and cdk-nag's HIPAA
                     pack, installed under target/tools/aws on the first run.
   aws-test [NAME]   aws-check, and the deployment end to end on an emulator with the practice EHR: plain, with crashes, with

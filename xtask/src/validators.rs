@@ -26,6 +26,10 @@ const INSTALLED: &str = "target/validators";
 /// Where the golden drafts are written.
 const DRAFTS: &str = "target/validators/drafts";
 
+/// Whose codes are checked.
+const KNOWLEDGE: &str = "crates/core/src/synthesis/knowledge.toml";
+const PACKS: &str = "models";
+
 /// What pip is given.
 const REQUIREMENTS: &str = "requirements.txt";
 
@@ -67,7 +71,10 @@ pub(crate) fn alone() -> Result<(), String> {
 /// Runs the step, or says why it cannot be run.
 pub(crate) fn check(steps: &mut Steps, all: bool) {
     match install() {
-        Ok(validators) => steps.step("validators", || validate(&validators)),
+        Ok(validators) => {
+            steps.step("validators", || validate(&validators));
+            steps.step("codes", || validators.check_codes());
+        }
         Err(why) => steps.lacking(
             &format!(
                 "FHIR validators ({why}; node 18 or newer with npm and python3 with venv install what {HOME} pins)"
@@ -139,6 +146,23 @@ fn validate(validators: &Validators) -> Result<(), String> {
 }
 
 impl Validators {
+    /// Has the codes of the knowledge file and of the reference packs looked up in the table of ICD-10-CM.
+    fn check_codes(&self) -> Result<(), String> {
+        let mut python = program(&self.python.to_string_lossy());
+        python.arg(home("codes.py")).arg(KNOWLEDGE).current_dir(root());
+        let packs = fs::read_dir(root().join(PACKS)).map_err(|error| format!("{PACKS} cannot be read: {error}"))?;
+        let mut manifests: Vec<PathBuf> = packs
+            .flatten()
+            .map(|entry| PathBuf::from(PACKS).join(entry.file_name()).join("pack.toml"))
+            .filter(|manifest| root().join(manifest).is_file())
+            .collect();
+        manifests.sort();
+        if manifests.is_empty() {
+            return Err(format!("{PACKS} has no pack"));
+        }
+        run(python.args(manifests))
+    }
+
     /// What each library says about each file of a folder.
     fn judge(&self, folder: &Path) -> Result<BTreeMap<String, Verdict>, String> {
         let mut node = program("node");

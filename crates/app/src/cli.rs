@@ -455,7 +455,7 @@ pub(crate) enum FirmCommand {
         #[command(flatten)]
         credential: CredentialArguments,
     },
-    /// Changes what happens to results: `silent` keeps them back, `draft` writes them into the chart.
+    /// Changes what happens to results: `silent` keeps them back, `draft` writes them into the chart; `off` has nothing run at all.
     Mode {
         /// Which.
         id: String,
@@ -477,6 +477,8 @@ pub(crate) enum ModeArgument {
     Silent,
     /// Drafts are written back.
     Draft,
+    /// Nothing runs: nothing is read, judged or written.
+    Off,
 }
 
 #[derive(Debug, Subcommand)]

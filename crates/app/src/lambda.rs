@@ -131,9 +131,9 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
     };
     let observer: Observer = Arc::new(|_| {});
     let vision = std::future::ready(Ok(vision));
-    let engine = wiring::engine_with(&config, store.clone(), photos, vision, observer).await?;
+    let engine = wiring::engine_with(&config, store.clone(), photos, language, vision, observer).await?;
     let functions = Functions {
-        engine: Engine { language, ..engine },
+        engine,
         proposals: store,
         keys: EventKeys {
             firm: schema::PART,

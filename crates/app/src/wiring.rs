@@ -235,10 +235,14 @@ pub fn vision(config: &Config) -> Result<Arc<dyn VisionModel>, Failure> {
     })
 }
 
+/// Conditions, next steps, and what of a chart bears on them.
+pub fn knowledge() -> Result<Knowledge, Failure> {
+    Knowledge::shipped().failed(|| "the knowledge file cannot be used".to_owned())
+}
+
 /// The deterministic composer.
 pub fn composer() -> Result<Arc<Composer>, Failure> {
-    let knowledge = Knowledge::shipped().failed(|| "the knowledge file cannot be used".to_owned())?;
-    Ok(Arc::new(Composer::new(knowledge)))
+    Ok(Arc::new(Composer::new(knowledge()?)))
 }
 
 /// Who puts findings into words. Nothing is asked yet.
@@ -248,7 +252,6 @@ pub async fn language(config: &Config) -> Result<Arc<dyn LanguageModel>, Failure
         LanguageKind::OpenAi => openai(config)?,
         LanguageKind::Bedrock => aws::chat(config).await?,
     };
-    let knowledge = Knowledge::shipped().failed(|| "the knowledge file cannot be used".to_owned())?;
     let language = &config.language;
     // Checked to be amounts that are not negative.
     let micros = |amount: f64| (amount * 1e6).round() as u64;
@@ -257,7 +260,7 @@ pub async fn language(config: &Config) -> Result<Arc<dyn LanguageModel>, Failure
         output_micros_per_million: micros(language.output_price),
         daily_budget_micros: (language.budget_per_firm_and_day > 0.0).then(|| micros(language.budget_per_firm_and_day)),
     };
-    Ok(Arc::new(Synthesizer::new(chat, Composer::new(knowledge), spending)))
+    Ok(Arc::new(Synthesizer::new(chat, Composer::new(knowledge()?), spending)))
 }
 
 fn openai(config: &Config) -> Result<Arc<dyn ChatModel>, Failure> {
@@ -307,7 +310,8 @@ fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
 /// The whole engine, with photos in memory.
 pub async fn engine(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Engine, Failure> {
     let photos = MemoryPhotos::new(config.photos.memory_megabytes * MEGA, Arc::new(SystemClock));
-    engine_with(config, state, Arc::new(photos), models(config), observer).await
+    let language = language(config).await?;
+    engine_with(config, state, Arc::new(photos), language, models(config), observer).await
 }
 
 /// The whole engine, with photos and models given. The models are loaded last: what is wrong besides is said at once.
@@ -315,6 +319,7 @@ pub async fn engine_with(
     config: &Config,
     state: Arc<dyn StateStore>,
     photos: Arc<dyn Photos>,
+    language: Arc<dyn LanguageModel>,
     vision: impl Future<Output = Result<Arc<dyn VisionModel>, Failure>>,
     observer: Observer,
 ) -> Result<Engine, Failure> {
@@ -325,7 +330,7 @@ pub async fn engine_with(
         photos,
         token_endpoint: token_endpoint(config, Arc::clone(&ehr)).await,
         ehr: ehr.clone(),
-        language: composer()?,
+        language,
         quotas: quotas(config)?,
         policy: config.polling.policy,
         settings: polling(config, &ehr),

@@ -67,7 +67,7 @@ use aws_sdk_dynamodb::{
 use aws_smithy_async::rt::sleep::AsyncSleep as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use skin_assist_core::{
-    domain::{FirmId, FirmStatus},
+    domain::{FirmId, is_served},
     ports::StateError,
 };
 
@@ -549,7 +549,7 @@ fn served(row: &Row) -> Outcome<Served> {
     let attributes = Attributes { table: FIRMS.name, row };
     Ok(Served {
         generation: attributes.number("generation")?,
-        paused: attributes.word::<FirmStatus>("status")? == FirmStatus::Paused,
+        paused: !is_served(attributes.word("status")?, attributes.word("mode")?),
     })
 }
 

@@ -319,6 +319,7 @@ mod tests {
             ranked: Vec::new(),
             abstention: None,
             concerns: Vec::new(),
+            further_conditions: Vec::new(),
             models: vec![ModelVersion {
                 pack: "lesions".to_owned(),
                 version: version.to_owned(),

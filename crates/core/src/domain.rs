@@ -1,6 +1,7 @@
 //! The words of the system, as types. ARCHITECTURE.md lists them; tables, metrics and docs use the same.
 
 mod assessment;
+mod code;
 mod document;
 mod draft;
 mod encounter;
@@ -13,11 +14,13 @@ pub use assessment::{
     AssessedPhoto, Assessment, AssistResult, Delivery, Journey, JourneyState, LanguageUse, ReferenceCode, ResultKey,
     Versions,
 };
+pub use code::{is_icd_10_cm, is_rxnorm, is_snomed_ct};
 pub use document::{
     DocumentStatus, DocumentStep, DocumentSummary, DocumentWatch, PhotoBytes, PhotoDigest, StoredPhoto,
 };
 pub use draft::{
-    AgeBand, ContextTerm, Draft, DraftNote, DraftReference, Laterality, NoteRegion, NoteSection, PatientFacts, Sex,
+    AgeBand, Bands, ContextTerm, Draft, DraftNote, DraftReference, Laterality, NoteRegion, NoteSection, PatientFacts,
+    PriorResult, Sex,
 };
 pub use encounter::{
     Cursor, Encounter, EncounterStatus, EncounterWatch, PollerFigures, PollerId, WATCH_LIFE, WatchList,
@@ -29,7 +32,7 @@ pub use findings::{
 };
 pub use firm::{
     AccessToken, CategoryUse, Credential, CredentialState, DocumentCategory, Firm, FirmStatus, IntendedUseRecord,
-    IssuedToken, Mode, NewCredential,
+    IssuedToken, Mode, NewCredential, is_served,
 };
 pub use identifier::{
     AssessmentId, CategoryCode, DocumentId, EncounterId, FirmId, InvalidIdentifier, PatientId, PractitionerId,

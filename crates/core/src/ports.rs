@@ -18,8 +18,8 @@ pub use ehr::{
 };
 pub use error::{Class, DraftError, EhrError, LanguageError, PhotoRefusal, StateError, VisionError};
 pub use models::{
-    ChatModel, Completion, Confidence, Differential, EvidencedCondition, LanguageModel, Prompt, Synthesis,
-    SynthesisRequest, VisionModel,
+    ChatModel, Completion, Confidence, Differential, EvidencedCondition, FurtherCondition, LanguageModel, Prompt,
+    Synthesis, SynthesisRequest, VisionModel,
 };
 pub use proposals::{Proposals, Proposed, ProposingStore};
 pub use spending::{LanguageSpending, LanguageSpent};

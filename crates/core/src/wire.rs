@@ -19,6 +19,9 @@ use crate::{
 /// The most bytes that findings may have: a hundred regions of a hundred classes each, written at length.
 pub const MOST_FINDINGS_BYTES: usize = 4 << 20;
 
+/// The most conditions that a pack's allow-list has.
+pub const MOST_FURTHER: usize = 64;
+
 /// What a caller says beside a photo where a protocol has no model names: `route=solitary`.
 pub const ROUTE: &str = "route=";
 
@@ -157,6 +160,9 @@ pub fn findings(route: Route, bytes: &[u8]) -> Result<Findings, VisionError> {
     }
     if findings.image.width == 0 || findings.image.height == 0 {
         return refused("its findings are of an image without pixels");
+    }
+    if findings.further_conditions.len() > MOST_FURTHER {
+        return refused("its findings allow more conditions than a pack can");
     }
     let quality = findings.image.quality;
     let sound = quality.sharpness.is_finite()
@@ -298,6 +304,7 @@ mod tests {
             ranked,
             abstention: None,
             concerns: Vec::new(),
+            further_conditions: Vec::new(),
             models: vec![ModelVersion {
                 pack: "pack".to_owned(),
                 version: "1".to_owned(),

@@ -1,5 +1,5 @@
 //! Writes the golden drafts into the folders `valid`, `without-author` and `without-section-text` of a folder, for
-//! validators: `cargo run -p skin-assist-ehr --example drafts -- FOLDER`.
+//! validators, and what the valid ones contain in files of its own, since not every validator looks inside: `cargo run -p skin-assist-ehr --example drafts -- FOLDER`.
 
 // Here a panic is the report.
 #![allow(clippy::unwrap_used)]
@@ -22,5 +22,12 @@ fn main() {
         fs::create_dir_all(&folder).unwrap();
         let text = serde_json::to_string_pretty(&golden.resource).unwrap();
         fs::write(folder.join(format!("{}.json", golden.name)), text).unwrap();
+        if golden.standing != Standing::Valid {
+            continue;
+        }
+        for (place, inner) in (1..).zip(golden.resource["contained"].as_array().into_iter().flatten()) {
+            let text = serde_json::to_string_pretty(inner).unwrap();
+            fs::write(folder.join(format!("{}.contained-{place}.json", golden.name)), text).unwrap();
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! whatever the note says, and the reference code is in it.
 
 mod document_reference;
+mod provenance;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -15,10 +16,11 @@ use skin_assist_core::{
 
 use crate::{
     narrative::{self, Block},
-    profile::{AuthorRule, DraftRules, DraftTarget, ReferenceForm},
+    profile::{AuthorRule, DraftRules, DraftTarget, ProvenanceRule, ReferenceForm},
     urls::encode_segment,
 };
 use document_reference::document_reference;
+use provenance::provenance;
 
 /// `Composition.identifier.system` of our drafts; the value is the reference code.
 pub const IDENTIFIER_SYSTEM: &str = "https://skin-assist.example/fhir/draft";
@@ -65,21 +67,27 @@ impl References<'_> {
         })
     }
 
-    /// The author, with what has to be contained for it.
-    fn author(&self, draft: &Draft, rule: AuthorRule) -> Result<(Vec<Value>, Vec<Reference>), EhrError> {
-        Ok(match rule {
+    /// The author, with what is contained: this software where it is the author or the Provenance names it, and the
+    /// Provenance.
+    fn author(&self, draft: &Draft, rules: &DraftRules) -> Result<(Vec<Value>, Vec<Reference>), EhrError> {
+        let author = match rules.author {
             AuthorRule::Practitioner => {
                 let practitioner = draft.practitioner.as_ref().ok_or(EhrError::NoAuthor)?;
-                (vec![], vec![self.to("Practitioner", practitioner.as_str())?])
+                vec![self.to("Practitioner", practitioner.as_str())?]
             }
-            AuthorRule::Device => (
-                vec![device(&draft.versions.pipeline)],
-                vec![Reference {
-                    reference: "#skin-assist".into(),
-                }],
-            ),
-            AuthorRule::Omit => (vec![], vec![]),
-        })
+            AuthorRule::Device => vec![Reference {
+                reference: format!("#{DEVICE}"),
+            }],
+            AuthorRule::Omit => vec![],
+        };
+        let mut contained = Vec::new();
+        if rules.author == AuthorRule::Device || rules.provenance == ProvenanceRule::Contained {
+            contained.push(device(&draft.versions.pipeline));
+        }
+        if rules.provenance == ProvenanceRule::Contained {
+            contained.push(provenance(draft, self)?);
+        }
+        Ok((contained, author))
     }
 
     fn encounter(&self, draft: &Draft) -> Result<Option<Reference>, EhrError> {
@@ -104,7 +112,7 @@ fn composition(draft: &Draft, rules: &DraftRules, service: &str) -> Result<Compo
         form: rules.references,
         service,
     };
-    let (contained, author) = references.author(draft, rules.author)?;
+    let (contained, author) = references.author(draft, rules)?;
     let note = draft.note.expose();
     Ok(Composition {
         resource_type: "Composition",
@@ -212,11 +220,21 @@ fn area(area: &NormalisedBox) -> Option<Extension> {
     finite.then(|| Extension::branch("region", sides.iter().map(decimal).collect()))
 }
 
-/// This software as a Device.
+/// The id of this software where it is contained.
+const DEVICE: &str = "skin-assist";
+
+/// This software as a Device, of the type that HL7 AI Transparency on FHIR gives to all kinds of artificial intelligence.
 fn device(pipeline: &str) -> Value {
     serde_json::json!({
         "resourceType": "Device",
-        "id": "skin-assist",
+        "id": DEVICE,
+        "type": {
+            "coding": [{
+                "system": "http://hl7.org/fhir/uv/aitransparency/CodeSystem/AIdeviceTypeCS",
+                "code": "Artificial-Intelligence",
+            }],
+            "text": "AI software",
+        },
         "deviceName": [{ "name": "Skin Assist", "type": "user-friendly-name" }],
         "version": [{ "value": pipeline }],
     })

@@ -11,7 +11,10 @@ use std::{
 
 use async_trait::async_trait;
 use skin_assist_core::{
-    domain::{AccessToken, ContextTerm, DocumentId, EncounterId, Firm, FirmId, Laterality, PatientFacts, PatientId},
+    domain::{
+        AccessToken, ContextTerm, DocumentId, EncounterId, Firm, FirmId, Laterality, PatientFacts, PatientId,
+        PriorResult,
+    },
     phi::Phi,
     ports::{ContextPart, ContextSubject, EhrError, PatientContext},
     synthesis::{Knowledge, SNOMED_CT},
@@ -104,20 +107,18 @@ impl EhrClient {
         }
     }
 
-    /// The codes of what is listed of the patient, each with its system and its words; and whether that is all.
+    /// Hands each resource that is listed of the patient to `each`; whether that is all.
     async fn listed(
         &self,
         firm: &Firm,
         token: &AccessToken,
         resource: &'static str,
         patient: &PatientId,
-        state: (&'static str, &'static str),
-        concept: &'static str,
-    ) -> Result<(Vec<[String; 3]>, bool), EhrError> {
-        let url = self
-            .connection
-            .service(firm)?
-            .search(resource, &[("patient", patient.as_str()), state, ("_count", PAGE_SIZE)]);
+        narrowed: (&'static str, &'static str),
+        mut each: impl FnMut(View<'_>) + Send,
+    ) -> Result<bool, EhrError> {
+        let query = [("patient", patient.as_str()), narrowed, ("_count", PAGE_SIZE)];
+        let url = self.connection.service(firm)?.search(resource, &query);
         let reply = self.get(firm, token, resource, &url).await?;
         let bundle = View::of(&reply.body);
         if !bundle.get("resourceType").is("Bundle") {
@@ -125,25 +126,69 @@ impl EhrClient {
                 what: "it is not a Bundle",
             });
         }
-        let mut codes = Vec::new();
         for entry in bundle.each("entry").map(|entry| entry.get("resource")) {
             // A server that ignores what it was asked must not put one patient's history under another's name.
             let whose = entry.reference::<PatientId>("subject", "Patient");
-            if !entry.get("resourceType").is(resource) || whose.is_none_or(|whose| whose != *patient) {
-                continue;
+            if entry.get("resourceType").is(resource) && whose.is_some_and(|whose| whose == *patient) {
+                each(entry);
             }
-            let concept = entry.get(concept);
-            let text = |view: View<'_>, key: &str| view.text(key).map(std::borrow::Cow::into_owned).unwrap_or_default();
-            let words = text(concept, "text");
-            for coding in concept.each("coding") {
-                let display = format!("{} {words}", text(coding, "display"));
-                codes.push([text(coding, "system"), text(coding, "code"), display]);
-            }
-            codes.push([String::new(), String::new(), words]);
         }
-        let is_all = !bundle.each("link").any(|link| link.get("relation").is("next"));
-        Ok((codes, is_all))
+        Ok(!bundle.each("link").any(|link| link.get("relation").is("next")))
     }
+}
+
+fn text(view: View<'_>, key: &str) -> String {
+    view.text(key).map(std::borrow::Cow::into_owned).unwrap_or_default()
+}
+
+/// The codes of a concept, each with its system and its words; its text last, without a code.
+fn codes(concept: View<'_>) -> Vec<[String; 3]> {
+    let words = text(concept, "text");
+    let mut codes: Vec<_> = concept
+        .each("coding")
+        .map(|coding| {
+            let display = format!("{} {words}", text(coding, "display"));
+            [text(coding, "system"), text(coding, "code"), display]
+        })
+        .collect();
+    codes.push([String::new(), String::new(), words]);
+    codes
+}
+
+/// The side that SNOMED CT qualifiers among these codes say.
+fn side(codes: impl IntoIterator<Item = impl AsRef<str>>) -> Option<Laterality> {
+    codes.into_iter().find_map(|code| match code.as_ref() {
+        LEFT => Some(Laterality::Left),
+        RIGHT => Some(Laterality::Right),
+        _ => None,
+    })
+}
+
+/// What an earlier result found and where, if it counts, says both, and the finding is of the knowledge file.
+fn prior_result(observation: View<'_>, knowledge: &Knowledge) -> Option<PriorResult> {
+    let status = observation.get("status");
+    if !["final", "amended", "corrected"]
+        .into_iter()
+        .any(|counts| status.is(counts))
+    {
+        return None;
+    }
+    let site = codes(observation.get("bodySite"));
+    let snomed = || {
+        site.iter()
+            .filter(|[system, ..]| system == SNOMED_CT)
+            .map(|[_, code, _]| code)
+    };
+    let words = site.last().map(|[.., words]| words.as_str()).unwrap_or_default();
+    Some(PriorResult {
+        site: snomed()
+            .find_map(|code| knowledge.site_of_code(code))
+            .or_else(|| knowledge.site_of_text(words))?,
+        laterality: side(snomed()).or_else(|| Knowledge::laterality_of_text(words)),
+        finding: codes(observation.get("valueCodeableConcept"))
+            .iter()
+            .find_map(|[system, code, _]| knowledge.condition_of_code(system, code))?,
+    })
 }
 
 /// The site of a document: by code where there is one (R5), else by its description or its file's title.
@@ -164,11 +209,7 @@ fn site(document: View<'_>, knowledge: &Knowledge) -> PatientFacts {
     ];
     let description = texts.into_iter().flatten().find(|text| !text.trim().is_empty());
     let of_text = |text: &str| knowledge.site_of_text(text);
-    let laterality = codings().find_map(|code| match &*code {
-        LEFT => Some(Laterality::Left),
-        RIGHT => Some(Laterality::Right),
-        _ => None,
-    });
+    let laterality = side(codings());
     PatientFacts {
         site: codings()
             .find_map(|code| knowledge.site_of_code(&code))
@@ -254,11 +295,12 @@ impl PatientContext for EhrClient {
             }
             ContextPart::Problems => {
                 let state = ("clinical-status", "active");
-                let listed = self.listed(firm, token, "Condition", patient, state, "code");
-                let (codes, is_all) = listed.await?;
+                let mut found = Vec::new();
+                let each = |problem: View<'_>| found.extend(codes(problem.get("code")));
+                let is_all = self.listed(firm, token, "Condition", patient, state, each).await?;
                 let history = |[system, code, _]: &[String; 3]| knowledge?.history(system, code);
                 PatientFacts {
-                    history: terms(codes.iter().filter_map(history), is_all),
+                    history: terms(found.iter().filter_map(history), is_all),
                     ..PatientFacts::default()
                 }
             }
@@ -269,11 +311,24 @@ impl PatientContext for EhrClient {
                     "MedicationRequest"
                 };
                 let state = ("status", "active");
-                let listed = self.listed(firm, token, resource, patient, state, "medicationCodeableConcept");
-                let (codes, is_all) = listed.await?;
+                let mut found = Vec::new();
+                let each = |entry: View<'_>| found.extend(codes(entry.get("medicationCodeableConcept")));
+                let is_all = self.listed(firm, token, resource, patient, state, each).await?;
                 let medication = |[system, code, name]: &[String; 3]| knowledge?.medication(system, code, name);
                 PatientFacts {
-                    medications: terms(codes.iter().filter_map(medication), is_all),
+                    medications: terms(found.iter().filter_map(medication), is_all),
+                    ..PatientFacts::default()
+                }
+            }
+            ContextPart::PriorResults => {
+                let category = ("category", "laboratory");
+                let mut found = Vec::new();
+                let each = |observation: View<'_>| {
+                    found.extend(knowledge.and_then(|knowledge| prior_result(observation, knowledge)));
+                };
+                let is_all = self.listed(firm, token, "Observation", patient, category, each).await?;
+                PatientFacts {
+                    prior_results: (is_all || !found.is_empty()).then_some(found),
                     ..PatientFacts::default()
                 }
             }

@@ -45,8 +45,8 @@ pub use probe::{Code, Difference, Finding, Latency, ProbeError, ProbeReport, Ver
 pub use profile::{
     AuthorRule, BinaryAccept, CategoryRules, ChangeParameter, ChangeSearch, DocumentRules, DocumentSearch,
     DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, EncounterRules, FinishedVisitRule,
-    Granularity, NextPage, PagingRules, PhotoRules, Profile, ProfileError, Quota, QuotaPeriod, QuotaScope,
-    ReferenceForm, RequestRules, SearchPrefix, Urls,
+    Granularity, NextPage, PagingRules, PhotoRules, Profile, ProfileError, ProvenanceRule, Quota, QuotaPeriod,
+    QuotaScope, ReferenceForm, RequestRules, SearchPrefix, Urls,
 };
 pub use token::{
     ClientAuthentication, CredentialKind, Grant, LONGEST_TOKEN_LIFE, SHORTEST_TOKEN_LIFE, SigningAlgorithm, TokenRules,

@@ -16,7 +16,8 @@ use skin_assist_core::{ports::ContextPart, quota::SMALLEST_BUDGET};
 use crate::{photo_hosts::HostPattern, token::TokenRules};
 
 pub use draft::{
-    AuthorRule, DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, FinishedVisitRule, ReferenceForm,
+    AuthorRule, DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, FinishedVisitRule, ProvenanceRule,
+    ReferenceForm,
 };
 
 /// The shipped profiles, by name.
@@ -431,6 +432,15 @@ impl Profile {
         }
         if self.encounters.treating_participant.is_empty() {
             return invalid("encounters.treating_participant", "it has to name a code");
+        }
+        let place = |wanted: &[ContextPart]| self.context.reads.iter().position(|part| wanted.contains(part));
+        if let Some(results) = place(&[ContextPart::PriorResults])
+            && place(&[ContextPart::Document, ContextPart::Visit]).is_none_or(|site| site > results)
+        {
+            return invalid(
+                "context.reads",
+                "prior-results come after document or visit, which say of which site",
+            );
         }
         self.draft.check()
     }

@@ -120,6 +120,7 @@ async fn nonsense_in_the_right_shape_becomes_the_composers_draft() {
         ],
         abstention: None,
         concerns: Vec::new(),
+        further_conditions: Vec::new(),
         models: vec![],
     };
     let request = SynthesisRequest {
@@ -152,6 +153,7 @@ async fn nonsense_in_the_right_shape_becomes_the_composers_draft() {
             let keys: BTreeSet<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
             let schema = [
                 "abstain",
+                "also_consider",
                 "comment",
                 "must_not_miss",
                 "next_steps",

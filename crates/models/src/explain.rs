@@ -400,6 +400,7 @@ mod tests {
             ranked: Vec::new(),
             abstention: None,
             concerns: Vec::new(),
+            further_conditions: Vec::new(),
             models: Vec::new(),
         };
         let png = overlay(&image, &findings, None).expect("a PNG");

@@ -273,6 +273,8 @@ pub struct DraftRules {
     pub statuses: Vec<&'static str>,
     /// Who may be the author.
     pub author: AuthorRule,
+    /// The types of contained resources that are taken.
+    pub contained: Vec<&'static str>,
     /// Whether a Composition is an inbound transcription: one type, one category, two sections with the text in
     /// `section.code.text`.
     pub transcription: bool,
@@ -353,6 +355,7 @@ impl Dialect {
                 conditional_create: false,
                 statuses: vec!["preliminary"],
                 author: AuthorRule::Practitioner,
+                contained: Vec::new(),
                 transcription: true,
             },
             references: ReferenceForm::Absolute,
@@ -431,6 +434,7 @@ impl Dialect {
                 conditional_create: true,
                 statuses: vec!["preliminary", "final"],
                 author: AuthorRule::Optional,
+                contained: vec!["Device", "Provenance"],
                 transcription: false,
             },
             references: ReferenceForm::Relative,
@@ -482,6 +486,7 @@ impl Dialect {
                 conditional_create: false,
                 statuses: vec!["preliminary"],
                 author: AuthorRule::PractitionerOrDevice,
+                contained: vec!["Device", "Provenance"],
                 transcription: false,
             },
             version_ids: false,

@@ -386,6 +386,7 @@ fn photo_reports(firm: &Firm) -> impl Iterator<Item = PhotoReport> {
                 identifier: draft.identifier.clone(),
                 placement: draft.placement,
                 regions: image.regions.clone(),
+                provenance: draft.provenance.clone(),
             })
             .collect(),
     })

@@ -24,6 +24,7 @@ pub(crate) struct Finish {
     /// The quota, and what is left of it.
     pub(crate) rate_limit: Option<(u32, u32)>,
     pub(crate) spoilt: Option<Spoilt>,
+    quoted: Option<String>,
 }
 
 impl State {
@@ -39,16 +40,23 @@ impl State {
             },
             rate_limit: None,
             spoilt: None,
+            quoted: self.quirks.quoted.clone(),
         }
     }
 }
 
 impl Finish {
     pub(crate) fn apply(self, response: Response<Bytes>) -> Response<Bytes> {
+        let is_spoilt = self.spoilt.is_some();
         let mut response = match self.spoilt {
             Some(spoilt) if response.status().is_success() => spoil(spoilt, response),
             _ => response,
         };
+        if let Some(quoted) = &self.quoted
+            && (is_spoilt || !response.status().is_success())
+        {
+            response = quoting(response, quoted);
+        }
         if response.status() == StatusCode::TOO_MANY_REQUESTS
             && let Some(retry_after) = &self.retry_after
         {
@@ -72,6 +80,17 @@ fn outcome(severity: &str) -> Value {
             "code": "processing",
             "diagnostics": "the record server did not answer in time",
         }],
+    })
+}
+
+/// The reply with this text in it, whatever it is.
+fn quoting(response: Response<Bytes>, quoted: &str) -> Response<Bytes> {
+    response.map(|body| match serde_json::from_slice::<Value>(&body) {
+        Ok(Value::Object(mut fields)) => {
+            fields.insert("quoted".to_owned(), json!(quoted));
+            Bytes::from(Value::Object(fields).to_string())
+        }
+        _ => Bytes::from([&body, quoted.as_bytes()].concat()),
     })
 }
 

@@ -62,6 +62,8 @@ pub struct Quirks {
     pub duplicate_posts: u32,
     /// A search for drafts finds one only this long after it was made. A conditional create knows at once.
     pub draft_visibility_delay: Duration,
+    /// What refusals and spoilt replies quote, as servers quote their patients.
+    pub quoted: Option<String>,
     /// The dialect that `metadata` and the discovery document state, when it is not the true one.
     pub claimed: Option<Dialect>,
 }

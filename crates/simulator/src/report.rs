@@ -89,6 +89,8 @@ pub struct DraftReport {
     pub placement: Placement,
     /// The regions that the draft states for this photo.
     pub regions: Vec<Region>,
+    /// The photos that its Provenance names as sources; none where it brings no Provenance.
+    pub provenance: Option<Vec<String>>,
 }
 
 /// A draft that names no photo of its firm.

@@ -258,6 +258,7 @@ pub(crate) struct StoredDraft {
     pub(crate) placement: Placement,
     pub(crate) encounter: Option<String>,
     pub(crate) images: Vec<DraftImage>,
+    pub(crate) provenance: Option<Vec<String>>,
     /// The whole resource, unknown elements included.
     pub(crate) resource: Value,
 }

@@ -1,8 +1,8 @@
 //! Firms and what an operator does with them.
 //!
-//! Pausing a firm moves its rows aside: `parked` keeps them out of the index that `acquire` reads, so a paused firm with
-//! a hundred thousand waiting photos costs the others nothing. The price is one pass over the firm's rows when an
-//! operator pauses or resumes it.
+//! Pausing a firm, or switching it off, moves its rows aside: `parked` keeps them out of the index that `acquire` reads, so that such
+//! a firm with a hundred thousand waiting photos costs the others nothing. The price is one pass over the firm's rows when an
+//! operator does so or takes it back.
 
 use std::collections::BTreeMap;
 
@@ -50,11 +50,25 @@ pub(crate) fn all_firms(connection: &Connection) -> Outcome<Vec<Firm>> {
 pub(crate) fn parked(connection: &Connection, firm: &FirmId) -> Outcome<bool> {
     first(
         connection,
-        "SELECT status = 'paused' FROM firms WHERE firm = ?1",
+        "SELECT status = 'paused' OR mode = 'off' FROM firms WHERE firm = ?1",
         [firm.as_str()],
         |row| row.get(0).map_err(crate::error::meaning),
     )?
     .ok_or(StateError::NotFound { what: "firm" })
+}
+
+/// Moves the firm's rows aside or back, as its status and mode have it. Finished rows too: a replay or a resolution may make
+/// them wait again.
+fn park(connection: &Connection, firm: &FirmId) -> Outcome<()> {
+    let parked = parked(connection, firm)?;
+    for table in ["document_watch", "assist_results", "watch_lists"] {
+        execute(
+            connection,
+            &format!("UPDATE {table} SET parked = ?2 WHERE firm = ?1 AND parked <> ?2"),
+            params![firm.as_str(), parked],
+        )?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -117,14 +131,13 @@ impl FirmAdministration for SqliteStore {
             execute(
                 state,
                 "INSERT INTO watch_lists (firm, parked, fence) VALUES (?1, ?2, ?3)",
-                params![firm.id.as_str(), firm.status == FirmStatus::Paused, fence_floor(state)?],
+                params![firm.id.as_str(), !firm.is_served(), fence_floor(state)?],
             )?;
             Ok(())
         })
     }
 
     async fn set_firm_status(&self, firm: &FirmId, status: FirmStatus) -> Outcome<()> {
-        let parked = status == FirmStatus::Paused;
         self.write(|state| {
             let changed = execute(
                 state,
@@ -132,15 +145,7 @@ impl FirmAdministration for SqliteStore {
                 params![firm.as_str(), to_word(&status)?],
             )?;
             found(changed, "firm")?;
-            // Finished rows too: a replay or a resolution may make them wait again.
-            for table in ["document_watch", "assist_results", "watch_lists"] {
-                execute(
-                    state,
-                    &format!("UPDATE {table} SET parked = ?2 WHERE firm = ?1 AND parked <> ?2"),
-                    params![firm.as_str(), parked],
-                )?;
-            }
-            Ok(())
+            park(state, firm)
         })
     }
 
@@ -164,7 +169,8 @@ impl FirmAdministration for SqliteStore {
                 "UPDATE firms SET mode = ?2, intended_use = ?3 WHERE firm = ?1",
                 params![firm.as_str(), to_word(&mode)?, record],
             )?;
-            found(changed, "firm")
+            found(changed, "firm")?;
+            park(state, firm)
         })
     }
 

@@ -141,7 +141,7 @@ fn the_suite_notices_a_store_that_ignores_fences() {
 
 #[test]
 fn the_suite_notices_other_broken_rules() {
-    let broken: [(Mutation, &[&str]); 22] = [
+    let broken: [(Mutation, &[&str]); 23] = [
         (
             Mutation::AttemptsForgotten,
             &["documents::attempts", "documents::a_lease", "watch_lists::a_lease"],
@@ -163,6 +163,7 @@ fn the_suite_notices_other_broken_rules() {
             Mutation::PausesIgnored,
             &["documents::a_paused_firm", "watch_lists::a_paused_firm"],
         ),
+        (Mutation::OffIgnored, &["documents::a_paused_firm"]),
         (Mutation::RenewalsRaiseTheFence, &["watch_lists::a_renewal"]),
         (
             Mutation::ReleasesForgotten,

@@ -123,6 +123,7 @@ impl VisionModel for ScriptedVision {
             ranked,
             abstention: None,
             concerns: Vec::new(),
+            further_conditions: Vec::new(),
             models,
         })
     }

@@ -171,6 +171,7 @@ impl Practice {
                     height: 0.5,
                 }],
             }],
+            bands: skin_assist_core::domain::Bands::default(),
         };
         let versions = Versions {
             models: vec![],

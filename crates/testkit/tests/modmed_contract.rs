@@ -542,6 +542,7 @@ impl Practice {
                 document: document.clone(),
                 areas: vec![],
             }],
+            bands: skin_assist_core::domain::Bands::default(),
         };
         let versions = Versions {
             models: vec![],

@@ -137,7 +137,7 @@ async fn list(state: &dyn StateStore, json: bool) -> Result<(), Failure> {
                     "paused"
                 }
                 .to_owned(),
-                if firm.mode == Mode::Draft { "draft" } else { "silent" }.to_owned(),
+                firm.mode.to_string(),
                 uses.collect::<Vec<_>>().join(" "),
             ]
         })
@@ -192,13 +192,69 @@ async fn set_mode(
             );
         }
         (ModeArgument::Silent, ..) => (Mode::Silent, firm.intended_use.clone()),
+        (ModeArgument::Off, ..) => (Mode::Off, firm.intended_use.clone()),
     };
     state
         .set_mode(&firm.id, mode, record.as_ref())
         .await
         .map_err(state_failed)?;
-    let word = if mode == Mode::Draft { "draft" } else { "silent" };
-    audit(state, &firm.id, AuditAction::FirmChanged, format!("mode {word}")).await?;
-    say!("`{id}` is in {word} mode.");
+    // By which document, too: the record itself is replaced by the next one.
+    let by = record.filter(|_| mode == Mode::Draft);
+    let by = by.map_or_else(String::new, |record| format!(" by {}", record.document_sha256));
+    audit(state, &firm.id, AuditAction::FirmChanged, format!("mode {mode}{by}")).await?;
+    say!("`{id}` is in {mode} mode.");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use skin_assist_core::{domain::NewCredential, phi::Secret};
+    use skin_assist_store::SqliteStore;
+
+    use super::*;
+
+    #[test]
+    fn a_change_of_mode_needs_its_record_and_is_in_the_audit_trail() {
+        let store = SqliteStore::open_in_memory().unwrap();
+        let store: &dyn StateStore = &store;
+        let folder = tempfile::TempDir::new().unwrap();
+        let document = folder.path().join("intended-use.txt");
+        std::fs::write(&document, "for this test").unwrap();
+        let firm = new_firm(&Config::defaults().unwrap(), "elm", "elm".to_owned(), None, None).unwrap();
+        assert_eq!(
+            (firm.mode, firm.intended_use.clone()),
+            (Mode::Silent, None),
+            "a new one is silent"
+        );
+        futures::executor::block_on(async {
+            let credential = NewCredential::secret("client", Secret::new("secret".to_owned()));
+            store.add_firm(&firm, &credential).await.unwrap();
+            let name = || Some("Dr. Roe".to_owned());
+            for (document, name) in [(None, name()), (Some(document.as_path()), None), (None, None)] {
+                let refused = set_mode(store, "elm", ModeArgument::Draft, document, name).await;
+                assert!(refused.is_err(), "without a record nothing is written");
+            }
+            assert_eq!(store.records().await.unwrap(), []);
+            set_mode(store, "elm", ModeArgument::Draft, Some(&document), name())
+                .await
+                .unwrap();
+            let record = store.firm(&firm.id).await.unwrap().unwrap().intended_use.unwrap();
+            let sha256 = hex::encode(Sha256::digest("for this test"));
+            assert_eq!(
+                (record.recorded_by.as_str(), &record.document_sha256),
+                ("Dr. Roe", &sha256)
+            );
+            for mode in [ModeArgument::Off, ModeArgument::Silent] {
+                set_mode(store, "elm", mode, None, None).await.unwrap();
+            }
+            let kept = store.firm(&firm.id).await.unwrap().unwrap().intended_use;
+            assert_eq!(kept, Some(record), "the record stays");
+            let records = store.records().await.unwrap();
+            let subjects: Vec<&str> = records.iter().map(|record| record.subject.as_str()).collect();
+            assert_eq!(
+                subjects,
+                [format!("mode draft by {sha256}").as_str(), "mode off", "mode silent"]
+            );
+        });
+    }
 }

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     config::Config,
-    driver::{Engine, stop_signal},
+    driver::stop_signal,
     failure::{Failure, Hinted as _},
     telemetry, wiring,
 };
@@ -22,11 +22,7 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     telemetry::begin(&config.log)?;
     let state = wiring::state(config).await?;
-    let language = wiring::language(config).await?;
-    let engine = Engine {
-        language,
-        ..wiring::engine(config, state, Arc::new(|_| {})).await?
-    };
+    let engine = wiring::engine(config, state, Arc::new(|_| {})).await?;
     tracing::info!(
         event = "run.started",
         policy = %engine.policy,

@@ -13,7 +13,10 @@ use std::{
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use skin_assist_core::domain::{AssistResult, EncounterId, Label};
+use skin_assist_core::{
+    domain::{AgeBand, AssistResult, Bands, EncounterId, Label, Sex},
+    synthesis::Knowledge,
+};
 
 use super::{known_firm, print_json, state_failed};
 use crate::{
@@ -119,7 +122,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, result: &AssistResult, diagnoses: &BTreeSet<Diagnosis>) {
+    fn add(&mut self, result: &AssistResult, diagnoses: &BTreeSet<Diagnosis>, knowledge: &Knowledge) {
         let findings = result.findings.expose();
         let abstained = findings.abstention.is_some();
         let is_coded = |label: &Label| diagnoses.iter().any(|diagnosis| diagnosis.is_of(label));
@@ -134,7 +137,7 @@ impl Counts {
         let mut dangerous = findings
             .ranked
             .iter()
-            .filter(|class| class.label.must_not_miss && is_coded(&class.label))
+            .filter(|class| knowledge.must_not_be_missed(&class.label) && is_coded(&class.label))
             .peekable();
         if dangerous.peek().is_some() {
             self.must_not_miss += 1;
@@ -154,9 +157,19 @@ struct Report {
     results: u64,
     /// The versions of models that made those compared.
     models: BTreeSet<String>,
-    /// By group; `all` first.
+    /// By group: `all`, route, age band, sex, and the groups of the file.
     groups: BTreeMap<String, Counts>,
+    /// By measure, the group where it is lowest.
+    lowest: BTreeMap<&'static str, Lowest>,
     language: LanguageSum,
+}
+
+/// The group where a measure is lowest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Lowest {
+    group: String,
+    of: u64,
+    all: u64,
 }
 
 /// What language models took part with.
@@ -169,16 +182,18 @@ struct LanguageSum {
     cost_micros: u64,
 }
 
-const ALL: &str = " all";
+/// The group of all.
+const ALL: &str = "all";
 
-fn compare(firm: &str, results: &[AssistResult], text: &str) -> Result<Report, String> {
+fn compare(firm: &str, results: &[AssistResult], text: &str, knowledge: &Knowledge) -> Result<Report, String> {
     let coded = read(text)?;
     let mut report = Report {
         firm: firm.to_owned(),
         diagnoses_sha256: hex::encode(Sha256::digest(text.as_bytes())),
         results: results.len() as u64,
         models: BTreeSet::new(),
-        groups: BTreeMap::from([(ALL.trim().to_owned(), Counts::default())]),
+        groups: BTreeMap::from([(ALL.to_owned(), Counts::default())]),
+        lowest: BTreeMap::new(),
         language: LanguageSum::default(),
     };
     for result in results {
@@ -197,14 +212,80 @@ fn compare(firm: &str, results: &[AssistResult], text: &str) -> Result<Report, S
         report
             .models
             .extend(result.versions.models.iter().map(ToString::to_string));
-        let route = format!("route {}", result.assessment.route);
         let groups = coded.groups.get(encounter).into_iter().flatten();
         let groups = groups.map(|group| format!("group {group}"));
-        for group in [ALL.trim().to_owned(), route].into_iter().chain(groups) {
-            report.groups.entry(group).or_default().add(result, diagnoses);
+        for group in bands(result).into_iter().chain(groups).chain([ALL.to_owned()]) {
+            report
+                .groups
+                .entry(group)
+                .or_default()
+                .add(result, diagnoses, knowledge);
         }
     }
+    report.lowest = MEASURES
+        .iter()
+        .filter_map(|measure| Some((measure.name, measure.lowest(&report.groups)?)))
+        .collect();
     Ok(report)
+}
+
+/// The groups that the result itself tells.
+fn bands(result: &AssistResult) -> [String; 3] {
+    let Bands { age, sex } = result.note.expose().bands;
+    [
+        format!("route {}", result.assessment.route),
+        format!("age {}", age.map_or("not known", AgeBand::display)),
+        format!("sex {}", sex.map_or("not known", Sex::display)),
+    ]
+}
+
+/// Something that is better when it is higher.
+struct Measure {
+    name: &'static str,
+    share: fn(&Counts) -> (u64, u64),
+}
+
+const MEASURES: [Measure; 3] = [
+    Measure {
+        name: "must-not-miss named",
+        share: |counts| (counts.must_not_miss_named, counts.must_not_miss),
+    },
+    Measure {
+        name: "top 1",
+        share: |counts| (counts.top_1, counts.compared),
+    },
+    Measure {
+        name: "top 3",
+        share: |counts| (counts.top_3, counts.compared),
+    },
+];
+
+impl Measure {
+    /// The group where it is lowest; of equals the one with more results, and then the first by name. None where there is
+    /// nothing to measure.
+    fn lowest(&self, groups: &BTreeMap<String, Counts>) -> Option<Lowest> {
+        let measured = groups
+            .iter()
+            .filter(|(group, _)| *group != ALL)
+            .filter_map(|(group, counts)| {
+                let (of, all) = (self.share)(counts);
+                (all > 0).then(|| Lowest {
+                    group: group.clone(),
+                    of,
+                    all,
+                })
+            });
+        // As whole numbers: of/all against of/all without rounding.
+        measured.min_by(|a, b| {
+            let (left, right) = (
+                u128::from(a.of) * u128::from(b.all),
+                u128::from(b.of) * u128::from(a.all),
+            );
+            left.cmp(&right)
+                .then(b.all.cmp(&a.all))
+                .then_with(|| a.group.cmp(&b.group))
+        })
+    }
 }
 
 fn share(of: u64, all: u64) -> String {
@@ -229,7 +310,9 @@ fn page(report: &Report) -> String {
     );
     page += "| group | compared | top 1 | top 3 | must-not-miss named | abstained | out of scope |\n";
     page += "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n";
-    for (group, counts) in &report.groups {
+    // `age` sorts before `all`, which stands first.
+    let (all, others): (Vec<_>, Vec<_>) = report.groups.iter().partition(|(group, _)| *group == ALL);
+    for (group, counts) in all.into_iter().chain(others) {
         _ = writeln!(
             page,
             "| {group} | {} | {} | {} | {} | {} | {} |",
@@ -240,6 +323,16 @@ fn page(report: &Report) -> String {
             counts.abstained,
             counts.out_of_scope
         );
+    }
+    if !report.lowest.is_empty() {
+        page += "\nLowest, whatever the size of the group: ";
+        let named = report.lowest.iter();
+        let named = named.map(|(measure, lowest)| {
+            let Lowest { group, of, all } = lowest;
+            format!("{measure} in {group}, {}", share(*of, *all))
+        });
+        page += &named.collect::<Vec<_>>().join("; ");
+        page += ".\n";
     }
     let language = &report.language;
     _ = writeln!(
@@ -261,7 +354,7 @@ pub(crate) async fn silent_report(config: &Config, arguments: SilentReportArgume
     let firm = known_firm(&*state, &arguments.firm).await?.id;
     let results = state.firm_results(&firm).await.map_err(state_failed)?;
     let text = diagnoses(&arguments.diagnoses)?;
-    let report = compare(firm.as_str(), &results, &text).map_err(|problem| {
+    let report = compare(firm.as_str(), &results, &text, &wiring::knowledge()?).map_err(|problem| {
         Failure::new(format!("{}: {problem}", arguments.diagnoses.display()))
             .with_hint("docs/silent-trial.md has the form")
     })?;

@@ -34,18 +34,14 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
         .map(|firm| {
             let standing = match (&firm.credential_refused, firm.firm.status) {
                 (_, FirmStatus::Paused) => "paused".to_owned(),
+                (_, FirmStatus::Active) if firm.firm.mode == Mode::Off => "off".to_owned(),
                 (Some(reason), FirmStatus::Active) => format!("STOPPED: {reason}"),
                 (None, FirmStatus::Active) => "served".to_owned(),
             };
             [
                 firm.firm.id.to_string(),
                 standing,
-                if firm.firm.mode == Mode::Draft {
-                    "draft"
-                } else {
-                    "silent"
-                }
-                .to_owned(),
+                firm.firm.mode.to_string(),
                 firm.cursor
                     .map_or_else(|| "never".to_owned(), |cursor| cursor.0.to_string()),
                 firm.watched_encounters.to_string(),

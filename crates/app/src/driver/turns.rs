@@ -12,7 +12,7 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use skin_assist_core::{
-    domain::{AssessmentId, DocumentId, DocumentStep, Firm, FirmId, FirmStatus},
+    domain::{AssessmentId, DocumentId, DocumentStep, Firm, FirmId},
     lease::Lease,
     polling::{Answer, Decision, Observation, PollCall},
     ports::{Grant, Proposals, Proposed, StateError},
@@ -341,10 +341,7 @@ impl Driver<'_> {
         let firms: BTreeSet<FirmId> = firms.iter().cloned().collect();
         let read = stream::iter(firms).map(|id| async move { state.firm(&id).await });
         let read: Vec<Option<Firm>> = read.buffered(READ_AT_ONCE).try_collect().await?;
-        let active = read
-            .into_iter()
-            .flatten()
-            .filter(|firm| firm.status == FirmStatus::Active);
+        let active = read.into_iter().flatten().filter(Firm::is_served);
         let served: Vec<Arc<Firm>> = active.map(Arc::new).collect();
         *lock(&self.firms) = served.iter().map(|firm| (firm.id.clone(), Arc::clone(firm))).collect();
         Ok(served)

@@ -160,6 +160,7 @@ impl VisionModel for Gated {
             ranked: Vec::new(),
             abstention: None,
             concerns: Vec::new(),
+            further_conditions: Vec::new(),
             models: self.versions(route),
         })
     }

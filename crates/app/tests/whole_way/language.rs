@@ -12,7 +12,7 @@ use skin_assist::driver::{Engine, stop_signal};
 use skin_assist_core::{
     domain::{FirmId, Mode},
     phi::Phi,
-    ports::{ChatModel, Completion, LanguageError, LanguageSpent, Prompt},
+    ports::{ChatModel, Completion, ContextPart, LanguageError, LanguageSpent, Prompt},
     synthesis::{Composer, Knowledge, Spending, Synthesizer},
     time::Clock as _,
 };
@@ -22,18 +22,18 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::support::{Setting, World};
 
 /// A patient who does not exist, and must be nowhere: name, birth date, telephone, record number.
-const CANARY: [&str; 5] = ["Zora", "Quillfeather", "1961-04-23", "202-555-0147", "55512345"];
+pub(crate) const CANARY: [&str; 5] = ["Zora", "Quillfeather", "1961-04-23", "202-555-0147", "55512345"];
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Says the same to everything, and keeps what it was asked.
-struct Chat {
+pub(crate) struct Chat {
     answer: String,
-    asked: Mutex<Vec<String>>,
+    pub(crate) asked: Mutex<Vec<String>>,
 }
 
 impl Chat {
-    fn saying(answer: &str) -> Arc<Self> {
+    pub(crate) fn saying(answer: &str) -> Arc<Self> {
         Arc::new(Self {
             answer: answer.to_owned(),
             asked: Mutex::default(),
@@ -62,14 +62,21 @@ impl ChatModel for Chat {
 fn good() -> String {
     let nevus = json!({ "code": "400096001", "confidence": "very-likely", "evidence": ["image-1"],
         "supporting": ["site"], "opposing": ["age"] });
-    json!({ "abstain": null, "ranked": [nevus], "must_not_miss": [], "next_steps": ["photographic-follow-up"],
+    json!({ "abstain": null, "ranked": [nevus], "must_not_miss": [], "also_consider": [], "next_steps": ["photographic-follow-up"],
         "questions": ["lesion-changed"], "comment": "Site is typical." })
     .to_string()
 }
 
 /// Everything that is logged, at every level.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// All of it so far.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -140,7 +147,7 @@ fn run(world: &World, chat: &Arc<Chat>, spending: Spending) -> String {
             futures::join!(engine.run(stop), stopping);
         });
     });
-    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+    log.text()
 }
 
 /// The texts of the drafts that are in the chart.
@@ -157,29 +164,13 @@ fn spent(world: &World) -> LanguageSpent {
 }
 
 #[test]
-fn the_canary_patient_is_in_no_prompt_log_event_dead_letter_or_audit_record() {
+fn of_a_patient_what_is_of_use_comes_through() {
     let world = world(2);
     let chat = Chat::saying(&good());
-    let log = run(&world, &chat, Spending::default());
+    run(&world, &chat, Spending::default());
     let asked = chat.asked.lock().unwrap().clone();
-    assert_eq!(asked.len(), 2, "{log}\n{asked:?}");
-    let letters = world.clock.run(world.state.dead_letters()).unwrap();
-    assert_eq!(letters.len(), 1, "what is no picture");
-    let audit = world.clock.run(world.state.records()).unwrap();
-    let events = format!("{:?}", world.events.lock().unwrap());
-    assert!(log.contains("language.asked") && log.contains("item.dead-letter"));
-    for (place, text) in [
-        ("a prompt", asked.join("\n")),
-        ("the log", log),
-        ("an event", events),
-        ("a dead letter", format!("{letters:?}")),
-        ("the audit trail", format!("{audit:?}")),
-    ] {
-        for canary in CANARY {
-            assert!(!text.contains(canary), "{canary} is in {place}");
-        }
-    }
-    // What is of use came through: the site from the description, and age and sex.
+    assert_eq!(asked.len(), 2);
+    // The site from the description, and age and sex.
     let data: Value =
         serde_json::from_str(asked[0].lines().find(|line| line.starts_with("{\"chart_text")).unwrap()).unwrap();
     let context: Vec<&str> = data["context"]
@@ -190,7 +181,25 @@ fn the_canary_patient_is_in_no_prompt_log_event_dead_letter_or_audit_record() {
         .collect();
     assert_eq!(context, ["age", "sex", "site", "side"]);
     assert_eq!(data["chart_text"], "<<<left forearm>>>");
-    assert_eq!(data["not_known"], json!(["history", "medications", "symptoms"]));
+    assert_eq!(
+        data["not_known"],
+        json!(["history", "medications", "earlier results at this site", "symptoms"])
+    );
+}
+
+#[test]
+fn earlier_results_are_asked_for_only_where_the_site_is_known() {
+    for (first, is_asked) in [(ContextPart::Patient, false), (ContextPart::Document, true)] {
+        let mut world = world(1);
+        world.profile.context.reads = vec![first, ContextPart::PriorResults];
+        let chat = Chat::saying(&good());
+        let log = run(&world, &chat, Spending::default());
+        // The practice EHR has no laboratory: who asks is refused, and the draft says that nothing is known.
+        assert_eq!(log.contains("part=\"prior-results\""), is_asked, "{first:?}");
+        let asked = chat.asked.lock().unwrap().join("\n");
+        assert!(asked.contains("earlier results at this site"), "{asked}");
+        assert_eq!(world.report().compositions, 1, "the draft is written all the same");
+    }
 }
 
 #[test]

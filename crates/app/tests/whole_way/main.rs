@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 
+mod canary;
 mod deployment;
 #[cfg(feature = "servers")]
 mod dynamodb;
@@ -25,7 +26,7 @@ use skin_assist_core::{
 };
 use skin_assist_simulator::{CallKind, EncounterSpec, FailNext, FirmSpec, PhotoFault, PhotoSpec};
 use skin_assist_testkit::scripted::ScriptedVision;
-use support::World;
+use support::{Setting, World};
 
 const CLINIC: Duration = Duration::from_secs(3600 + 600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -224,6 +225,67 @@ fn a_paused_firm_is_left_alone_and_resumes_where_it_was() {
         .unwrap();
     world.run_for(CLINIC);
     world.assert_delivered_once(0);
+}
+
+/// Files so many photos of a new visit of the practice `elm`.
+fn file_photos(world: &World, count: u64) {
+    let now = world.clock_now();
+    let visit = world.ehr.open_encounter(now, "elm", EncounterSpec::default()).unwrap();
+    for seed in 0..count {
+        let photo = PhotoSpec::synthetic("PHOTO-LESION", seed, None);
+        world.ehr.attach_photo(now, "elm", &visit, photo).unwrap();
+    }
+}
+
+/// With the draft, in the same request: whatever is lost or repeated, there is one for each draft.
+#[test]
+fn each_draft_brings_its_provenance_along_where_the_ehr_takes_it() {
+    for (profile, is_taken) in [("fhir-r4", true), ("modmed-ema", false)] {
+        let world = World::empty_with(31, Setting::of(profile));
+        world.open_firm("elm");
+        file_photos(&world, 8);
+        world.ehr.set_faults(|faults| faults.drop_composition_replies = 3);
+        world.crash_after(600, 2 * MINUTE);
+        world.run_for(12 * MINUTE);
+        let report = world.assert_delivered_once(4);
+        let drafts = report.photos.iter().flat_map(|photo| {
+            let brought = photo.drafts.iter().map(|draft| &draft.provenance);
+            brought.map(|provenance| (provenance, &photo.document))
+        });
+        let mut seen = 0;
+        for (provenance, document) in drafts {
+            seen += 1;
+            assert_eq!(*provenance, is_taken.then(|| vec![document.clone()]), "{profile}");
+        }
+        assert!(seen >= 7, "{profile}: {seen}");
+    }
+}
+
+#[test]
+fn of_a_firm_that_is_off_nothing_is_asked_judged_or_written() {
+    let world = World::empty(10);
+    world.open_firm("elm");
+    let firm = FirmId::new("elm");
+    let set = |mode| world.clock.run(world.state.set_mode(&firm, mode, None)).unwrap();
+    file_photos(&world, 3);
+    // Switched off in the midst of it.
+    world.run_with(3 * MINUTE, MINUTE, || file_photos(&world, 3));
+    set(Mode::Off);
+    let before = world.report();
+    assert!(before.compositions > 0, "it was served before");
+    file_photos(&world, 2);
+    world.run_for(10 * MINUTE);
+    let after = world.report();
+    assert_eq!(
+        format!("{:?}", after.calls),
+        format!("{:?}", before.calls),
+        "the EHR is not called"
+    );
+    assert_eq!(after.token_calls, before.token_calls, "nor its token endpoint");
+    assert_eq!(after.compositions, before.compositions);
+    set(Mode::Draft);
+    world.run_for(10 * MINUTE);
+    assert_eq!(world.assert_delivered_once(0).compositions, 8);
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl World {
         Self::empty_on(in_memory(), seed, setting)
     }
 
-    fn empty_on(state: Arc<dyn ProposingStore>, seed: u64, setting: Setting) -> Self {
+    pub(crate) fn empty_on(state: Arc<dyn ProposingStore>, seed: u64, setting: Setting) -> Self {
         let clock = VirtualClock::new(MORNING);
         let ehr = PracticeEhr::new(Options {
             seed,

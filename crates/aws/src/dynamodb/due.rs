@@ -109,7 +109,7 @@ impl DynamoStore {
         Ok(granted)
     }
 
-    /// Those of the proposed rows whose firms are served. Rows of paused firms are moved out of the queue.
+    /// Those of the proposed rows whose firms are served. Rows of firms that are paused or off are moved out of the queue.
     async fn candidates(
         &self,
         table: &'static Table,
@@ -183,8 +183,9 @@ impl DynamoStore {
         let firm = FirmId::new(key.part.as_str());
         let writes = [
             Write::check(&FIRMS, firms::key(&firm))
-                .when("#status = :paused")
-                .value("paused", text("paused")),
+                .when("#status = :paused OR #mode = :off")
+                .value("paused", text("paused"))
+                .value("off", text("off")),
             Write::update(table, key)
                 .when("#queue = :queue")
                 .value("queue", text(queue))

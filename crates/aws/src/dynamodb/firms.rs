@@ -1,7 +1,7 @@
 //! Firms and what an operator does with them.
 //!
-//! Pausing is one transaction over the firm and its watch list. What waits of a paused firm is moved out of its queue by
-//! whoever comes across it ([`super::due`]), and back when the firm is resumed.
+//! Pausing, or switching off, is one transaction over the firm and its watch list. What waits of such a firm is moved out of its
+//! queue by whoever comes across it ([`super::due`]), and back when the firm is served again.
 //!
 //! Removing a firm takes longer than a transaction: one takes the firm out of sight, so that nothing new is written about it, and
 //! marks its name; then its rows are deleted, and the mark last. Whoever removes or connects a firm of that name
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use skin_assist_core::{
-    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, IntendedUseRecord, Mode, NewCredential},
+    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, IntendedUseRecord, Mode, NewCredential, is_served},
     ports::{FirmAdministration, Firms, StateError},
     time::Timestamp,
 };
@@ -122,6 +122,30 @@ impl DynamoStore {
         self.write(done).await.map(drop)
     }
 
+    /// The firm. [`StateError::NotFound`] when there is none.
+    async fn must_know(&self, firm: &FirmId) -> Outcome<Firm> {
+        self.firm(firm).await?.ok_or(StateError::NotFound { what: "firm" })
+    }
+
+    /// Makes a change of a firm's row and of whether its watch list is parked.
+    async fn set_standing(&self, firm: &FirmId, change: Write, parked: bool) -> Outcome<Transacted> {
+        let parked = Write::update(&ENCOUNTER_WATCH, watch_lists::lease_key(firm))
+            .when_there()
+            .set("parked", flag(parked));
+        self.transact(&[change, parked]).await
+    }
+
+    /// Puts what waits of a firm that is served again back into its queues. Also where it was served before: whoever resumed it
+    /// may have been interrupted here.
+    async fn unpark_all(&self, firm: &FirmId) -> Outcome<()> {
+        let documents = Ask::part(&DOCUMENT_WATCH, firm.as_str());
+        self.unpark(&DOCUMENT_WATCH, documents, |row| row.text("step").map(str::to_owned))
+            .await?;
+        let results = Ask::beginning(&ASSIST_RESULTS, firm.as_str(), RESULT_PREFIX);
+        self.unpark(&ASSIST_RESULTS, results, |_| Ok(deliveries::QUEUE_NAME.to_owned()))
+            .await
+    }
+
     /// Puts rows of the firm that were moved out of their queue back into it.
     async fn unpark(
         &self,
@@ -179,7 +203,7 @@ impl FirmAdministration for DynamoStore {
                     .when("attribute_not_exists(#removing)")
                     .set("generation", number(generation)),
                 credentials::new(&firm.id, credential, fence),
-                watch_lists::new_lease(&firm.id, firm.status, fence),
+                watch_lists::new_lease(firm, fence),
                 watch_lists::new_looks(&firm.id),
                 memory::new(&firm.id),
             ];
@@ -198,27 +222,24 @@ impl FirmAdministration for DynamoStore {
     }
 
     async fn set_firm_status(&self, firm: &FirmId, status: FirmStatus) -> Outcome<()> {
-        let writes = [
-            Write::update(&FIRMS, key(firm))
+        for _ in 0..TRIES {
+            let change = Write::update(&FIRMS, key(firm))
                 .when_there()
-                .set("status", text(to_word(&status)?)),
-            Write::update(&ENCOUNTER_WATCH, watch_lists::lease_key(firm))
-                .when_there()
-                .set("parked", flag(status == FirmStatus::Paused)),
-        ];
-        if let Transacted::Refused(_) = self.transact(&writes).await? {
-            return Err(StateError::NotFound { what: "firm" });
+                .set("status", text(to_word(&status)?));
+            if status == FirmStatus::Paused {
+                return match self.set_standing(firm, change, true).await? {
+                    Transacted::Done => Ok(()),
+                    Transacted::Refused(_) => Err(StateError::NotFound { what: "firm" }),
+                };
+            }
+            let mode = self.must_know(firm).await?.mode;
+            let served = is_served(status, mode);
+            let change = change.when_is("mode", Some(text(to_word(&mode)?)));
+            if let Transacted::Done = self.set_standing(firm, change, !served).await? {
+                return if served { self.unpark_all(firm).await } else { Ok(()) };
+            }
         }
-        if status == FirmStatus::Active {
-            // Also where it was active before: whoever resumed it may have been interrupted here.
-            let documents = Ask::part(&DOCUMENT_WATCH, firm.as_str());
-            self.unpark(&DOCUMENT_WATCH, documents, |row| row.text("step").map(str::to_owned))
-                .await?;
-            let results = Ask::beginning(&ASSIST_RESULTS, firm.as_str(), RESULT_PREFIX);
-            self.unpark(&ASSIST_RESULTS, results, |_| Ok(deliveries::QUEUE_NAME.to_owned()))
-                .await?;
-        }
-        Ok(())
+        Err(contended())
     }
 
     async fn set_categories(&self, firm: &FirmId, categories: &BTreeMap<CategoryCode, CategoryUse>) -> Outcome<()> {
@@ -230,11 +251,18 @@ impl FirmAdministration for DynamoStore {
 
     async fn set_mode(&self, firm: &FirmId, mode: Mode, record: Option<&IntendedUseRecord>) -> Outcome<()> {
         let record = record.map(to_json).transpose()?;
-        let write = Write::update(&FIRMS, key(firm))
-            .when_there()
-            .set("mode", text(to_word(&mode)?))
-            .set_or_remove("intended_use", record.map(text));
-        found(&self.write(write).await?)
+        for _ in 0..TRIES {
+            let known = self.must_know(firm).await?;
+            let served = is_served(known.status, mode);
+            let change = Write::update(&FIRMS, key(firm))
+                .when_is("status", Some(text(to_word(&known.status)?)))
+                .set("mode", text(to_word(&mode)?))
+                .set_or_remove("intended_use", record.clone().map(text));
+            if let Transacted::Done = self.set_standing(firm, change, !served).await? {
+                return if served { self.unpark_all(firm).await } else { Ok(()) };
+            }
+        }
+        Err(contended())
     }
 
     async fn replace_credential(&self, firm: &FirmId, credential: &NewCredential) -> Outcome<()> {

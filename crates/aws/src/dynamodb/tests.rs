@@ -94,9 +94,7 @@ async fn others_who_never_stop_make_the_store_unavailable() {
     let firm = FirmId::new("a");
     let answers = vec![(400, CONFLICT); CONFLICTS as usize];
     let (store, _) = store(&answers);
-    let outcome = store
-        .set_mode(&firm, skin_assist_core::domain::Mode::Silent, None)
-        .await;
+    let outcome = store.set_categories(&firm, &std::collections::BTreeMap::new()).await;
     assert!(matches!(outcome, Err(StateError::Unavailable(_))), "{outcome:?}");
 }
 
@@ -135,7 +133,7 @@ async fn throttling_is_transient_and_named_by_its_code_alone() {
 async fn a_refused_write_is_not_sent_again() {
     let (store, script) = store(&[(400, REFUSED)]);
     let outcome = store
-        .set_mode(&FirmId::new("a"), skin_assist_core::domain::Mode::Silent, None)
+        .set_categories(&FirmId::new("a"), &std::collections::BTreeMap::new())
         .await;
     assert!(matches!(outcome, Err(StateError::NotFound { .. })), "{outcome:?}");
     assert_eq!(lock(&script.asked).len(), 1);

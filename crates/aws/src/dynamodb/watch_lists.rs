@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use skin_assist_core::{
-    domain::{Cursor, Firm, FirmId, FirmStatus, PollerFigures, PollerId, WatchList},
+    domain::{Cursor, Firm, FirmId, PollerFigures, PollerId, WatchList},
     lease::{Fence, Lease},
     ports::{Changes, Look, RecordedDocuments, StateError, WatchLists},
     time::Timestamp,
@@ -63,13 +63,13 @@ fn no_looks() -> AttributeValue {
 
 /// The lease of a new firm: free. `moved` counts how often looks were moved out of it; `debt` is what a release takes back
 /// of the attempts: 1 from acquiring on until there is progress.
-pub(super) fn new_lease(firm: &FirmId, status: FirmStatus, fence: u64) -> Write {
-    Write::put(&ENCOUNTER_WATCH, lease_key(firm))
+pub(super) fn new_lease(firm: &Firm, fence: u64) -> Write {
+    Write::put(&ENCOUNTER_WATCH, lease_key(&firm.id))
         .set("fence", number(fence))
         .set("attempt", number(0))
         .set("debt", number(0))
         .set("free_at", number(0))
-        .set("parked", flag(status == FirmStatus::Paused))
+        .set("parked", flag(!firm.is_served()))
         .set("moved", number(0))
         .set("looks", no_looks())
 }

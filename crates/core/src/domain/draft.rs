@@ -1,6 +1,6 @@
 //! The draft: what a clinician reads, before an EHR's profile gives it a shape.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,18 @@ pub struct DraftNote {
     pub instructions: Vec<String>,
     /// Where on which image, for EHRs and pages that can show it.
     pub regions: Vec<NoteRegion>,
+    /// The patient as coarsely as the text names them, for comparisons by group.
+    #[serde(default)]
+    pub bands: Bands,
+}
+
+/// What of a patient results are compared by. Says no more than the draft does, and no name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Bands {
+    /// The age band, where it was known.
+    pub age: Option<AgeBand>,
+    /// Administrative sex, where it was known.
+    pub sex: Option<Sex>,
 }
 
 /// A headed part of a draft.
@@ -51,6 +63,8 @@ pub struct Draft {
     pub patient: PatientId,
     /// The author where the EHR forces a practitioner.
     pub practitioner: Option<PractitionerId>,
+    /// The photos that it was made from.
+    pub documents: BTreeSet<DocumentId>,
     /// The identity in readable form; also the identifier's value.
     pub reference_code: ReferenceCode,
     /// The text.
@@ -69,6 +83,7 @@ impl Draft {
             encounter: Some(assessment.encounter.clone()),
             patient: assessment.patient.clone(),
             practitioner: assessment.practitioner.clone(),
+            documents: assessment.documents.clone(),
             reference_code: assessment.reference_code(),
             note,
             versions,
@@ -104,6 +119,9 @@ pub struct PatientFacts {
     pub history: Option<Vec<ContextTerm>>,
     /// Medications known to cause eruptions.
     pub medications: Option<Vec<ContextTerm>>,
+    /// Earlier results of this patient that say of which part of the body they are. Those of the photo's site alone are of use:
+    /// [`Self::results_at_site`].
+    pub prior_results: Option<Vec<PriorResult>>,
     /// What the photo's description and the visit's reason say: text of the chart, so never an instruction, and never in a draft.
     pub description: Option<Phi<String>>,
 }
@@ -119,12 +137,43 @@ impl PatientFacts {
             laterality: self.laterality.or(further.laterality),
             history: self.history.or(further.history),
             medications: self.medications.or(further.medications),
+            prior_results: self.prior_results.or(further.prior_results),
             description: match (self.description, further.description) {
                 (Some(first), Some(second)) => Some(Phi::new(format!("{}; {}", first.expose(), second.expose()))),
                 (first, second) => first.or(second),
             },
         }
     }
+}
+
+impl PatientFacts {
+    /// What earlier results found at the photo's site, each once. None where the site or the results are not known.
+    pub fn results_at_site(&self) -> Option<Vec<&ContextTerm>> {
+        let (site, results) = (self.site.as_ref()?, self.prior_results.as_ref()?);
+        // One of the other side is of another lesion; one of no side may be of this one.
+        let is_here = |result: &&PriorResult| {
+            let other_side = |side| self.laterality.is_some_and(|known| known != side);
+            result.site == *site && !result.laterality.is_some_and(other_side)
+        };
+        let mut found: Vec<&ContextTerm> = Vec::new();
+        for result in results.iter().filter(is_here) {
+            if !found.contains(&&result.finding) {
+                found.push(&result.finding);
+            }
+        }
+        Some(found)
+    }
+}
+
+/// An earlier result of tissue or laboratory, in words of the knowledge file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriorResult {
+    /// Where.
+    pub site: ContextTerm,
+    /// On which side, where it says so.
+    pub laterality: Option<Laterality>,
+    /// The condition.
+    pub finding: ContextTerm,
 }
 
 /// A fact of a chart in this software's own words, from the knowledge file: never a text of the chart.

@@ -144,6 +144,23 @@ pub enum Concern {
     WholeImage,
 }
 
+impl Concern {
+    /// For people, after "The image or its findings: ".
+    pub const fn display(self) -> &'static str {
+        match self {
+            Self::Blurred => "less sharp than the model pack asks for",
+            Self::TooDark => "darker than the model pack asks for",
+            Self::TooBright => "brighter than the model pack asks for",
+            Self::Clipped => "more of it is black or white than the model pack allows",
+            Self::NotSkin => "less of it has the colours of skin than the model pack asks for",
+            Self::WrongKind => "taken for another kind of image than the model pack is for",
+            Self::OutOfDistribution => "unlike the images that the classifier was made with",
+            Self::LesionTooSmall => "a lesion has fewer pixels than the model pack asks for",
+            Self::WholeImage => "no lesion was found, and the image was judged as a whole instead",
+        }
+    }
+}
+
 /// Why the models say nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -190,6 +207,9 @@ pub struct Findings {
     /// What speaks against relying on them, whether or not the models decline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concerns: Vec<Concern>,
+    /// What a language model may name beside the classes: the pack's allow-list. No model has judged any of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_conditions: Vec<Label>,
     /// The models that took part.
     pub models: Vec<ModelVersion>,
 }

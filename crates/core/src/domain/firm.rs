@@ -1,6 +1,6 @@
 //! The firm and what connects us to its EHR.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,11 @@ pub struct Firm {
 }
 
 impl Firm {
+    /// Whether anything is done for it: it is neither paused nor off.
+    pub const fn is_served(&self) -> bool {
+        is_served(self.status, self.mode)
+    }
+
     /// The route of documents of `category`; none when the practice did not choose it.
     pub fn route(&self, category: &CategoryCode) -> Option<Route> {
         match self.categories.get(category)? {
@@ -40,6 +45,11 @@ impl Firm {
             CategoryUse::Ignored => None,
         }
     }
+}
+
+/// Whether anything is done for a firm of this status and mode.
+pub const fn is_served(status: FirmStatus, mode: Mode) -> bool {
+    matches!((status, mode), (FirmStatus::Active, Mode::Silent | Mode::Draft))
 }
 
 /// Whether a firm is served.
@@ -61,6 +71,25 @@ pub enum Mode {
     Silent,
     /// Drafts are written back.
     Draft,
+    /// Nothing runs: no chart is read, no model looks, nothing is written. What was under way waits, as in a pause.
+    Off,
+}
+
+impl Mode {
+    /// The word used in tables, logs and commands.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Draft => "draft",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
 }
 
 /// Who permitted drafts, when, and by which document.

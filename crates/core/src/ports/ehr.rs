@@ -151,6 +151,9 @@ pub enum ContextPart {
     MedicationStatements,
     /// The same by `MedicationRequest`.
     MedicationRequests,
+    /// `Observation` of the laboratory, pathology among it: what was found earlier at the photo's site. Only read when that is
+    /// known.
+    PriorResults,
 }
 
 impl ContextPart {
@@ -163,6 +166,7 @@ impl ContextPart {
             Self::Problems => "problems",
             Self::MedicationStatements => "medication-statements",
             Self::MedicationRequests => "medication-requests",
+            Self::PriorResults => "prior-results",
         }
     }
 }

@@ -64,6 +64,19 @@ pub struct Differential {
     pub ranked: Vec<EvidencedCondition>,
     /// Conditions that must not be missed although they are not first.
     pub must_not_miss: Vec<EvidencedCondition>,
+    /// Conditions of the pack's allow-list that a language model brings up; no model has judged them.
+    pub further: Vec<FurtherCondition>,
+}
+
+/// A condition that nobody classified, and what of the patient's context brings it up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FurtherCondition {
+    /// The condition.
+    pub label: Label,
+    /// What speaks for it.
+    pub supporting: Vec<String>,
+    /// What speaks against it.
+    pub opposing: Vec<String>,
 }
 
 /// A condition, how probable, and what speaks for it.

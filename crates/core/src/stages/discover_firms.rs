@@ -1,21 +1,21 @@
 //! Which firms are to be served.
 
 use crate::{
-    domain::{Firm, FirmStatus},
+    domain::Firm,
     ports::{Firms, StateError},
 };
 
-/// Reads the active firms.
+/// Reads the firms that are served.
 pub struct DiscoverFirms<'a> {
     /// The firms.
     pub firms: &'a dyn Firms,
 }
 
 impl DiscoverFirms<'_> {
-    /// The firms that are not paused, in the order of their ids.
+    /// The firms that are neither paused nor off, in the order of their ids.
     pub async fn run(&self) -> Result<Vec<Firm>, StateError> {
         let mut firms = self.firms.firms().await?;
-        firms.retain(|firm| firm.status == FirmStatus::Active);
+        firms.retain(Firm::is_served);
         Ok(firms)
     }
 }

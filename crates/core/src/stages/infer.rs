@@ -11,8 +11,8 @@ use crate::{
     lease::Lease,
     phi::Phi,
     ports::{
-        Audit, AuditAction, AuditRecord, CallKind, ContextSubject, DocumentQueue, InferenceRecords, LanguageModel,
-        LanguageSpending, PatientContext, Photos, StateError, SynthesisRequest, VisionModel,
+        Audit, AuditAction, AuditRecord, CallKind, ContextPart, ContextSubject, DocumentQueue, InferenceRecords,
+        LanguageModel, LanguageSpending, PatientContext, Photos, StateError, SynthesisRequest, VisionModel,
     },
     synthesis::{self, PIPELINE_VERSION},
     time::within,
@@ -185,6 +185,10 @@ impl Infer<'_> {
         for part in self.context.parts() {
             if let Some(known) = self.context.remembered(&firm.id, &subject, part) {
                 facts = facts.with(known.into_exposed());
+                continue;
+            }
+            if part == ContextPart::PriorResults && facts.site.is_none() {
+                // Of which site would not be known: nothing of it could be used.
                 continue;
             }
             let read = self.context.read_context(firm, self.token, &subject, part);

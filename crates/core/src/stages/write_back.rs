@@ -33,6 +33,12 @@ const SILENT: Reason = Reason::new(
     "the firm is in silent mode; `skin-assist firm mode` changes it",
 );
 
+/// Why a result is kept back whose firm was switched off while somebody had it.
+const OFF: Reason = Reason::new(
+    "draft.off-mode",
+    "the firm was switched off; `skin-assist firm mode` changes it",
+);
+
 /// Why a result is kept back where the EHR cannot hold a draft.
 const NO_DRAFTS: Reason = Reason::new(
     "draft.not-held",
@@ -111,10 +117,11 @@ impl WriteBack<'_> {
         };
         match (interrupted, abilities.settlement, firm.mode) {
             // To post again is to ask; but a firm that was made silent meanwhile is not written to, even so.
-            (Some(_), Settlement::Operator, _) | (Some(_), Settlement::PostAgain, Mode::Silent) => {
+            (Some(_), Settlement::Operator, _) | (Some(_), Settlement::PostAgain, Mode::Silent | Mode::Off) => {
                 return self.uncertain(lease, INTERRUPTED).await;
             }
             (None, _, Mode::Silent) => return self.withheld(lease, SILENT).await,
+            (None, _, Mode::Off) => return self.withheld(lease, OFF).await,
             (None, ..) if !abilities.holds_drafts => return self.withheld(lease, NO_DRAFTS).await,
             _ => {}
         }
@@ -181,10 +188,12 @@ impl WriteBack<'_> {
                     if self.quota.clock.now() < settled_at {
                         return Ok(Before::Wait(settled_at));
                     }
-                    // The switch to silent mode holds for a draft that an interrupted post did not bring into the
+                    // The switch to a mode that writes nothing holds for a draft that an interrupted post did not bring into the
                     // chart, too.
-                    if firm.mode == Mode::Silent {
-                        return Ok(Before::Withhold(SILENT));
+                    match firm.mode {
+                        Mode::Draft => {}
+                        Mode::Silent => return Ok(Before::Withhold(SILENT)),
+                        Mode::Off => return Ok(Before::Withhold(OFF)),
                     }
                 }
                 DraftSearch::Unsupported => {

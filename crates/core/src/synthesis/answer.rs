@@ -13,6 +13,7 @@ pub(super) struct Answer {
     pub(super) abstain: Option<String>,
     pub(super) ranked: Vec<Ranked>,
     pub(super) must_not_miss: Vec<Ranked>,
+    pub(super) also_consider: Vec<Further>,
     pub(super) next_steps: Vec<String>,
     pub(super) questions: Vec<String>,
     pub(super) comment: Option<String>,
@@ -25,6 +26,15 @@ pub(super) struct Ranked {
     pub(super) code: String,
     pub(super) confidence: String,
     pub(super) evidence: Vec<String>,
+    pub(super) supporting: Vec<String>,
+    pub(super) opposing: Vec<String>,
+}
+
+/// A condition of the pack's allow-list, without evidence, since nobody classified it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Further {
+    pub(super) code: String,
     pub(super) supporting: Vec<String>,
     pub(super) opposing: Vec<String>,
 }
@@ -60,10 +70,20 @@ impl Answer {
             })
             .collect()
         };
+        let further = |value: &Value| -> Vec<Further> {
+            let list = value.as_array().into_iter().flatten();
+            list.map(|entry| Further {
+                code: text(&entry["code"]).unwrap_or_default(),
+                supporting: texts(&entry["supporting"]),
+                opposing: texts(&entry["opposing"]),
+            })
+            .collect()
+        };
         Some(Self {
             abstain: text(&value["abstain"]),
             ranked: ranked(&value["ranked"]),
             must_not_miss: ranked(&value["must_not_miss"]),
+            also_consider: further(&value["also_consider"]),
             next_steps: texts(&value["next_steps"]),
             questions: texts(&value["questions"]),
             comment: text(&value["comment"]),

@@ -57,8 +57,8 @@ impl<'a> Judged<'a> {
 }
 
 /// Whether a class has to be named although it is not among the first.
-pub(super) fn has_to_be_named(class: &ClassProbability) -> bool {
-    class.label.must_not_miss && class.probability >= LEAST_MUST_NOT_MISS
+pub(super) fn has_to_be_named(class: &ClassProbability, knowledge: &Knowledge) -> bool {
+    knowledge.must_not_be_missed(&class.label) && class.probability >= LEAST_MUST_NOT_MISS
 }
 
 impl Composer {
@@ -129,7 +129,7 @@ impl Composer {
             .collect();
         let must_not_miss: Vec<_> = classes
             .iter()
-            .filter(|(_, class)| has_to_be_named(class))
+            .filter(|(_, class)| has_to_be_named(class, &self.knowledge))
             .filter(|(_, class)| ranked.first().is_none_or(|top| top.label != class.label))
             .map(|(document, class)| self.evidenced(class, document))
             .collect();
@@ -152,7 +152,11 @@ impl Composer {
             }
         }
         Synthesis {
-            differential: Ok(Differential { ranked, must_not_miss }),
+            differential: Ok(Differential {
+                ranked,
+                must_not_miss,
+                further: Vec::new(),
+            }),
             next_steps,
             questions,
             made_by: self.version(),

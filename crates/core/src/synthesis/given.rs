@@ -10,7 +10,7 @@ use super::{
     note::{focus_word, light_word},
 };
 use crate::{
-    domain::{ClassProbability, DocumentId, NormalisedBox, PatientFacts, Region},
+    domain::{ClassProbability, DocumentId, Label, NormalisedBox, PatientFacts, Region},
     ports::{Confidence, SynthesisRequest},
 };
 
@@ -41,6 +41,8 @@ pub(super) struct Given<'a> {
     /// Ids of images and lesions, with the document and, of a lesion, where it is among the document's.
     pub(super) evidence: Vec<(String, &'a DocumentId)>,
     pub(super) context: Vec<Item>,
+    /// What may be named beside the classes: of the packs' allow-lists, each once, and no class.
+    pub(super) further: Vec<&'a Label>,
     not_known: Vec<&'static str>,
     chart_text: Option<String>,
     images: Vec<Value>,
@@ -49,9 +51,21 @@ pub(super) struct Given<'a> {
 impl<'a> Given<'a> {
     pub(super) fn of(request: &'a SynthesisRequest<'a>, knowledge: &Knowledge) -> Self {
         let judged = Judged::of(request.findings);
+        let mut further: Vec<&Label> = Vec::new();
+        for label in request
+            .findings
+            .iter()
+            .flat_map(|(_, findings)| &findings.further_conditions)
+        {
+            let is_it = |code: &str| code == label.snomed_ct;
+            let is_class = judged.classes.iter().any(|(_, class)| is_it(&class.label.snomed_ct));
+            if !is_class && !further.iter().any(|known| is_it(&known.snomed_ct)) {
+                further.push(label);
+            }
+        }
         let classes = judged.classes.into_iter().enumerate();
         let classes = classes
-            .filter(|(place, (_, class))| *place < MOST_CLASSES || has_to_be_named(class))
+            .filter(|(place, (_, class))| *place < MOST_CLASSES || has_to_be_named(class, knowledge))
             .map(|(_, (document, class))| GivenClass {
                 class,
                 document,
@@ -73,6 +87,7 @@ impl<'a> Given<'a> {
                 "id": image,
                 "light": light_word(quality),
                 "focus": focus_word(quality),
+                "concerns": findings.concerns,
                 "lesions": lesions,
             }));
             evidence.push((image, document));
@@ -81,6 +96,7 @@ impl<'a> Given<'a> {
             classes,
             evidence,
             context: context(&request.patient),
+            further,
             not_known: not_known(&request.patient),
             chart_text: request
                 .patient
@@ -103,9 +119,15 @@ impl<'a> Given<'a> {
             .iter()
             .map(|item| json!({ "id": item.id, "text": item.text }))
             .collect();
+        let further: Vec<_> = self
+            .further
+            .iter()
+            .map(|label| json!({ "code": label.snomed_ct, "name": label.display }))
+            .collect();
         json!({
             "route": request.assessment.route,
             "classes": classes,
+            "further_conditions": further,
             "images": self.images,
             "context": context,
             "not_known": self.not_known,
@@ -131,7 +153,7 @@ impl<'a> Given<'a> {
             // Three digits are more than a calibration is worth.
             "probability": (f64::from(given.class.probability) * 1000.0).round() / 1000.0,
             "confidence": given.confidence,
-            "must_not_miss": label.must_not_miss,
+            "must_not_miss": knowledge.must_not_be_missed(label),
             "shown_by": image,
         })
     }
@@ -142,11 +164,26 @@ impl<'a> Given<'a> {
         let evidence: Vec<_> = self.evidence.iter().map(|(id, _)| id).collect();
         let context: Vec<_> = self.context.iter().map(|item| &item.id).collect();
         let ids = |of: Value| json!({ "type": "array", "items": of });
-        let one_of_context = if context.is_empty() {
-            json!({ "type": "string" })
-        } else {
-            json!({ "type": "string", "enum": context })
+        // An empty enumeration is no schema; the rules know that nothing is in it.
+        let one_of = |of: &[&String]| {
+            if of.is_empty() {
+                json!({ "type": "string" })
+            } else {
+                json!({ "type": "string", "enum": of })
+            }
         };
+        let one_of_context = one_of(&context);
+        let further: Vec<_> = self.further.iter().map(|label| &label.snomed_ct).collect();
+        let further = json!({
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["code", "supporting", "opposing"],
+            "properties": {
+                "code": one_of(&further),
+                "supporting": ids(one_of_context.clone()),
+                "opposing": ids(one_of_context.clone()),
+            },
+        });
         let condition = json!({
             "type": "object",
             "additionalProperties": false,
@@ -164,11 +201,14 @@ impl<'a> Given<'a> {
         json!({
             "type": "object",
             "additionalProperties": false,
-            "required": ["abstain", "ranked", "must_not_miss", "next_steps", "questions", "comment"],
+            "required": [
+                "abstain", "ranked", "must_not_miss", "also_consider", "next_steps", "questions", "comment"
+            ],
             "properties": {
                 "abstain": { "anyOf": [{ "type": "string", "enum": super::answer::ABSTENTIONS }, { "type": "null" }] },
                 "ranked": ids(condition.clone()),
                 "must_not_miss": ids(condition),
+                "also_consider": ids(further),
                 "next_steps": ids(json!({ "type": "string", "enum": next_steps })),
                 "questions": ids(json!({ "type": "string", "enum": questions })),
                 "comment": { "anyOf": [{ "type": "string" }, { "type": "null" }] },
@@ -222,6 +262,12 @@ fn context(patient: &PatientFacts) -> Vec<Item> {
     for (number, term) in (1..).zip(patient.medications.iter().flatten()) {
         push(&format!("medication-{number}"), format!("takes {}", term.0));
     }
+    for (number, term) in (1..).zip(patient.results_at_site().into_iter().flatten()) {
+        push(
+            &format!("prior-result-{number}"),
+            format!("earlier result at this site: {}", term.0),
+        );
+    }
     items
 }
 
@@ -233,6 +279,10 @@ pub(super) fn not_known(patient: &PatientFacts) -> Vec<&'static str> {
         patient.site.is_none().then_some("body site"),
         patient.history.is_none().then_some("history"),
         patient.medications.is_none().then_some("medications"),
+        patient
+            .results_at_site()
+            .is_none()
+            .then_some("earlier results at this site"),
         Some("symptoms"),
     ];
     unknown.into_iter().flatten().collect()

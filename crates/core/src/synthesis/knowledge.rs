@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::domain::{ContextTerm, Laterality};
+use crate::domain::{ContextTerm, Label, Laterality, is_icd_10_cm, is_rxnorm, is_snomed_ct};
 
 const SHIPPED: &str = include_str!("knowledge.toml");
 
@@ -43,11 +43,35 @@ struct File {
     site: Vec<Site>,
 }
 
+impl File {
+    /// A code that cannot be one: mistyped, since SNOMED CT's have a check digit.
+    fn odd_code(&self) -> Option<&str> {
+        let conditions = || self.condition.iter();
+        let histories = || self.history.iter();
+        let snomed_ct = conditions()
+            .map(|condition| &condition.snomed_ct)
+            .chain(histories().flat_map(|history| &history.snomed_ct))
+            .chain(self.site.iter().flat_map(|site| &site.snomed_ct));
+        let icd_10_cm = conditions()
+            .flat_map(|condition| &condition.icd_10_cm)
+            .chain(histories().flat_map(|history| &history.icd_10_cm));
+        let mut rxnorm = self.medication.iter().flat_map(|medication| &medication.rxnorm);
+        let odd = { snomed_ct }
+            .find(|code| !is_snomed_ct(code))
+            .or_else(|| { icd_10_cm }.find(|code| !is_icd_10_cm(code)))
+            .or_else(|| rxnorm.find(|code| !is_rxnorm(code)));
+        odd.map(String::as_str)
+    }
+}
+
 /// What is known of a condition.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Condition {
     snomed_ct: String,
+    icd_10_cm: Vec<String>,
+    #[serde(default)]
+    must_not_miss: bool,
     pub(super) name: String,
     pub(super) features: Vec<String>,
     pub(super) next_steps: Vec<String>,
@@ -104,6 +128,10 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = String> + '_ {
         .map(str::to_lowercase)
 }
 
+fn begins_with_one(code: &str, prefixes: &[String]) -> bool {
+    prefixes.iter().any(|prefix| code.starts_with(prefix.as_str()))
+}
+
 impl TryFrom<File> for Knowledge {
     type Error = String;
 
@@ -126,6 +154,11 @@ impl TryFrom<File> for Knowledge {
         }
         if let Some(history) = file.history.iter().find(|history| history.purpose.is_empty()) {
             return Err(format!("the history `{}` has no purpose", history.id));
+        }
+        if let Some(code) = file.odd_code() {
+            return Err(format!(
+                "`{code}` is not of the form that codes of its terminology have"
+            ));
         }
         let texts = [&file.words]
             .into_iter()
@@ -163,6 +196,13 @@ impl Knowledge {
         self.conditions
             .iter()
             .find(|condition| condition.snomed_ct == snomed_ct)
+    }
+
+    /// Whether the condition of a label must not be missed: because its pack says so, or because this file does, whatever the pack
+    /// says.
+    pub fn must_not_be_missed(&self, label: &Label) -> bool {
+        let known = self.condition(&label.snomed_ct);
+        label.must_not_miss || known.is_some_and(|condition| condition.must_not_miss)
     }
 
     pub(super) fn conditions(&self) -> &[Condition] {
@@ -206,7 +246,7 @@ impl Knowledge {
     /// What an entry of a problem list means for a differential, in our words; none when nothing.
     pub fn history(&self, system: &str, code: &str) -> Option<ContextTerm> {
         let found = self.histories.iter().find(|history| match system {
-            ICD_10_CM => history.icd_10_cm.iter().any(|prefix| code.starts_with(prefix.as_str())),
+            ICD_10_CM => begins_with_one(code, &history.icd_10_cm),
             SNOMED_CT => history.snomed_ct.iter().any(|known| known == code),
             _ => false,
         });
@@ -222,6 +262,17 @@ impl Knowledge {
                 || named.contains(&medication.name)
         });
         found.map(|medication| ContextTerm(medication.name.clone()))
+    }
+
+    /// The condition of this file that a code of an earlier result means, in our words. By code alone: a text may deny what it
+    /// names.
+    pub fn condition_of_code(&self, system: &str, code: &str) -> Option<ContextTerm> {
+        let found = self.conditions.iter().find(|condition| match system {
+            ICD_10_CM => begins_with_one(code, &condition.icd_10_cm),
+            SNOMED_CT => condition.snomed_ct == code,
+            _ => false,
+        });
+        found.map(|condition| ContextTerm(condition.name.clone()))
     }
 
     /// The part of the body that a code means.
@@ -295,6 +346,25 @@ mod tests {
     }
 
     #[test]
+    fn a_mistyped_code_is_refused() {
+        for (code, mistyped) in [
+            ("\"372244006\"", "\"372244060\""),
+            ("\"14975008\"", "\"14975009\""),
+            ("\"195967001\"", "\"195697001\""),
+            ("\"Z85.82\"", "\"8Z5.82\""),
+            ("\"L57.0\"", "\"L57,0\""),
+            ("\"28439\"", "\"28A39\""),
+        ] {
+            let text = SHIPPED.replace(code, mistyped);
+            assert_ne!(text, SHIPPED);
+            let Err(KnowledgeError::Unreadable(error)) = Knowledge::parse(&text) else {
+                panic!("{mistyped} was taken");
+            };
+            assert!(error.to_string().contains(mistyped.trim_matches('"')), "{error}");
+        }
+    }
+
+    #[test]
     fn the_words_cannot_deny_or_reassure() {
         let knowledge = Knowledge::shipped().unwrap();
         let denied = "no not never none without neither nor nothing benign harmless safe normal innocent reassuring \
@@ -326,6 +396,21 @@ mod tests {
             term("amoxicillin")
         );
         assert_eq!(knowledge.medication(RXNORM, "1191", "aspirin"), None);
+        assert_eq!(
+            knowledge.condition_of_code(ICD_10_CM, "D22.61"),
+            term("melanocytic nevus")
+        );
+        assert_eq!(
+            knowledge.condition_of_code(ICD_10_CM, "C44.612"),
+            term("basal cell carcinoma")
+        );
+        assert_eq!(
+            knowledge.condition_of_code(ICD_10_CM, "C44.622"),
+            None,
+            "squamous cell carcinoma"
+        );
+        assert_eq!(knowledge.condition_of_code(SNOMED_CT, "372244006"), term("melanoma"));
+        assert_eq!(knowledge.condition_of_code("http://other.example", "372244006"), None);
         assert_eq!(knowledge.site_of_code("14975008"), term("forearm"));
         assert_eq!(knowledge.site_of_text("Left FOREARM, new"), term("forearm"));
         assert_eq!(knowledge.site_of_text("forearm and back"), None);

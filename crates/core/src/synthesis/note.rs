@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use super::given;
 use crate::{
     domain::{
-        Abstention, AssessedPhoto, ContextTerm, DraftNote, Findings, NormalisedBox, NoteRegion, NoteSection,
-        PatientFacts, Quality, Route, Versions,
+        Abstention, AssessedPhoto, Bands, ContextTerm, DocumentId, DraftNote, Findings, Label, NormalisedBox,
+        NoteRegion, NoteSection, PatientFacts, Quality, Route, Versions,
     },
-    ports::{EvidencedCondition, Synthesis, SynthesisRequest},
+    ports::{EvidencedCondition, FurtherCondition, Synthesis, SynthesisRequest},
 };
 
 /// The first line of every draft.
@@ -59,6 +59,10 @@ pub fn compose_note(
             format!("Reference code {reference}."),
         ],
         regions,
+        bands: Bands {
+            age: request.patient.age,
+            sex: request.patient.sex,
+        },
     }
 }
 
@@ -133,6 +137,12 @@ fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis) -> Vec<
             ));
         }
     }
+    lines.extend(
+        request
+            .findings
+            .iter()
+            .filter_map(|(document, findings)| concerns_line(document, findings)),
+    );
     lines.extend(synthesis.remarks.iter().cloned());
     match &synthesis.differential {
         Ok(differential) => {
@@ -146,6 +156,7 @@ fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis) -> Vec<
             for condition in &differential.must_not_miss {
                 lines.push(format!("Must not miss: {}", condition_line(condition)));
             }
+            lines.extend(differential.further.iter().map(further_line));
             if let Some(comment) = &synthesis.comment {
                 lines.push(format!("Comment of the language model: {comment}"));
             }
@@ -164,13 +175,10 @@ fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis) -> Vec<
 }
 
 fn condition_line(condition: &EvidencedCondition) -> String {
-    let codes = match &condition.label.icd_10_cm {
-        Some(icd) => format!("SNOMED CT {}, ICD-10-CM {icd}", condition.label.snomed_ct),
-        None => format!("SNOMED CT {}", condition.label.snomed_ct),
-    };
     let mut line = format!(
-        "{} ({codes}): {}, {}; evidence: image {}.",
+        "{} ({}): {}, {}; evidence: image {}.",
         condition.label.display,
+        codes(&condition.label),
         condition.confidence.display(),
         percent(condition.probability),
         condition.evidence
@@ -178,13 +186,46 @@ fn condition_line(condition: &EvidencedCondition) -> String {
     if !condition.features.is_empty() {
         _ = write!(line, " Look for: {}.", condition.features.join(", "));
     }
-    if !condition.supporting.is_empty() {
-        _ = write!(line, " For it: {}.", condition.supporting.join(", "));
+    line + &context_words(&condition.supporting, &condition.opposing)
+}
+
+fn context_words(supporting: &[String], opposing: &[String]) -> String {
+    let mut words = String::new();
+    if !supporting.is_empty() {
+        _ = write!(words, " For it: {}.", supporting.join(", "));
     }
-    if !condition.opposing.is_empty() {
-        _ = write!(line, " Against it: {}.", condition.opposing.join(", "));
+    if !opposing.is_empty() {
+        _ = write!(words, " Against it: {}.", opposing.join(", "));
     }
-    line
+    words
+}
+
+fn codes(label: &Label) -> String {
+    match &label.icd_10_cm {
+        Some(icd) => format!("SNOMED CT {}, ICD-10-CM {icd}", label.snomed_ct),
+        None => format!("SNOMED CT {}", label.snomed_ct),
+    }
+}
+
+/// A condition that no model has judged has no probability, and no confidence word.
+fn further_line(condition: &FurtherCondition) -> String {
+    let FurtherCondition {
+        label,
+        supporting,
+        opposing,
+    } = condition;
+    format!(
+        "Also to consider, brought up by the language model from the context and not judged by any image model: {} ({}).{}",
+        label.display,
+        codes(label),
+        context_words(supporting, opposing)
+    )
+}
+
+/// What speaks against relying on an image's findings.
+fn concerns_line(document: &DocumentId, findings: &Findings) -> Option<String> {
+    let concerns: Vec<_> = findings.concerns.iter().map(|concern| concern.display()).collect();
+    (!concerns.is_empty()).then(|| format!("Against relying on image {document}: {}.", concerns.join("; ")))
 }
 
 /// A probability for people. No model is certain.
@@ -225,14 +266,17 @@ fn undecided_line(findings: &Findings) -> Option<String> {
 }
 
 fn unknown_line(patient: &PatientFacts) -> String {
-    let listed = |terms: &Option<Vec<ContextTerm>>, nothing: &str| {
-        let terms = terms.as_ref()?;
+    let words = |terms: Vec<&ContextTerm>, nothing: &str| {
         let terms: Vec<_> = terms.iter().map(|term| term.0.as_str()).collect();
-        Some(if terms.is_empty() {
+        if terms.is_empty() {
             nothing.to_owned()
         } else {
             terms.join(", ")
-        })
+        }
+    };
+    let listed = |terms: &Option<Vec<ContextTerm>>, nothing: &str| {
+        let terms = terms.as_ref()?;
+        Some(words(terms.iter().collect(), nothing))
     };
     let site = patient.site.as_ref().map(|site| match patient.laterality {
         Some(side) => format!("body site {}, {}", site.0, side.display()),
@@ -244,6 +288,12 @@ fn unknown_line(patient: &PatientFacts) -> String {
         site,
         listed(&patient.history, "no history that bears on it").map(|terms| format!("problem list: {terms}")),
         listed(&patient.medications, "none known to cause eruptions").map(|terms| format!("medications: {terms}")),
+        patient.results_at_site().map(|terms| {
+            format!(
+                "earlier results at this site: {}",
+                words(terms, "none of its conditions")
+            )
+        }),
     ];
     let mut line = format!("Not known: {}.", given::not_known(patient).join(", "));
     let known: Vec<_> = known.into_iter().flatten().collect();

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt};
 
 use super::{
     Knowledge,
-    answer::{ABSTENTIONS, Answer, Ranked},
+    answer::{ABSTENTIONS, Answer, Further, Ranked},
     composer::has_to_be_named,
     given::{Given, GivenClass},
     knowledge::words,
@@ -16,6 +16,9 @@ use crate::ports::Confidence;
 
 /// At most so many conditions are ranked.
 const MOST_RANKED: usize = 5;
+
+/// At most so many conditions are named beside the classes.
+const MOST_FURTHER: usize = 3;
 
 /// At most so many ids in a list.
 const MOST_IDS: usize = 16;
@@ -28,9 +31,11 @@ const MOST_COMMENT: usize = 240;
 pub enum Rule {
     /// One JSON object of the schema's keys and nothing beside it; short lists, and nothing twice.
     Schema,
-    /// Each condition, also one that a comment names, is one of the classifier's classes.
+    /// Each condition, also one that a comment names, is one of the classifier's classes; those to be considered besides are of
+    /// the pack's allow-list.
     Conditions,
-    /// Each piece of evidence and of context exists, and shows the condition that it is named for.
+    /// Each piece of evidence and of context exists, and shows the condition that it is named for. For what nobody classified,
+    /// something of the context speaks.
     Evidence,
     /// Each confidence word is the one of the classifier's probability.
     Confidence,
@@ -95,9 +100,12 @@ impl Rule {
     pub(super) const fn demand(self) -> &'static str {
         match self {
             Self::Schema => "the answer has to be one JSON object of the schema, without anything twice",
-            Self::Conditions => "only the given codes are conditions, and a comment names no other condition",
+            Self::Conditions => {
+                "only the given codes are conditions, also_consider has only further_conditions, and a comment names no other condition"
+            }
             Self::Evidence => {
-                "evidence is an image or lesion that shows the condition; supporting and opposing are ids of context"
+                "evidence is an image or lesion that shows the condition; supporting and opposing are ids of context, and \
+                 also_consider has at least one in supporting"
             }
             Self::Confidence => "each confidence word is the given one",
             Self::Ranking => "every condition that is possible or more is ranked, in the order of the confidence words",
@@ -170,8 +178,12 @@ fn is_bounded(answer: &Answer) -> bool {
         no_repetition(&condition.evidence) && no_repetition(condition.supporting.iter().chain(&condition.opposing))
     };
     let ranked = answer.ranked.len();
+    let further = || answer.also_consider.iter();
+    let codes = answer.conditions().map(|condition| &condition.code);
     (answer.abstain.is_some() || (1..=MOST_RANKED).contains(&ranked))
-        && no_repetition(answer.conditions().map(|condition| &condition.code))
+        && further().len() <= MOST_FURTHER
+        && no_repetition(codes.chain(further().map(|further| &further.code)))
+        && further().all(|further| no_repetition(further.supporting.iter().chain(&further.opposing)))
         && no_repetition(&answer.next_steps)
         && no_repetition(&answer.questions)
         && answer.conditions().all(whole)
@@ -194,7 +206,14 @@ impl Checking<'_> {
             // Applied while reading, and where there is one.
             Rule::Schema | Rule::Abstention => true,
             Rule::Conditions => self.conditions(),
-            Rule::Evidence => self.answer.conditions().all(|condition| self.is_evident(condition)),
+            Rule::Evidence => {
+                self.answer.conditions().all(|condition| self.is_evident(condition))
+                    && self
+                        .answer
+                        .also_consider
+                        .iter()
+                        .all(|further| self.is_brought_up(further))
+            }
             Rule::Confidence => self.answer.conditions().all(|condition| self.is_confident(condition)),
             Rule::Ranking => self.ranking(),
             Rule::MustNotMiss => self.must_not_miss(),
@@ -243,6 +262,23 @@ impl Checking<'_> {
                 .answer
                 .conditions()
                 .all(|condition| self.class(&condition.code).is_some())
+            && self.answer.also_consider.iter().all(|further| {
+                let mut allowed = self.given.further.iter();
+                allowed.any(|label| label.snomed_ct == further.code)
+            })
+    }
+
+    fn is_context(&self, id: &str) -> bool {
+        self.given.context.iter().any(|item| item.id == id)
+    }
+
+    fn is_brought_up(&self, further: &Further) -> bool {
+        !further.supporting.is_empty()
+            && further
+                .supporting
+                .iter()
+                .chain(&further.opposing)
+                .all(|id| self.is_context(id))
     }
 
     fn is_evident(&self, condition: &Ranked) -> bool {
@@ -251,10 +287,13 @@ impl Checking<'_> {
             let mut shown = self.given.evidence.iter();
             shown.any(|(known, of)| known == id && document.is_none_or(|document| document == *of))
         };
-        let known = |id: &String| self.given.context.iter().any(|item| item.id == *id);
         !condition.evidence.is_empty()
             && condition.evidence.iter().all(shows)
-            && condition.supporting.iter().chain(&condition.opposing).all(known)
+            && condition
+                .supporting
+                .iter()
+                .chain(&condition.opposing)
+                .all(|id| self.is_context(id))
     }
 
     fn is_confident(&self, condition: &Ranked) -> bool {
@@ -289,9 +328,13 @@ impl Checking<'_> {
         };
         let is_marked = |condition: &Ranked| {
             self.class(&condition.code)
-                .is_none_or(|given| given.class.label.must_not_miss)
+                .is_none_or(|given| self.knowledge.must_not_be_missed(&given.class.label))
         };
-        let mut to_be_named = self.given.classes.iter().filter(|given| has_to_be_named(given.class));
+        let mut to_be_named = self
+            .given
+            .classes
+            .iter()
+            .filter(|given| has_to_be_named(given.class, self.knowledge));
         to_be_named.all(is_named) && self.answer.must_not_miss.iter().all(is_marked)
     }
 

@@ -3,7 +3,7 @@
 //! # What always holds
 //! A draft has the labels, probabilities and images of the classifier, and sentences of the knowledge file; what a language
 //! model decides is which of the given conditions to name in which order, what of the given context speaks for and against
-//! them, and the order of next steps and questions. Of its own words there is at most one comment, of the knowledge file's
+//! them, which of the pack's further conditions the context brings up, and the order of next steps and questions. Of its own words there is at most one comment, of the knowledge file's
 //! words. What the composer would have suggested is never lost: an answer can add and reorder.
 //!
 //! # When it fails
@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Composer, Rule, Rules,
-    answer::{ABSTENTIONS, Answer, Ranked},
+    answer::{ABSTENTIONS, Answer, Further, Ranked},
     given::Given,
     rules::confidence,
 };
@@ -25,16 +25,16 @@ use crate::{
     domain::{DocumentId, Label, LanguageUse, Reason},
     phi::Phi,
     ports::{
-        ChatModel, Confidence, Differential, EvidencedCondition, LanguageError, LanguageModel, Prompt, Synthesis,
-        SynthesisRequest,
+        ChatModel, Confidence, Differential, EvidencedCondition, FurtherCondition, LanguageError, LanguageModel,
+        Prompt, Synthesis, SynthesisRequest,
     },
 };
 
 /// The prompt file. A changed text is a new file with a new number.
-const SYSTEM: &str = include_str!("prompts/rank-1.md");
+const SYSTEM: &str = include_str!("prompts/rank-2.md");
 
 /// The name of the prompt file, without its ending.
-const PROMPT: &str = "rank-1";
+const PROMPT: &str = "rank-2";
 
 /// How often an assessment is asked about.
 const MOST_CALLS: u32 = 2;
@@ -195,6 +195,11 @@ impl Synthesizer {
             differential: Ok(Differential {
                 ranked: conditions(&answer.ranked),
                 must_not_miss: conditions(&answer.must_not_miss),
+                further: answer
+                    .also_consider
+                    .iter()
+                    .map(|named| further(named, given))
+                    .collect(),
             }),
             next_steps: together(&answer.next_steps, &next_step, composed.next_steps),
             questions: together(&answer.questions, &question, composed.questions),
@@ -215,13 +220,6 @@ impl Synthesizer {
             let known = given.evidence.iter().find(|(known, _)| known == id);
             known.map_or_else(|| DocumentId::new(id), |(_, document)| (*document).clone())
         };
-        let context = |ids: &[String]| -> Vec<String> {
-            let text = |id: &String| {
-                let known = given.context.iter().find(|item| item.id == *id);
-                known.map_or_else(|| id.clone(), |item| item.text.clone())
-            };
-            ids.iter().map(text).collect()
-        };
         let class = given
             .classes
             .iter()
@@ -229,13 +227,7 @@ impl Synthesizer {
         let mut evidenced = match class {
             Some(given) => self.composer.evidenced(given.class, &evidence()),
             None => EvidencedCondition {
-                label: Label {
-                    id: condition.code.clone(),
-                    display: condition.code.clone(),
-                    snomed_ct: condition.code.clone(),
-                    icd_10_cm: None,
-                    must_not_miss: false,
-                },
+                label: unknown(&condition.code),
                 probability: 0.0,
                 confidence: Confidence::LessLikely,
                 evidence: evidence(),
@@ -245,9 +237,38 @@ impl Synthesizer {
             },
         };
         evidenced.confidence = confidence(&condition.confidence).unwrap_or(evidenced.confidence);
-        evidenced.supporting = context(&condition.supporting);
-        evidenced.opposing = context(&condition.opposing);
+        evidenced.supporting = context(&condition.supporting, given);
+        evidenced.opposing = context(&condition.opposing, given);
         evidenced
+    }
+}
+
+fn further(named: &Further, given: &Given<'_>) -> FurtherCondition {
+    let allowed = given.further.iter().find(|label| label.snomed_ct == named.code);
+    FurtherCondition {
+        label: allowed.map_or_else(|| unknown(&named.code), |label| (*label).clone()),
+        supporting: context(&named.supporting, given),
+        opposing: context(&named.opposing, given),
+    }
+}
+
+/// Items of context as they were given.
+fn context(ids: &[String], given: &Given<'_>) -> Vec<String> {
+    let text = |id: &String| {
+        let known = given.context.iter().find(|item| item.id == *id);
+        known.map_or_else(|| id.clone(), |item| item.text.clone())
+    };
+    ids.iter().map(text).collect()
+}
+
+/// A label of which only the answer knows.
+fn unknown(code: &str) -> Label {
+    Label {
+        id: code.to_owned(),
+        display: code.to_owned(),
+        snomed_ct: code.to_owned(),
+        icd_10_cm: None,
+        must_not_miss: false,
     }
 }
 

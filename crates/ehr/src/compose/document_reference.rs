@@ -23,7 +23,7 @@ pub(super) fn document_reference(
         form: rules.references,
         service,
     };
-    let (contained, author) = references.author(draft, rules.author)?;
+    let (contained, author) = references.author(draft, rules)?;
     let note = draft.note.expose();
     let title = Block::paragraph(&note.title).text().to_owned();
     let mut blocks = text(draft, rules);

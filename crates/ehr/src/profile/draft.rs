@@ -23,6 +23,9 @@ pub struct DraftRules {
     pub content: Option<DraftContent>,
     /// Who is named as author.
     pub author: AuthorRule,
+    /// Whether the draft brings its Provenance along.
+    #[serde(default)]
+    pub provenance: ProvenanceRule,
     /// How other resources are named.
     pub references: ReferenceForm,
     /// How a draft can be looked for.
@@ -85,6 +88,17 @@ pub enum AuthorRule {
     Device,
     /// Nobody: for EHRs that set it themselves.
     Omit,
+}
+
+/// Whether a draft brings its Provenance along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProvenanceRule {
+    /// No: the EHR takes none, or nobody knows whether it does.
+    #[default]
+    None,
+    /// In the draft itself, as a contained resource.
+    Contained,
 }
 
 /// How a draft names other resources.

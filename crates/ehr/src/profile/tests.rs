@@ -41,6 +41,11 @@ fn unknown_keys_and_impossible_values_are_refused() {
         ),
         ("x-api-key", "x api key", "request.api_key_header"),
         ("[\"PPRF\"]", "[]", "encounters.treating_participant"),
+        (
+            "[photos]",
+            "[context]\nreads = [\"patient\", \"prior-results\", \"document\"]\n[photos]",
+            "context.reads",
+        ),
     ] {
         match changed(from, to) {
             Err(ProfileError::Invalid { key: found, .. }) => assert_eq!(found, key),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use skin_assist_core::{
-    domain::{AgeBand, ContextTerm, DocumentId, EncounterId, PatientFacts, PatientId, Sex},
+    domain::{AgeBand, ContextTerm, DocumentId, EncounterId, Laterality, PatientFacts, PatientId, PriorResult, Sex},
     phi::Phi,
     ports::{ContextPart, ContextSubject, EhrError, PatientContext as _},
 };
@@ -109,5 +109,58 @@ fn of_a_patient_only_age_band_and_sex_come_through() {
         EhrError::Malformed {
             what: "it is not the resource that was asked for"
         }
+    );
+}
+
+#[test]
+fn of_earlier_results_site_and_condition_come_through_as_our_own_terms() {
+    let icd = "http://hl7.org/fhir/sid/icd-10-cm";
+    let snomed = "http://snomed.info/sct";
+    let result = |whose: &str, status: &str, site: Value, system: &str, code: &str| {
+        json!({ "resource": { "resourceType": "Observation", "status": status, "subject": { "reference": whose },
+            "code": { "text": "Jane Roe's biopsy" }, "bodySite": site, "effectiveDateTime": "2024-02-03",
+            "note": [{ "text": "call Jane" }],
+            "valueCodeableConcept": { "text": "no melanoma, Jane Roe", "coding": [{ "system": system, "code": code }] } } })
+    };
+    let coded = |codes: &[&str]| {
+        let coding = |code: &&str| json!({ "system": snomed, "code": code });
+        json!({ "coding": codes.iter().map(coding).collect::<Vec<_>>() })
+    };
+    let words = |text: &str| json!({ "text": text });
+    let results = [
+        result("Patient/7", "final", coded(&["14975008", "7771000"]), icd, "D22.61"),
+        result("Patient/7", "amended", words("back, Jane"), snomed, "254701007"),
+        // Taken back, of nobody knows where, of what is not known here, denied in words alone, of somebody else.
+        result("Patient/7", "entered-in-error", words("back"), icd, "C43.59"),
+        result("Patient/7", "final", words("on Jane"), icd, "C43.59"),
+        result("Patient/7", "final", words("back"), icd, "I10"),
+        result("Patient/7", "final", words("back"), "", ""),
+        result("Patient/8", "final", words("back"), icd, "C43.59"),
+    ];
+    let (client, script) = client([reply_json(&bundle(&results))]);
+    let (facts, remembered) = context(&client, "7", ContextPart::PriorResults);
+    let term = |text: &str| ContextTerm(text.to_owned());
+    let expected = PatientFacts {
+        prior_results: Some(vec![
+            PriorResult {
+                site: term("forearm"),
+                laterality: Some(Laterality::Left),
+                finding: term("melanocytic nevus"),
+            },
+            PriorResult {
+                site: term("back"),
+                laterality: None,
+                finding: term("basal cell carcinoma"),
+            },
+        ]),
+        ..PatientFacts::default()
+    };
+    assert_eq!(*facts.unwrap().expose(), expected);
+    assert_eq!(remembered, Some(Phi::new(expected)));
+    assert_eq!(
+        script.urls(),
+        [format!(
+            "{SERVICE}/Observation?patient=7&category=laboratory&_count=100"
+        )]
     );
 }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use skin_assist_core::{
     domain::{
         Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, DraftReference, EncounterId, FirmId,
-        ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Route, Versions,
+        LanguageUse, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Reason, Route,
+        Versions,
     },
     phi::Phi,
     ports::{DraftError, DraftSearch, DraftWriter, EhrError, Settlement},
@@ -53,6 +54,7 @@ fn note() -> DraftNote {
                 },
             ],
         }],
+        bands: skin_assist_core::domain::Bands::default(),
     }
 }
 
@@ -124,6 +126,7 @@ fn the_label_is_the_first_line_and_said_once() {
         sections: vec![],
         instructions: vec![],
         regions: vec![],
+        bands: skin_assist_core::domain::Bands::default(),
     };
     let draft = draft(empty);
     let composition = posted(profile(), &draft);
@@ -166,6 +169,47 @@ fn the_author_is_by_the_profile() {
     let refused = run(client.post(&firm("derm-a"), &token(), &without));
     assert_eq!(refused, Err(DraftError::NotTaken(EhrError::NoAuthor)));
     assert_eq!(script.count(), 0);
+}
+
+#[test]
+fn where_a_draft_comes_from_is_in_it_where_the_ehr_takes_it() {
+    let mut draft = draft(note());
+    draft.versions.language = Some(LanguageUse {
+        model: "example-model-1".into(),
+        prompt: "rank-2".into(),
+        prompt_sha256: "ab".repeat(32),
+        calls: 1,
+        input_tokens: 900,
+        output_tokens: 60,
+        cost_micros: 0,
+        fallback: None,
+    });
+    assert_eq!(posted(profile(), &draft).get("contained"), None);
+    let contained = posted(
+        profile_with("provenance = \"none\"", "provenance = \"contained\""),
+        &draft,
+    );
+    let [device, provenance] = contained["contained"].as_array().unwrap().as_slice() else {
+        panic!("{contained}");
+    };
+    assert_eq!(device["type"]["coding"][0]["code"], "Artificial-Intelligence");
+    assert_eq!(
+        contained["author"][0]["reference"],
+        format!("{SERVICE}/Practitioner/201")
+    );
+    insta::assert_json_snapshot!("provenance", provenance);
+    // Nobody has reviewed it, and of the prompt there is the hash alone.
+    assert!(!provenance.to_string().contains("verifier"));
+    let language = draft.versions.language.as_mut().unwrap();
+    language.fallback = Some(Reason::new(
+        "language-model.unavailable",
+        "the composer wrote the draft",
+    ));
+    let without = posted(
+        profile_with("provenance = \"none\"", "provenance = \"contained\""),
+        &draft,
+    );
+    assert_eq!(without["contained"][1]["entity"].as_array().unwrap().len(), 2);
 }
 
 #[test]

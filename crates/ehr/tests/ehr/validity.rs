@@ -157,10 +157,15 @@ fn extensions(list: &Value, path: &str, found: &mut Vec<String>) {
 /// what is referred to inside is there.
 fn contained(resource: &Value, found: &mut Vec<String>) {
     let mut named = Vec::new();
+    // Those that refer to what they are in.
+    let mut around = Vec::new();
     for inner in resource["contained"].as_array().into_iter().flatten() {
         match inner["id"].as_str() {
             Some(id) => named.push(format!("#{id}")),
             None => found.push("a contained resource has no id".into()),
+        }
+        if refers_to_container(inner) {
+            around.push(named.len().saturating_sub(1));
         }
         let meta = &inner["meta"];
         if [inner, meta].iter().any(|value| {
@@ -174,16 +179,24 @@ fn contained(resource: &Value, found: &mut Vec<String>) {
     let mut referred = Vec::new();
     references(resource, &mut referred);
     let inner: Vec<_> = referred.iter().filter(|reference| reference.starts_with('#')).collect();
-    for name in &named {
-        if !inner.contains(&name) {
-            found.push(format!("{name} is contained and nothing refers to it (dom-3)"));
+    for (place, name) in named.iter().enumerate() {
+        if !inner.contains(&name) && !around.contains(&place) {
+            found.push(format!(
+                "{name} is contained, and neither refers anything to it nor it to what it is in (dom-3)"
+            ));
         }
     }
     for reference in inner {
-        if !named.contains(reference) {
+        if *reference != "#" && !named.contains(reference) {
             found.push(format!("{reference} is referred to and not contained"));
         }
     }
+}
+
+fn refers_to_container(inner: &Value) -> bool {
+    let mut referred = Vec::new();
+    references(inner, &mut referred);
+    referred.iter().any(|reference| reference == "#")
 }
 
 fn references(value: &Value, found: &mut Vec<String>) {
@@ -351,6 +364,10 @@ fn a_resource_that_breaks_an_unchecked_rule_is_refused() {
     let right = json!({ "resourceType": "Composition", "contained": [device], "author": [{ "reference": "#a" }],
         "extension": [{ "url": "u", "valueString": "x" }] });
     assert_eq!(problems(&right), [""; 0]);
+    let mut provenance = right.clone();
+    provenance["contained"] = json!([device, { "resourceType": "Provenance", "id": "b",
+        "target": [{ "reference": "#" }], "agent": [{ "who": { "reference": "#a" } }] }]);
+    assert_eq!(problems(&provenance), [""; 0]);
     let with = |name: &str, value: Value| {
         let mut changed = right.clone();
         changed[name] = value;
@@ -366,6 +383,15 @@ fn a_resource_that_breaks_an_unchecked_rule_is_refused() {
         with("author", json!([{ "reference": "Device/a" }])),
         with("author", json!([{ "reference": "#a" }, { "reference": "#b" }])),
         with("contained", json!([{ "resourceType": "Device" }])),
+        with(
+            "contained",
+            json!([device, { "resourceType": "Provenance", "id": "b", "agent": [{ "who": { "reference": "#a" } }] }]),
+        ),
+        with(
+            "contained",
+            json!([device, { "resourceType": "Provenance", "id": "b", "target": [{ "reference": "#" }],
+                "agent": [{ "who": { "reference": "#c" } }] }]),
+        ),
         with(
             "contained",
             json!([{ "resourceType": "Device", "id": "a", "meta": { "security": [{ "code": "x" }] } }]),

@@ -9,7 +9,8 @@ use skin_assist_core::{
     domain::{
         Abstention, AgeBand, AssessedPhoto, Assessment, AssessmentId, CategoryCode, ClassProbability, ContextTerm,
         DocumentId, DraftNote, EncounterId, Findings, FirmId, ImageFacts, Label, Laterality, ModelVersion,
-        NormalisedBox, PatientFacts, PatientId, PhotoDigest, PractitionerId, Quality, Region, Route, Sex, Versions,
+        NormalisedBox, PatientFacts, PatientId, PhotoDigest, PractitionerId, PriorResult, Quality, Region, Route, Sex,
+        Versions,
     },
     phi::Phi,
     ports::{ChatModel, Completion, LanguageError, LanguageModel, Prompt, SynthesisRequest},
@@ -23,6 +24,8 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// What is written.
     pub(crate) note: DraftNote,
+    /// What made it.
+    pub(crate) versions: Versions,
     /// Whether the visit is over, and the draft is posted without it.
     pub(crate) finished: bool,
 }
@@ -109,6 +112,7 @@ fn findings(
         ranked,
         abstention,
         concerns: Vec::new(),
+        further_conditions: Vec::new(),
         models: vec![],
     }
 }
@@ -122,11 +126,16 @@ fn known() -> PatientFacts {
         laterality: Some(Laterality::Left),
         history: Some(vec![term("history of skin cancer")]),
         medications: Some(vec![]),
+        prior_results: Some(vec![PriorResult {
+            site: term("forearm"),
+            laterality: None,
+            finding: term("actinic keratosis"),
+        }]),
         description: Some(Phi::new("left forearm, Jane Roe".to_owned())),
     }
 }
 
-fn note(findings: &Findings, patient: PatientFacts, language: &dyn LanguageModel) -> DraftNote {
+fn note(findings: &Findings, patient: PatientFacts, language: &dyn LanguageModel) -> (DraftNote, Versions) {
     let document = DocumentId::new("file|139977");
     let at = |text: &str| Timestamp::parse_rfc3339(text).unwrap();
     let assessment = Assessment {
@@ -162,7 +171,7 @@ fn note(findings: &Findings, patient: PatientFacts, language: &dyn LanguageModel
         pipeline: "skin-assist test".to_owned(),
         language: synthesis.language.clone(),
     };
-    compose_note(&request, &synthesis, &photos, &versions)
+    (compose_note(&request, &synthesis, &photos, &versions), versions)
 }
 
 /// The nine of them.
@@ -202,9 +211,10 @@ pub(crate) fn cases() -> Vec<Case> {
     ];
     notes
         .into_iter()
-        .map(|(name, note)| Case {
+        .map(|(name, (note, versions))| Case {
             name,
             note,
+            versions,
             finished: name == "visit-finished",
         })
         .collect()

@@ -17,15 +17,16 @@ use serde_json::Value;
 use skin_assist_core::{
     domain::{
         AccessToken, Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, EncounterId, Firm, FirmId,
-        FirmStatus, Mode, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Route,
-        Versions,
+        FirmStatus, LanguageUse, Mode, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId,
+        Route, Versions,
     },
     phi::{Phi, Secret},
     ports::DraftWriter,
     time::Timestamp,
 };
 use skin_assist_ehr::{
-    AuthorRule, DraftContent, DraftTarget, EhrClient, EhrConnection, LABEL, Limits, Profile, ReferenceForm,
+    AuthorRule, DraftContent, DraftTarget, EhrClient, EhrConnection, LABEL, Limits, Profile, ProvenanceRule,
+    ReferenceForm,
 };
 use skin_assist_transport::{Transport, TransportError};
 
@@ -55,7 +56,12 @@ pub(crate) fn drafts() -> Vec<Golden> {
     let mut found = Vec::new();
     for name in Profile::shipped_names() {
         for case in cases::cases() {
-            let posted = posted(Profile::shipped(name).unwrap(), case.note, case.finished);
+            let mut draft = draft(case.note);
+            draft.versions = case.versions;
+            if case.finished {
+                draft.encounter = None;
+            }
+            let posted = posted(Profile::shipped(name).unwrap(), &draft);
             for (place, resource) in posted.into_iter().enumerate() {
                 found.push(Golden {
                     name: format!("{name}.case.{}.{place}", case.name),
@@ -66,7 +72,7 @@ pub(crate) fn drafts() -> Vec<Golden> {
         }
         for (variation, standing, profile) in variations(name) {
             for (kind, note) in [("plain", plain()), ("empty", empty()), ("hostile", hostile())] {
-                for (place, resource) in posted(profile.clone(), note, false).into_iter().enumerate() {
+                for (place, resource) in posted(profile.clone(), &draft(note)).into_iter().enumerate() {
                     let name = format!("{name}.{variation}.{kind}.{place}");
                     found.push(Golden {
                         name,
@@ -84,6 +90,14 @@ pub(crate) fn drafts() -> Vec<Golden> {
 fn variations(name: &str) -> Vec<(String, Standing, Profile)> {
     let shipped = Profile::shipped(name).unwrap();
     let mut found = vec![("shipped".to_owned(), Standing::Valid, shipped.clone())];
+    for (provenance, provenance_name) in [
+        (ProvenanceRule::Contained, "provenance"),
+        (ProvenanceRule::None, "no-provenance"),
+    ] {
+        let mut profile = shipped.clone();
+        profile.draft.provenance = provenance;
+        found.push((provenance_name.to_owned(), Standing::Valid, profile));
+    }
     for (author, author_name) in [
         (AuthorRule::Practitioner, "practitioner"),
         (AuthorRule::Device, "device"),
@@ -163,6 +177,7 @@ fn plain() -> DraftNote {
                 },
             ],
         }],
+        bands: skin_assist_core::domain::Bands::default(),
     }
 }
 
@@ -176,6 +191,7 @@ fn empty() -> DraftNote {
             document: DocumentId::new("1"),
             areas: vec![],
         }],
+        bands: skin_assist_core::domain::Bands::default(),
     }
 }
 
@@ -211,11 +227,12 @@ fn hostile() -> DraftNote {
                 height: f32::INFINITY,
             }],
         }],
+        bands: skin_assist_core::domain::Bands::default(),
     }
 }
 
 /// What posting a draft sends.
-fn posted(profile: Profile, note: DraftNote, finished: bool) -> Vec<Value> {
+fn posted(profile: Profile, draft: &Draft) -> Vec<Value> {
     let recorder = Arc::new(Recorder::default());
     let connection = EhrConnection {
         profile,
@@ -228,11 +245,7 @@ fn posted(profile: Profile, note: DraftNote, finished: bool) -> Vec<Value> {
         limits: Limits::default(),
     };
     let client = EhrClient::new(connection, Arc::clone(&recorder) as _, Arc::clone(&recorder) as _).unwrap();
-    let mut draft = draft(note);
-    if finished {
-        draft.encounter = None;
-    }
-    futures::executor::block_on(client.post(&firm(), &token(), &draft)).unwrap();
+    futures::executor::block_on(client.post(&firm(), &token(), draft)).unwrap();
     let bodies = recorder.bodies.lock().unwrap();
     bodies
         .iter()
@@ -258,7 +271,16 @@ fn draft(note: DraftNote) -> Draft {
         }],
         synthesis: "composer 1".into(),
         pipeline: "skin-assist 0.1.0".into(),
-        language: None,
+        language: Some(LanguageUse {
+            model: "example-model-1".into(),
+            prompt: "rank-2".into(),
+            prompt_sha256: "ab".repeat(32),
+            calls: 1,
+            input_tokens: 900,
+            output_tokens: 60,
+            cost_micros: 0,
+            fallback: None,
+        }),
     };
     Draft::new(&assessment, Phi::new(note), versions, at("2026-01-05T10:00:03Z"))
 }

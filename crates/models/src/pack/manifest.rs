@@ -35,6 +35,8 @@ pub struct Manifest {
     pub populations: Vec<Population>,
     /// A photo with known findings, for `models verify`.
     pub golden: Option<Golden>,
+    /// Conditions that a language model may name beside the classifier's labels.
+    pub further_conditions: Vec<Label>,
 }
 
 /// People on whose photos a pack was validated.

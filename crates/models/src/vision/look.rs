@@ -226,6 +226,7 @@ fn blank(pack: &LoadedPack, photo: &OpenPhoto, small: &SmallImage) -> Findings {
         ranked: Vec::new(),
         abstention: None,
         concerns: Vec::new(),
+        further_conditions: pack.manifest().further_conditions.clone(),
         models: vec![pack.version()],
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn validate(rules: &DraftRules, base: &str, firm: &Firm, resource: &V
     }
     let patient = findings.subject(base, firm, resource);
     findings.author(rules.author, base, firm, resource);
+    findings.contained(&rules.contained, base, firm, resource);
     let encounter = findings.encounter("encounter", base, firm, resource.get("encounter"), patient.as_deref());
     if rules.transcription {
         transcribed_sections(&mut findings, resource);

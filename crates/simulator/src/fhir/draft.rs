@@ -148,6 +148,7 @@ impl State {
             placement,
             encounter: links.encounter,
             images: validation::images(&resource),
+            provenance: validation::provenance_sources(&base, &resource),
             resource,
         };
         let answer = Answer {

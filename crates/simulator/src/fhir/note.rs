@@ -19,6 +19,7 @@ pub(crate) fn validate(rules: &DraftRules, base: &str, firm: &Firm, resource: &V
     findings.loinc("type", resource.get("type"), None);
     let patient = findings.subject(base, firm, resource);
     findings.author(rules.author, base, firm, resource);
+    findings.contained(&rules.contained, base, firm, resource);
     let stated = resource.pointer("/context/encounter/0");
     if stated.is_none() {
         findings.missing("context.encounter");

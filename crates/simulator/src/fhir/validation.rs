@@ -3,6 +3,7 @@
 
 use http::StatusCode;
 use serde_json::{Map, Value};
+use skin_assist_core::time::Timestamp;
 
 use crate::{
     dialect::AuthorRule,
@@ -120,6 +121,39 @@ impl Findings {
         }
     }
 
+    /// What is contained is of these types. A Provenance among it is the only one, about the resource that it is in, by somebody
+    /// who is known, from photos of this firm.
+    pub(crate) fn contained(&mut self, taken: &[&str], base: &str, firm: &Firm, resource: &Value) {
+        let mut contained = resource["contained"].as_array().into_iter().flatten();
+        if !contained.all(|inner| taken.iter().any(|kind| inner["resourceType"] == *kind)) {
+            self.invalid("contained", "has a resource of a type that is not taken");
+        }
+        let mut stated = provenances(resource);
+        let Some(provenance) = stated.next() else { return };
+        if stated.next().is_some() {
+            self.invalid("contained", "has a second Provenance");
+        }
+        if provenance.pointer("/target/0/reference").and_then(Value::as_str) != Some("#") {
+            self.invalid("contained.target", "is not what it is contained in");
+        }
+        let recorded = self.text("contained.recorded", provenance.get("recorded"));
+        if recorded.is_some_and(|recorded| Timestamp::parse_rfc3339(recorded).is_err()) {
+            self.invalid("contained.recorded", "is not an instant");
+        }
+        let who = self.text("contained.agent.who", provenance.pointer("/agent/0/who/reference"));
+        if let Some(who) = who {
+            let is_device = who.strip_prefix('#').is_some_and(|id| contains_device(resource, id));
+            let practitioner = referenced_id(base, "Practitioner", who);
+            let is_known = practitioner.is_some_and(|id| firm.practitioner_name(&id).is_some());
+            if !is_device && !is_known {
+                self.invalid("contained.agent.who", "is nobody who is known");
+            }
+        }
+        if !sources(base, provenance).all(|source| firm.documents.get(&source).is_some()) {
+            self.invalid("contained.entity", "has a source that is no document of this firm");
+        }
+    }
+
     /// The encounter at this pointer, which has to be the patient's.
     pub(crate) fn encounter(
         &mut self,
@@ -168,6 +202,27 @@ impl Findings {
 
 pub(crate) fn is_loinc(coding: &Value, code: &str) -> bool {
     coding["system"] == LOINC && coding["code"] == code
+}
+
+fn provenances(resource: &Value) -> impl Iterator<Item = &Value> {
+    let contained = resource["contained"].as_array().into_iter().flatten();
+    contained.filter(|contained| contained["resourceType"] == "Provenance")
+}
+
+/// The documents that a Provenance names as sources; empty names for what is none of this EHR's.
+fn sources<'value>(base: &'value str, provenance: &'value Value) -> impl Iterator<Item = String> + 'value {
+    let entities = provenance["entity"].as_array().into_iter().flatten();
+    entities.filter(|entity| entity["role"] == "source").map(move |entity| {
+        let stated = entity.pointer("/what/reference").and_then(Value::as_str);
+        let id = stated.and_then(|stated| referenced_id(base, "DocumentReference", stated));
+        id.unwrap_or_default()
+    })
+}
+
+/// The documents that the draft's Provenance says it comes from; none where it brings none.
+pub(crate) fn provenance_sources(base: &str, resource: &Value) -> Option<Vec<String>> {
+    let provenance = provenances(resource).next()?;
+    Some(sources(base, provenance).collect())
 }
 
 fn contains_device(resource: &Value, id: &str) -> bool {

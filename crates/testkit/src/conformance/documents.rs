@@ -1,14 +1,14 @@
 //! Photos on their way to a result.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use skin_assist_core::{
     domain::{
-        AssessmentId, DeadLetterSubject, DocumentId, DocumentStep, FirmStatus, JourneyState, ModelVersion, ResultKey,
-        Stage,
+        AssessmentId, DeadLetterSubject, DocumentId, DocumentStep, FirmId, FirmStatus, JourneyState, Mode,
+        ModelVersion, ResultKey, Stage,
     },
-    ports::StateError,
+    ports::{StateError, StateStore},
 };
 
 use super::{
@@ -204,8 +204,42 @@ pub(super) async fn concurrent_workers_share_no_document(bench: Bench) {
     assert_eq!(leased.iter().collect::<HashSet<_>>().len(), 120, "none twice");
 }
 
-/// Nothing of a paused firm is acquired, whatever it was doing when it was paused; who holds a lease may finish.
+/// Nothing of a firm that is paused or off is acquired, whatever it was doing when it was stopped; who holds a lease may finish.
 pub(super) async fn a_paused_firm_waits(bench: Bench) {
+    for by_mode in [false, true] {
+        a_stopped_firm_waits(&bench, by_mode).await;
+    }
+    // Both have to be taken back.
+    let store = bench.store().await;
+    let a = add_firm(&store, "a").await;
+    find_documents(&store, &a, &["download"], at(0)).await;
+    store.set_firm_status(&a, FirmStatus::Paused).await.unwrap();
+    store.set_mode(&a, Mode::Off, None).await.unwrap();
+    for (status, mode) in [(FirmStatus::Paused, Mode::Draft), (FirmStatus::Active, Mode::Off)] {
+        store.set_firm_status(&a, status).await.unwrap();
+        store.set_mode(&a, mode, None).await.unwrap();
+        assert!(acquired(&store, DocumentStep::Download, at(1)).await.is_empty());
+        assert!(store.acquire_watch_lists(at(1), LEASE, 10).await.unwrap().is_empty());
+    }
+    store.set_mode(&a, Mode::Silent, None).await.unwrap();
+    assert_eq!(acquired(&store, DocumentStep::Download, at(1)).await, ["download"]);
+    assert_eq!(store.acquire_watch_lists(at(1), LEASE, 10).await.unwrap().len(), 1);
+}
+
+async fn stop(store: &Arc<dyn StateStore>, firm: &FirmId, by_mode: bool, stopped: bool) {
+    let (status, mode) = if stopped {
+        (FirmStatus::Paused, Mode::Off)
+    } else {
+        (FirmStatus::Active, Mode::Draft)
+    };
+    if by_mode {
+        store.set_mode(firm, mode, None).await.unwrap();
+    } else {
+        store.set_firm_status(firm, status).await.unwrap();
+    }
+}
+
+async fn a_stopped_firm_waits(bench: &Bench, by_mode: bool) {
     let store = bench.store().await;
     let (a, b) = (add_firm(&store, "a").await, add_firm(&store, "b").await);
     for id in ["result", "infer", "leased", "download"] {
@@ -227,7 +261,7 @@ pub(super) async fn a_paused_firm_waits(bench: Bench) {
     }
     let lease = document_lease(&store, DocumentStep::Infer, at(0)).await;
     let result = result(lease.item(), "made while paused", at(2));
-    store.set_firm_status(&a, FirmStatus::Paused).await.unwrap();
+    stop(&store, &a, by_mode, true).await;
     store.record_result(lease, &result).await.unwrap();
     find_documents(&store, &a, &["found while paused"], at(2)).await;
     find_documents(&store, &b, &["of another firm"], at(9)).await;
@@ -248,7 +282,7 @@ pub(super) async fn a_paused_firm_waits(bench: Bench) {
         "what waits is counted while it waits"
     );
 
-    store.set_firm_status(&a, FirmStatus::Active).await.unwrap();
+    stop(&store, &a, by_mode, false).await;
     let names = acquired(&store, DocumentStep::Download, at(10)).await;
     assert_eq!(
         names,

@@ -255,6 +255,7 @@ pub(super) fn findings() -> Phi<Findings> {
         ranked: classes,
         abstention: None,
         concerns: Vec::new(),
+        further_conditions: Vec::new(),
         models: vec![ModelVersion {
             pack: "reference-solitary".into(),
             version: "1".into(),
@@ -299,6 +300,7 @@ pub(super) fn result(watch: &DocumentWatch, text: &str, assessed_at: Timestamp) 
                 document: watch.document.clone(),
                 areas: Vec::new(),
             }],
+            bands: skin_assist_core::domain::Bands::default(),
         }),
         versions: Versions {
             models: findings().expose().models.clone(),

@@ -45,6 +45,8 @@ pub enum Mutation {
     LeasesTooShort,
     /// A firm that is paused is served all the same.
     PausesIgnored,
+    /// A firm that is off is served all the same.
+    OffIgnored,
     /// A watch list that is renewed gets another fence.
     RenewalsRaiseTheFence,
     /// A watch list that is released stays leased.
@@ -225,6 +227,8 @@ impl FirmAdministration for MutatedStore {
     }
 
     async fn set_mode(&self, firm: &FirmId, mode: Mode, record: Option<&IntendedUseRecord>) -> Outcome<()> {
+        let is_ignored = self.mutation == Mutation::OffIgnored && mode == Mode::Off;
+        let mode = if is_ignored { Mode::Silent } else { mode };
         self.store.set_mode(firm, mode, record).await
     }
 

@@ -163,6 +163,7 @@ pub fn attacks() -> Vec<Attack> {
     assertions(&mut arsenal);
     comments(&mut arsenal);
     conditions(&mut arsenal);
+    further_conditions(&mut arsenal);
     probabilities(&mut arsenal);
     vocabularies(&mut arsenal);
     shapes(&mut arsenal);
@@ -334,6 +335,79 @@ fn conditions(arsenal: &mut Arsenal) {
                 answer["ranked"][0][list] = json!([evidence]);
             });
         }
+    }
+}
+
+fn further_conditions(arsenal: &mut Arsenal) {
+    for code in [
+        "73211009",
+        "24484000",
+        "L82.1",
+        "Squamous cell carcinoma",
+        "",
+        "254651007-benign",
+        "372244006\u{0}",
+    ] {
+        arsenal.edit("further condition of no list", code, |answer, _| {
+            answer["also_consider"][0]["code"] = json!(code);
+        });
+    }
+    for assertion in ASSERTIONS {
+        arsenal.edit("assertion as a further condition", assertion, |answer, _| {
+            answer["also_consider"][0]["code"] = json!(assertion);
+        });
+        arsenal.edit("assertion for a further condition", assertion, |answer, _| {
+            answer["also_consider"][0]["supporting"] = json!([assertion]);
+        });
+    }
+    for scenario in scenarios() {
+        // A class under another name of the list would lose its probability.
+        for class in scenario.classes() {
+            let code = &class.label.snomed_ct;
+            arsenal.edit_of(
+                "class as a further condition",
+                scenario.clone(),
+                code,
+                |answer, scenario| {
+                    for list in ["ranked", "must_not_miss"] {
+                        if let Some(list) = answer[list].as_array_mut() {
+                            list.retain(|condition| condition["code"] != code.as_str());
+                        }
+                    }
+                    let mut brought_up = scenario.brought_up();
+                    brought_up["code"] = json!(code);
+                    answer["also_consider"] = json!([brought_up]);
+                },
+            );
+        }
+        arsenal.edit_of(
+            "further condition out of nothing",
+            scenario.clone(),
+            "nothing",
+            |answer, _| {
+                answer["also_consider"][0]["supporting"] = json!([]);
+            },
+        );
+        for times in [2, 9] {
+            arsenal.edit_of(
+                "further condition repeated",
+                scenario.clone(),
+                "again",
+                |answer, scenario| {
+                    answer["also_consider"] = json!(vec![scenario.brought_up(); times]);
+                },
+            );
+        }
+    }
+    for canary in CANARY {
+        for key in ["supporting", "opposing"] {
+            arsenal.edit("patient's data", canary, |answer, _| {
+                answer["also_consider"][0][key] = json!([canary]);
+            });
+        }
+        arsenal.edit("patient's data", canary, |answer, _| {
+            answer["also_consider"][0]["code"] = json!(canary);
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use skin_assist_core::{
     domain::{
         AgeBand, AssessedPhoto, Assessment, AssessmentId, CategoryCode, ClassProbability, ContextTerm, DocumentId,
         EncounterId, Findings, FirmId, ImageFacts, Label, Laterality, NormalisedBox, PatientFacts, PatientId,
-        PhotoDigest, Quality, Region, Route, Sex,
+        PhotoDigest, PriorResult, Quality, Region, Route, Sex,
     },
     phi::Phi,
     ports::{Confidence, SynthesisRequest},
@@ -29,13 +29,14 @@ pub struct Scenario {
 }
 
 /// Everything the judge may take for given.
-pub(super) const CONTEXT: [&str; 6] = [
+pub(super) const CONTEXT: [&str; 7] = [
     "age band 65 years or older",
     "sex female",
     "body site forearm",
     "left side",
     "history of skin cancer",
     "takes hydrochlorothiazide",
+    "earlier result at this site: melanocytic nevus",
 ];
 
 fn class(display: &str, snomed_ct: &str, must_not_miss: bool, probability: f32) -> ClassProbability {
@@ -81,6 +82,10 @@ fn scenario(name: &'static str, route: Route, ranked: Vec<ClassProbability>) -> 
             ranked,
             abstention: None,
             concerns: Vec::new(),
+            further_conditions: vec![match route {
+                Route::Solitary => class("Squamous cell carcinoma", "254651007", false, 0.0).label,
+                Route::Widespread => class("Pityriasis rosea", "77252004", false, 0.0).label,
+            }],
             models: vec![],
         },
         category: "photos".to_owned(),
@@ -146,6 +151,11 @@ impl Scenario {
         &self.findings.ranked
     }
 
+    /// What may be brought up beside them.
+    pub(super) fn further(&self) -> &[Label] {
+        &self.findings.further_conditions
+    }
+
     pub(super) fn document() -> DocumentId {
         DocumentId::new("file|7")
     }
@@ -182,6 +192,11 @@ impl Scenario {
             laterality: Some(Laterality::Left),
             history: Some(vec![term("history of skin cancer")]),
             medications: Some(vec![term("hydrochlorothiazide")]),
+            prior_results: Some(vec![PriorResult {
+                site: term("forearm"),
+                laterality: Some(Laterality::Left),
+                finding: term("melanocytic nevus"),
+            }]),
             description: Some(Phi::new(description)),
         };
         let photos = [AssessedPhoto {
@@ -210,6 +225,11 @@ impl Scenario {
         })
     }
 
+    /// What an answer may bring up.
+    pub(super) fn brought_up(&self) -> Value {
+        json!({ "code": self.further()[0].snomed_ct, "supporting": ["age", "prior-result-1"], "opposing": ["sex"] })
+    }
+
     /// An answer that is as good as can be.
     pub(super) fn good_answer(&self) -> Value {
         let is_ranked = |place: usize, class: &ClassProbability| place == 0 || class.probability >= 0.05;
@@ -224,6 +244,7 @@ impl Scenario {
             "abstain": null,
             "ranked": ranked,
             "must_not_miss": must_not_miss,
+            "also_consider": [self.brought_up()],
             "next_steps": ["clinical-correlation"],
             "questions": ["lesion-changed"],
             "comment": "Context is consistent with the ranked findings.",

@@ -12,6 +12,11 @@ use skin_assist_core::{
 
 use super::*;
 
+/// The report on these results.
+fn compared(results: &[AssistResult]) -> Result<Report, String> {
+    compare("elm", results, CODED, &Knowledge::shipped().unwrap())
+}
+
 fn class(name: &str, snomed_ct: &str, icd: &str, must_not_miss: bool, probability: f32) -> ClassProbability {
     ClassProbability {
         label: Label {
@@ -23,6 +28,16 @@ fn class(name: &str, snomed_ct: &str, icd: &str, must_not_miss: bool, probabilit
         },
         probability,
     }
+}
+
+fn bands_of(encounter: &str) -> Bands {
+    let (age, sex) = match encounter {
+        "nevus" | "melanoma" => (Some(AgeBand::Older), Some(Sex::Female)),
+        "missed" | "keratosis" => (Some(AgeBand::Older), Some(Sex::Male)),
+        "abstained" => (Some(AgeBand::YoungAdult), None),
+        _ => (None, None),
+    };
+    Bands { age, sex }
 }
 
 /// A result with a nevus first, a keratosis second, and a melanoma of this probability.
@@ -67,6 +82,7 @@ fn result(encounter: &str, melanoma: f32, abstention: Option<Abstention>) -> Ass
             ],
             abstention,
             concerns: Vec::new(),
+            further_conditions: Vec::new(),
             models: models.clone(),
         }),
         note: Phi::new(DraftNote {
@@ -74,6 +90,7 @@ fn result(encounter: &str, melanoma: f32, abstention: Option<Abstention>) -> Ass
             sections: vec![],
             instructions: vec![],
             regions: vec![],
+            bands: bands_of(encounter),
         }),
         versions: Versions {
             models,
@@ -119,7 +136,7 @@ fn results() -> Vec<AssistResult> {
 
 #[test]
 fn results_are_compared_with_what_was_coded() {
-    let report = compare("elm", &results(), CODED).unwrap();
+    let report = compared(&results()).unwrap();
     let expected = Counts {
         compared: 6,
         abstained: 1,
@@ -134,20 +151,37 @@ fn results_are_compared_with_what_was_coded() {
     let group = report.groups["group type III"];
     assert_eq!((group.compared, group.top_1, group.top_3), (2, 1, 2));
     assert_eq!(report.groups["group type V"].compared, 3);
+    let older = report.groups["age 65 years or older"];
+    assert_eq!(
+        (older.compared, older.must_not_miss, older.must_not_miss_named),
+        (4, 2, 1)
+    );
+    let male = report.groups["sex male"];
+    assert_eq!((male.compared, male.must_not_miss, male.must_not_miss_named), (2, 1, 0));
+    let unknown = report.groups["sex not known"];
+    assert_eq!((unknown.compared, unknown.abstained), (2, 1));
+    assert_eq!(report.groups["age 18-39 years"].compared, 1);
     assert_eq!((report.language.assessments, report.language.cost_micros), (7, 31_500));
 }
 
 #[test]
 fn the_same_gives_the_same_bytes_in_whatever_order() {
-    let first = page(&compare("elm", &results(), CODED).unwrap());
+    let first = page(&compared(&results()).unwrap());
     let mut reversed = results();
     reversed.reverse();
-    assert_eq!(page(&compare("elm", &reversed, CODED).unwrap()), first);
+    assert_eq!(page(&compared(&reversed).unwrap()), first);
     assert!(
         first.contains("| all | 6 | 1/6 (16.7 %) | 4/6 (66.7 %) | 1/3 (33.3 %) | 1 | 1 |"),
         "{first}"
     );
     assert!(first.contains("cost 0.031500"), "{first}");
+    assert_eq!(
+        first,
+        include_str!("report.md"),
+        "what was released: a change of the form is one on purpose"
+    );
+    let as_json = |results: &[AssistResult]| serde_json::to_string(&compared(results).unwrap()).unwrap();
+    assert_eq!(as_json(&reversed), as_json(&results()));
 }
 
 #[test]
@@ -160,4 +194,19 @@ fn a_file_of_another_form_is_refused() {
     ] {
         assert!(read(text).unwrap_err().contains(problem), "{text}");
     }
+}
+
+#[test]
+fn the_group_where_it_is_lowest_is_named_with_its_size() {
+    let report = compared(&results()).unwrap();
+    let lowest = |measure: &str| {
+        let Lowest { group, of, all } = &report.lowest[measure];
+        (group.as_str(), *of, *all)
+    };
+    // Of three groups without any, the one with more results, and then the first by name.
+    assert_eq!(lowest("must-not-miss named"), ("age 18-39 years", 0, 1));
+    assert_eq!(lowest("top 1"), ("group type V", 0, 3));
+    assert_eq!(lowest("top 3").1, 0);
+    let nothing = compared(&[]).unwrap();
+    assert!(nothing.lowest.is_empty() && !page(&nothing).contains("Lowest"));
 }

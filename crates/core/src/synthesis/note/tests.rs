@@ -62,6 +62,7 @@ fn findings(probabilities: &[(Label, f32)], abstention: Option<Abstention>) -> F
         ranked: classes,
         abstention,
         concerns: Vec::new(),
+        further_conditions: Vec::new(),
         models: vec![],
     }
 }
@@ -133,7 +134,7 @@ fn says_all_that_a_draft_must_say_in_its_order() {
         "1. nevus (SNOMED CT 400096001): very likely, 90 %; evidence: image file|7.",
         "Must not miss: melanoma (SNOMED CT 372244006): less likely, 4 %",
         "Dermoscopy of the lesion.",
-        "Not known: body site, history, medications, symptoms. Known: age band 40-64 years; sex female.",
+        "Not known: body site, history, medications, earlier results at this site, symptoms. Known: age band 40-64 years; sex female.",
         "A low score does not exclude malignancy.",
         "not a diagnosis",
         "reference-solitary 1",
@@ -147,6 +148,63 @@ fn says_all_that_a_draft_must_say_in_its_order() {
         from += at;
     }
     assert_eq!(note.regions[0].areas.len(), 1);
+    assert_eq!(
+        note.bands,
+        Bands {
+            age: Some(AgeBand::MiddleAged),
+            sex: Some(Sex::Female)
+        }
+    );
+}
+
+#[test]
+fn what_speaks_against_the_image_is_said_whether_or_not_the_models_decline() {
+    use crate::domain::Concern;
+    let nevus = label("nevus", "400096001", false);
+    for abstention in [None, Some(Abstention::OutOfDistribution)] {
+        let mut findings = findings(&[(nevus.clone(), 0.9)], abstention);
+        findings.concerns = vec![Concern::Blurred, Concern::WholeImage];
+        let text = text(&note(&findings, PatientFacts::default()));
+        let expected = "Against relying on image file|7: less sharp than the model pack asks for; no lesion was found, and the \
+                        image was judged as a whole instead.";
+        assert!(text.contains(expected), "{text}");
+    }
+    let text = text(&note(&findings(&[(nevus, 0.9)], None), PatientFacts::default()));
+    assert!(!text.contains("Against relying"));
+}
+
+#[test]
+fn what_was_found_earlier_at_the_site_is_said() {
+    use crate::domain::PriorResult;
+    let term = |text: &str| ContextTerm(text.to_owned());
+    let nevus = label("nevus", "400096001", false);
+    let facts = |site: &str| PatientFacts {
+        site: Some(term(site)),
+        prior_results: Some(vec![PriorResult {
+            site: term("forearm"),
+            laterality: None,
+            finding: term("melanoma"),
+        }]),
+        ..PatientFacts::default()
+    };
+    for (site, says) in [
+        ("forearm", "earlier results at this site: melanoma."),
+        ("back", "earlier results at this site: none of its conditions."),
+    ] {
+        let text = text(&note(&findings(&[(nevus.clone(), 0.9)], None), facts(site)));
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[test]
+fn what_the_knowledge_file_marks_is_not_missed_whatever_the_pack_says() {
+    let melanoma = label("melanoma", "372244006", false);
+    let nevus = label("nevus", "400096001", false);
+    let text = text(&note(
+        &findings(&[(nevus, 0.9), (melanoma, 0.02)], None),
+        PatientFacts::default(),
+    ));
+    assert!(text.contains("Must not miss: melanoma (SNOMED CT 372244006)"), "{text}");
 }
 
 #[test]
@@ -154,7 +212,9 @@ fn an_abstention_gives_its_reason_and_no_differential() {
     let note = note(&findings(&[], Some(Abstention::NoLesionFound)), PatientFacts::default());
     let text = text(&note);
     assert!(text.contains("No assessment: no lesion was found"));
-    assert!(text.contains("Not known: age, sex, body site, history, medications, symptoms."));
+    assert!(
+        text.contains("Not known: age, sex, body site, history, medications, earlier results at this site, symptoms.")
+    );
     assert!(!text.contains("differential"));
 }
 

@@ -1,7 +1,7 @@
 //! Single values: ranges, names, codes, digests.
 
 use serde::Deserialize;
-use skin_assist_core::domain::Label;
+use skin_assist_core::domain::{Label, is_icd_10_cm, is_snomed_ct};
 
 use super::ModelFile;
 
@@ -131,37 +131,4 @@ pub(super) fn is_digest(sha256: &str, field: &str) -> Result<(), Wrong> {
         format!("is {sha256:?}"),
         "64 hexadecimal digits in small letters, as sha256sum prints them",
     ))
-}
-
-/// 6 to 18 digits, the last one a Verhoeff check digit (SNOMED CT Release File Specification, 6.2).
-pub(super) fn is_snomed_ct(code: &str) -> bool {
-    /// Multiplication in the dihedral group D5, in which the check is computed.
-    fn product(one: u8, other: u8) -> u8 {
-        match (one < 5, other < 5) {
-            (true, true) => (one + other) % 5,
-            (true, false) => 5 + (one + other) % 5,
-            (false, true) => 5 + (one - other) % 5,
-            (false, false) => (one + 5 - other) % 5,
-        }
-    }
-    const PERMUTATION: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
-    if !(6..=18).contains(&code.len()) || !code.bytes().all(|byte| byte.is_ascii_digit()) {
-        return false;
-    }
-    let check = code.bytes().rev().enumerate().fold(0, |check, (place, digit)| {
-        let permuted = (0..place % 8).fold(digit - b'0', |value, _| PERMUTATION[usize::from(value)]);
-        product(check, permuted)
-    });
-    check == 0
-}
-
-pub(super) fn is_icd_10_cm(code: &str) -> bool {
-    let (category, rest) = code
-        .split_once('.')
-        .map_or((code, None), |(category, rest)| (category, Some(rest)));
-    let category_fits = matches!(category.as_bytes(), [first, second, third]
-        if first.is_ascii_uppercase() && second.is_ascii_digit() && third.is_ascii_alphanumeric());
-    category_fits
-        && rest
-            .is_none_or(|rest| (1..=4).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }

@@ -1,4 +1,4 @@
-use super::{checks::is_snomed_ct, *};
+use super::*;
 
 const SOLITARY: &str = include_str!("../../../../../models/reference-solitary/pack.toml");
 const WIDESPREAD: &str = include_str!("../../../../../models/reference-widespread/pack.toml");
@@ -280,13 +280,33 @@ fn a_detr_has_two_outputs_and_a_gate_accepts_kinds() {
     );
 }
 
+/// The reference manifest with this list before its first table.
+fn with_further(list: &str) -> Result<Manifest, Error> {
+    changed(SOLITARY, "title =", &format!("further_conditions = [{list}]\ntitle ="))
+}
+
 #[test]
-fn snomed_ct_identifiers_have_a_check_digit() {
-    // Clinical finding, melanoma, psoriasis; an extension concept of the specification.
-    for code in ["404684003", "372244006", "9014002", "101291009"] {
-        assert!(is_snomed_ct(code), "{code}");
-    }
-    for code in ["404684004", "9014020", "12345", "", "40468400E"] {
-        assert!(!is_snomed_ct(code), "{code}");
+fn further_conditions_are_coded_and_no_labels() {
+    let carcinoma =
+        "{ id = \"squamous-cell-carcinoma\", display = \"Squamous cell carcinoma\", snomed_ct = \"254651007\" }";
+    let manifest = with_further(carcinoma).expect("understood");
+    assert_eq!(manifest.further_conditions[0].snomed_ct, "254651007");
+    for (list, field) in [
+        (
+            carcinoma.replace("254651007", "254651008"),
+            "further_conditions[0].snomed_ct",
+        ),
+        (carcinoma.replace("254651007", "372244006"), "further_conditions[0]"),
+        (format!("{carcinoma}, {carcinoma}"), "further_conditions[1]"),
+        (
+            carcinoma.replace(" }", ", must_not_miss = true }"),
+            "further_conditions[0].must_not_miss",
+        ),
+        (vec![carcinoma; 65].join(", "), "further_conditions"),
+    ] {
+        match with_further(&list) {
+            Err(Error::Field { field: found, .. }) => assert_eq!(found, field),
+            other => panic!("{field}: {other:?}"),
+        }
     }
 }

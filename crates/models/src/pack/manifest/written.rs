@@ -3,7 +3,10 @@
 use std::fmt;
 
 use serde::Deserialize;
-use skin_assist_core::domain::{Label, Route};
+use skin_assist_core::{
+    domain::{Label, Route},
+    wire::MOST_FURTHER,
+};
 
 use super::{
     Activation, ClassifierHead, ClassifierManifest, ColourOrder, DetectorHead, DetectorManifest, GateManifest, Golden,
@@ -33,6 +36,8 @@ pub(super) struct RawManifest {
     #[serde(default)]
     populations: Vec<Population>,
     golden: Option<RawGolden>,
+    #[serde(default)]
+    further_conditions: Vec<RawLabel>,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +116,40 @@ struct RawOutput {
     activation: Option<Activation>,
 }
 
+/// What a language model may name: neither a label, since that is judged, nor anything that must not be missed, since nobody looks
+/// for it.
+fn further_conditions(raw: Vec<RawLabel>, classifier: &ClassifierManifest) -> Result<Vec<Label>, Wrong> {
+    if raw.len() > MOST_FURTHER {
+        return Err(wrong(
+            "further_conditions",
+            format!("has {} entries, at most {MOST_FURTHER} are taken", raw.len()),
+            "list what the context of a visit can bring up",
+        ));
+    }
+    let mut checked: Vec<Label> = Vec::with_capacity(raw.len());
+    for (index, label) in raw.into_iter().enumerate() {
+        let field = format!("further_conditions[{index}]");
+        let label = label.check(&field)?;
+        if label.must_not_miss {
+            return Err(wrong(
+                format!("{field}.must_not_miss"),
+                "is set",
+                "no model judges it, so that nobody can say that it is not there",
+            ));
+        }
+        let mut known = classifier.labels.iter().chain(&checked);
+        if known.any(|known| known.id == label.id || known.snomed_ct == label.snomed_ct) {
+            return Err(wrong(
+                field,
+                format!("{} is there already", label.id),
+                "a label of the classifier is named anyway",
+            ));
+        }
+        checked.push(label);
+    }
+    Ok(checked)
+}
+
 impl RawManifest {
     pub(super) fn check(self) -> Result<Manifest, Wrong> {
         if self.format_version != FORMAT_VERSION {
@@ -171,6 +210,7 @@ impl RawManifest {
             .golden
             .map(|golden| golden.check(&classifier, self.route))
             .transpose()?;
+        let further_conditions = further_conditions(self.further_conditions, &classifier)?;
         match (self.route, &detector) {
             (Route::Solitary, None) => Err(wrong(
                 "model",
@@ -194,6 +234,7 @@ impl RawManifest {
                 quality: self.quality,
                 populations: self.populations,
                 golden,
+                further_conditions,
             }),
         }
     }

@@ -1,0 +1,237 @@
+//! A patient who does not exist, on a day on which everything fails that can: nothing of them is in a prompt, a log line, a figure,
+//! an error, a dead letter, or anywhere on disk outside the encryption.
+
+use std::{fmt::Debug, fs, path::Path, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use skin_assist::driver::{Engine, stop_signal};
+use skin_assist_core::{
+    synthesis::{Composer, Knowledge, Spending, Synthesizer},
+    time::Clock as _,
+};
+use skin_assist_simulator::{
+    CallKind, EncounterSpec, FailNext, PhotoFault, PhotoSpec, RetryAfter, Spoilt, SpoiltReply,
+};
+use skin_assist_store::{SqliteStore, StateKey};
+use tempfile::TempDir;
+
+use crate::{
+    language::{CANARY, Chat, Log},
+    support::{Setting, World},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+const KINDS: [CallKind; 5] = [
+    CallKind::Encounter,
+    CallKind::Document,
+    CallKind::Read,
+    CallKind::Draft,
+    CallKind::Context,
+];
+
+/// All that is known of the patient, as servers quote it.
+fn quoted() -> String {
+    CANARY.join(", ")
+}
+
+/// Photos of the canary patient: some that are good, and one of each kind that is not.
+fn attach(world: &World) {
+    let now = world.clock_now();
+    let spec = EncounterSpec {
+        patient: Some(CANARY[4].to_owned()),
+        ..EncounterSpec::default()
+    };
+    let visit = world.ehr.open_encounter(now, "elm", spec).unwrap();
+    let faults = [
+        PhotoFault::NotAnImage,
+        PhotoFault::Truncated,
+        PhotoFault::Missing,
+        PhotoFault::Oversize { bytes: 40_000_000 },
+    ];
+    let good = std::iter::repeat_n(None, 10);
+    for (seed, fault) in (0..).zip(good.chain(faults.map(Some))) {
+        let photo = PhotoSpec {
+            description: format!("{}: left forearm", quoted()),
+            fault,
+            ..PhotoSpec::synthetic("PHOTO-LESION", seed, None)
+        };
+        world.ehr.attach_photo(now, "elm", &visit, photo).unwrap();
+    }
+}
+
+/// Calls of each kind are refused and spoilt in turn, a draft is lost, a token revoked, and all that says why quotes the patient.
+fn trouble(world: &World) {
+    // Those for a draft first: what cannot be settled here ends with the first.
+    let refused = |kind| match kind {
+        CallKind::Draft => vec![500, 429, 400],
+        _ => vec![400, 403, 429, 500],
+    };
+    let spoilt = |kind| match kind {
+        CallKind::Draft => vec![Spoilt::OutcomeAsBody],
+        _ => vec![
+            Spoilt::OutcomeAsBody,
+            Spoilt::HtmlPage,
+            Spoilt::HtmlBadGateway,
+            Spoilt::Truncated,
+        ],
+    };
+    let failure = |kind, status| FailNext {
+        kind,
+        status: StatusCode::from_u16(status).unwrap(),
+        remaining: 1,
+    };
+    let reply = |kind, form| SpoiltReply {
+        kind,
+        form,
+        remaining: 1,
+    };
+    let each = |kind| refused(kind).into_iter().map(move |status| failure(kind, status));
+    world.ehr.set_faults(|faults| {
+        faults.drop_composition_replies = 1;
+        faults.failures = KINDS.into_iter().flat_map(each).collect();
+    });
+    let each = |kind| spoilt(kind).into_iter().map(move |form| reply(kind, form));
+    world.ehr.set_quirks(|quirks| {
+        quirks.quoted = Some(quoted());
+        quirks.retry_after = RetryAfter::Seconds(2);
+        quirks.revoke_token_after = Some(12);
+        quirks.spoilt_replies = KINDS.into_iter().flat_map(each).collect();
+    });
+}
+
+/// Runs an engine for a while; what it logged, at every level, of this program and of every library.
+fn run(world: &World, chat: &Arc<Chat>, log: &Log, minutes: u32) {
+    let language = Synthesizer::new(
+        chat.clone(),
+        Composer::new(Knowledge::shipped().unwrap()),
+        Spending::default(),
+    );
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        world.clock.run(async {
+            let engine = Engine {
+                language: Arc::new(language),
+                ..world.engine()
+            };
+            let (stopper, stop) = stop_signal();
+            let stopping = async {
+                world.clock.sleep_until(world.clock_now() + minutes * MINUTE).await;
+                stopper.stop();
+            };
+            futures::join!(engine.run(stop), stopping);
+        });
+    });
+}
+
+/// The bytes of every file of a folder.
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[test]
+fn the_canary_patient_is_nowhere_whatever_fails() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("state.sqlite");
+    let state = Arc::new(SqliteStore::open(&path, &StateKey::from_bytes([7; 32])).unwrap());
+    let setting = Setting {
+        // Calls are plenty, so that the patient's context is read.
+        quota: (1500, MINUTE),
+        ..Setting::modmed()
+    };
+    let world = World::empty_on(state.clone(), 41, setting);
+    world.open_firm("elm");
+    attach(&world);
+    let log = Log::default();
+    // A model that says all it can make of the prompt, and more.
+    let chat = Chat::saying(&format!("The patient is {}.", quoted()));
+    trouble(&world);
+    run(&world, &chat, &log, 8);
+    let held = files(folder.path());
+
+    // It was a day on which all of this happened; otherwise nothing is proved.
+    let text = log.text();
+    for happened in [
+        "ehr.read-failed",
+        "firm.resting",
+        "quota.refused",
+        "context.unavailable",
+        "photo.not-downloaded",
+        "language.answer-refused",
+        "language-model.answers-refused",
+        "draft.unknown",
+        "draft.not-taken",
+        "draft.uncertain",
+        "draft.delivered",
+        "item.waiting",
+        "item.dead-letter",
+        "token.issued",
+    ] {
+        assert!(text.contains(happened), "{happened} did not happen");
+    }
+    let asked = chat.asked.lock().unwrap().clone();
+    assert!(!asked.is_empty());
+    let letters = world.clock.run(world.state.dead_letters()).unwrap();
+    assert!(letters.len() >= 3, "{letters:?}");
+    let uncertain = world.clock.run(world.state.uncertain()).unwrap();
+    assert!(!uncertain.is_empty());
+
+    let now = world.clock_now();
+    let shown = |value: &dyn Debug| format!("{value:?}");
+    for (place, text) in [
+        ("a prompt", asked.join("\n")),
+        ("the log", text),
+        ("an event", shown(&world.events.lock().unwrap())),
+        ("a dead letter", shown(&letters)),
+        (
+            "the audit trail",
+            shown(&world.clock.run(world.state.records()).unwrap()),
+        ),
+        // All numbers that this program tells: `status --json` is made of them.
+        (
+            "the figures",
+            shown(&world.clock.run(world.state.overview(now)).unwrap()),
+        ),
+        ("the figures", shown(&world.clock.run(world.state.quotas()).unwrap())),
+        (
+            "the figures",
+            shown(&world.clock.run(world.state.pollers(now)).unwrap()),
+        ),
+        (
+            "the figures",
+            shown(&world.clock.run(world.state.journeys(1000)).unwrap()),
+        ),
+        // Notes and findings are protected values, and are not printed by accident.
+        (
+            "a result's protected parts",
+            shown(
+                &uncertain
+                    .iter()
+                    .map(|result| (&result.note, &result.findings))
+                    .collect::<Vec<_>>(),
+            ),
+        ),
+    ] {
+        for canary in CANARY {
+            assert!(!text.contains(canary), "{canary} is in {place}");
+        }
+    }
+    // What the state holds of them is in the file, and cannot be read there: neither while it is open nor when it is closed.
+    drop((world, state));
+    let closed = files(folder.path());
+    assert!(held.iter().chain(&closed).map(Vec::len).sum::<usize>() > 100_000);
+    for bytes in held.iter().chain(&closed) {
+        for canary in CANARY {
+            assert!(!holds(bytes, canary), "{canary} can be read on disk");
+        }
+    }
+}
