@@ -23,6 +23,9 @@ const FILE_VARIABLE: &str = "SKIN_ASSIST_CONFIG";
 /// For longer than this what is past its watch is not kept.
 const MOST_RECONCILE_DAYS: u64 = 4;
 
+/// For longer than this nobody waits for a draft.
+const LONGEST_WINDOW_S: u64 = 600;
+
 /// Two answers and the context's patience are less than the lease of a photo at the models.
 const LONGEST_ANSWER_S: u64 = 20;
 
@@ -42,6 +45,8 @@ pub struct Config {
     pub ehr: EhrConfig,
     /// Polling.
     pub polling: PollingConfig,
+    /// Which photos are judged together.
+    pub assessments: AssessmentsConfig,
     /// Limits of photos.
     pub photos: PhotosConfig,
     /// Vision models.
@@ -135,6 +140,16 @@ pub struct PollingConfig {
     pub least_price: f64,
     /// For how many days encounters past their watch are looked at once more.
     pub reconcile_days: u64,
+}
+
+/// Section `assessments`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssessmentsConfig {
+    /// How long further photos are waited for on the solitary route, in seconds.
+    pub solitary_window_seconds: u64,
+    /// The same on the widespread route.
+    pub widespread_window_seconds: u64,
 }
 
 /// Section `photos`.
@@ -371,6 +386,14 @@ impl Config {
                 (1..=MOST_RECONCILE_DAYS).contains(&self.polling.reconcile_days),
                 "polling.reconcile_days is out of range",
                 "it is 1 to 4",
+            ),
+            (
+                self.assessments
+                    .solitary_window_seconds
+                    .max(self.assessments.widespread_window_seconds)
+                    <= LONGEST_WINDOW_S,
+                "a window of assessments is out of range",
+                "each of assessments.solitary_window_seconds and assessments.widespread_window_seconds is 0 to 600",
             ),
             (
                 language.kind == LanguageKind::None || !language.model.is_empty(),

@@ -95,6 +95,8 @@ pub struct Engine {
     pub policy: PolicyName,
     /// What the policy has to know.
     pub settings: PolicySettings,
+    /// How long further photos of a visit are waited for.
+    pub windows: skin_assist_core::domain::GatheringWindows,
     /// How much is done at once.
     pub workers: Workers,
     /// Who is told what happens.
@@ -697,6 +699,7 @@ impl Driver<'_> {
             quota,
             audit: state,
             quiet: (self.horizon != Timestamp::NEVER).then_some(&self.quiet),
+            windows: self.engine.windows,
         };
         match call {
             PollCall::Encounters { .. } => {

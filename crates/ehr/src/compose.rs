@@ -9,7 +9,7 @@ mod document_reference;
 use serde::Serialize;
 use serde_json::Value;
 use skin_assist_core::{
-    domain::{Draft, NormalisedBox, NoteRegion},
+    domain::{Draft, NormalisedBox, NoteRegion, ReferenceCode},
     ports::EhrError,
 };
 
@@ -122,6 +122,7 @@ fn composition(draft: &Draft, rules: &DraftRules, service: &str) -> Result<Compo
         encounter: references.encounter(draft)?,
         date: draft.date.to_string(),
         author,
+        relates_to: draft.appends.iter().filter(|_| rules.relates_to).map(appends).collect(),
         title: Block::paragraph(&note.title).text().to_owned(),
         section: [
             section(rules, "18776-5", "Plan of treatment (narrative)", &text(draft, rules)),
@@ -222,6 +223,17 @@ fn device(pipeline: &str) -> Value {
     })
 }
 
+/// The earlier draft that an addendum is added to, by its identifier: not every EHR told how it names it.
+fn appends(earlier: &ReferenceCode) -> RelatesTo {
+    RelatesTo {
+        code: "appends",
+        target_identifier: Identifier {
+            system: IDENTIFIER_SYSTEM,
+            value: earlier.to_string(),
+        },
+    }
+}
+
 /// FHIR R4 `Composition`, as far as a draft needs it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -244,7 +256,17 @@ struct Composition {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     author: Vec<Reference>,
     title: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    relates_to: Vec<RelatesTo>,
     section: [Section; 2],
+}
+
+/// `Composition.relatesTo`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RelatesTo {
+    code: &'static str,
+    target_identifier: Identifier,
 }
 
 #[derive(Debug, Serialize)]

@@ -53,6 +53,8 @@ pub struct Draft {
     pub practitioner: Option<PractitionerId>,
     /// The identity in readable form; also the identifier's value.
     pub reference_code: ReferenceCode,
+    /// That of the earlier draft of the visit which this one is an addendum to.
+    pub appends: Option<ReferenceCode>,
     /// The text.
     pub note: Phi<DraftNote>,
     /// What made it.
@@ -70,6 +72,7 @@ impl Draft {
             patient: assessment.patient.clone(),
             practitioner: assessment.practitioner.clone(),
             reference_code: assessment.reference_code(),
+            appends: assessment.earlier_reference_code(),
             note,
             versions,
             date,

@@ -291,7 +291,7 @@ impl Checking<'_> {
             self.class(&condition.code)
                 .is_none_or(|given| given.class.label.must_not_miss)
         };
-        let mut to_be_named = self.given.classes.iter().filter(|given| has_to_be_named(given.class));
+        let mut to_be_named = self.given.classes.iter().filter(|given| has_to_be_named(&given.class));
         to_be_named.all(is_named) && self.answer.must_not_miss.iter().all(is_marked)
     }
 

@@ -227,7 +227,7 @@ impl Synthesizer {
             .iter()
             .find(|given| given.class.label.snomed_ct == condition.code);
         let mut evidenced = match class {
-            Some(given) => self.composer.evidenced(given.class, &evidence()),
+            Some(given) => self.composer.evidenced(&given.class, &evidence()),
             None => EvidencedCondition {
                 label: Label {
                     id: condition.code.clone(),

@@ -31,6 +31,10 @@ pub struct DraftRules {
     pub visible_within_s: u32,
     /// Whether `If-None-Exist` on the identifier is honoured.
     pub conditional_create: bool,
+    /// For a Composition: whether an addendum names the draft that it is added to in `relatesTo`, by its identifier. Its text names
+    /// it in any case.
+    #[serde(default)]
+    pub relates_to: bool,
     /// What becomes of a draft whose visit was finished meanwhile.
     pub finished_visit: FinishedVisitRule,
 }

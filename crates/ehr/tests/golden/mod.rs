@@ -1,6 +1,6 @@
 //! Golden drafts: what is posted under each shipped profile and each variation that a practice's own profile may make,
 //! with a plain, an empty and a hostile note. The tests check their text, `cargo xtask test` has the example `drafts`
-//! write them into files for validators that know nothing of this project. And the nine cases of drafts as this software writes
+//! write them into files for validators that know nothing of this project. And the eleven cases of drafts as this software writes
 //! them, under each profile as it is shipped.
 
 pub(crate) mod cases;
@@ -16,9 +16,9 @@ use http::{Request, Response};
 use serde_json::Value;
 use skin_assist_core::{
     domain::{
-        AccessToken, Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, EncounterId, Firm, FirmId,
-        FirmStatus, Mode, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Route,
-        Versions,
+        AccessToken, Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, EarlierDraft, EncounterId,
+        Firm, FirmId, FirmStatus, Mode, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId,
+        PractitionerId, Route, Versions,
     },
     phi::{Phi, Secret},
     ports::DraftWriter,
@@ -55,7 +55,7 @@ pub(crate) fn drafts() -> Vec<Golden> {
     let mut found = Vec::new();
     for name in Profile::shipped_names() {
         for case in cases::cases() {
-            let posted = posted(Profile::shipped(name).unwrap(), case.note, case.finished);
+            let posted = posted(Profile::shipped(name).unwrap(), case.note, case.finished, case.earlier);
             for (place, resource) in posted.into_iter().enumerate() {
                 found.push(Golden {
                     name: format!("{name}.case.{}.{place}", case.name),
@@ -66,7 +66,7 @@ pub(crate) fn drafts() -> Vec<Golden> {
         }
         for (variation, standing, profile) in variations(name) {
             for (kind, note) in [("plain", plain()), ("empty", empty()), ("hostile", hostile())] {
-                for (place, resource) in posted(profile.clone(), note, false).into_iter().enumerate() {
+                for (place, resource) in posted(profile.clone(), note, false, None).into_iter().enumerate() {
                     let name = format!("{name}.{variation}.{kind}.{place}");
                     found.push(Golden {
                         name,
@@ -215,7 +215,7 @@ fn hostile() -> DraftNote {
 }
 
 /// What posting a draft sends.
-fn posted(profile: Profile, note: DraftNote, finished: bool) -> Vec<Value> {
+fn posted(profile: Profile, note: DraftNote, finished: bool, earlier: Option<EarlierDraft>) -> Vec<Value> {
     let recorder = Arc::new(Recorder::default());
     let connection = EhrConnection {
         profile,
@@ -228,7 +228,7 @@ fn posted(profile: Profile, note: DraftNote, finished: bool) -> Vec<Value> {
         limits: Limits::default(),
     };
     let client = EhrClient::new(connection, Arc::clone(&recorder) as _, Arc::clone(&recorder) as _).unwrap();
-    let mut draft = draft(note);
+    let mut draft = draft(note, earlier);
     if finished {
         draft.encounter = None;
     }
@@ -240,7 +240,7 @@ fn posted(profile: Profile, note: DraftNote, finished: bool) -> Vec<Value> {
         .collect()
 }
 
-fn draft(note: DraftNote) -> Draft {
+fn draft(note: DraftNote, earlier: Option<EarlierDraft>) -> Draft {
     let assessment = Assessment {
         id: AssessmentId::new("0123456789abcdef"),
         firm: FirmId::new("derm"),
@@ -249,6 +249,7 @@ fn draft(note: DraftNote) -> Draft {
         practitioner: Some(PractitionerId::new("201")),
         category: CategoryCode::new("12"),
         route: Route::Solitary,
+        earlier,
         documents: BTreeSet::from([DocumentId::new("file|139977")]),
     };
     let versions = Versions {

@@ -76,6 +76,7 @@ fn note(findings: &Findings, patient: PatientFacts) -> DraftNote {
         practitioner: None,
         category: CategoryCode::new("lesion"),
         route: Route::Solitary,
+        earlier: None,
         documents: BTreeSet::from([document.clone()]),
     };
     let photos = [AssessedPhoto {
@@ -84,6 +85,7 @@ fn note(findings: &Findings, patient: PatientFacts) -> DraftNote {
         attached_at: Some(Timestamp::from_millis(0)),
         detected_at: Timestamp::from_millis(1),
         downloaded_at: Timestamp::from_millis(2),
+        not_assessed: None,
     }];
     let versions = Versions {
         models: vec![ModelVersion {
