@@ -23,8 +23,8 @@ const FILE_VARIABLE: &str = "SKIN_ASSIST_CONFIG";
 /// For longer than this what is past its watch is not kept.
 const MOST_RECONCILE_DAYS: u64 = 4;
 
-/// For longer than this nobody waits for a draft.
-const LONGEST_WINDOW_S: u64 = 600;
+/// An assessment is open for four windows at most: photos in memory are kept for ten minutes.
+const LONGEST_WINDOW_S: u64 = 120;
 
 /// Two answers and the context's patience are less than the lease of a photo at the models.
 const LONGEST_ANSWER_S: u64 = 20;
@@ -393,7 +393,7 @@ impl Config {
                     .max(self.assessments.widespread_window_seconds)
                     <= LONGEST_WINDOW_S,
                 "a window of assessments is out of range",
-                "each of assessments.solitary_window_seconds and assessments.widespread_window_seconds is 0 to 600",
+                "each of assessments.solitary_window_seconds and assessments.widespread_window_seconds is 0 to 120",
             ),
             (
                 language.kind == LanguageKind::None || !language.model.is_empty(),
@@ -613,6 +613,11 @@ mod tests {
         let config = Config::defaults().unwrap();
         assert_eq!(config.polling.policy, PolicyName::Adaptive);
         assert_eq!(config.photos.max_megapixels, 100);
+        let windows = config.assessments;
+        assert_eq!(
+            (windows.solitary_window_seconds, windows.widespread_window_seconds),
+            (0, 30)
+        );
     }
 
     #[test]
@@ -649,6 +654,11 @@ mod tests {
                 "ehr.calls_per_minute is too small",
             ),
             ("[workers]\npoll = 0\n", &[], "a number of workers is 0"),
+            (
+                "[assessments]\nwidespread_window_seconds = 121\n",
+                &[],
+                "a window of assessments is out of range",
+            ),
             ("", &[("SKIN_ASSIST_EHR__BASEURL", "x")], "unknown key `ehr.baseurl`"),
             (
                 "",

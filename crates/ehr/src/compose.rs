@@ -15,7 +15,7 @@ use skin_assist_core::{
 
 use crate::{
     narrative::{self, Block},
-    profile::{AuthorRule, DraftRules, DraftTarget, ReferenceForm},
+    profile::{AddendumRule, AuthorRule, DraftRules, DraftTarget, ReferenceForm},
     urls::encode_segment,
 };
 use document_reference::document_reference;
@@ -122,7 +122,10 @@ fn composition(draft: &Draft, rules: &DraftRules, service: &str) -> Result<Compo
         encounter: references.encounter(draft)?,
         date: draft.date.to_string(),
         author,
-        relates_to: draft.appends.iter().filter(|_| rules.relates_to).map(appends).collect(),
+        relates_to: match rules.addendum {
+            AddendumRule::Text => Vec::new(),
+            AddendumRule::RelatesTo => draft.appends.iter().map(appends).collect(),
+        },
         title: Block::paragraph(&note.title).text().to_owned(),
         section: [
             section(rules, "18776-5", "Plan of treatment (narrative)", &text(draft, rules)),

@@ -16,7 +16,8 @@ use skin_assist_core::{ports::ContextPart, quota::SMALLEST_BUDGET};
 use crate::{photo_hosts::HostPattern, token::TokenRules};
 
 pub use draft::{
-    AuthorRule, DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, FinishedVisitRule, ReferenceForm,
+    AddendumRule, AuthorRule, DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, FinishedVisitRule,
+    ReferenceForm,
 };
 
 /// The shipped profiles, by name.

@@ -1,6 +1,6 @@
 //! The drafts that this software writes, case by case, by its own composer and note.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -281,7 +281,11 @@ pub(super) async fn concurrent_workers_judge_each_photo_once(bench: Bench) {
                         .await
                         .unwrap();
                     let Some(lease) = leases.into_iter().next() else {
-                        if turn > 20 { break } else { continue }
+                        // Others may still give one back.
+                        if turn > 20 {
+                            break;
+                        }
+                        continue;
                     };
                     let siblings = store.siblings(lease.item()).await.unwrap();
                     let now = at(30);
