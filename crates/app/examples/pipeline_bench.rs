@@ -17,7 +17,9 @@ use skin_assist::{
     driver::{Engine, Quotas, Workers, stop_signal},
 };
 use skin_assist_core::{
-    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, JourneyState, Mode, NewCredential},
+    domain::{
+        CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, GatheringWindows, JourneyState, Mode, NewCredential,
+    },
     phi::Secret,
     photos::MemoryPhotos,
     polling::{PolicyName, PolicySettings},
@@ -101,6 +103,7 @@ async fn main() {
         },
         policy: PolicyName::Adaptive,
         settings: PolicySettings::one_by_one(),
+        windows: GatheringWindows::default(),
         workers: Workers {
             poll: 4,
             download: 4,

@@ -23,6 +23,9 @@ const FILE_VARIABLE: &str = "SKIN_ASSIST_CONFIG";
 /// For longer than this what is past its watch is not kept.
 const MOST_RECONCILE_DAYS: u64 = 4;
 
+/// An assessment is open for four windows at most: photos in memory are kept for ten minutes.
+const LONGEST_WINDOW_S: u64 = 120;
+
 /// Two answers and the context's patience are less than the lease of a photo at the models.
 const LONGEST_ANSWER_S: u64 = 20;
 
@@ -42,6 +45,8 @@ pub struct Config {
     pub ehr: EhrConfig,
     /// Polling.
     pub polling: PollingConfig,
+    /// Which photos are judged together.
+    pub assessments: AssessmentsConfig,
     /// Limits of photos.
     pub photos: PhotosConfig,
     /// Vision models.
@@ -135,6 +140,16 @@ pub struct PollingConfig {
     pub least_price: f64,
     /// For how many days encounters past their watch are looked at once more.
     pub reconcile_days: u64,
+}
+
+/// Section `assessments`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssessmentsConfig {
+    /// How long further photos are waited for on the solitary route, in seconds.
+    pub solitary_window_seconds: u64,
+    /// The same on the widespread route.
+    pub widespread_window_seconds: u64,
 }
 
 /// Section `photos`.
@@ -373,6 +388,14 @@ impl Config {
                 "it is 1 to 4",
             ),
             (
+                self.assessments
+                    .solitary_window_seconds
+                    .max(self.assessments.widespread_window_seconds)
+                    <= LONGEST_WINDOW_S,
+                "a window of assessments is out of range",
+                "each of assessments.solitary_window_seconds and assessments.widespread_window_seconds is 0 to 120",
+            ),
+            (
                 language.kind == LanguageKind::None || !language.model.is_empty(),
                 "language.model is not configured",
                 "name the model as its endpoint calls it, or set language.kind = \"none\"",
@@ -590,6 +613,11 @@ mod tests {
         let config = Config::defaults().unwrap();
         assert_eq!(config.polling.policy, PolicyName::Adaptive);
         assert_eq!(config.photos.max_megapixels, 100);
+        let windows = config.assessments;
+        assert_eq!(
+            (windows.solitary_window_seconds, windows.widespread_window_seconds),
+            (0, 30)
+        );
     }
 
     #[test]
@@ -626,6 +654,11 @@ mod tests {
                 "ehr.calls_per_minute is too small",
             ),
             ("[workers]\npoll = 0\n", &[], "a number of workers is 0"),
+            (
+                "[assessments]\nwidespread_window_seconds = 121\n",
+                &[],
+                "a window of assessments is out of range",
+            ),
             ("", &[("SKIN_ASSIST_EHR__BASEURL", "x")], "unknown key `ehr.baseurl`"),
             (
                 "",

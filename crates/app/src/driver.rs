@@ -4,9 +4,8 @@
 //! pipeline. None of them owns anything that matters: all progress is in the state store, guarded by leases, so a crash
 //! at any point costs at most a lease's time, and several processes on one store share the work.
 //!
-//! A signal between loops only makes the next look come sooner; each loop also looks by itself once a second, so a
-//! lost signal loses nothing. The driver reads no clock and starts no task: under a virtual clock a whole clinic day
-//! runs deterministically in one future.
+//! A signal between loops only makes the next look come sooner; each loop also looks by itself once a second, so a lost signal
+//! loses nothing. The driver reads no clock and starts no task: under a virtual clock a clinic day runs deterministically in one future.
 
 mod going_on;
 mod pipeline;
@@ -95,6 +94,8 @@ pub struct Engine {
     pub policy: PolicyName,
     /// What the policy has to know.
     pub settings: PolicySettings,
+    /// How long further photos of a visit are waited for.
+    pub windows: skin_assist_core::domain::GatheringWindows,
     /// How much is done at once.
     pub workers: Workers,
     /// Who is told what happens.
@@ -697,6 +698,7 @@ impl Driver<'_> {
             quota,
             audit: state,
             quiet: (self.horizon != Timestamp::NEVER).then_some(&self.quiet),
+            windows: self.engine.windows,
         };
         match call {
             PollCall::Encounters { .. } => {

@@ -9,7 +9,7 @@ use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use http::HeaderName;
 use skin_assist_core::{
-    domain::Route,
+    domain::{GatheringWindows, Route},
     photos::MemoryPhotos,
     polling::PolicySettings,
     ports::{ChartReader as _, ChatModel, LanguageModel, Photos, StateStore, TokenEndpoint, VisionModel},
@@ -334,6 +334,10 @@ pub async fn engine_with(
         quotas: quotas(config)?,
         policy: config.polling.policy,
         settings: polling(config, &ehr),
+        windows: GatheringWindows {
+            solitary: Duration::from_secs(config.assessments.solitary_window_seconds),
+            widespread: Duration::from_secs(config.assessments.widespread_window_seconds),
+        },
         workers: Workers {
             poll: config.workers.poll,
             download: config.workers.download,

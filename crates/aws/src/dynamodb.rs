@@ -25,6 +25,7 @@
 //! read again (`watching`).
 
 mod arrivals;
+mod assessments;
 mod audit;
 mod codec;
 mod credentials;

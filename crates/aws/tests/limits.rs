@@ -79,6 +79,8 @@ fn document(firm: &FirmId, encounter: &EncounterId, number: usize) -> DocumentWa
         route: Route::Solitary,
         attached_at: Some(at(number as u64)),
         detected_at: at(1000),
+        gathers_until: None,
+        closed: None,
         photo: None,
     }
 }

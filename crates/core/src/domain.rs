@@ -7,12 +7,13 @@ mod draft;
 mod encounter;
 mod findings;
 mod firm;
+mod gathering;
 mod identifier;
 mod reason;
 
 pub use assessment::{
-    AssessedPhoto, Assessment, AssistResult, Delivery, Journey, JourneyState, LanguageUse, ReferenceCode, ResultKey,
-    Versions,
+    AssessedPhoto, Assessment, AssistResult, Delivery, EarlierDraft, Journey, JourneyState, LanguageUse, PhotoFindings,
+    ReferenceCode, ResultKey, Versions,
 };
 pub use code::{is_icd_10_cm, is_rxnorm, is_snomed_ct};
 pub use document::{
@@ -34,6 +35,7 @@ pub use firm::{
     AccessToken, CategoryUse, Credential, CredentialState, DocumentCategory, Firm, FirmStatus, IntendedUseRecord,
     IssuedToken, Mode, NewCredential, is_served,
 };
+pub use gathering::{ClosedAssessment, Gathering, GatheringWindows, MOST_PHOTOS, Sibling, SiblingState, gather};
 pub use identifier::{
     AssessmentId, CategoryCode, DocumentId, EncounterId, FirmId, InvalidIdentifier, PatientId, PractitionerId,
 };

@@ -101,6 +101,8 @@ pub enum StepEnd {
     Done,
     /// The photo's bytes were gone (a restart): it is downloaded again.
     BytesLost,
+    /// Further photos are waited for until then.
+    Gathering(Timestamp),
     /// Its draft is in the chart.
     Delivered,
     /// Its draft is kept back, for this reason.

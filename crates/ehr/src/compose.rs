@@ -10,13 +10,13 @@ mod provenance;
 use serde::Serialize;
 use serde_json::Value;
 use skin_assist_core::{
-    domain::{Draft, NormalisedBox, NoteRegion},
+    domain::{Draft, NormalisedBox, NoteRegion, ReferenceCode},
     ports::EhrError,
 };
 
 use crate::{
     narrative::{self, Block},
-    profile::{AuthorRule, DraftRules, DraftTarget, ProvenanceRule, ReferenceForm},
+    profile::{AddendumRule, AuthorRule, DraftRules, DraftTarget, ProvenanceRule, ReferenceForm},
     urls::encode_segment,
 };
 use document_reference::document_reference;
@@ -130,6 +130,10 @@ fn composition(draft: &Draft, rules: &DraftRules, service: &str) -> Result<Compo
         encounter: references.encounter(draft)?,
         date: draft.date.to_string(),
         author,
+        relates_to: match rules.addendum {
+            AddendumRule::Text => Vec::new(),
+            AddendumRule::RelatesTo => draft.appends.iter().map(appends).collect(),
+        },
         title: Block::paragraph(&note.title).text().to_owned(),
         section: [
             section(rules, "18776-5", "Plan of treatment (narrative)", &text(draft, rules)),
@@ -240,6 +244,17 @@ fn device(pipeline: &str) -> Value {
     })
 }
 
+/// The earlier draft that an addendum is added to, by its identifier: not every EHR told how it names it.
+fn appends(earlier: &ReferenceCode) -> RelatesTo {
+    RelatesTo {
+        code: "appends",
+        target_identifier: Identifier {
+            system: IDENTIFIER_SYSTEM,
+            value: earlier.to_string(),
+        },
+    }
+}
+
 /// FHIR R4 `Composition`, as far as a draft needs it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -262,7 +277,17 @@ struct Composition {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     author: Vec<Reference>,
     title: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    relates_to: Vec<RelatesTo>,
     section: [Section; 2],
+}
+
+/// `Composition.relatesTo`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RelatesTo {
+    code: &'static str,
+    target_identifier: Identifier,
 }
 
 #[derive(Debug, Serialize)]

@@ -43,10 +43,10 @@ pub use connection::{ConnectionError, EhrConnection, Limits};
 pub use photo_hosts::{HostPattern, NotAHost};
 pub use probe::{Code, Difference, Finding, Latency, ProbeError, ProbeReport, Verdict};
 pub use profile::{
-    AuthorRule, BinaryAccept, CategoryRules, ChangeParameter, ChangeSearch, DocumentRules, DocumentSearch,
-    DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, EncounterRules, FinishedVisitRule,
-    Granularity, NextPage, PagingRules, PhotoRules, Profile, ProfileError, ProvenanceRule, Quota, QuotaPeriod,
-    QuotaScope, ReferenceForm, RequestRules, SearchPrefix, Urls,
+    AddendumRule, AuthorRule, BinaryAccept, CategoryRules, ChangeParameter, ChangeSearch, DocumentRules,
+    DocumentSearch, DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, EncounterRules,
+    FinishedVisitRule, Granularity, NextPage, PagingRules, PhotoRules, Profile, ProfileError, ProvenanceRule, Quota,
+    QuotaPeriod, QuotaScope, ReferenceForm, RequestRules, SearchPrefix, Urls,
 };
 pub use token::{
     ClientAuthentication, CredentialKind, Grant, LONGEST_TOKEN_LIFE, SHORTEST_TOKEN_LIFE, SigningAlgorithm, TokenRules,

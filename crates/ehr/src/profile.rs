@@ -16,8 +16,8 @@ use skin_assist_core::{ports::ContextPart, quota::SMALLEST_BUDGET};
 use crate::{photo_hosts::HostPattern, token::TokenRules};
 
 pub use draft::{
-    AuthorRule, DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, FinishedVisitRule, ProvenanceRule,
-    ReferenceForm,
+    AddendumRule, AuthorRule, DraftContent, DraftRules, DraftSearchRule, DraftStatus, DraftTarget, FinishedVisitRule,
+    ProvenanceRule, ReferenceForm,
 };
 
 /// The shipped profiles, by name.

@@ -98,6 +98,7 @@ async fn nonsense_in_the_right_shape_becomes_the_composers_draft() {
         practitioner: None,
         category: CategoryCode::new("rash"),
         route: Route::Widespread,
+        earlier: None,
         documents: BTreeSet::from([document.clone()]),
     };
     let findings = Findings {

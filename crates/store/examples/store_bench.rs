@@ -67,6 +67,8 @@ fn document(firm: &FirmId, number: usize) -> DocumentWatch {
         assessment: AssessmentId::new(format!("{number:032x}")),
         attached_at: Some(at(0)),
         detected_at: at(0),
+        gathers_until: None,
+        closed: None,
         photo: None,
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 use skin_assist_core::{
-    domain::{AssistResult, Delivery, DraftReference, Reason},
+    domain::{Assessment, AssistResult, Delivery, DraftReference, Reason},
     lease::Lease,
     phi::Phi,
     ports::{Deliveries, StateError},
@@ -13,9 +13,9 @@ use skin_assist_core::{
 };
 
 use crate::{
-    Outcome, SqliteStore, acquired,
+    Outcome, SqliteStore, acquired, assessments,
     codec::{Columns, Millis, damaged},
-    execute, fenced, first,
+    execute, fenced, first, number,
 };
 
 const TABLE: &str = "assist_results";
@@ -37,6 +37,7 @@ pub(crate) fn read_result(row: &Row<'_>) -> Outcome<AssistResult> {
             .map_err(|_| damaged(TABLE, "result_key"))?,
         photos: columns.json("photos")?,
         findings: Phi::new(columns.json("findings")?),
+        photo_findings: Phi::new(columns.optional_json("photo_findings")?.unwrap_or_default()),
         note: Phi::new(columns.json("note")?),
         versions: columns.json("versions")?,
         assessed_at: columns.time("assessed_at")?,
@@ -64,6 +65,19 @@ fn read_delivery(columns: &Columns<'_, '_>) -> Outcome<Delivery> {
         "buried" => Delivery::Buried { at: at()? },
         _ => return Err(damaged(TABLE, "delivery")),
     })
+}
+
+/// Where the result was cancelled, its other photos are judged anew.
+pub(crate) fn open_if_cancelled(state: &Connection, assessment: &Assessment, now: Timestamp) -> Outcome<()> {
+    let cancelled = number(
+        state,
+        "SELECT count(*) FROM assist_results WHERE firm = ?1 AND assessment = ?2 AND delivery = 'cancelled'",
+        [assessment.firm.as_str(), assessment.id.as_str()],
+    )?;
+    if cancelled == 1 {
+        assessments::cancelled(state, assessment, now)?;
+    }
+    Ok(())
 }
 
 impl SqliteStore {
@@ -152,7 +166,11 @@ impl Deliveries for SqliteStore {
                 ],
                 |row| Columns { table: TABLE, row }.get::<bool>("retracted"),
             )?;
-            retracted.ok_or(StateError::LeaseLost)
+            let retracted = retracted.ok_or(StateError::LeaseLost)?;
+            if retracted && unsettled.is_none() {
+                assessments::cancelled(state, assessment, now)?;
+            }
+            Ok(retracted)
         })?;
         if retracted { Err(StateError::LeaseLost) } else { Ok(()) }
     }
@@ -188,7 +206,8 @@ impl Deliveries for SqliteStore {
                     lease.fence().0 as i64,
                     Millis(retry_at)
                 ],
-            )?)
+            )?)?;
+            open_if_cancelled(state, assessment, retry_at)
         })
     }
 
@@ -256,7 +275,7 @@ impl Deliveries for SqliteStore {
                     Millis(now)
                 ],
             )?;
-            Ok(())
+            open_if_cancelled(state, assessment, now)
         })
     }
 }

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 use skin_assist_core::{
     domain::{
-        AssessmentId, CategoryCode, DocumentId, DocumentStep, DocumentWatch, DraftReference, EncounterId, FirmId,
-        PatientId, PhotoDigest, PractitionerId, Reason, ReferenceCode, Stage, StoredPhoto,
+        AssessmentId, CategoryCode, ClosedAssessment, DocumentId, DocumentStep, DocumentWatch, DraftReference,
+        EncounterId, FirmId, PatientId, PhotoDigest, PractitionerId, Reason, ReferenceCode, Sibling, Stage,
+        StoredPhoto,
     },
     lease::Lease,
     ports::{DocumentQueue, RecordedDocuments, RetractedDraft},
@@ -15,9 +16,9 @@ use skin_assist_core::{
 };
 
 use crate::{
-    Outcome, SqliteStore, acquired,
+    Outcome, SqliteStore, acquired, assessments,
     codec::{Columns, Millis, damaged},
-    execute, fence_floor, fenced, firms, first,
+    execute, fence_floor, fenced, firms, first, number,
 };
 
 const TABLE: &str = "document_watch";
@@ -52,6 +53,8 @@ pub(crate) fn read_watch(row: &Row<'_>) -> Outcome<DocumentWatch> {
         assessment: columns.text("assessment", AssessmentId::new)?,
         attached_at: columns.optional_time("attached_at")?,
         detected_at: columns.time("detected_at")?,
+        gathers_until: columns.optional_time("gathers_until")?,
+        closed: columns.optional_json("closed")?,
         photo,
     })
 }
@@ -99,6 +102,19 @@ impl<'a> Arrivals<'a> {
     }
 }
 
+/// Refuses a lease that was lost.
+pub(crate) fn held(state: &Connection, lease: &Lease<DocumentWatch>) -> Outcome<()> {
+    fenced(number(
+        state,
+        "SELECT count(*) FROM document_watch WHERE firm = ?1 AND document = ?2 AND fence = ?3",
+        params![
+            lease.item().firm.as_str(),
+            lease.item().document.as_str(),
+            lease.fence().0 as i64
+        ],
+    )? as usize)
+}
+
 /// Inserts a document that is due at once, unless it is known. Whether it was new.
 fn insert(arrivals: &Arrivals<'_>, watch: &DocumentWatch) -> Outcome<bool> {
     let photo = watch.photo.as_ref();
@@ -111,8 +127,8 @@ fn insert(arrivals: &Arrivals<'_>, watch: &DocumentWatch) -> Outcome<bool> {
         arrivals.state,
         "INSERT INTO document_watch (firm, document, step, parked, available_at, fence, encounter, patient,
              practitioner, category, route, assessment, attached_at, detected_at, photo_digest, photo_bytes,
-             downloaded_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+             downloaded_at, gathers_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
          ON CONFLICT (firm, document) DO NOTHING",
         params![
             arrivals.firm.as_str(),
@@ -132,6 +148,7 @@ fn insert(arrivals: &Arrivals<'_>, watch: &DocumentWatch) -> Outcome<bool> {
             photo.map(|photo| photo.digest.as_str()),
             photo.map(|photo| photo.bytes as i64),
             photo.map(|photo| Millis(photo.downloaded_at)),
+            watch.gathers_until.map(Millis),
         ],
     )?;
     Ok(inserted == 1)
@@ -178,6 +195,8 @@ fn retract(
         read_retracted,
     )?;
     if step != "done" || cancelled == 1 {
+        // Those that were judged with it are judged anew, without it.
+        assessments::leave(state, firm, document, now)?;
         execute(
             state,
             "UPDATE document_watch SET step = 'retracted', available_at = NULL, fence = fence + 1
@@ -191,6 +210,14 @@ fn retract(
                 [firm.as_str(), kind, subject],
             )?;
         }
+    } else {
+        // Its draft may turn out not to be in the chart: then it is not judged anew with the others.
+        execute(
+            state,
+            "UPDATE document_watch SET withdrawn = 1
+             WHERE firm = ?1 AND document = ?2 AND (lead IS NOT NULL OR closed IS NOT NULL)",
+            [firm.as_str(), document.as_str()],
+        )?;
     }
     Ok(posted)
 }
@@ -245,7 +272,7 @@ impl DocumentQueue for SqliteStore {
             fenced(execute(
                 state,
                 "UPDATE document_watch SET step = 'infer', photo_digest = ?4, photo_bytes = ?5, downloaded_at = ?6,
-                     available_at = ?6, attempt = 0
+                     available_at = max(?6, coalesce(gathers_until, 0)), attempt = 0
                  WHERE firm = ?1 AND document = ?2 AND fence = ?3",
                 params![
                     lease.item().firm.as_str(),
@@ -259,20 +286,32 @@ impl DocumentQueue for SqliteStore {
         })
     }
 
-    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()> {
+    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, lost: &[DocumentId], now: Timestamp) -> Outcome<()> {
+        let watch = lease.item();
         self.write(|state| {
-            fenced(execute(
-                state,
-                "UPDATE document_watch SET step = 'download', photo_digest = NULL, photo_bytes = NULL,
-                     downloaded_at = NULL, available_at = ?4
-                 WHERE firm = ?1 AND document = ?2 AND fence = ?3",
-                params![
-                    lease.item().firm.as_str(),
-                    lease.item().document.as_str(),
-                    lease.fence().0 as i64,
-                    Millis(now)
-                ],
-            )?)
+            held(state, &lease)?;
+            assessments::open_again(state, &watch.firm, &watch.document, now)?;
+            for document in lost {
+                execute(
+                    state,
+                    "UPDATE document_watch SET step = 'download', photo_digest = NULL, photo_bytes = NULL,
+                         downloaded_at = NULL, available_at = ?3
+                     WHERE firm = ?1 AND document = ?2 AND step IN ('download', 'infer')",
+                    params![watch.firm.as_str(), document.as_str(), Millis(now)],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn siblings(&self, watch: &DocumentWatch) -> Outcome<Vec<Sibling>> {
+        self.read(|state| assessments::siblings(state, watch))
+    }
+
+    async fn close_assessment(&self, lease: &Lease<DocumentWatch>, closed: &ClosedAssessment) -> Outcome<bool> {
+        self.write_if(|state| {
+            held(state, lease)?;
+            assessments::close(state, lease.item(), closed)
         })
     }
 

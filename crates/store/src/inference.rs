@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use skin_assist_core::{
-    domain::{AssistResult, Delivery, DocumentWatch, Findings, FirmId, Reason, ResultKey},
+    domain::{
+        AssessmentId, AssistResult, Delivery, DocumentId, DocumentWatch, EarlierDraft, Findings, FirmId, Reason,
+        ResultKey,
+    },
     lease::Lease,
     phi::Phi,
     ports::InferenceRecords,
@@ -13,7 +16,7 @@ use skin_assist_core::{
 use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, to_json},
-    execute, fence_floor, fenced, firms, first, number,
+    documents, execute, fence_floor, fenced, firms, first,
 };
 
 /// How a delivery is written down.
@@ -70,8 +73,8 @@ fn insert(state: &Connection, firm: &FirmId, result: &AssistResult) -> Outcome<(
         state,
         "INSERT INTO assist_results (firm, assessment, delivery, delivery_at, reference, reason_code, reason_hint,
              parked, available_at, fence, result_key, assessed_at, top_finding, subject, photos, versions, findings,
-             note)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+             note, photo_findings)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
          ON CONFLICT (firm, assessment) DO NOTHING",
         params![
             firm.as_str(),
@@ -92,6 +95,10 @@ fn insert(state: &Connection, firm: &FirmId, result: &AssistResult) -> Outcome<(
             to_json(&result.versions)?,
             to_json(findings)?,
             to_json(result.note.expose())?,
+            match &**result.photo_findings.expose() {
+                [] => None,
+                _ => Some(to_json(result.photo_findings.expose())?),
+            },
         ],
     )?;
     Ok(())
@@ -110,17 +117,13 @@ impl InferenceRecords for SqliteStore {
         })
     }
 
-    async fn count_look(&self, lease: &Lease<DocumentWatch>) -> Outcome<u32> {
+    async fn count_look(&self, lease: &Lease<DocumentWatch>, document: &DocumentId) -> Outcome<u32> {
         let looks = self.write(|state| {
+            documents::held(state, lease)?;
             first(
                 state,
-                "UPDATE document_watch SET looks = looks + 1 WHERE firm = ?1 AND document = ?2 AND fence = ?3
-                 RETURNING looks",
-                params![
-                    lease.item().firm.as_str(),
-                    lease.item().document.as_str(),
-                    lease.fence().0 as i64
-                ],
+                "UPDATE document_watch SET looks = looks + 1 WHERE firm = ?1 AND document = ?2 RETURNING looks",
+                [lease.item().firm.as_str(), document.as_str()],
                 |row| {
                     Columns {
                         table: "document_watch",
@@ -143,11 +146,7 @@ impl InferenceRecords for SqliteStore {
         let firm = lease.item().firm.as_str();
         let findings = to_json(findings.expose())?;
         self.write(|state| {
-            fenced(number(
-                state,
-                "SELECT count(*) FROM document_watch WHERE firm = ?1 AND document = ?2 AND fence = ?3",
-                params![firm, lease.item().document.as_str(), lease.fence().0 as i64],
-            )? as usize)?;
+            documents::held(state, lease)?;
             execute(
                 state,
                 "INSERT INTO findings (firm, result_key, recorded_at, findings) VALUES (?1, ?2, ?3, ?4)
@@ -168,7 +167,41 @@ impl InferenceRecords for SqliteStore {
                  WHERE firm = ?1 AND document = ?2 AND fence = ?3",
                 params![firm.as_str(), lease.item().document.as_str(), lease.fence().0 as i64],
             )?)?;
+            if lease.item().gathers_until.is_some() {
+                execute(
+                    state,
+                    "UPDATE document_watch SET step = 'done', attempt = 0
+                     WHERE firm = ?1 AND lead = ?2 AND encounter = ?3 AND step = 'gathered'",
+                    [
+                        firm.as_str(),
+                        lease.item().document.as_str(),
+                        lease.item().encounter.as_str(),
+                    ],
+                )?;
+            }
             insert(state, firm, result)
+        })
+    }
+
+    async fn earlier_draft(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<EarlierDraft>> {
+        self.read(|state| {
+            first(
+                state,
+                "SELECT assessed_at FROM assist_results
+                 WHERE firm = ?1 AND assessment = ?2
+                     AND delivery IN ('pending', 'intended', 'delivered', 'uncertain') AND NOT retracted",
+                [firm.as_str(), assessment.as_str()],
+                |row| {
+                    let columns = Columns {
+                        table: "assist_results",
+                        row,
+                    };
+                    Ok(EarlierDraft {
+                        assessment: assessment.clone(),
+                        date: columns.time("assessed_at")?,
+                    })
+                },
+            )
         })
     }
 }

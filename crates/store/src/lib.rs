@@ -21,6 +21,7 @@
 //! few milliseconds, and runs under virtual time stay deterministic. Only a file that another process has locked can
 //! hold a caller up, for [`BUSY_WAIT`] at the most.
 
+mod assessments;
 mod audit;
 mod codec;
 mod credentials;
@@ -75,6 +76,19 @@ impl SqliteStore {
             .transaction_with_behavior(TransactionBehavior::Deferred)
             .map_err(meaning)?;
         work(&transaction)
+    }
+
+    /// The same as [`Self::write`]; rolls back when `work` says false, too.
+    fn write_if(&self, work: impl FnOnce(&Transaction<'_>) -> Outcome<bool>) -> Outcome<bool> {
+        let mut connection = self.connection();
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(meaning)?;
+        let done = work(&transaction)?;
+        if done {
+            transaction.commit().map_err(meaning)?;
+        }
+        Ok(done)
     }
 
     /// Runs `work` alone, and makes what it did durable. Rolls back when it returns an error.

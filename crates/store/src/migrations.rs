@@ -9,6 +9,7 @@ const EDITIONS: &[&str] = &[
     include_str!("../migrations/0001_state.sql"),
     include_str!("../migrations/0002_polling.sql"),
     include_str!("../migrations/0003_language.sql"),
+    include_str!("../migrations/0004_assessments.sql"),
 ];
 
 /// The edition that this program reads and writes.

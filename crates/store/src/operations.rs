@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 use skin_assist_core::{
     domain::{
-        AssessmentId, AssistResult, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, Firm, FirmId, Journey,
-        JourneyState,
+        Assessment, AssessmentId, AssistResult, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, Firm,
+        FirmId, Journey, JourneyState,
     },
     ports::{DetectionLatency, Operations, Overview, RetractedDraft, UncertainResolution},
     time::Timestamp,
@@ -16,7 +16,7 @@ use skin_assist_core::{
 use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, damaged},
-    deliveries::read_result,
+    deliveries::{open_if_cancelled, read_result},
     documents, encounters, execute, firms, first, found, number, raise_fence_floor, rows,
 };
 
@@ -43,7 +43,8 @@ pub(crate) const DELIVERIES: &str =
 
 pub(crate) const JOURNEYS: &str =
     "SELECT d.firm, d.document, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
-         r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding
+         r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding,
+         (SELECT l.step FROM document_watch AS l WHERE l.firm = d.firm AND l.document = d.lead) AS lead_step
      FROM document_watch AS d
      LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
      ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?1";
@@ -129,7 +130,7 @@ fn overview_of(state: &Connection, firm: Firm, detection: DetectionLatency, now:
             params![id.as_str(), Millis(now)],
         )? as u64,
         waiting_download: of(&steps, "download"),
-        waiting_inference: of(&steps, "infer"),
+        waiting_inference: of(&steps, "infer") + of(&steps, "gathered"),
         waiting_delivery: of(&deliveries, "pending") + of(&deliveries, "intended"),
         delivered: of(&deliveries, "delivered"),
         uncertain: of(&deliveries, "uncertain"),
@@ -157,7 +158,11 @@ fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
     let delivery = columns.get::<Option<String>>("delivery")?;
     let state = match (columns.get::<String>("step")?.as_str(), delivery.as_deref()) {
         ("download", _) => JourneyState::Download,
-        ("infer", _) => JourneyState::Infer,
+        // With the photo that leads its assessment.
+        ("gathered", _) if columns.get::<Option<String>>("lead_step")?.as_deref() == Some("dead") => {
+            JourneyState::DeadLetter
+        }
+        ("infer" | "gathered", _) => JourneyState::Infer,
         ("retracted", _) | ("done", Some("cancelled")) => JourneyState::Retracted,
         ("dead", _) | ("done", Some("buried")) => JourneyState::DeadLetter,
         ("done", Some("pending" | "intended")) => JourneyState::WriteBack,
@@ -316,7 +321,20 @@ impl Operations for SqliteStore {
                 ),
                 params![firm.as_str(), assessment.as_str(), Millis(now), reference],
             )?;
-            found(changed, "uncertain result")
+            found(changed, "uncertain result")?;
+            let assessment = first(
+                state,
+                "SELECT subject FROM assist_results WHERE firm = ?1 AND assessment = ?2",
+                [firm.as_str(), assessment.as_str()],
+                |row| {
+                    Columns {
+                        table: "assist_results",
+                        row,
+                    }
+                    .json::<Assessment>("subject")
+                },
+            )?;
+            assessment.map_or(Ok(()), |assessment| open_if_cancelled(state, &assessment, now))
         })
     }
 

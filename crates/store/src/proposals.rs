@@ -83,12 +83,17 @@ impl Proposals for SqliteStore {
                 None => standing(
                     state,
                     DOCUMENTS,
-                    "SELECT step, parked, available_at FROM document_watch WHERE firm = ?1 AND document = ?2",
+                    "SELECT step, parked, available_at, gathers_until FROM document_watch WHERE firm = ?1 AND document = ?2",
                     key,
-                    // One that waits for an earlier step may be under its lease, which is about to end.
+                    // One that waits for an earlier step may be under its lease, which is about to end. One that waits for further
+                    // photos is proposed when it is due.
                     |columns| {
                         let waits_for = columns.get::<String>("step")?;
-                        Ok(waits_for == step.as_str() || waits_for == DocumentStep::Download.as_str())
+                        let gathers = columns.optional_time("gathers_until")? >= columns.optional_time("available_at")?;
+                        Ok(match waits_for.as_str() {
+                            "download" => true,
+                            waits_for => waits_for == step.as_str() && !gathers,
+                        })
                     },
                     now,
                 ),

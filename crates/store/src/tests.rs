@@ -69,6 +69,8 @@ fn with_a_document() -> SqliteStore {
         assessment: AssessmentId::new("x"),
         attached_at: None,
         detected_at: at(0),
+        gathers_until: None,
+        closed: None,
         photo: None,
     };
     let ids = [EncounterId::new("e")];

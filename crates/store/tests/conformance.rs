@@ -119,6 +119,8 @@ fn the_suite_notices_a_store_that_ignores_fences() {
         "release_watch_lists",
         "record_photo",
         "record_photo_lost",
+        "close_assessment",
+        "count_look",
         "retry_document",
         "release_document",
         "bury_document",
@@ -141,7 +143,7 @@ fn the_suite_notices_a_store_that_ignores_fences() {
 
 #[test]
 fn the_suite_notices_other_broken_rules() {
-    let broken: [(Mutation, &[&str]); 23] = [
+    let broken: [(Mutation, &[&str]); 30] = [
         (
             Mutation::AttemptsForgotten,
             &["documents::attempts", "documents::a_lease", "watch_lists::a_lease"],
@@ -218,6 +220,24 @@ fn the_suite_notices_other_broken_rules() {
         ),
         (Mutation::CallsUncounted, &["grants::calls_and_refusals"]),
         (Mutation::DetectionUntold, &["operations::overview_tells"]),
+        (
+            Mutation::CompanionsForgotten,
+            &[
+                "assessments::siblings_tell",
+                "assessments::what_is_closed",
+                "assessments::a_retracted_photo",
+                "assessments::what_is_given_up",
+            ],
+        ),
+        (Mutation::UnreadyCompanionsTaken, &["assessments::what_is_not_ready"]),
+        (Mutation::SiblingsHidden, &["assessments::siblings_tell"]),
+        (
+            Mutation::LostBytesForgotten,
+            &["assessments::lost_bytes", "documents::each_step"],
+        ),
+        (Mutation::LooksMisplaced, &["assessments::what_is_closed"]),
+        (Mutation::EarlierDraftsUntold, &["assessments::an_earlier_draft"]),
+        (Mutation::AllDraftsAreEarlier, &["assessments::an_earlier_draft"]),
     ];
     for (mutation, rooms) in broken {
         let failed = failures(mutation, rooms);

@@ -131,6 +131,8 @@ fn run(places: Vec<PhotoLocation>, expired: u32) -> (StepEnd, Vec<&'static str>,
             assessment: AssessmentId::new("x"),
             attached_at: None,
             detected_at: START,
+            gathers_until: None,
+            closed: None,
             photo: None,
         };
         store.record_documents(lease, &[watch], &[], START).await.unwrap();

@@ -22,7 +22,7 @@ use skin_assist_core::{
     phi::Secret,
     ports::{
         Audit, AuditAction, AuditRecord, CallGrants, DocumentQueue, EncounterWatches, FirmAdministration, Firms,
-        Operations, StateError, WatchLists,
+        InferenceRecords, Operations, StateError, WatchLists,
     },
     time::Timestamp,
 };
@@ -85,6 +85,8 @@ fn fill(store: &SqliteStore) {
         assessment: AssessmentId::new("x"),
         attached_at: None,
         detected_at: at(0),
+        gathers_until: None,
+        closed: None,
         photo: None,
     };
     block_on(store.record_documents(lease, &[found], &[], at(0))).unwrap();
@@ -284,6 +286,81 @@ fn a_file_of_the_first_edition_is_brought_to_the_latest() {
     block_on(store.remove_firm(&a)).unwrap();
     drop(store);
     assert_eq!(block_on(open(&path).firms()).unwrap().len(), 1, "it opens again");
+}
+
+/// Photos on their way and results of the third edition are what they were, each assessed by itself.
+#[test]
+fn a_file_of_the_third_edition_keeps_its_photos_and_results() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("state.db");
+    let earlier = Connection::open(&path).unwrap();
+    earlier
+        .execute_batch(&format!("PRAGMA key = \"x'{DIGITS}'\"; PRAGMA journal_mode = wal;"))
+        .unwrap();
+    for edition in [
+        include_str!("../migrations/0001_state.sql"),
+        include_str!("../migrations/0002_polling.sql"),
+        include_str!("../migrations/0003_language.sql"),
+    ] {
+        earlier.execute_batch(edition).unwrap();
+    }
+    let digest = "0".repeat(64);
+    earlier
+        .execute_batch(&format!(
+            "PRAGMA application_id = {}; PRAGMA user_version = 3;
+             INSERT INTO firms (firm, url_prefix, status, mode, categories, connected_at, photos_since) VALUES
+                 ('a', 'a', 'active', 'silent', '{{}}', 0, 0);
+             INSERT INTO document_watch (firm, document, step, available_at, fence, attempt, looks, encounter, patient,
+                     category, route, assessment, detected_at, photo_digest, photo_bytes, downloaded_at) VALUES
+                 ('a', 'waits', 'infer', {now}, 7, 2, 3, 'e', '{PATIENT}', 'c', 'widespread', 'x', {now}, '{digest}', 5, {now}),
+                 ('a', 'done', 'done', NULL, 8, 0, 1, 'e', '{PATIENT}', 'c', 'widespread', 'y', {now}, '{digest}', 5, {now});
+             INSERT INTO assist_results (firm, assessment, delivery, delivery_at, reference, fence, result_key, assessed_at,
+                     subject, photos, versions, findings, note) VALUES
+                 ('a', 'y', 'delivered', {now}, 'Composition/1', 1, 'k', {now},
+                  '{{\"id\": \"y\", \"firm\": \"a\", \"encounter\": \"e\", \"patient\": \"{PATIENT}\",
+                     \"practitioner\": null, \"category\": \"c\", \"route\": \"widespread\", \"documents\": [\"done\"]}}',
+                  '[{{\"document\": \"done\", \"digest\": \"{digest}\", \"attached_at\": null, \"detected_at\": \"{today}\",
+                     \"downloaded_at\": \"{today}\"}}]',
+                  '{{\"models\": [], \"synthesis\": \"s\", \"pipeline\": \"p\"}}',
+                  '{{\"route\": \"widespread\", \"image\": {{\"width\": 1, \"height\": 1, \"format\": \"jpeg\",
+                     \"quality\": {{\"sharpness\": 1.0, \"brightness\": 0.5}}}}, \"regions\": [], \"ranked\": [],
+                     \"abstention\": null, \"models\": []}}',
+                  '{{\"title\": \"t\", \"sections\": [], \"instructions\": [], \"regions\": []}}');",
+            0x536b_4173,
+            now = at(0).as_millis(),
+            today = at(0),
+        ))
+        .unwrap();
+    drop(earlier);
+
+    let store = open(&path);
+    let firm = FirmId::new("a");
+    let lease_for = Duration::from_secs(30);
+    let mut leases = block_on(store.acquire_documents(DocumentStep::Infer, at(0), lease_for, 9)).unwrap();
+    let lease = leases.remove(0);
+    assert!(leases.is_empty());
+    let watch = lease.item();
+    assert_eq!(
+        (watch.document.as_str(), lease.fence().0, lease.attempt()),
+        ("waits", 8, 3)
+    );
+    assert_eq!((watch.gathers_until, &watch.closed), (None, &None));
+    assert_eq!(block_on(store.count_look(&lease, &watch.document)).unwrap(), 4);
+    let result = &block_on(store.firm_results(&firm)).unwrap()[0];
+    assert_eq!(result.assessment.earlier, None);
+    assert!(result.photo_findings.expose().is_empty());
+    assert_eq!(result.photos[0].not_assessed, None);
+    let earlier = block_on(store.earlier_draft(&firm, &result.assessment.id)).unwrap();
+    assert_eq!(earlier.map(|earlier| earlier.date), Some(at(0)));
+    let journeys = block_on(store.journeys(9)).unwrap();
+    assert_eq!(
+        journeys
+            .iter()
+            .map(|journey| journey.document.as_str())
+            .collect::<Vec<_>>(),
+        ["done", "waits"],
+        "in the order in which they were found"
+    );
 }
 
 /// An empty file is one that was about to be created.

@@ -11,6 +11,7 @@
 // A case fails by panicking, as a test does.
 #![allow(clippy::unwrap_used)]
 
+mod assessments;
 mod changes;
 mod credentials;
 mod deliveries;
@@ -140,6 +141,11 @@ pub fn cases() -> Vec<Case> {
             attempts_count_since_the_last_progress, a_known_document_stays_as_it_is,
             concurrent_workers_share_no_document, a_paused_firm_waits, findings_are_found_again,
             what_is_given_up_is_a_dead_letter_and_can_be_replayed, a_second_result_changes_nothing;
+        assessments:
+            a_photo_waits_for_further_ones, siblings_tell_how_they_stand, what_is_closed_is_finished_by_one_result,
+            what_is_not_ready_closes_nothing, concurrent_workers_judge_each_photo_once, lost_bytes_open_it_again,
+            a_retracted_photo_leaves, a_photo_retracted_during_the_post_leaves_if_it_failed,
+            what_is_given_up_keeps_its_photos, an_earlier_draft_is_one_in_the_chart_or_on_its_way;
         deliveries:
             a_result_comes_back_as_it_was_recorded, a_delivery_ends_with_its_reference,
             an_intent_outlives_its_lease, a_retry_withdraws_the_intent, a_release_keeps_the_intent,

@@ -153,6 +153,7 @@ impl Practice {
             practitioner: encounter.practitioner.clone(),
             category: CategoryCode::new("PHOTO-LESION"),
             route: Route::Solitary,
+            earlier: None,
             documents: [DocumentId::new(document)].into(),
         };
         let note = DraftNote {

@@ -529,6 +529,7 @@ impl Practice {
             practitioner: encounter.practitioner.clone(),
             category: CategoryCode::new("PHOTO-LESION"),
             route: Route::Solitary,
+            earlier: None,
             documents: [document.clone()].into(),
         };
         let note = DraftNote {

@@ -68,6 +68,8 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
     config.ehr.base_url.clone_from(&server.endpoints().api);
     config.ehr.photo_hosts = vec!["127.0.0.1".to_owned()];
     config.ehr.allow_loopback_http = true;
+    // In compressed time a window of real seconds would span minutes of the clinic.
+    config.assessments.widespread_window_seconds = 0;
     config.polling.policy = arguments.policy;
     config.ehr.calls_per_minute = Options::default().quota_per_minute;
 

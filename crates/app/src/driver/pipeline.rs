@@ -255,6 +255,8 @@ impl Driver<'_> {
                 });
             }
             StepEnd::BytesLost => self.wake[Step::Download as usize].notify_one(),
+            // It is acquired when it is due, as everything is.
+            StepEnd::Gathering(until) => tracing::debug!(event = "assessment.open", %firm, document = %subject, %until),
             StepEnd::Withheld(reason) => self.emit(&Event::Withheld {
                 firm,
                 assessment: AssessmentId::new(subject),

@@ -14,7 +14,7 @@ use std::{
 use futures::future::{Either, select};
 use skin_assist::driver::{Engine, Event, Quotas, Workers, stop_signal};
 use skin_assist_core::{
-    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, Mode, NewCredential},
+    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, GatheringWindows, Mode, NewCredential},
     phi::Secret,
     photos::MemoryPhotos,
     polling::{PolicyName, PolicySettings},
@@ -89,6 +89,7 @@ pub(crate) struct World {
     pub(crate) vision: ScriptedVision,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) policy: PolicyName,
+    pub(crate) windows: GatheringWindows,
     pub(crate) calls: u32,
     pub(crate) quota_window: Duration,
     pub(crate) writers: usize,
@@ -184,6 +185,7 @@ impl World {
             ehr,
             events: Arc::default(),
             policy: PolicyName::Adaptive,
+            windows: GatheringWindows::default(),
             calls: setting.quota.0,
             quota_window: setting.quota.1,
             writers: 4,
@@ -282,6 +284,7 @@ impl World {
                 each_firm: false,
             },
             policy: self.policy,
+            windows: self.windows,
             workers: Workers {
                 poll: 8,
                 download: 4,

@@ -209,6 +209,7 @@ fn look_at_changes(world: &World) -> DocumentsPolled {
             },
             audit: state,
             quiet: None,
+            windows: engine.windows,
         };
         let mut polled = DocumentsPolled::default();
         stage.look_at_changes(&firm, &held, &mut polled).await.unwrap();

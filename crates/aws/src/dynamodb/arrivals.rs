@@ -11,13 +11,15 @@
 use std::collections::{HashMap, HashSet};
 
 use skin_assist_core::{
-    domain::{AssessmentId, DocumentId, DocumentWatch, DraftReference, EncounterId, FirmId, ReferenceCode},
+    domain::{
+        AssessmentId, DocumentId, DocumentWatch, DraftReference, EncounterId, FirmId, MOST_PHOTOS, ReferenceCode,
+    },
     ports::{RecordedDocuments, RetractedDraft},
     time::Timestamp,
 };
 
 use super::{
-    DynamoStore, MOST_IN_A_TRANSACTION, Outcome, Refusal, TRIES, Transacted,
+    DynamoStore, MOST_IN_A_TRANSACTION, Outcome, Refusal, TRIES, Transacted, assessments,
     codec::{Attributes, Row, number, seconds, text, time},
     deliveries::{self, State},
     documents,
@@ -31,8 +33,8 @@ use super::{
     write::{Key, Write},
 };
 
-/// The most writes that one retraction takes: document, result, and a letter of each.
-const MOST_OF_A_RETRACTION: usize = 4;
+/// The most writes that one retraction takes: document, result, a letter of each, and the photos that were judged with it.
+const MOST_OF_A_RETRACTION: usize = 4 + MOST_PHOTOS;
 
 /// What was found.
 pub(super) struct Arrivals<'a> {
@@ -136,7 +138,22 @@ impl DynamoStore {
             .chain(arrivals.retracted.iter().copied())
             .map(|document| documents::key(firm, document))
             .collect();
-        let documents = self.get_all(&DOCUMENT_WATCH, keys).await?;
+        let mut documents = self.get_all(&DOCUMENT_WATCH, keys).await?;
+        let mut leads = Vec::new();
+        for document in &arrivals.retracted {
+            if let Some(row) = documents.get(&documents::key(firm, document)) {
+                leads.extend(assessments::lead_of(row)?);
+            }
+        }
+        if !leads.is_empty() {
+            let leads = self.get_all(&DOCUMENT_WATCH, leads).await?;
+            let of_them = leads
+                .values()
+                .map(assessments::photos_of)
+                .collect::<Outcome<Vec<_>>>()?;
+            documents.extend(self.get_all(&DOCUMENT_WATCH, of_them.concat()).await?);
+            documents.extend(leads);
+        }
         let mut assessments = Vec::new();
         for document in &arrivals.retracted {
             if let Some(row) = documents.get(&documents::key(firm, document)) {
@@ -285,6 +302,18 @@ fn retract(
         (None, Some(attributes)) => (attributes.text("step")?, attributes.text("assessment")?),
         (None, None) => return Ok(()),
     };
+    let found_row = known.documents.get(&key);
+    let lead = match found_row {
+        Some(row) => assessments::lead_of(row)?,
+        None => None,
+    };
+    // Another photo of the same assessment, in this very transaction: the next one sees what it did.
+    if let Some(lead) = &lead
+        && !touched.insert(lead.clone())
+    {
+        plan.incomplete = true;
+        return Ok(());
+    }
     let result = result_key(firm, assessment);
     let mut cancelled = false;
     let mut result_letter = None;
@@ -329,7 +358,18 @@ fn retract(
         }
     }
     if step == "done" && !cancelled {
+        if let Some(row) = found_row {
+            plan.writes.extend(assessments::withdrawn(row)?);
+        }
         return Ok(());
+    }
+    if let Some(lead) = lead.and_then(|lead| known.documents.get(&lead)) {
+        // Those that were judged with it are judged anew, without it.
+        for photo in assessments::photos_of(lead)?.into_iter().filter(|photo| *photo != key) {
+            if let Some(row) = known.documents.get(&photo) {
+                plan.writes.push(assessments::opened(row, false, now)?);
+            }
+        }
     }
     let mut letters = vec![result_letter.filter(|_| cancelled)];
     if let Some(attributes) = row
@@ -341,6 +381,8 @@ fn retract(
                 .when_is("step", Some(text(step)))
                 .raise_fence()
                 .set("step", text("retracted"))
+                .remove("closed")
+                .remove("lead")
                 .remove("letter"),
         );
     }

@@ -145,14 +145,19 @@ fn where_retracted(write: Write, retracted: bool) -> Write {
 
 impl DynamoStore {
     /// Writes under a lease on a result what depends on whether its photo was retracted meanwhile: first as if not.
-    /// Whether it was.
+    /// Whether it was. Where it `cancels` one of several photos then, the others are judged anew.
     async fn write_result(
         &self,
         lease: &Lease<AssistResult>,
+        cancels: Option<Timestamp>,
         outcome: impl Fn(Write, bool) -> Vec<Write> + Send + Sync,
     ) -> Outcome<bool> {
         for retracted in [false, true] {
-            let writes = outcome(where_retracted(under(lease), retracted), retracted);
+            let mut writes = outcome(where_retracted(under(lease), retracted), retracted);
+            let assessment = &lease.item().assessment;
+            if let Some(now) = cancels.filter(|_| retracted && assessment.documents.len() > 1) {
+                writes.extend(self.opens(assessment, now).await?);
+            }
             match self.transact(&writes).await? {
                 Transacted::Done => return Ok(retracted),
                 Transacted::Refused(refusals) => {
@@ -181,7 +186,7 @@ impl DynamoStore {
         reason: Option<&Reason>,
         now: Timestamp,
     ) -> Outcome<()> {
-        let ended = self.write_result(lease, |write, retracted| {
+        let ended = self.write_result(lease, None, |write, retracted| {
             let write = because(stands(wait_no_more(write), delivery, Some(now)), reason);
             vec![
                 write
@@ -229,7 +234,7 @@ impl Deliveries for DynamoStore {
         // Who wants to post knows that the EHR does not have the draft, unless an earlier post is unsettled: one whose photo
         // was retracted meanwhile is cancelled now, and the lease with it.
         let retracted = self
-            .write_result(lease, |write, retracted| {
+            .write_result(lease, unsettled.is_none().then_some(now), |write, retracted| {
                 let write = match (retracted, unsettled) {
                     (false, _) => because(stands(write, "intended", Some(now)), None),
                     (true, None) => because(stands(wait_no_more(write).raise_fence(), "cancelled", Some(now)), None)
@@ -263,7 +268,7 @@ impl Deliveries for DynamoStore {
     }
 
     async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
-        let retried = self.write_result(&lease, |write, retracted| {
+        let retried = self.write_result(&lease, Some(retry_at), |write, retracted| {
             let write = if retracted {
                 stands(wait_no_more(write), "cancelled", None).remove(ATTENTION)
             } else {
@@ -299,7 +304,7 @@ impl Deliveries for DynamoStore {
             at: now,
         };
         let letter_write = letter.write();
-        let buried = self.write_result(&lease, |write, retracted| {
+        let buried = self.write_result(&lease, Some(now), |write, retracted| {
             let write = wait_no_more(write);
             // A draft whose photo was retracted meanwhile is not worth a letter: it is cancelled.
             if retracted {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skin_assist_core::{
     domain::{
-        AssessmentId, CategoryCode, DocumentId, DocumentStep, DocumentWatch, EncounterId, FirmId, PatientId,
-        PractitionerId, Reason, Stage, StoredPhoto,
+        AssessmentId, CategoryCode, ClosedAssessment, DocumentId, DocumentStep, DocumentWatch, EncounterId, FirmId,
+        PatientId, PractitionerId, Reason, Sibling, Stage, StoredPhoto,
     },
     lease::Lease,
     ports::{DocumentQueue, StateError},
@@ -15,10 +15,11 @@ use skin_assist_core::{
 
 use super::{
     DynamoStore, Outcome, Transacted, Written,
+    assessments::visit_of,
     codec::{Attributes, Row, number, text, time, to_json, to_word},
     due::{due_again, uncounted, wait_in, wait_no_more},
     operations::Letter,
-    schema::{ATTACHED_AT, DETECTED_AT, DOCUMENT_WATCH},
+    schema::{ATTACHED_AT, DETECTED_AT, DOCUMENT_WATCH, VISIT},
     write::{Key, Write},
 };
 
@@ -63,6 +64,14 @@ pub(super) fn found(watch: &DocumentWatch, retracted: bool, fence: u64, now: Tim
         .set("assessment", text(watch.assessment.as_str()))
         .set_or_remove(ATTACHED_AT, watch.attached_at.map(time))
         .set(DETECTED_AT, time(watch.detected_at))
+        .set_or_remove("gathers_until", watch.gathers_until.map(time))
+        .set_or_remove(
+            VISIT,
+            match watch.gathers_until {
+                Some(_) => Some(text(visit_of(watch)?)),
+                None => None,
+            },
+        )
         .set_or_remove("photo", watch.photo.as_ref().map(to_json).transpose()?.map(text));
     Ok(if retracted { write } else { wait_in(write, step, now) })
 }
@@ -80,6 +89,8 @@ pub(super) fn read_watch(row: &Row) -> Outcome<DocumentWatch> {
         assessment: attributes.named("assessment", AssessmentId::new)?,
         attached_at: attributes.optional_time(ATTACHED_AT)?,
         detected_at: attributes.time(DETECTED_AT)?,
+        gathers_until: attributes.optional_time("gathers_until")?,
+        closed: attributes.optional_json("closed")?,
         photo: attributes.optional_json("photo")?,
     })
 }
@@ -94,7 +105,7 @@ impl DynamoStore {
     }
 }
 
-fn under(lease: &Lease<DocumentWatch>) -> Write {
+pub(super) fn under(lease: &Lease<DocumentWatch>) -> Write {
     Write::update(&DOCUMENT_WATCH, key_of(lease.item())).fenced(lease.fence())
 }
 
@@ -140,19 +151,31 @@ impl DocumentQueue for DynamoStore {
 
     async fn record_photo(&self, lease: Lease<DocumentWatch>, photo: &StoredPhoto) -> Outcome<()> {
         let step = DocumentStep::Infer.as_str();
-        let write = wait_in(under(&lease), step, photo.downloaded_at)
+        let due_at = lease.item().gathers_until.max(Some(photo.downloaded_at));
+        let write = wait_in(under(&lease), step, due_at.unwrap_or(photo.downloaded_at))
             .set("step", text(step))
             .set("photo", text(to_json(photo)?))
             .set("attempt", number(0));
         self.write_document(write).await
     }
 
-    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()> {
+    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, lost: &[DocumentId], now: Timestamp) -> Outcome<()> {
+        if lease.item().gathers_until.is_some() {
+            return self.open_without(&lease, lost, now).await;
+        }
         let step = DocumentStep::Download.as_str();
         let write = wait_in(under(&lease), step, now)
             .set("step", text(step))
             .remove("photo");
         self.write_document(write).await
+    }
+
+    async fn siblings(&self, watch: &DocumentWatch) -> Outcome<Vec<Sibling>> {
+        self.all_siblings(watch).await
+    }
+
+    async fn close_assessment(&self, lease: &Lease<DocumentWatch>, closed: &ClosedAssessment) -> Outcome<bool> {
+        self.close(lease, closed).await
     }
 
     async fn retry_document(&self, lease: Lease<DocumentWatch>, retry_at: Timestamp) -> Outcome<()> {

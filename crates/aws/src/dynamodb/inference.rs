@@ -14,7 +14,8 @@ use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use skin_assist_core::{
     domain::{
-        AssessedPhoto, Assessment, AssistResult, DocumentWatch, DraftNote, Findings, FirmId, ResultKey, Versions,
+        AssessedPhoto, Assessment, AssessmentId, AssistResult, DocumentId, DocumentWatch, DraftNote, EarlierDraft,
+        Findings, FirmId, PhotoFindings, ResultKey, Versions,
     },
     lease::Lease,
     phi::Phi,
@@ -23,10 +24,11 @@ use skin_assist_core::{
 };
 
 use super::{
-    Ask, DynamoStore, Outcome, Transacted, Written,
+    Ask, DynamoStore, Outcome, TRIES, Transacted, Written, assessments,
     codec::{Attributes, Row, bytes, number, seconds, text, time},
-    deliveries, documents,
-    error::{damaged, unavailable},
+    deliveries::{self, State},
+    documents,
+    error::{contended, damaged, unavailable},
     firms::first_fence,
     schema::{ASSIST_RESULTS, DELETE_AT, DOCUMENT_WATCH, RESULT_PREFIX},
     write::{Key, Write},
@@ -48,6 +50,8 @@ struct Said<'a> {
     photos: Cow<'a, [AssessedPhoto]>,
     versions: Cow<'a, Versions>,
     findings: Cow<'a, Findings>,
+    #[serde(default)]
+    photo_findings: Cow<'a, [PhotoFindings]>,
     note: Cow<'a, DraftNote>,
 }
 
@@ -138,6 +142,7 @@ fn new_result(firm: &FirmId, result: &AssistResult, generation: u64) -> Outcome<
         photos: Cow::Borrowed(&result.photos),
         versions: Cow::Borrowed(&result.versions),
         findings: Cow::Borrowed(findings),
+        photo_findings: Cow::Borrowed(result.photo_findings.expose()),
         note: Cow::Borrowed(result.note.expose()),
     };
     let id = result.assessment.id.as_str();
@@ -176,6 +181,7 @@ impl DynamoStore {
                 key: said.key.into_owned(),
                 photos: said.photos.into_owned(),
                 findings: Phi::new(said.findings.into_owned()),
+                photo_findings: Phi::new(said.photo_findings.into_owned()),
                 note: Phi::new(said.note.into_owned()),
                 versions: said.versions.into_owned(),
                 assessed_at: attributes.time("assessed_at")?,
@@ -203,6 +209,31 @@ impl DynamoStore {
     }
 }
 
+impl DynamoStore {
+    /// Counts a look at another photo of the assessment that the leased one leads.
+    async fn count_look_at(&self, lease: &Lease<DocumentWatch>, document: &DocumentId) -> Outcome<u32> {
+        let key = documents::key(&lease.item().firm, document);
+        for _ in 0..TRIES {
+            let row = self.get(&DOCUMENT_WATCH, &key).await?;
+            let row = row.ok_or(StateError::NotFound { what: "document" })?;
+            let attributes = Attributes {
+                table: DOCUMENT_WATCH.name,
+                row: &row,
+            };
+            let looks: u32 = attributes.number("looks")?;
+            let write = Write::update(&DOCUMENT_WATCH, key.clone())
+                .when_is("looks", Some(number(looks)))
+                .set("looks", number(looks + 1));
+            match self.transact(&[documents::held(lease), write]).await? {
+                Transacted::Done => return Ok(looks + 1),
+                Transacted::Refused(refusals) if refusals[0].is_some() => return Err(StateError::LeaseLost),
+                Transacted::Refused(_) => {}
+            }
+        }
+        Err(contended())
+    }
+}
+
 #[async_trait]
 impl InferenceRecords for DynamoStore {
     async fn findings(&self, firm: &FirmId, key: &ResultKey) -> Outcome<Option<Phi<Findings>>> {
@@ -213,7 +244,10 @@ impl InferenceRecords for DynamoStore {
         }
     }
 
-    async fn count_look(&self, lease: &Lease<DocumentWatch>) -> Outcome<u32> {
+    async fn count_look(&self, lease: &Lease<DocumentWatch>, document: &DocumentId) -> Outcome<u32> {
+        if *document != lease.item().document {
+            return self.count_look_at(lease, document).await;
+        }
         let Written::Done(row) = self.change(documents::looked(lease)).await? else {
             return Err(StateError::LeaseLost);
         };
@@ -244,19 +278,43 @@ impl InferenceRecords for DynamoStore {
     async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()> {
         let firm = &lease.item().firm;
         let generation = self.must_serve(firm).await?.generation;
-        let mut writes = vec![documents::done(&lease)];
+        let lead = lease.item();
+        let companions = result.assessment.documents.iter();
+        let companions = companions.filter(|document| **document != lead.document);
+        let mut done = vec![documents::done(&lease)];
+        done.extend(companions.map(|companion| assessments::done(lead, companion)));
+        let mut writes = done.clone();
         writes.extend(new_result(firm, result, generation)?);
         let Transacted::Refused(refusals) = self.transact(&writes).await? else {
             return Ok(());
         };
-        if refusals[0].is_some() {
+        if refusals.iter().take(done.len()).any(Option::is_some) {
             return Err(StateError::LeaseLost);
         }
         // The assessment has a result already: that one stays.
-        match self.write(documents::done(&lease)).await? {
-            Written::Done(_) => Ok(()),
-            Written::Refused(_) => Err(StateError::LeaseLost),
+        match self.transact(&done).await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(_) => Err(StateError::LeaseLost),
         }
+    }
+
+    async fn earlier_draft(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<EarlierDraft>> {
+        let Some(row) = self.get(&ASSIST_RESULTS, &deliveries::key(firm, assessment)).await? else {
+            return Ok(None);
+        };
+        let attributes = Attributes {
+            table: TABLE,
+            row: &row,
+        };
+        let state = State::read(&attributes)?;
+        if state.retracted_at.is_some() || !matches!(state.delivery, "pending" | "intended" | "delivered" | "uncertain")
+        {
+            return Ok(None);
+        }
+        Ok(Some(EarlierDraft {
+            assessment: assessment.clone(),
+            date: attributes.time("assessed_at")?,
+        }))
     }
 }
 

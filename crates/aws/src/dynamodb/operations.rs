@@ -19,7 +19,7 @@ use skin_assist_core::{
 };
 
 use super::{
-    Ask, DynamoStore, Outcome, TRIES, Transacted, Written,
+    Ask, DynamoStore, Outcome, TRIES, Transacted, Written, assessments,
     codec::{Attributes, REASON_CODE, REASON_HINT, Row, number, text, time},
     deliveries::{self, QUEUE_NAME, RETRACTED, State, UNCERTAIN, UNCERTAIN_AND_RETRACTED},
     documents,
@@ -138,7 +138,7 @@ fn read_retracted(row: &Row) -> Outcome<RetractedDraft> {
 }
 
 /// A photo's way, by its own row and that of its result.
-fn journey(document: &Row, result: Option<&Row>) -> Outcome<Journey> {
+fn journey(document: &Row, result: Option<&Row>, lead: Option<&Row>) -> Outcome<Journey> {
     let attributes = Attributes {
         table: DOCUMENT_WATCH.name,
         row: document,
@@ -151,7 +151,9 @@ fn journey(document: &Row, result: Option<&Row>) -> Outcome<Journey> {
     let delivery = result.map(|result| result.text("delivery")).transpose()?;
     let state = match (attributes.text("step")?, delivery) {
         ("download", _) => JourneyState::Download,
-        ("infer", _) => JourneyState::Infer,
+        // With the photo that leads its assessment.
+        ("gathered", _) if lead.and_then(|lead| lead.get("step")) == Some(&text("dead")) => JourneyState::DeadLetter,
+        ("infer" | "gathered", _) => JourneyState::Infer,
         ("retracted", _) | ("done", Some("cancelled")) => JourneyState::Retracted,
         ("dead", _) | ("done", Some("buried")) => JourneyState::DeadLetter,
         ("done", Some("pending" | "intended")) => JourneyState::WriteBack,
@@ -267,7 +269,7 @@ impl DynamoStore {
             cursor: self.cursor(id).await?,
             watched_encounters: encounters::watched_of(&watched, now)?,
             waiting_download: of(&steps, "download"),
-            waiting_inference: of(&steps, "infer"),
+            waiting_inference: of(&steps, "infer") + of(&steps, "gathered"),
             waiting_delivery: of(&deliveries, "pending") + of(&deliveries, "intended"),
             delivered: of(&deliveries, "delivered"),
             uncertain: of(&deliveries, "uncertain"),
@@ -398,9 +400,19 @@ impl Operations for DynamoStore {
         let found = self
             .get_all(&ASSIST_RESULTS, results.values().cloned().collect())
             .await?;
+        let mut leads = HashMap::new();
+        for (key, row) in &documents {
+            if let Some(lead) = assessments::lead_of(row)? {
+                leads.insert(key, lead);
+            }
+        }
+        let leading = self.get_all(&DOCUMENT_WATCH, leads.values().cloned().collect()).await?;
         keys.iter()
-            .filter_map(|key| Some((documents.get(key)?, results.get(key)?)))
-            .map(|(document, result)| journey(document, found.get(result)))
+            .filter_map(|key| Some((key, documents.get(key)?, results.get(key)?)))
+            .map(|(key, document, result)| {
+                let lead = leads.get(key).and_then(|lead| leading.get(lead));
+                journey(document, found.get(result), lead)
+            })
             .collect()
     }
 
@@ -517,7 +529,17 @@ impl Operations for DynamoStore {
                     .set("delivery_at", time(now))
                     .remove(ATTENTION),
             };
-            if let Written::Done(_) = self.write(write).await? {
+            let mut writes = vec![write];
+            if state.retracted_at.is_some() && matches!(resolution, UncertainResolution::PostAgain) {
+                // It is cancelled: if it was one of several photos that was retracted, the others are judged anew.
+                let rows = row.iter();
+                for result in self.results(rows).await? {
+                    if result.assessment.documents.len() > 1 {
+                        writes.extend(self.opens(&result.assessment, now).await?);
+                    }
+                }
+            }
+            if let Transacted::Done = self.transact(&writes).await? {
                 return Ok(());
             }
         }

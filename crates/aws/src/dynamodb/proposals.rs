@@ -61,8 +61,11 @@ impl DynamoStore {
             Written::Refused(None) => Ok(Asked::Settled),
             Written::Refused(Some(row)) => {
                 let waits = of(&row).optional_text(QUEUE)?;
-                let waits = waits.is_some_and(|waits| waits == queue || before.contains(&waits));
-                let due_at = of(&row).optional_time(DUE_AT)?.filter(|due_at| waits && *due_at > now);
+                let due_at = of(&row).optional_time(DUE_AT)?;
+                // One that waits for further photos is proposed when it is due.
+                let gathers = due_at.is_some() && of(&row).optional_time("gathers_until")? >= due_at;
+                let waits = waits.is_some_and(|waits| (waits == queue && !gathers) || before.contains(&waits));
+                let due_at = due_at.filter(|due_at| waits && *due_at > now);
                 Ok(due_at.map_or(Asked::Settled, Asked::NotBefore))
             }
         }

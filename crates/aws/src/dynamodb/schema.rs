@@ -37,6 +37,9 @@ pub const DETECTED_AT: &str = "detected_at";
 /// When a photo was filed, in milliseconds since the Unix epoch.
 pub const ATTACHED_AT: &str = "attached_at";
 
+/// Whose further photos a photo is or was gathered with: firm, visit, category and route, as JSON.
+pub const VISIT: &str = "visit";
+
 /// Why an operator has to look at a result.
 pub const ATTENTION: &str = "attention";
 
@@ -143,6 +146,13 @@ pub const DOCUMENT_WATCH: Table = Table {
             part: text(PART),
             sort: number(DETECTED_AT),
             includes: &[ATTACHED_AT],
+        },
+        // Photos that may be judged together. Those that are assessed by themselves are not in it, and cost nothing.
+        Index {
+            name: "visit",
+            part: text(VISIT),
+            sort: text(ITEM),
+            includes: &[],
         },
     ],
     stream: true,

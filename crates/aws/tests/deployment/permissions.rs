@@ -199,6 +199,19 @@ const METHODS: &[(&str, &str, &[Access])] = &[
     (
         "DocumentQueue",
         "record_photo_lost",
+        &[("DocumentWatch", &["BatchGetItem", "GetItem", "UpdateItem"])],
+    ),
+    (
+        "DocumentQueue",
+        "siblings",
+        &[
+            ("DocumentWatch", &["BatchGetItem"]),
+            ("DocumentWatch/visit", &["Query"]),
+        ],
+    ),
+    (
+        "DocumentQueue",
+        "close_assessment",
         &[("DocumentWatch", &["UpdateItem"])],
     ),
     ("DocumentQueue", "retry_document", &[("DocumentWatch", &["UpdateItem"])]),
@@ -216,7 +229,12 @@ const METHODS: &[(&str, &str, &[Access])] = &[
         ],
     ),
     ("InferenceRecords", "findings", &[("AssistResults", &["Query"])]),
-    ("InferenceRecords", "count_look", &[("DocumentWatch", &["UpdateItem"])]),
+    (
+        "InferenceRecords",
+        "count_look",
+        &[("DocumentWatch", &["ConditionCheckItem", "GetItem", "UpdateItem"])],
+    ),
+    ("InferenceRecords", "earlier_draft", &[("AssistResults", &["GetItem"])]),
     (
         "InferenceRecords",
         "record_findings",
@@ -240,11 +258,19 @@ const METHODS: &[(&str, &str, &[Access])] = &[
         "add_language_spent",
         &[("AssistResults", &["UpdateItem"]), ("Firms", &["GetItem"])],
     ),
-    ("Deliveries", "record_intent", &[("AssistResults", &["UpdateItem"])]),
+    (
+        "Deliveries",
+        "record_intent",
+        &[("AssistResults", &["UpdateItem"]), ANEW],
+    ),
     ("Deliveries", "record_delivered", &[("AssistResults", &["UpdateItem"])]),
     ("Deliveries", "record_uncertain", &[("AssistResults", &["UpdateItem"])]),
     ("Deliveries", "record_withheld", &[("AssistResults", &["UpdateItem"])]),
-    ("Deliveries", "retry_delivery", &[("AssistResults", &["UpdateItem"])]),
+    (
+        "Deliveries",
+        "retry_delivery",
+        &[("AssistResults", &["UpdateItem"]), ANEW],
+    ),
     ("Deliveries", "retry_search", &[("AssistResults", &["UpdateItem"])]),
     ("Deliveries", "release_delivery", &[("AssistResults", &["UpdateItem"])]),
     (
@@ -253,12 +279,16 @@ const METHODS: &[(&str, &str, &[Access])] = &[
         &[
             ("AssistResults", &["UpdateItem"]),
             ("DeadLetters", &["PutItem", "UpdateItem"]),
+            ANEW,
         ],
     ),
     ("CallGrants", "take", &[("CallGrants", &["GetItem", "UpdateItem"])]),
     ("CallGrants", "hold", &[("CallGrants", &["GetItem", "UpdateItem"])]),
     ("Audit", "record", &[("Audit", &["PutItem", "Query"])]),
 ];
+
+/// Where one of several photos was retracted during the post and the draft is not in the chart, the others are judged anew.
+const ANEW: Access = ("DocumentWatch", &["BatchGetItem", "UpdateItem"]);
 
 /// Recording what looks showed: photos, cancelled drafts and their letters, under the condition that the firm is served.
 const ARRIVALS: &[Access] = &[

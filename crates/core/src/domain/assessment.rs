@@ -40,6 +40,18 @@ pub struct Assessment {
     pub route: Route,
     /// The photos; never empty.
     pub documents: BTreeSet<DocumentId>,
+    /// The draft about earlier photos of the same visit and category, where there is one in the chart or on its way there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<EarlierDraft>,
+}
+
+/// A draft that another one is an addendum to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierDraft {
+    /// The assessment it is about.
+    pub assessment: AssessmentId,
+    /// Its date.
+    pub date: Timestamp,
 }
 
 impl Assessment {
@@ -55,10 +67,11 @@ impl Assessment {
         AssessmentId::new(hex::encode(&digest("assessment", texts)[..16]))
     }
 
-    /// The assessment of one photo.
+    /// The assessment of a photo that is judged by itself.
     pub fn of(watch: &DocumentWatch) -> Self {
         Self {
             id: watch.assessment.clone(),
+            earlier: None,
             firm: watch.firm.clone(),
             encounter: watch.encounter.clone(),
             patient: watch.patient.clone(),
@@ -72,6 +85,12 @@ impl Assessment {
     /// The code printed in the draft, by which a person recognises a duplicate where the EHR drops identifiers.
     pub fn reference_code(&self) -> ReferenceCode {
         ReferenceCode::of(&self.firm, &self.id)
+    }
+
+    /// The same of the earlier draft, where this one is an addendum.
+    pub fn earlier_reference_code(&self) -> Option<ReferenceCode> {
+        let earlier = self.earlier.as_ref()?;
+        Some(ReferenceCode::of(&self.firm, &earlier.assessment))
     }
 }
 
@@ -183,8 +202,10 @@ pub struct AssistResult {
     pub key: ResultKey,
     /// The photos, with the times of their way here.
     pub photos: Vec<AssessedPhoto>,
-    /// What the models saw.
+    /// What the models saw, of all photos together ([`Findings::together`]).
     pub findings: Phi<Findings>,
+    /// What they saw on each photo, where there are several that could be judged.
+    pub photo_findings: Phi<Vec<PhotoFindings>>,
     /// What the clinician will read.
     pub note: Phi<DraftNote>,
     /// What made it.
@@ -208,6 +229,18 @@ pub struct AssessedPhoto {
     pub detected_at: Timestamp,
     /// When its bytes arrived.
     pub downloaded_at: Timestamp,
+    /// Why the models could not look at it although they looked at others of the assessment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_assessed: Option<Reason>,
+}
+
+/// What the models saw on one photo of several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhotoFindings {
+    /// The photo.
+    pub document: DocumentId,
+    /// What they saw.
+    pub findings: Findings,
 }
 
 /// How a draft stands. Delivered once, or listed as uncertain; never two.

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{AssessmentId, CategoryCode, DocumentId, EncounterId, FirmId, PatientId, PractitionerId, Route};
+use super::{
+    AssessmentId, CategoryCode, ClosedAssessment, DocumentId, EncounterId, FirmId, PatientId, PractitionerId, Route,
+};
 use crate::{phi::Phi, time::Timestamp};
 
 /// The bytes of a photo. Never on disk outside an encrypted store, never in a log.
@@ -93,12 +95,18 @@ pub struct DocumentWatch {
     pub category: CategoryCode,
     /// Which models look at it.
     pub route: Route,
-    /// The assessment it belongs to.
+    /// The assessment it belongs to: its own as long as none was closed with it.
     pub assessment: AssessmentId,
     /// When it was filed, by the EHR's clock.
     pub attached_at: Option<Timestamp>,
     /// When we first saw it, by our clock.
     pub detected_at: Timestamp,
+    /// Until when further photos of its visit and category are waited for, by our clock; none where it is assessed by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gathers_until: Option<Timestamp>,
+    /// The closed assessment that it leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<ClosedAssessment>,
     /// Its bytes, once they were downloaded.
     pub photo: Option<StoredPhoto>,
 }

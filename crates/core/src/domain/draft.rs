@@ -67,6 +67,8 @@ pub struct Draft {
     pub documents: BTreeSet<DocumentId>,
     /// The identity in readable form; also the identifier's value.
     pub reference_code: ReferenceCode,
+    /// That of the earlier draft of the visit which this one is an addendum to.
+    pub appends: Option<ReferenceCode>,
     /// The text.
     pub note: Phi<DraftNote>,
     /// What made it.
@@ -85,6 +87,7 @@ impl Draft {
             practitioner: assessment.practitioner.clone(),
             documents: assessment.documents.clone(),
             reference_code: assessment.reference_code(),
+            appends: assessment.earlier_reference_code(),
             note,
             versions,
             date,

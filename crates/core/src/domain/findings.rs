@@ -213,3 +213,156 @@ pub struct Findings {
     /// The models that took part.
     pub models: Vec<ModelVersion>,
 }
+
+impl Findings {
+    /// What several photos of one assessment say together; none of no photo. `image` and `regions` are those of one of them.
+    ///
+    /// On the widespread route the probability of a class is the mean over the photos that were judged (the linear opinion
+    /// pool). They show the same rash and are far from independent evidence, which is what a product, or a mean of
+    /// logarithms, would take them for: one photo that does not show a condition would all but rule it out, however clear it is
+    /// on the others. A mean of calibrated probabilities errs towards too little confidence (Ranjan and Gneiting 2010), which is
+    /// the safe side for a condition that must not be missed.
+    ///
+    /// On the solitary route photos show lesions, which are not one: the findings are those of the most confident detection, and
+    /// the differential names each class as the photo has it that shows it best.
+    pub fn together<'a>(photos: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let photos: Vec<&Self> = photos.into_iter().collect();
+        let judged: Vec<&Self> = photos
+            .iter()
+            .copied()
+            .filter(|photo| photo.abstention.is_none())
+            .collect();
+        let detection = |photo: &Self| photo.regions.first().map_or(0.0, |region| region.score);
+        // The first of those that are equal, so that the order of photos decides and nothing else.
+        let best = judged.iter().copied().reduce(|best, photo| {
+            if photo.route == Route::Solitary && detection(photo) > detection(best) {
+                photo
+            } else {
+                best
+            }
+        });
+        let mut together = best.or_else(|| photos.first().copied())?.clone();
+        if together.route == Route::Widespread && judged.len() > 1 {
+            together.ranked = pooled(&judged);
+        }
+        for photo in photos {
+            for concern in &photo.concerns {
+                if !together.concerns.contains(concern) {
+                    together.concerns.push(*concern);
+                }
+            }
+            for model in &photo.models {
+                if !together.models.contains(model) {
+                    together.models.push(model.clone());
+                }
+            }
+        }
+        Some(together)
+    }
+}
+
+/// Each class with the mean of its probabilities, most probable first. A photo whose models do not know a class says nothing of
+/// it, as if they held it impossible: packs of one route have the same classes, but for the moment of a replacement.
+fn pooled(photos: &[&Findings]) -> Vec<ClassProbability> {
+    let mut pooled: Vec<ClassProbability> = Vec::new();
+    let share = 1.0 / photos.len() as f32;
+    for class in photos.iter().flat_map(|photo| &photo.ranked) {
+        match pooled.iter_mut().find(|known| known.label == class.label) {
+            Some(known) => known.probability += class.probability * share,
+            None => pooled.push(ClassProbability {
+                label: class.label.clone(),
+                probability: class.probability * share,
+            }),
+        }
+    }
+    pooled.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    pooled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn photo(route: Route, score: f32, classes: &[(&str, f32)], abstention: Option<Abstention>) -> Findings {
+        let ranked = classes.iter().map(|(id, probability)| ClassProbability {
+            label: Label {
+                id: (*id).to_owned(),
+                display: (*id).to_owned(),
+                snomed_ct: (*id).to_owned(),
+                icd_10_cm: None,
+                must_not_miss: false,
+            },
+            probability: *probability,
+        });
+        let ranked: Vec<_> = ranked.collect();
+        Findings {
+            route,
+            image: ImageFacts {
+                width: (score * 100.0) as u32,
+                height: 1,
+                format: "jpeg".to_owned(),
+                quality: Quality::default(),
+            },
+            regions: vec![Region {
+                area: NormalisedBox {
+                    x: 0.0,
+                    y: 0.0,
+                    width: 1.0,
+                    height: 1.0,
+                },
+                score,
+                classes: ranked.clone(),
+            }],
+            ranked,
+            abstention,
+            concerns: abstention.map(|_| Concern::Blurred).into_iter().collect(),
+            models: vec![ModelVersion {
+                pack: "p".to_owned(),
+                version: score.to_string(),
+            }],
+        }
+    }
+
+    fn probabilities(findings: &Findings) -> Vec<(&str, f32)> {
+        let classes = findings.ranked.iter();
+        classes
+            .map(|class| (class.label.id.as_str(), class.probability))
+            .collect()
+    }
+
+    #[test]
+    fn a_rash_is_judged_by_the_mean_of_its_photos() {
+        let seen = photo(Route::Widespread, 0.5, &[("eczema", 0.75), ("drug", 0.25)], None);
+        let not = photo(Route::Widespread, 0.25, &[("drug", 1.0), ("eczema", 0.0)], None);
+        let poor = photo(Route::Widespread, 0.0, &[("eczema", 1.0)], Some(Abstention::PoorImage));
+        let together = Findings::together([&poor, &seen, &not]).unwrap();
+        assert_eq!(
+            probabilities(&together),
+            [("drug", 0.625), ("eczema", 0.375)],
+            "the one that was not judged says nothing, and none rules a condition out"
+        );
+        assert_eq!(together.abstention, None);
+        assert_eq!(together.concerns, [Concern::Blurred]);
+        assert_eq!(together.models.len(), 3);
+        assert_eq!(Findings::together([&seen]), Some(seen), "one photo is what it is");
+    }
+
+    #[test]
+    fn lesions_are_not_averaged() {
+        let weak = photo(Route::Solitary, 0.4, &[("naevus", 0.9)], None);
+        let clear = photo(Route::Solitary, 0.8, &[("melanoma", 0.7)], None);
+        let together = Findings::together([&weak, &clear]).unwrap();
+        assert_eq!(probabilities(&together), [("melanoma", 0.7)]);
+        assert_eq!(together.regions, clear.regions);
+    }
+
+    #[test]
+    fn nothing_is_said_where_no_photo_says_anything() {
+        let poor = photo(Route::Widespread, 0.1, &[], Some(Abstention::PoorImage));
+        assert_eq!(
+            Findings::together([&poor, &poor]).unwrap().abstention,
+            Some(Abstention::PoorImage)
+        );
+        assert_eq!(Findings::together([]), None);
+    }
+}

@@ -18,10 +18,11 @@ use serde::{Deserialize, Serialize};
 use super::{LanguageSpending, StateError};
 use crate::{
     domain::{
-        AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
-        DocumentStep, DocumentWatch, DraftReference, Encounter, EncounterId, EncounterWatch, Findings, Firm, FirmId,
-        FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, PhotoBytes, PollerFigures, PollerId,
-        Reason, ReferenceCode, ResultKey, Stage, StoredPhoto, WatchList, WatchedEncounter,
+        AssessmentId, AssistResult, CategoryCode, CategoryUse, ClosedAssessment, Credential, Cursor, DeadLetter,
+        DocumentId, DocumentStep, DocumentWatch, DraftReference, EarlierDraft, Encounter, EncounterId, EncounterWatch,
+        Findings, Firm, FirmId, FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, PhotoBytes,
+        PollerFigures, PollerId, Reason, ReferenceCode, ResultKey, Sibling, Stage, StoredPhoto, WatchList,
+        WatchedEncounter,
     },
     lease::Lease,
     phi::Phi,
@@ -161,7 +162,8 @@ pub trait EncounterWatches: Send + Sync {
     ) -> Outcome<Vec<Lease<EncounterWatch>>>;
 
     /// Records the photos found at a look, notes the look, and ends the lease, in one transaction. A photo that is
-    /// known already is left as it is; `retracted` documents that have not been delivered are cancelled.
+    /// known already is left as it is; `retracted` documents that have not been delivered are cancelled. Where one was judged
+    /// with others, those are judged anew without it.
     async fn record_documents(
         &self,
         lease: Lease<EncounterWatch>,
@@ -315,12 +317,23 @@ pub trait DocumentQueue: Send + Sync {
         limit: usize,
     ) -> Outcome<Vec<Lease<DocumentWatch>>>;
 
-    /// Records that the photo's bytes are in [`Photos`]: the document now waits for inference, at once.
+    /// Records that the photo's bytes are in [`Photos`]: the document now waits for inference, at once or for as long as further
+    /// photos are waited for.
     async fn record_photo(&self, lease: Lease<DocumentWatch>, photo: &StoredPhoto) -> Outcome<()>;
 
-    /// Records that the bytes are gone (a restart): the document waits for download again, at once. The attempt that
-    /// found them gone still counts.
-    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()>;
+    /// Records that the bytes of `lost` are gone (a restart), which are the leased document or photos of the closed assessment
+    /// that it leads: they wait for download again, at once. The attempt that found them gone still counts. A closed assessment
+    /// is open again: its other photos wait for inference, at once.
+    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, lost: &[DocumentId], now: Timestamp) -> Outcome<()>;
+
+    /// The other photos of the document's visit, category and route for which further ones are or were waited, as they stand.
+    /// One that was found a moment ago may be missing.
+    async fn siblings(&self, watch: &DocumentWatch) -> Outcome<Vec<Sibling>>;
+
+    /// Closes an assessment under the lease on the photo that leads it, in one transaction: its companions wait for nobody any more,
+    /// whoever held a lease on one has lost it, and each belongs to this assessment from now on. Keeps the lease. False, and
+    /// nothing written, when a companion is no longer [`SiblingState::Ready`](crate::domain::SiblingState::Ready).
+    async fn close_assessment(&self, lease: &Lease<DocumentWatch>, closed: &ClosedAssessment) -> Outcome<bool>;
 
     /// Ends the lease; the same step is due again at `retry_at`.
     async fn retry_document(&self, lease: Lease<DocumentWatch>, retry_at: Timestamp) -> Outcome<()>;
@@ -328,7 +341,8 @@ pub trait DocumentQueue: Send + Sync {
     /// Ends the lease as if it had not been granted (the attempt does not count); due again at `due_at`.
     async fn release_document(&self, lease: Lease<DocumentWatch>, due_at: Timestamp) -> Outcome<()>;
 
-    /// Gives up: the document becomes a dead letter, in one transaction.
+    /// Gives up: the document becomes a dead letter, in one transaction. Companions of a closed assessment that it leads stay with
+    /// it: a replay brings all of them back.
     async fn bury_document(
         &self,
         lease: Lease<DocumentWatch>,
@@ -344,9 +358,10 @@ pub trait InferenceRecords: Send + Sync {
     /// Findings that were paid for already.
     async fn findings(&self, firm: &FirmId, key: &ResultKey) -> Outcome<Option<Phi<Findings>>>;
 
-    /// Counts a look of the models at the document, before it begins, and says how many that makes since the document
-    /// was found or replayed. Keeps the lease. A photo that brings the process down leaves this count and nothing else.
-    async fn count_look(&self, lease: &Lease<DocumentWatch>) -> Outcome<u32>;
+    /// Counts a look of the models at a photo, before it begins, and says how many that makes since it was found or replayed.
+    /// The photo is the leased document or of the closed assessment that it leads. Keeps the lease. A photo that brings the
+    /// process down leaves this count and nothing else.
+    async fn count_look(&self, lease: &Lease<DocumentWatch>, document: &DocumentId) -> Outcome<u32>;
 
     /// Stores findings as soon as they are there, before the language model is called. Keeps the lease.
     async fn record_findings(
@@ -357,9 +372,13 @@ pub trait InferenceRecords: Send + Sync {
         now: Timestamp,
     ) -> Outcome<()>;
 
-    /// Records the result and finishes its document, in one transaction. When the assessment has a result already,
-    /// that one stays: an upgrade or a replay must not make a second draft.
+    /// Records the result and finishes its documents (the leased one, and its companions where it leads a closed assessment), in
+    /// one transaction. When the assessment has a result already, that one stays: an upgrade or a replay must not make a second draft.
     async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()>;
+
+    /// The draft about an assessment, as an addendum names it: none where there is no result, or where its draft is not in the
+    /// chart nor on its way there (kept back, given up, cancelled).
+    async fn earlier_draft(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<EarlierDraft>>;
 }
 
 /// Results on their way into the chart: leases, and the journal of the one write that cannot be taken back.

@@ -1,12 +1,20 @@
-//! Models and synthesis: from a photo to a result.
+//! Models and synthesis: from the photos of an assessment to a result.
+//!
+//! An assessment is worked on under the lease of one of its photos. Photos for which further ones are waited lead it in turn: the
+//! first that is at the models when the window has passed closes the assessment, and the others wait for nobody any more.
 
 use std::time::Duration;
 
-use super::{Quota, StageError, StepEnd, done, download_photo::settle};
+use super::{
+    Quota, StageError, StepEnd, done,
+    download_photo::settle,
+    retry::{Verdict, verdict},
+};
 use crate::{
     domain::{
-        AccessToken, AssessedPhoto, Assessment, AssistResult, Delivery, DocumentWatch, Findings, Firm, PatientFacts,
-        PhotoBytes, ResultKey, Stage, StoredPhoto, Versions,
+        AccessToken, AssessedPhoto, Assessment, AssistResult, Delivery, DocumentId, DocumentWatch, Findings, Firm,
+        Gathering, ModelVersion, PatientFacts, PhotoBytes, PhotoFindings, Reason, ResultKey, Stage, StoredPhoto,
+        Versions, gather,
     },
     lease::Lease,
     phi::Phi,
@@ -15,7 +23,7 @@ use crate::{
         LanguageModel, LanguageSpending, PatientContext, Photos, StateError, SynthesisRequest, VisionModel,
     },
     synthesis::{self, PIPELINE_VERSION},
-    time::within,
+    time::{Timestamp, within},
 };
 
 /// How often the models begin to look at one photo, failures and crashes included. A photo that brings the process down
@@ -26,7 +34,10 @@ const MOST_LOOKS: u32 = 12;
 /// none, and a worker that waits keeps the next photo waiting.
 const CONTEXT_PATIENCE: Duration = Duration::from_secs(4);
 
-/// Looks at a photo and makes a result of it.
+/// When an assessment is looked at again that somebody else was closing.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Looks at the photos of an assessment and makes a result of them.
 pub struct Infer<'a> {
     /// The firm's token.
     pub token: &'a AccessToken,
@@ -50,55 +61,145 @@ pub struct Infer<'a> {
     pub quota: Quota<'a>,
 }
 
+/// Who is judged under one lease.
+struct Group {
+    assessment: Assessment,
+    /// The leased photo first.
+    photos: Vec<DocumentWatch>,
+}
+
+/// A photo with its bytes.
+struct Present<'a> {
+    watch: &'a DocumentWatch,
+    stored: &'a StoredPhoto,
+    bytes: PhotoBytes,
+}
+
+/// What came of the models' looks.
+#[derive(Default)]
+struct Seen {
+    findings: Vec<(DocumentId, Phi<Findings>)>,
+    not_assessed: Vec<(DocumentId, Reason)>,
+}
+
 impl Infer<'_> {
-    /// Assesses the photo. An inference that was paid for already, before a crash, is not paid for again: findings are
-    /// looked up by what makes them, and stored before the language model is called.
+    /// Assesses the photo, with those that belong to the same assessment. An inference that was paid for already, before a crash, is
+    /// not paid for again: findings are looked up by what makes them, and stored before the language model is called.
     pub async fn run(&self, firm: &Firm, lease: Lease<DocumentWatch>) -> Result<StepEnd, StateError> {
-        let now = self.quota.clock.now();
-        let photo = self.photos.get(&firm.id, &lease.item().document).await?;
-        let (Some(stored), Some(photo)) = (lease.item().photo.clone(), photo) else {
-            // The process was restarted: the bytes are gone, the document is not.
-            return match done(self.queue.record_photo_lost(lease, now).await)? {
-                StepEnd::Done => Ok(StepEnd::BytesLost),
-                end => Ok(end),
-            };
+        match self.infer(firm, lease).await {
+            Err(StateError::LeaseLost) => Ok(StepEnd::LeaseLost),
+            outcome => outcome,
+        }
+    }
+
+    async fn infer(&self, firm: &Firm, lease: Lease<DocumentWatch>) -> Result<StepEnd, StateError> {
+        let group = match self.group(&lease).await? {
+            Ok(group) => group,
+            Err(until) => {
+                self.queue.release_document(lease, until).await?;
+                return Ok(StepEnd::Gathering(until));
+            }
         };
+        let (mut present, mut lost) = (Vec::new(), Vec::new());
+        for watch in &group.photos {
+            match (&watch.photo, self.photos.get(&firm.id, &watch.document).await?) {
+                (Some(stored), Some(bytes)) => present.push(Present { watch, stored, bytes }),
+                // The process was restarted: the bytes are gone, the document is not.
+                _ => lost.push(watch.document.clone()),
+            }
+        }
+        if !lost.is_empty() {
+            let now = self.quota.clock.now();
+            self.queue.record_photo_lost(lease, &lost, now).await?;
+            return Ok(StepEnd::BytesLost);
+        }
         let attempt = within(
             self.quota.clock,
             lease.deadline(),
-            self.assess(firm, &lease, &stored, &photo),
+            self.assess(firm, &lease, &group.assessment, &present),
         )
         .await;
-        let document = lease.item().document.clone();
         let end = match attempt.map_err(StageError::from).and_then(|outcome| outcome) {
             Ok(result) => done(self.records.record_result(lease, &result).await),
             Err(error) => settle(self.queue, lease, Stage::Infer, &error, self.quota.clock.now()).await,
         }?;
         if matches!(end, StepEnd::Done | StepEnd::Buried(_) | StepEnd::LeaseLost) {
-            self.photos.delete(&firm.id, &document).await?;
+            for photo in &present {
+                self.photos.delete(&firm.id, &photo.watch.document).await?;
+            }
         }
         Ok(end)
+    }
+
+    /// The photos that are judged under the lease, in an assessment that is closed now; or when to look again.
+    async fn group(&self, lease: &Lease<DocumentWatch>) -> Result<Result<Group, Timestamp>, StateError> {
+        let lead = lease.item();
+        let Some(gathers_until) = lead.gathers_until else {
+            let (assessment, photos) = (Assessment::of(lead), vec![lead.clone()]);
+            return Ok(Ok(Group { assessment, photos }));
+        };
+        let siblings = self.queue.siblings(lead).await?;
+        let (closed, companions) = if let Some(closed) = &lead.closed {
+            let of_it = siblings.into_iter().map(|sibling| sibling.watch);
+            let companions: Vec<_> = of_it
+                .filter(|watch| closed.companions.contains(&watch.document))
+                .collect();
+            if companions.len() < closed.companions.len() {
+                return Err(StateError::NotFound {
+                    what: "photo of a closed assessment",
+                });
+            }
+            (closed.clone(), companions)
+        } else {
+            let now = self.quota.clock.now();
+            match gather(lead, gathers_until, &siblings, now) {
+                Gathering::NotBefore(until) => return Ok(Err(until)),
+                Gathering::Close { closed, companions } => {
+                    if !self.queue.close_assessment(lease, &closed).await? {
+                        // One of them was faster, or was retracted.
+                        return Ok(Err(now + LOOK_AGAIN));
+                    }
+                    (closed, companions)
+                }
+            }
+        };
+        let earlier = match &closed.earlier {
+            Some(earlier) => self.records.earlier_draft(&lead.firm, earlier).await?,
+            None => None,
+        };
+        let mut photos = companions;
+        photos.insert(0, lead.clone());
+        let assessment = Assessment {
+            id: closed.id,
+            documents: photos.iter().map(|watch| watch.document.clone()).collect(),
+            earlier,
+            ..Assessment::of(lead)
+        };
+        Ok(Ok(Group { assessment, photos }))
     }
 
     async fn assess(
         &self,
         firm: &Firm,
         lease: &Lease<DocumentWatch>,
-        stored: &StoredPhoto,
-        photo: &PhotoBytes,
+        assessment: &Assessment,
+        present: &[Present<'_>],
     ) -> Result<AssistResult, StageError> {
-        let watch = lease.item();
-        let assessment = Assessment::of(watch);
-        let models = self.vision.versions(watch.route);
-        let key = ResultKey::new(&assessment.id, [&stored.digest], &models);
-        let findings = match self.records.findings(&firm.id, &key).await? {
-            Some(findings) => findings,
-            None => self.look(lease, &key, photo).await?,
-        };
-        let patient = self.patient_facts(firm, &assessment).await;
+        let models = self.vision.versions(assessment.route);
+        let digests = present.iter().map(|photo| &photo.stored.digest);
+        let key = ResultKey::new(&assessment.id, digests, &models);
+        let Seen { findings, not_assessed } = self.look_at_all(lease, present, &models).await?;
+        let by_photo: Vec<(DocumentId, &Findings)> = findings
+            .iter()
+            .map(|(document, findings)| (document.clone(), findings.expose()))
+            .collect();
+        let together = Findings::together(by_photo.iter().map(|(_, findings)| *findings));
+        // Where no photo could be judged there is an error instead.
+        let together = together.ok_or(StageError::TooManyLooks)?;
+        let patient = self.patient_facts(firm, assessment).await;
         let request = SynthesisRequest {
-            assessment: &assessment,
-            findings: &[(watch.document.clone(), findings.expose())],
+            assessment,
+            findings: &by_photo,
             patient,
             over_budget: self.is_over_budget(firm).await?,
         };
@@ -110,24 +211,43 @@ impl Infer<'_> {
         }
         let versions = Versions {
             // Those that really looked: a model server may have been given others since they were asked for.
-            models: findings.expose().models.clone(),
+            models: together.models.clone(),
             synthesis: synthesis.made_by.clone(),
             pipeline: PIPELINE_VERSION.to_owned(),
             language: synthesis.language.clone(),
         };
-        let photos = vec![AssessedPhoto {
-            document: watch.document.clone(),
-            digest: stored.digest.clone(),
-            attached_at: watch.attached_at,
-            detected_at: watch.detected_at,
-            downloaded_at: stored.downloaded_at,
-        }];
+        let of_photo = |document: &DocumentId| {
+            let known = not_assessed.iter().find(|(known, _)| known == document);
+            known.map(|(_, reason)| reason.clone())
+        };
+        let photos: Vec<AssessedPhoto> = present
+            .iter()
+            .map(|Present { watch, stored, .. }| AssessedPhoto {
+                document: watch.document.clone(),
+                digest: stored.digest.clone(),
+                attached_at: watch.attached_at,
+                detected_at: watch.detected_at,
+                downloaded_at: stored.downloaded_at,
+                not_assessed: of_photo(&watch.document),
+            })
+            .collect();
         let note = synthesis::compose_note(&request, &synthesis, &photos, &versions);
+        let photo_findings = match &*by_photo {
+            [_] => Vec::new(),
+            several => several
+                .iter()
+                .map(|(document, findings)| PhotoFindings {
+                    document: document.clone(),
+                    findings: (*findings).clone(),
+                })
+                .collect(),
+        };
         Ok(AssistResult {
-            assessment,
+            assessment: assessment.clone(),
             key,
             photos,
-            findings,
+            findings: Phi::new(together),
+            photo_findings: Phi::new(photo_findings),
             note: Phi::new(note),
             versions,
             assessed_at: self.quota.clock.now(),
@@ -135,19 +255,57 @@ impl Infer<'_> {
         })
     }
 
-    async fn look(
+    /// The models' looks at all photos, one after the other. One of several that they cannot look at, whatever is tried, does not
+    /// take the others with it.
+    async fn look_at_all(
         &self,
         lease: &Lease<DocumentWatch>,
-        key: &ResultKey,
-        photo: &PhotoBytes,
+        present: &[Present<'_>],
+        models: &[ModelVersion],
+    ) -> Result<Seen, StageError> {
+        let mut seen = Seen::default();
+        let mut first_error = None;
+        for photo in present {
+            let document = &photo.watch.document;
+            match self.findings_of(lease, photo, models).await {
+                Ok(findings) => seen.findings.push((document.clone(), findings)),
+                Err(error) => {
+                    let verdict = verdict(error.class(), Stage::Infer, lease.attempt(), self.quota.clock.now());
+                    if present.len() == 1 || verdict != Verdict::Bury {
+                        return Err(error);
+                    }
+                    let reason = error.reason();
+                    tracing::warn!(event = "photo.not-assessed", firm = %photo.watch.firm, %document, reason = reason.code());
+                    seen.not_assessed.push((document.clone(), reason));
+                    first_error = first_error.or(Some(error));
+                }
+            }
+        }
+        match first_error {
+            Some(error) if seen.findings.is_empty() => Err(error),
+            _ => Ok(seen),
+        }
+    }
+
+    /// What the models see on a photo, by what makes it: the photo's own identity, whoever is judged with it.
+    async fn findings_of(
+        &self,
+        lease: &Lease<DocumentWatch>,
+        photo: &Present<'_>,
+        models: &[ModelVersion],
     ) -> Result<Phi<Findings>, StageError> {
-        let watch = lease.item();
-        if self.records.count_look(lease).await? > MOST_LOOKS {
+        let watch = photo.watch;
+        let own = Assessment::identity(&watch.firm, &watch.encounter, [&watch.document]);
+        let key = ResultKey::new(&own, [&photo.stored.digest], models);
+        if let Some(findings) = self.records.findings(&watch.firm, &key).await? {
+            return Ok(findings);
+        }
+        if self.records.count_look(lease, &watch.document).await? > MOST_LOOKS {
             return Err(StageError::TooManyLooks);
         }
-        let findings = Phi::new(self.vision.look(watch.route, photo).await?);
+        let findings = Phi::new(self.vision.look(watch.route, &photo.bytes).await?);
         let now = self.quota.clock.now();
-        self.records.record_findings(lease, key, &findings, now).await?;
+        self.records.record_findings(lease, &key, &findings, now).await?;
         self.audit
             .record(&AuditRecord {
                 at: now,

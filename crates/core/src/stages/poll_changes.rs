@@ -76,7 +76,7 @@ impl PollDocuments<'_> {
         let now = self.quota.clock.now();
         let looks: Vec<_> = watches
             .iter()
-            .map(|watch| look_at(firm, watch, &mut listing.documents, now))
+            .map(|watch| look_at(firm, watch, &mut listing.documents, self.windows, now))
             .collect();
 
         let (mut retracted, mut left) = (Vec::new(), Vec::new());

@@ -10,7 +10,7 @@ use super::{Access, Quota, StageError, TokenSource};
 use crate::{
     domain::{
         Assessment, CategoryCode, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId,
-        EncounterWatch, Firm, FirmId, Route, Stage, WATCH_LIFE, WatchList,
+        EncounterWatch, Firm, FirmId, GatheringWindows, Route, Stage, WATCH_LIFE, WatchList,
     },
     lease::Lease,
     polling::{Answer, NewPhotos},
@@ -48,6 +48,8 @@ pub struct PollDocuments<'a> {
     /// Where looks under the lease of the watch list are noted that showed nothing, to be recorded together later; where
     /// there is no such place they are recorded at once. If they are lost, those encounters are looked at again.
     pub quiet: Option<&'a QuietLooks>,
+    /// How long further photos are waited for.
+    pub windows: GatheringWindows,
 }
 
 /// Looks that showed nothing and are not recorded yet.
@@ -119,7 +121,7 @@ impl PollDocuments<'_> {
                 } else {
                     &mut listing.documents
                 };
-                looks.push(look_at(firm, watch, listed, self.quota.clock.now()));
+                looks.push(look_at(firm, watch, listed, self.windows, self.quota.clock.now()));
             }
             let recorded = match self.quiet {
                 Some(quiet) if looks.iter().all(Look::is_empty) => {
@@ -210,7 +212,7 @@ impl PollDocuments<'_> {
                 &mut listing.documents
             };
             let now = self.quota.clock.now();
-            let look = look_at(firm, lease.item(), listed, now);
+            let look = look_at(firm, lease.item(), listed, self.windows, now);
             let recorded = self
                 .watch
                 .record_documents(lease, &look.found, &look.retracted, now)
@@ -338,14 +340,20 @@ pub(super) struct Listing {
 }
 
 /// What those of the listed documents that are the visit's show; they are taken out of the list.
-pub(super) fn look_at(firm: &Firm, watch: &EncounterWatch, listed: &mut Vec<DocumentSummary>, now: Timestamp) -> Look {
+pub(super) fn look_at(
+    firm: &Firm,
+    watch: &EncounterWatch,
+    listed: &mut Vec<DocumentSummary>,
+    windows: GatheringWindows,
+    now: Timestamp,
+) -> Look {
     let documents: Vec<_> = listed.extract_if(.., |document| may_be_of(watch, document)).collect();
     Look {
         encounter: watch.encounter.id.clone(),
         at: now,
         found: documents
             .iter()
-            .filter_map(|document| relevant(firm, watch, document, now))
+            .filter_map(|document| relevant(firm, watch, document, windows, now))
             .collect(),
         retracted: documents
             .iter()
@@ -383,7 +391,13 @@ pub(super) fn wanted(firm: &Firm, document: &DocumentSummary) -> Option<(Categor
 }
 
 /// The document as a photo for us, if it is one and of the visit's patient.
-fn relevant(firm: &Firm, watch: &EncounterWatch, document: &DocumentSummary, now: Timestamp) -> Option<DocumentWatch> {
+fn relevant(
+    firm: &Firm,
+    watch: &EncounterWatch,
+    document: &DocumentSummary,
+    windows: GatheringWindows,
+    now: Timestamp,
+) -> Option<DocumentWatch> {
     let of_another = document
         .patient
         .as_ref()
@@ -403,6 +417,8 @@ fn relevant(firm: &Firm, watch: &EncounterWatch, document: &DocumentSummary, now
         assessment: Assessment::identity(&firm.id, &watch.encounter.id, [&document.id]),
         attached_at: document.attached_at,
         detected_at: now,
+        gathers_until: windows.until(route, now),
+        closed: None,
         photo: None,
     })
 }

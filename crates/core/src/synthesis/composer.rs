@@ -1,10 +1,12 @@
 //! The deterministic composer: a differential from coded knowledge, no language model needed.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 
 use super::Knowledge;
 use crate::{
-    domain::{Abstention, ClassProbability, DocumentId, Findings},
+    domain::{Abstention, ClassProbability, DocumentId, Findings, Route},
     ports::{Confidence, Differential, EvidencedCondition, LanguageError, LanguageModel, Synthesis, SynthesisRequest},
 };
 
@@ -27,8 +29,9 @@ pub struct Composer {
 
 /// What the classifier says of the photos taken together.
 pub(super) struct Judged<'a> {
-    /// The classes of all photos, each once with the photo that shows it with the highest probability; most probable first.
-    pub(super) classes: Vec<(&'a DocumentId, &'a ClassProbability)>,
+    /// The classes of all photos, each once with the photo that shows it with the highest probability; most probable first. The
+    /// probability is that photo's; where several photos show one rash, that of all of them together.
+    pub(super) classes: Vec<(&'a DocumentId, Cow<'a, ClassProbability>)>,
     /// Why a photo was not judged, if one was not.
     pub(super) abstention: Option<Abstention>,
 }
@@ -51,6 +54,17 @@ impl<'a> Judged<'a> {
                 }
             }
         }
+        let together = Findings::together(findings.iter().map(|(_, findings)| *findings));
+        let pooled = together.filter(|together| together.route == Route::Widespread && findings.len() > 1);
+        let classes = classes.into_iter().map(|(document, class)| {
+            let of_all = pooled.iter().flat_map(|pooled| &pooled.ranked);
+            let of_all = of_all.into_iter().find(|known| known.label == class.label);
+            (
+                document,
+                of_all.map_or(Cow::Borrowed(class), |class| Cow::Owned(class.clone())),
+            )
+        });
+        let mut classes: Vec<_> = classes.collect();
         classes.sort_by(|a, b| b.1.probability.total_cmp(&a.1.probability));
         Self { classes, abstention }
     }

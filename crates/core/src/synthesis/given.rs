@@ -1,6 +1,8 @@
 //! What a language model is told, as data: the classes with their probabilities, the images, the context, and what of the
 //! chart's text is let through. Everything has an id of its own, by which alone an answer can name it.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -23,7 +25,7 @@ const MOST_LET_THROUGH: usize = 160;
 
 /// A class, and the photo that shows it best.
 pub(super) struct GivenClass<'a> {
-    pub(super) class: &'a ClassProbability,
+    pub(super) class: Cow<'a, ClassProbability>,
     pub(super) document: &'a DocumentId,
     pub(super) confidence: Confidence,
 }
@@ -67,9 +69,9 @@ impl<'a> Given<'a> {
         let classes = classes
             .filter(|(place, (_, class))| *place < MOST_CLASSES || has_to_be_named(class, knowledge))
             .map(|(_, (document, class))| GivenClass {
+                confidence: Confidence::of(class.probability),
                 class,
                 document,
-                confidence: Confidence::of(class.probability),
             })
             .collect();
         let (mut evidence, mut images) = (Vec::new(), Vec::new());

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::given;
 use crate::{
     domain::{
-        Abstention, AssessedPhoto, Bands, ContextTerm, DocumentId, DraftNote, Findings, Label, NormalisedBox,
-        NoteRegion, NoteSection, PatientFacts, Quality, Route, Versions,
+        Abstention, AssessedPhoto, Assessment, Bands, ContextTerm, DocumentId, DraftNote, Findings, Label,
+        NormalisedBox, NoteRegion, NoteSection, PatientFacts, Quality, Route, Versions,
     },
     ports::{EvidencedCondition, FurtherCondition, Synthesis, SynthesisRequest},
 };
@@ -23,9 +23,14 @@ pub fn compose_note(
 ) -> DraftNote {
     let reference = request.assessment.reference_code();
     let sections = vec![
-        section("Draft", [NOT_REVIEWED.to_owned()]),
+        section(
+            "Draft",
+            [NOT_REVIEWED.to_owned()]
+                .into_iter()
+                .chain(addendum_line(request.assessment)),
+        ),
         section("Images used", photos.iter().map(|photo| image_line(photo, request))),
-        section("Findings", findings_lines(request, synthesis)),
+        section("Findings", findings_lines(request, synthesis, photos)),
         section(
             "Consider",
             synthesis.next_steps.iter().chain(&synthesis.questions).cloned(),
@@ -52,7 +57,15 @@ pub fn compose_note(
         })
         .collect();
     DraftNote {
-        title: format!("AI-generated draft: {} skin photo assessment", request.assessment.route),
+        title: format!(
+            "AI-generated draft{}: {} skin photo assessment",
+            if request.assessment.earlier.is_some() {
+                ", addendum"
+            } else {
+                ""
+            },
+            request.assessment.route
+        ),
         sections,
         instructions: vec![
             format!("{NOT_REVIEWED} The treating clinician must review, edit or discard it before it enters the note."),
@@ -64,6 +77,16 @@ pub fn compose_note(
             sex: request.patient.sex,
         },
     }
+}
+
+/// What an addendum says of the draft that it is added to.
+fn addendum_line(assessment: &Assessment) -> Option<String> {
+    let (earlier, code) = (assessment.earlier.as_ref()?, assessment.earlier_reference_code()?);
+    Some(format!(
+        "Addendum to the earlier AI-generated draft with reference code {code} of {}: further photos of the same visit and \
+         category. The earlier draft does not know them and is not changed by this one.",
+        earlier.date
+    ))
 }
 
 fn section(heading: &str, paragraphs: impl IntoIterator<Item = String>) -> NoteSection {
@@ -94,6 +117,13 @@ fn image_line(photo: &AssessedPhoto, request: &SynthesisRequest<'_>) -> String {
         );
     }
     _ = write!(line, ", SHA-256 {}.", &photo.digest.as_str()[..16]);
+    if let Some(reason) = &photo.not_assessed {
+        _ = write!(
+            line,
+            " NOT ASSESSED: the models could not look at it ({}).",
+            reason.code()
+        );
+    }
     line
 }
 
@@ -119,7 +149,7 @@ pub(super) fn focus_word(quality: Quality) -> &'static str {
     }
 }
 
-fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis) -> Vec<String> {
+fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis, photos: &[AssessedPhoto]) -> Vec<String> {
     let mut lines = vec![format!(
         "Route: {}.",
         match request.assessment.route {
@@ -127,6 +157,29 @@ fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis) -> Vec<
             Route::Widespread => "widespread rash (classification of the whole image)",
         }
     )];
+    let left_out = photos.iter().filter(|photo| photo.not_assessed.is_some()).count();
+    if left_out > 0 {
+        lines.push(format!(
+            "{left_out} of {} photos could not be assessed: what follows does not know them.",
+            photos.len()
+        ));
+    }
+    let judged = || {
+        let judged = request
+            .findings
+            .iter()
+            .filter(|(_, findings)| findings.abstention.is_none());
+        judged.count()
+    };
+    if request.findings.len() > 1 {
+        lines.extend(request.findings.iter().filter_map(|(document, findings)| {
+            let abstention = findings.abstention?;
+            Some(format!(
+                "Image {document} was not judged: {}",
+                abstention_words(abstention)
+            ))
+        }));
+    }
     for (document, findings) in request.findings {
         for (number, region) in findings.regions.iter().enumerate() {
             lines.push(format!(
@@ -146,7 +199,14 @@ fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis) -> Vec<
     lines.extend(synthesis.remarks.iter().cloned());
     match &synthesis.differential {
         Ok(differential) => {
-            lines.push("Ranked differential (calibrated probabilities of the classifier):".to_owned());
+            lines.push(if request.assessment.route == Route::Widespread && judged() > 1 {
+                format!(
+                    "Ranked differential (calibrated probabilities of the classifier, the mean over {} images):",
+                    judged()
+                )
+            } else {
+                "Ranked differential (calibrated probabilities of the classifier):".to_owned()
+            });
             for (place, condition) in differential.ranked.iter().enumerate() {
                 lines.push(format!("{}. {}", place + 1, condition_line(condition)));
             }

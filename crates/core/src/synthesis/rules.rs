@@ -334,7 +334,7 @@ impl Checking<'_> {
             .given
             .classes
             .iter()
-            .filter(|given| has_to_be_named(given.class, self.knowledge));
+            .filter(|given| has_to_be_named(&given.class, self.knowledge));
         to_be_named.all(is_named) && self.answer.must_not_miss.iter().all(is_marked)
     }
 

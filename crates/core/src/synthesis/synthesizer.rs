@@ -225,7 +225,7 @@ impl Synthesizer {
             .iter()
             .find(|given| given.class.label.snomed_ct == condition.code);
         let mut evidenced = match class {
-            Some(given) => self.composer.evidenced(given.class, &evidence()),
+            Some(given) => self.composer.evidenced(&given.class, &evidence()),
             None => EvidencedCondition {
                 label: unknown(&condition.code),
                 probability: 0.0,

@@ -34,8 +34,22 @@ pub struct DraftRules {
     pub visible_within_s: u32,
     /// Whether `If-None-Exist` on the identifier is honoured.
     pub conditional_create: bool,
+    /// Where an addendum names the draft that it is added to.
+    #[serde(default)]
+    pub addendum: AddendumRule,
     /// What becomes of a draft whose visit was finished meanwhile.
     pub finished_visit: FinishedVisitRule,
+}
+
+/// Where an addendum names the draft that it is added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AddendumRule {
+    /// In its text alone.
+    #[default]
+    Text,
+    /// For a Composition: in `relatesTo` too, by its identifier.
+    RelatesTo,
 }
 
 /// What a draft becomes.

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use skin_assist_core::{
     domain::{
         Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, DraftReference, EncounterId, FirmId,
-        LanguageUse, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Reason, Route,
-        Versions,
+        LanguageUse, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Reason,
+        ReferenceCode, Route, Versions,
     },
     phi::Phi,
     ports::{DraftError, DraftSearch, DraftWriter, EhrError, Settlement},
@@ -67,6 +67,7 @@ fn draft(note: DraftNote) -> Draft {
         practitioner: Some(PractitionerId::new("201")),
         category: CategoryCode::new("12"),
         route: Route::Solitary,
+        earlier: None,
         documents: BTreeSet::from([DocumentId::new("file|139977")]),
     };
     let versions = Versions {
@@ -402,9 +403,9 @@ fn a_conditional_create_names_the_identifier() {
 
 /// What a clinician reads under the first vendor's profile, in each case.
 #[test]
-fn the_nine_cases_read_as_they_were_released() {
+fn the_eleven_cases_read_as_they_were_released() {
     let cases = crate::golden::cases::cases();
-    assert_eq!(cases.len(), 9);
+    assert_eq!(cases.len(), 11);
     for golden in crate::golden::drafts() {
         let case = golden
             .name
@@ -418,4 +419,36 @@ fn the_nine_cases_read_as_they_were_released() {
             insta::assert_snapshot!(format!("case-{case}"), body);
         }
     }
+}
+
+/// An addendum names the draft that it is added to where the profile takes that, and nothing else names one.
+#[test]
+fn an_addendum_relates_to_the_earlier_draft() {
+    let mut addenda = 0;
+    for golden in crate::golden::drafts() {
+        let relates_to = golden.resource.get("relatesTo");
+        if golden.name == "fhir-r4.case.addendum.0" {
+            addenda += 1;
+            let expected = serde_json::json!([{
+                "code": "appends",
+                "targetIdentifier": {
+                    "system": "https://skin-assist.example/fhir/draft",
+                    "value": earlier_code(),
+                },
+            }]);
+            assert_eq!(relates_to, Some(&expected));
+        } else {
+            assert_eq!(relates_to, None, "{}", golden.name);
+        }
+        if golden.name.contains("case.addendum") && golden.resource["resourceType"] == "Composition" {
+            let sections = golden.resource["section"].to_string();
+            assert!(sections.contains(&earlier_code()), "the text names it in any case");
+        }
+    }
+    assert_eq!(addenda, 1);
+}
+
+fn earlier_code() -> String {
+    let earlier = crate::golden::cases::earlier();
+    ReferenceCode::of(&FirmId::new("derm"), &earlier.assessment).to_string()
 }

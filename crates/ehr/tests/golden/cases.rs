@@ -1,6 +1,6 @@
 //! The drafts that this software writes, case by case, by its own composer and note.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,9 +8,9 @@ use futures::executor::block_on;
 use skin_assist_core::{
     domain::{
         Abstention, AgeBand, AssessedPhoto, Assessment, AssessmentId, CategoryCode, ClassProbability, ContextTerm,
-        DocumentId, DraftNote, EncounterId, Findings, FirmId, ImageFacts, Label, Laterality, ModelVersion,
-        NormalisedBox, PatientFacts, PatientId, PhotoDigest, PractitionerId, PriorResult, Quality, Region, Route, Sex,
-        Versions,
+        DocumentId, DraftNote, EarlierDraft, EncounterId, Findings, FirmId, ImageFacts, Label, Laterality,
+        ModelVersion, NormalisedBox, PatientFacts, PatientId, PhotoDigest, PractitionerId, PriorResult, Quality,
+        Reason, Region, Route, Sex, Versions,
     },
     phi::Phi,
     ports::{ChatModel, Completion, LanguageError, LanguageModel, Prompt, SynthesisRequest},
@@ -28,6 +28,8 @@ pub(crate) struct Case {
     pub(crate) versions: Versions,
     /// Whether the visit is over, and the draft is posted without it.
     pub(crate) finished: bool,
+    /// The draft that it is an addendum to.
+    pub(crate) earlier: Option<EarlierDraft>,
 }
 
 /// A language model that says nothing of use.
@@ -136,7 +138,29 @@ fn known() -> PatientFacts {
 }
 
 fn note(findings: &Findings, patient: PatientFacts, language: &dyn LanguageModel) -> (DraftNote, Versions) {
-    let document = DocumentId::new("file|139977");
+    note_of(&[findings], 0, None, patient, language)
+}
+
+/// The draft of three days ago.
+pub(crate) fn earlier() -> EarlierDraft {
+    EarlierDraft {
+        assessment: AssessmentId::new("fedcba9876543210"),
+        date: Timestamp::parse_rfc3339("2026-01-02T09:12:44Z").unwrap(),
+    }
+}
+
+/// The note about several photos, of which the last `unreadable` could not be looked at.
+fn note_of(
+    seen: &[&Findings],
+    unreadable: usize,
+    earlier: Option<EarlierDraft>,
+    patient: PatientFacts,
+    language: &dyn LanguageModel,
+) -> (DraftNote, Versions) {
+    let documents: Vec<DocumentId> = (0..seen.len() + unreadable)
+        .map(|number| DocumentId::new(format!("file|{}", 139_977 + number)))
+        .collect();
+    let findings = seen[0];
     let at = |text: &str| Timestamp::parse_rfc3339(text).unwrap();
     let assessment = Assessment {
         id: AssessmentId::new("0123456789abcdef"),
@@ -146,18 +170,23 @@ fn note(findings: &Findings, patient: PatientFacts, language: &dyn LanguageModel
         practitioner: Some(PractitionerId::new("201")),
         category: CategoryCode::new("12"),
         route: findings.route,
-        documents: BTreeSet::from([document.clone()]),
+        earlier,
+        documents: documents.iter().cloned().collect(),
     };
-    let photos = [AssessedPhoto {
+    let photos = documents.iter().enumerate().map(|(number, document)| AssessedPhoto {
         document: document.clone(),
         digest: PhotoDigest::of(&Phi::new(Bytes::from_static(b"photo"))),
         attached_at: Some(at("2026-01-05T09:59:30Z")),
         detected_at: at("2026-01-05T10:00:00Z"),
         downloaded_at: at("2026-01-05T10:00:01Z"),
-    }];
+        not_assessed: (number >= seen.len())
+            .then(|| Reason::new("photo.unsupported-format", "attach it as JPEG, PNG, WebP or TIFF")),
+    });
+    let photos: Vec<_> = photos.collect();
+    let pairs: Vec<_> = documents.into_iter().zip(seen.iter().copied()).collect();
     let request = SynthesisRequest {
         assessment: &assessment,
-        findings: &[(document, findings)],
+        findings: &pairs,
         patient,
         over_budget: false,
     };
@@ -174,7 +203,7 @@ fn note(findings: &Findings, patient: PatientFacts, language: &dyn LanguageModel
     (compose_note(&request, &synthesis, &photos, &versions), versions)
 }
 
-/// The nine of them.
+/// The eleven of them.
 pub(crate) fn cases() -> Vec<Case> {
     let benign = || lesion([0.02, 0.9, 0.07, 0.01], None);
     let rash = vec![
@@ -183,6 +212,12 @@ pub(crate) fn cases() -> Vec<Case> {
         class("Tinea corporis", "84849002", "B35.4", false, 0.1),
         class("Urticaria", "126485001", "L50.9", false, 0.05),
     ];
+    let seen = findings(Route::Widespread, vec![], rash.clone(), None);
+    let mut less_clear = seen.clone();
+    for (class, probability) in less_clear.ranked.iter_mut().zip([0.3, 0.41, 0.19, 0.1]) {
+        class.probability = probability;
+    }
+    let several = [&seen, &less_clear];
     let nothing = |abstention| findings(Route::Solitary, vec![], vec![], Some(abstention));
     let refused = Synthesizer::new(Arc::new(Nonsense), composer(), Spending::default());
     let composed = |findings: &Findings, patient: PatientFacts| note(findings, patient, &composer());
@@ -208,6 +243,11 @@ pub(crate) fn cases() -> Vec<Case> {
         ("fallback", note(&benign(), known(), &refused)),
         ("context-missing", composed(&benign(), PatientFacts::default())),
         ("visit-finished", composed(&benign(), known())),
+        ("several-photos", note_of(&several, 1, None, known(), &composer())),
+        (
+            "addendum",
+            note_of(&several[..1], 0, Some(earlier()), known(), &composer()),
+        ),
     ];
     notes
         .into_iter()
@@ -216,6 +256,7 @@ pub(crate) fn cases() -> Vec<Case> {
             note,
             versions,
             finished: name == "visit-finished",
+            earlier: (name == "addendum").then(earlier),
         })
         .collect()
 }

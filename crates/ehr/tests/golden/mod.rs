@@ -1,6 +1,6 @@
 //! Golden drafts: what is posted under each shipped profile and each variation that a practice's own profile may make,
 //! with a plain, an empty and a hostile note. The tests check their text, `cargo xtask test` has the example `drafts`
-//! write them into files for validators that know nothing of this project. And the nine cases of drafts as this software writes
+//! write them into files for validators that know nothing of this project. And the eleven cases of drafts as this software writes
 //! them, under each profile as it is shipped.
 
 pub(crate) mod cases;
@@ -16,9 +16,9 @@ use http::{Request, Response};
 use serde_json::Value;
 use skin_assist_core::{
     domain::{
-        AccessToken, Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, EncounterId, Firm, FirmId,
-        FirmStatus, LanguageUse, Mode, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId,
-        Route, Versions,
+        AccessToken, Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, EarlierDraft, EncounterId,
+        Firm, FirmId, FirmStatus, LanguageUse, Mode, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId,
+        PractitionerId, Route, Versions,
     },
     phi::{Phi, Secret},
     ports::DraftWriter,
@@ -56,7 +56,7 @@ pub(crate) fn drafts() -> Vec<Golden> {
     let mut found = Vec::new();
     for name in Profile::shipped_names() {
         for case in cases::cases() {
-            let mut draft = draft(case.note);
+            let mut draft = draft(case.note, case.earlier);
             draft.versions = case.versions;
             if case.finished {
                 draft.encounter = None;
@@ -72,7 +72,7 @@ pub(crate) fn drafts() -> Vec<Golden> {
         }
         for (variation, standing, profile) in variations(name) {
             for (kind, note) in [("plain", plain()), ("empty", empty()), ("hostile", hostile())] {
-                for (place, resource) in posted(profile.clone(), &draft(note)).into_iter().enumerate() {
+                for (place, resource) in posted(profile.clone(), &draft(note, None)).into_iter().enumerate() {
                     let name = format!("{name}.{variation}.{kind}.{place}");
                     found.push(Golden {
                         name,
@@ -253,7 +253,7 @@ fn posted(profile: Profile, draft: &Draft) -> Vec<Value> {
         .collect()
 }
 
-fn draft(note: DraftNote) -> Draft {
+fn draft(note: DraftNote, earlier: Option<EarlierDraft>) -> Draft {
     let assessment = Assessment {
         id: AssessmentId::new("0123456789abcdef"),
         firm: FirmId::new("derm"),
@@ -262,6 +262,7 @@ fn draft(note: DraftNote) -> Draft {
         practitioner: Some(PractitionerId::new("201")),
         category: CategoryCode::new("12"),
         route: Route::Solitary,
+        earlier,
         documents: BTreeSet::from([DocumentId::new("file|139977")]),
     };
     let versions = Versions {

@@ -69,7 +69,10 @@ pub(super) async fn each_step_has_its_own_queue(bench: Bench) {
         Some(photo(at(5))),
         "it waits for the models at once, and names its bytes"
     );
-    store.record_photo_lost(lease, at(6)).await.unwrap();
+    store
+        .record_photo_lost(lease, &[DocumentId::new("d")], at(6))
+        .await
+        .unwrap();
     assert!(acquired(&store, DocumentStep::Infer, at(100)).await.is_empty());
     let lease = document_lease(&store, DocumentStep::Download, at(6)).await;
     assert_eq!(lease.item().photo, None);
@@ -126,7 +129,10 @@ pub(super) async fn attempts_count_since_the_last_progress(bench: Bench) {
     download(&store, at(20)).await;
     let lease = document_lease(&store, DocumentStep::Infer, at(20)).await;
     assert_eq!(lease.attempt(), 1, "a photo is progress");
-    store.record_photo_lost(lease, at(20)).await.unwrap();
+    store
+        .record_photo_lost(lease, &[DocumentId::new("d")], at(20))
+        .await
+        .unwrap();
     let lease = document_lease(&store, DocumentStep::Download, at(20)).await;
     assert_eq!(lease.attempt(), 2, "the attempt that found the bytes gone counts");
     assert!(lease.fence() > fence);

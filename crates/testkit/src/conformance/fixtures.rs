@@ -106,6 +106,8 @@ pub(super) fn document(firm: &FirmId, encounter: &str, id: &str, detected_at: Ti
         route: Route::Solitary,
         attached_at: Some(detected_at - seconds(5)),
         detected_at,
+        gathers_until: None,
+        closed: None,
         photo: None,
     }
 }
@@ -287,8 +289,10 @@ pub(super) fn result(watch: &DocumentWatch, text: &str, assessed_at: Timestamp) 
             attached_at: watch.attached_at,
             detected_at: watch.detected_at,
             downloaded_at,
+            not_assessed: None,
         }],
         findings: findings(),
+        photo_findings: Phi::new(Vec::new()),
         note: Phi::new(DraftNote {
             title: format!("Skin photo, {}", AgeBand::of_years(40).display()),
             sections: vec![NoteSection {

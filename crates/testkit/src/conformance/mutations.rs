@@ -9,10 +9,10 @@ use std::{
 use async_trait::async_trait;
 use skin_assist_core::{
     domain::{
-        AssessmentId, AssistResult, CategoryCode, CategoryUse, Credential, Cursor, DeadLetter, DocumentId,
-        DocumentStep, DocumentWatch, DraftReference, Encounter, EncounterId, EncounterWatch, Findings, Firm, FirmId,
-        FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, PollerFigures, PollerId, Reason,
-        ResultKey, Stage, StoredPhoto, WatchList, WatchedEncounter,
+        AssessmentId, AssistResult, CategoryCode, CategoryUse, ClosedAssessment, Credential, Cursor, DeadLetter,
+        DocumentId, DocumentStep, DocumentWatch, DraftReference, EarlierDraft, Encounter, EncounterId, EncounterWatch,
+        Findings, Firm, FirmId, FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential,
+        PollerFigures, PollerId, Reason, ResultKey, Sibling, Stage, StoredPhoto, WatchList, WatchedEncounter,
     },
     lease::{Fence, Lease},
     phi::Phi,
@@ -81,6 +81,20 @@ pub enum Mutation {
     HoldsIgnored,
     /// Calls are not counted.
     CallsUncounted,
+    /// Companions of a closed assessment are left where they are.
+    CompanionsForgotten,
+    /// An assessment is closed whatever its companions do.
+    UnreadyCompanionsTaken,
+    /// No photo has siblings.
+    SiblingsHidden,
+    /// Bytes that are gone change nothing.
+    LostBytesForgotten,
+    /// Looks at companions are counted as the leading photo's.
+    LooksMisplaced,
+    /// There is no earlier draft.
+    EarlierDraftsUntold,
+    /// What was kept back or given up counts as an earlier draft too.
+    AllDraftsAreEarlier,
     /// How long photos took to be found is not told.
     DetectionUntold,
 }
@@ -529,8 +543,30 @@ impl DocumentQueue for MutatedStore {
         self.store.record_photo(self.returned(&lease), photo).await
     }
 
-    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, now: Timestamp) -> Outcome<()> {
-        self.store.record_photo_lost(self.returned(&lease), now).await
+    async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, lost: &[DocumentId], now: Timestamp) -> Outcome<()> {
+        let lost = if self.mutation == Mutation::LostBytesForgotten {
+            &[]
+        } else {
+            lost
+        };
+        self.store.record_photo_lost(self.returned(&lease), lost, now).await
+    }
+
+    async fn siblings(&self, watch: &DocumentWatch) -> Outcome<Vec<Sibling>> {
+        let mut siblings = self.store.siblings(watch).await?;
+        if self.mutation == Mutation::SiblingsHidden {
+            siblings.clear();
+        }
+        Ok(siblings)
+    }
+
+    async fn close_assessment(&self, lease: &Lease<DocumentWatch>, closed: &ClosedAssessment) -> Outcome<bool> {
+        let mut closed = closed.clone();
+        if self.mutation == Mutation::CompanionsForgotten {
+            closed.companions.clear();
+        }
+        let done = self.store.close_assessment(&self.returned(lease), &closed).await?;
+        Ok(done || self.mutation == Mutation::UnreadyCompanionsTaken)
     }
 
     async fn retry_document(&self, lease: Lease<DocumentWatch>, retry_at: Timestamp) -> Outcome<()> {
@@ -560,8 +596,13 @@ impl InferenceRecords for MutatedStore {
         self.store.findings(firm, key).await
     }
 
-    async fn count_look(&self, lease: &Lease<DocumentWatch>) -> Outcome<u32> {
-        self.store.count_look(&self.returned(lease)).await
+    async fn count_look(&self, lease: &Lease<DocumentWatch>, document: &DocumentId) -> Outcome<u32> {
+        let document = if self.mutation == Mutation::LooksMisplaced {
+            &lease.item().document
+        } else {
+            document
+        };
+        self.store.count_look(&self.returned(lease), document).await
     }
 
     async fn record_findings(
@@ -578,6 +619,21 @@ impl InferenceRecords for MutatedStore {
 
     async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()> {
         self.store.record_result(self.returned(&lease), result).await
+    }
+
+    async fn earlier_draft(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<EarlierDraft>> {
+        match self.mutation {
+            Mutation::EarlierDraftsUntold => Ok(None),
+            Mutation::AllDraftsAreEarlier => {
+                let mut results = self.store.firm_results(firm).await?;
+                results.retain(|result| result.assessment.id == *assessment);
+                Ok(results.pop().map(|result| EarlierDraft {
+                    assessment: result.assessment.id,
+                    date: result.assessed_at,
+                }))
+            }
+            _ => self.store.earlier_draft(firm, assessment).await,
+        }
     }
 }
 

@@ -4,15 +4,16 @@
 use std::{sync::Arc, time::Duration};
 
 use skin_assist_core::{
-    domain::{AssessmentId, DocumentId, DocumentStep, FirmStatus},
+    domain::{AssessmentId, DocumentId, DocumentStep, DocumentWatch, FirmStatus},
     ports::{Proposed, ProposingStore},
 };
 
-use super::fixtures::{LEASE, Store, add_firm, at, find_documents, infer, photo};
+use super::fixtures::{LEASE, Store, add_firm, at, document, find_documents, infer, photo, record_documents};
 
 /// Checks the contract of [`skin_assist_core::ports::Proposals`] on new, empty states.
 pub async fn check(fresh: impl AsyncFn() -> Arc<dyn ProposingStore>) {
     a_document_is_leased_by_its_name(fresh().await).await;
+    a_document_that_waits_for_further_ones_is_proposed_when_it_is_due(fresh().await).await;
     a_result_is_leased_by_its_name(fresh().await).await;
     what_is_due_is_listed(fresh().await).await;
 }
@@ -68,6 +69,53 @@ async fn a_document_is_leased_by_its_name(store: Arc<dyn ProposingStore>) {
         named("first", DocumentStep::Download, at(101)).await,
         Proposed::Settled,
         "a paused firm's photos wait"
+    );
+}
+
+/// The event about its bytes is done with; nobody waits for the window to pass.
+async fn a_document_that_waits_for_further_ones_is_proposed_when_it_is_due(store: Arc<dyn ProposingStore>) {
+    let state: Store = store.clone();
+    let firm = add_firm(&state, "a").await;
+    let watch = DocumentWatch {
+        gathers_until: Some(at(30)),
+        ..document(&firm, "e", "d", at(0))
+    };
+    record_documents(&state, &firm, &[watch], &[], at(0)).await;
+    let named = |step, now| {
+        let (store, firm) = (store.clone(), firm.clone());
+        async move {
+            store
+                .acquire_document(&firm, &DocumentId::new("d"), step, now, LEASE)
+                .await
+                .unwrap()
+        }
+    };
+    let Proposed::Leased(lease) = named(DocumentStep::Download, at(0)).await else {
+        panic!("it is due and free");
+    };
+    assert_eq!(
+        named(DocumentStep::Infer, at(1)).await,
+        Proposed::NotBefore(at(30)),
+        "its download is about to end"
+    );
+    state.record_photo(lease, &photo(at(2))).await.unwrap();
+    assert_eq!(named(DocumentStep::Infer, at(3)).await, Proposed::Settled);
+    assert!(
+        store
+            .due_documents(DocumentStep::Infer, at(29), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let due = store.due_documents(DocumentStep::Infer, at(30), 10).await.unwrap();
+    assert_eq!(due, [(firm.clone(), DocumentId::new("d"), at(30))]);
+    let Proposed::Leased(_lease) = named(DocumentStep::Infer, at(30)).await else {
+        panic!("its window has passed");
+    };
+    assert_eq!(
+        named(DocumentStep::Infer, at(31)).await,
+        Proposed::NotBefore(at(30) + LEASE),
+        "it is at the models"
     );
 }
 

@@ -126,7 +126,12 @@ pub(super) async fn every_method_stays_within_its_firm(bench: Bench) {
     let lease = unchanged!(of_a(&store, DocumentStep::Download).await);
     unchanged!(store.record_photo(lease, &photo(at(0))).await.unwrap());
     let lease = unchanged!(of_a(&store, DocumentStep::Infer).await);
-    unchanged!(store.record_photo_lost(lease, at(0)).await.unwrap());
+    unchanged!(
+        store
+            .record_photo_lost(lease, &[DocumentId::new("d")], at(0))
+            .await
+            .unwrap()
+    );
     let lease = unchanged!(of_a(&store, DocumentStep::Download).await);
     unchanged!(
         store

@@ -3,9 +3,14 @@
 //! Each transition is tried by a worker whose lease expired and was granted to another. It has to be refused with
 //! `LeaseLost`, leave no trace, and leave the other's lease as good as it was.
 
+use std::collections::BTreeSet;
+
 use futures::{FutureExt, future::BoxFuture};
 use skin_assist_core::{
-    domain::{AssistResult, Credential, Cursor, DocumentStep, DocumentWatch, EncounterWatch, FirmId, Stage, WatchList},
+    domain::{
+        AssessmentId, AssistResult, ClosedAssessment, Credential, Cursor, DocumentStep, DocumentWatch, EncounterWatch,
+        FirmId, Stage, WatchList,
+    },
     lease::Lease,
     ports::{Changes, StateError, StateStore},
     time::Timestamp,
@@ -162,12 +167,16 @@ pub(super) async fn watch_lists(bench: Bench) {
 }
 
 pub(super) async fn documents(bench: Bench) {
-    let transitions: [Transition<DocumentWatch>; 8] = [
+    let transitions: [Transition<DocumentWatch>; 9] = [
         Transition("record_photo", |store, lease| {
             async move { store.record_photo(lease, &photo(at(35))).await }.boxed()
         }),
         Transition("record_photo_lost", |store, lease| {
-            store.record_photo_lost(lease, at(35)).boxed()
+            async move {
+                let lost = [lease.item().document.clone()];
+                store.record_photo_lost(lease, &lost, at(35)).await
+            }
+            .boxed()
         }),
         Transition("retry_document", |store, lease| {
             store.retry_document(lease, at(35)).boxed()
@@ -178,8 +187,19 @@ pub(super) async fn documents(bench: Bench) {
         Transition("bury_document", |store, lease| {
             async move { store.bury_document(lease, Stage::Infer, &REASON, at(35)).await }.boxed()
         }),
+        Transition("close_assessment", |store, lease| {
+            async move {
+                let closed = ClosedAssessment {
+                    id: AssessmentId::new("of a zombie"),
+                    companions: BTreeSet::new(),
+                    earlier: None,
+                };
+                store.close_assessment(&lease, &closed).await.map(drop)
+            }
+            .boxed()
+        }),
         Transition("count_look", |store, lease| {
-            async move { store.count_look(&lease).await.map(drop) }.boxed()
+            async move { store.count_look(&lease, &lease.item().document).await.map(drop) }.boxed()
         }),
         Transition("record_findings", |store, lease| {
             async move {

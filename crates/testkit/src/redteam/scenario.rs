@@ -177,6 +177,7 @@ impl Scenario {
             practitioner: None,
             category: CategoryCode::new(self.category.clone()),
             route: self.findings.route,
+            earlier: None,
             documents: BTreeSet::from([Self::document()]),
         };
         let term = |text: &str| ContextTerm(text.to_owned());
@@ -205,6 +206,7 @@ impl Scenario {
             attached_at: Some(Timestamp::from_millis(0)),
             detected_at: Timestamp::from_millis(1),
             downloaded_at: Timestamp::from_millis(2),
+            not_assessed: None,
         }];
         let request = SynthesisRequest {
             assessment: &assessment,

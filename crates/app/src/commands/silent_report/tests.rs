@@ -59,6 +59,7 @@ fn result(encounter: &str, melanoma: f32, abstention: Option<Abstention>) -> Ass
             practitioner: None,
             category: CategoryCode::new("lesion"),
             route: Route::Solitary,
+            earlier: None,
             documents: BTreeSet::from([document]),
         },
         photos: vec![],
@@ -85,6 +86,7 @@ fn result(encounter: &str, melanoma: f32, abstention: Option<Abstention>) -> Ass
             further_conditions: Vec::new(),
             models: models.clone(),
         }),
+        photo_findings: Phi::new(Vec::new()),
         note: Phi::new(DraftNote {
             title: String::new(),
             sections: vec![],

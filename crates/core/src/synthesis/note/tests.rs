@@ -77,6 +77,7 @@ fn note(findings: &Findings, patient: PatientFacts) -> DraftNote {
         practitioner: None,
         category: CategoryCode::new("lesion"),
         route: Route::Solitary,
+        earlier: None,
         documents: BTreeSet::from([document.clone()]),
     };
     let photos = [AssessedPhoto {
@@ -85,6 +86,7 @@ fn note(findings: &Findings, patient: PatientFacts) -> DraftNote {
         attached_at: Some(Timestamp::from_millis(0)),
         detected_at: Timestamp::from_millis(1),
         downloaded_at: Timestamp::from_millis(2),
+        not_assessed: None,
     }];
     let versions = Versions {
         models: vec![ModelVersion {

@@ -148,6 +148,7 @@ fn assessment() -> Assessment {
         practitioner: None,
         category: CategoryCode::new("lesion photos"),
         route: Route::Solitary,
+        earlier: None,
         documents: BTreeSet::from([DocumentId::new("file|7")]),
     }
 }
