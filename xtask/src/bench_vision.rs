@@ -4,7 +4,8 @@
 //! medians over the rounds are compared. Peak memory is the sum of the proportional set sizes of all processes of a
 //! contestant, sampled while it works. Python's packages are pinned in `models/bench` and live in `target/tools/vision`.
 //! For a machine without cargo and network there is `--prepared DIR`: a folder with `vision_bench`, `libonnxruntime.so`,
-//! `pipelines.py`, `packs` and `photos`; Python is the `python3` of the machine.
+//! `pipelines.py`, `packs` and `photos`, for the agreement `models` and `agreement` with a folder of photos for each route, for
+//! bad input `bad_photos`; Python is the `python3` of the machine.
 
 mod agreement;
 mod bad_input;
@@ -85,9 +86,11 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
         [] => (false, None),
         ["--quick"] => (true, None),
         ["--prepared", folder] => (false, Some(Path::new(folder))),
-        ["agreement"] => return agreement::run(),
-        ["bad-input"] => return bad_input::run(),
-        _ => return Err("`bench vision` takes --quick, --prepared DIR, agreement or bad-input".to_owned()),
+        ["agreement"] => return agreement::run(None),
+        ["agreement", "--prepared", folder] => return agreement::run(Some(Path::new(folder))),
+        ["bad-input"] => return bad_input::run(None),
+        ["bad-input", "--prepared", folder] => return bad_input::run(Some(Path::new(folder))),
+        _ => return Err("`bench vision` takes agreement or bad-input, and --quick or --prepared DIR".to_owned()),
     };
     let (rounds, seconds) = if quick { (1, 2.0) } else { (3, 4.0) };
     let setting = prepared.map_or_else(|| setting(seconds), |folder| prepared_setting(folder, seconds))?;

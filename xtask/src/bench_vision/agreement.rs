@@ -9,11 +9,12 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    thread,
 };
 
 use serde_json::Value;
 
-use super::{Setting, json, put_part, quantile, setting};
+use super::{Setting, json, prepared_setting, put_part, quantile, setting};
 use crate::process::{cargo, output, program, root, run as run_command};
 
 const PHOTOS: &str = "target/bench/agreement";
@@ -21,19 +22,37 @@ const COUNT: usize = 1000;
 /// Photos in one call: a command line has an end.
 const AT_ONCE: usize = 250;
 
-pub(super) fn run() -> Result<(), String> {
-    let setting = setting(0.0)?;
+/// With a prepared folder it only prints.
+pub(super) fn run(prepared: Option<&Path>) -> Result<(), String> {
+    let setting = prepared.map_or_else(|| setting(0.0), |folder| prepared_setting(folder, 0.0))?;
+    let models = prepared.map_or_else(reference_packs, |_| setting.pipelines.with_file_name("models"));
     let mut table = String::from(
         "| route | photos | the same class first | of the others, greatest margin | lesion found by one only | probabilities apart, median | 99 % | most |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for route in ["widespread", "solitary"] {
-        let photos = photos(route)?;
+        let photos = match prepared {
+            None => photos(route)?,
+            Some(_) => jpegs(&setting.pipelines.with_file_name("agreement").join(route))?,
+        };
         let (mut ours, mut theirs) = (HashMap::new(), HashMap::new());
-        for some in photos.chunks(AT_ONCE) {
-            println!("==> {route}, {} photos", some.len());
-            ours.extend(findings(&mut our_command(&setting, route, some))?);
-            theirs.extend(findings(&mut their_command(&setting, route, some))?);
+        println!("==> {route}, {} photos", photos.len());
+        let (setting, models) = (&setting, &models);
+        let both = |some| -> Result<_, String> {
+            let ours = findings(&mut our_command(setting, route, some))?;
+            Ok((ours, findings(&mut their_command(setting, models, route, some))?))
+        };
+        let done: Vec<_> = thread::scope(|scope| {
+            let parts: Vec<_> = photos
+                .chunks(AT_ONCE)
+                .map(|some| scope.spawn(move || both(some)))
+                .collect();
+            parts.into_iter().map(thread::ScopedJoinHandle::join).collect()
+        });
+        for part in done {
+            let (one, other) = part.map_err(|_| "a comparison broke off")??;
+            ours.extend(one);
+            theirs.extend(other);
         }
         let compared = compare(&ours, &theirs)?;
         for (photo, one, other) in &compared.others {
@@ -63,6 +82,9 @@ pub(super) fn run() -> Result<(), String> {
         );
     }
     println!("{table}");
+    if prepared.is_some() {
+        return Ok(());
+    }
     put_part("agreement", &table)
 }
 
@@ -78,7 +100,11 @@ fn photos(route: &str) -> Result<Vec<PathBuf>, String> {
         run_command(render.arg(&folder))?;
         fs::write(folder.join("done"), "").map_err(|error| format!("{PHOTOS} cannot be written: {error}"))?;
     }
-    let entries = fs::read_dir(&folder).map_err(|error| format!("{PHOTOS} cannot be read: {error}"))?;
+    jpegs(&folder)
+}
+
+fn jpegs(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{} cannot be read: {error}", folder.display()))?;
     let files = entries.flatten().map(|entry| entry.path());
     let mut photos: Vec<_> = files
         .filter(|file| file.extension().is_some_and(|extension| extension == "jpg"))
@@ -94,15 +120,12 @@ fn our_command(setting: &Setting, route: &str, photos: &[PathBuf]) -> std::proce
     command
 }
 
-fn their_command(setting: &Setting, route: &str, photos: &[PathBuf]) -> std::process::Command {
+fn their_command(setting: &Setting, models: &Path, route: &str, photos: &[PathBuf]) -> std::process::Command {
     let mut command = program(&setting.python.to_string_lossy());
     command
         .arg(&setting.pipelines)
         .args(["--findings", "--pipeline", "exact", "--packs"]);
-    // The folder in which the reference packs have the routes' names.
-    command
-        .arg(reference_packs())
-        .args(["--route", &format!("reference-{route}")]);
+    command.arg(models).args(["--route", &format!("reference-{route}")]);
     command.args(photos);
     command
 }
