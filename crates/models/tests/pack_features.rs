@@ -81,6 +81,7 @@ fn pack(route: Route, before: &str, classifier: &str) -> Pack {
     );
     let files: Vec<(&'static str, &'static [u8])> = [
         "classifier.onnx",
+        "detector.onnx",
         "detr.onnx",
         "gate.onnx",
         "half.onnx",
@@ -144,6 +145,55 @@ fn a_detector_in_the_layout_of_detr_finds_boxes() {
         // Each class for itself: the third box is there by its other class.
         assert_eq!(with("sigmoid").regions.len(), 3, "{runtime:?}");
     }
+}
+
+#[test]
+fn a_letterbox_keeps_the_aspect_ratio_and_its_boxes_are_those_of_the_photo() {
+    for runtime in runtimes("a letterbox") {
+        for filter in ["triangle", "bilinear"] {
+            let settings = "score_threshold = 0.25\nnms_iou_threshold = 0.5\nmax_detections = 5\ncrop_margin = 1.0";
+            let output = "name = \"detections\"\nlayout = \"yolov8\"";
+            let detector = model("detector", "detector.onnx", settings, 16, output)
+                .replace("stretch-triangle", &format!("letterbox-{filter}"));
+            // 64 × 48 pixels become 16 × 12, with two rows of grey above and below.
+            let findings = look(&runtime, pack(Route::Solitary, &detector, "classifier.onnx"), [255; 3]);
+            // Brightness scales the scores: three quarters of white and one of grey.
+            let brightness = 0.75 + 0.25 * 114.0 / 255.0;
+            let scores: Vec<f32> = findings.regions.iter().map(|region| region.score).collect();
+            assert!((scores[0] - 0.9 * brightness).abs() < 1e-3, "{scores:?}");
+            assert!(
+                (findings.image.quality.brightness - 1.0).abs() < 1e-3,
+                "grey counts as photo"
+            );
+            // In the detector's pixels from (2, 2) to (6, 6), that is from (2, 0) to (6, 4) of 16 × 12.
+            let area = findings.regions[0].area;
+            for (value, expected) in [
+                (area.x, 0.125),
+                (area.y, 0.0),
+                (area.width, 0.25),
+                (area.height, 1.0 / 3.0),
+            ] {
+                assert!((value - expected).abs() < 1e-4, "{filter}: {area:?}");
+            }
+        }
+    }
+    // For others than detectors there is none.
+    let settings = "kinds = [\"a\", \"b\"]\naccepts = [\"a\"]\nleast = 0.8";
+    let gate = model(
+        "gate",
+        "gate.onnx",
+        settings,
+        8,
+        "name = \"logits\"\nlayout = \"logits\"",
+    );
+    let refused = std::panic::catch_unwind(|| {
+        pack(
+            Route::Widespread,
+            &gate.replace("stretch-triangle", "letterbox-triangle"),
+            "classifier.onnx",
+        )
+    });
+    assert!(refused.is_err());
 }
 
 #[test]
