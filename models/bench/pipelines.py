@@ -9,7 +9,9 @@ in full only when the crop would be too small. `exact` is for comparing findings
 
 Prints a line `ready` when all is loaded, then one JSON object: photos, seconds, latencies in milliseconds. With
 `--findings` prints one JSON object for each photo instead: the probabilities, and the detector's box. With `--peak`
-prints the multiplications and additions per second that one core reaches in a product of matrices.
+prints the multiplications and additions per second that one core reaches in a product of matrices. With `--floor` the
+sessions run on zeros, as `--pipeline` opens them, and no photo is looked at and nothing imported for it. With `--versions`
+prints the packages' versions.
 """
 
 import argparse
@@ -160,6 +162,23 @@ def work(arguments, photos, ready, start, results):
     results.put((latencies, time.perf_counter() - begun))
 
 
+def floor(arguments):
+    """The sessions alone, in one process."""
+    pipeline = Pipeline(arguments.packs / arguments.route, arguments.pipeline)
+    inputs = {
+        task: pipeline.numpy.zeros((1, 3, *reversed(pipeline.side(task))), pipeline.numpy.float32) for task in pipeline.models
+    }
+    print("ready", flush=True)
+    latencies = []
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < arguments.seconds:
+        at = time.perf_counter()
+        for task, given in inputs.items():
+            pipeline.sessions[task].run(None, {pipeline.models[task]["input"]["name"]: given})
+        latencies.append((time.perf_counter() - at) * 1000)
+    print(json.dumps({"photos": len(latencies), "seconds": time.perf_counter() - begun, "latencies_ms": latencies}))
+
+
 def peak():
     import numpy
 
@@ -175,17 +194,27 @@ def peak():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--packs", type=Path)
-    parser.add_argument("--route", choices=["solitary", "widespread"])
+    parser.add_argument("--route", help="a folder in --packs")
     parser.add_argument("--pipeline", choices=["customary", "pillow", "opencv", "exact"])
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--findings", action="store_true")
     parser.add_argument("--peak", action="store_true")
+    parser.add_argument("--floor", action="store_true")
+    parser.add_argument("--versions", action="store_true")
     parser.add_argument("photos", nargs="*", type=Path)
     arguments = parser.parse_args()
     if arguments.peak:
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         return peak()
+    if arguments.versions:
+        import importlib.metadata
+
+        names = ["numpy", "onnxruntime", "opencv-python-headless", "pillow"]
+        print(json.dumps({name: importlib.metadata.version(name) for name in names}))
+        return None
+    if arguments.floor:
+        return floor(arguments)
     photos = arguments.photos
     if arguments.findings:
         pipeline = Pipeline(arguments.packs / arguments.route, arguments.pipeline)

@@ -25,6 +25,7 @@ from PIL import Image
 
 import networks
 import pictures
+import golden
 from packs import CLASSIFIERS, write_pack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -482,6 +483,7 @@ def main():
             metrics={**measured, "calibration": fit, "seeds": seeds("widespread")},
             **common,
         )
+        golden.add(pack, binary)
     if options.only != "widespread":
         pack = options.out / "reference-solitary"
         folder = stage(pack, work, options.keep)
@@ -506,6 +508,7 @@ def main():
             metrics={**measured, "calibration": fit, "seeds": seeds("solitary", "detector")},
             **common,
         )
+        golden.add(pack, binary)
 
 
 def seeds(*tasks):

@@ -3,6 +3,12 @@
 //! The contestants take turns, a few seconds each, so that a machine that is busy at times is busy for all of them; the
 //! medians over the rounds are compared. Peak memory is the sum of the proportional set sizes of all processes of a
 //! contestant, sampled while it works. Python's packages are pinned in `models/bench` and live in `target/tools/vision`.
+//! For a machine without cargo and network there is `--prepared DIR`: a folder with `vision_bench`, `libonnxruntime.so`,
+//! `pipelines.py`, `packs` and `photos`, for the agreement `models` and `agreement` with a folder of photos for each route, for
+//! bad input `bad_photos`; Python is the `python3` of the machine.
+
+mod agreement;
+mod bad_input;
 
 use std::{
     fmt::Write as _,
@@ -49,6 +55,8 @@ enum Kind {
 /// What stays the same for all runs.
 struct Setting {
     python: PathBuf,
+    pipelines: PathBuf,
+    packs: PathBuf,
     example: PathBuf,
     library: PathBuf,
     photos: Vec<PathBuf>,
@@ -71,15 +79,21 @@ struct Standing {
     peaks: Vec<f64>,
 }
 
-/// Runs the benchmark and writes the report; with `--quick` only prints.
+/// Runs the benchmark and writes the report; with `--quick` and `--prepared` only prints. Two parts have commands of their
+/// own, since they take their time.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
-    let quick = match arguments {
-        [] => false,
-        ["--quick"] => true,
-        _ => return Err("`bench vision` takes --quick and nothing else".to_owned()),
+    let (quick, prepared) = match arguments {
+        [] => (false, None),
+        ["--quick"] => (true, None),
+        ["--prepared", folder] => (false, Some(Path::new(folder))),
+        ["agreement"] => return agreement::run(None),
+        ["agreement", "--prepared", folder] => return agreement::run(Some(Path::new(folder))),
+        ["bad-input"] => return bad_input::run(None),
+        ["bad-input", "--prepared", folder] => return bad_input::run(Some(Path::new(folder))),
+        _ => return Err("`bench vision` takes agreement or bad-input, and --quick or --prepared DIR".to_owned()),
     };
     let (rounds, seconds) = if quick { (1, 2.0) } else { (3, 4.0) };
-    let setting = setting(seconds)?;
+    let setting = prepared.map_or_else(|| setting(seconds), |folder| prepared_setting(folder, seconds))?;
     let mut report = heading(&setting)?;
     let peak = number(&python(&setting, &["--peak"])?, "flops")?;
     for route in ["widespread", "solitary"] {
@@ -93,14 +107,43 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
             );
         }
         report += &parts(&setting, route, peak)?;
+        report += &floors(&setting, route)?;
     }
     println!("{report}");
-    if !quick {
+    if !quick && prepared.is_none() {
         fs::write(root().join(REPORT), with_notes(&report))
             .map_err(|error| format!("{REPORT} cannot be written: {error}"))?;
         println!("written to {REPORT}");
     }
     Ok(())
+}
+
+/// What somebody has put into a folder.
+fn prepared_setting(folder: &Path, seconds: f64) -> Result<Setting, String> {
+    let folder = folder
+        .canonicalize()
+        .map_err(|error| format!("{} cannot be found: {error}", folder.display()))?;
+    let entries = fs::read_dir(folder.join("photos")).map_err(|error| format!("no photos: {error}"))?;
+    let mut photos: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    photos.sort();
+    Ok(Setting {
+        python: "python3".into(),
+        pipelines: folder.join("pipelines.py"),
+        packs: folder.join("packs"),
+        example: folder.join("vision_bench"),
+        library: folder.join("libonnxruntime.so"),
+        photos,
+        seconds,
+        can_pin: can_pin(),
+    })
+}
+
+fn can_pin() -> bool {
+    program("taskset")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Installs, builds and generates what is needed.
@@ -129,24 +172,20 @@ fn setting(seconds: f64) -> Result<Setting, String> {
     run_command(&mut build)?;
     Ok(Setting {
         python,
+        pipelines: home.join("pipelines.py"),
+        packs,
         example: root().join("target/release/examples/vision_bench"),
         library: onnx_runtime::find_or_fetch()?,
         photos: photos()?,
         seconds,
-        can_pin: program("taskset")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success()),
+        can_pin: can_pin(),
     })
 }
 
 /// Python's answer to something that is no contest.
 fn python(setting: &Setting, arguments: &[&str]) -> Result<Value, String> {
     let mut command = program(&setting.python.to_string_lossy());
-    json(&output(
-        command.arg(root().join(HOME).join("pipelines.py")).args(arguments),
-    )?)
+    json(&output(command.arg(&setting.pipelines).args(arguments))?)
 }
 
 /// The first JSON object of an output.
@@ -211,7 +250,7 @@ fn command(setting: &Setting, kind: Kind, route: &str, cores: usize) -> Command 
         Kind::Python(pipeline) => {
             // One session on all cores is what is customary; the best one has a process for each core.
             let processes = if pipeline == "customary" { 1 } else { cores };
-            command.arg(root().join(HOME).join("pipelines.py")).args([
+            command.arg(&setting.pipelines).args([
                 "--route",
                 route,
                 "--pipeline",
@@ -223,7 +262,7 @@ fn command(setting: &Setting, kind: Kind, route: &str, cores: usize) -> Command 
     };
     command
         .args(["--seconds", &seconds, "--packs"])
-        .arg(root().join(PACKS))
+        .arg(&setting.packs)
         .args(&setting.photos);
     command
 }
@@ -286,6 +325,36 @@ fn kilobytes(process: u32) -> u64 {
     own.unwrap_or(0) + children.sum::<u64>()
 }
 
+/// The peak memory of the runtime with the route's sessions and no photo, ours and Python's.
+fn floors(setting: &Setting, route: &str) -> Result<String, String> {
+    let (packs, library) = (setting.packs.join(route), &setting.library);
+    let mut ours = program(&setting.example.to_string_lossy());
+    ours.args(["--floor", route, "--seconds", "1", "--runtime"])
+        .arg(library)
+        .arg("--packs")
+        .arg(packs);
+    let mut theirs = program(&setting.python.to_string_lossy());
+    theirs
+        .arg(&setting.pipelines)
+        .args([
+            "--floor",
+            "--route",
+            route,
+            "--pipeline",
+            "pillow",
+            "--seconds",
+            "1",
+            "--packs",
+        ])
+        .arg(&setting.packs);
+    let (ours, theirs) = (one(&mut ours)?, one(&mut theirs)?);
+    Ok(format!(
+        "\n## {route}, the runtime and the networks' sessions alone, without photos, 1 core\n\n\
+         | | peak memory, MB |\n| --- | ---: |\n| Skin Assist | {:.0} |\n| Python | {:.0} |\n",
+        ours.peak_megabytes, theirs.peak_megabytes,
+    ))
+}
+
 /// Our own time against its parts, and against the floor.
 fn parts(setting: &Setting, route: &str, peak: f64) -> Result<String, String> {
     let mut command = if setting.can_pin {
@@ -300,7 +369,7 @@ fn parts(setting: &Setting, route: &str, peak: f64) -> Result<String, String> {
         .args(["--parts", route, "--runtime"])
         .arg(&setting.library)
         .arg("--packs")
-        .arg(root().join(PACKS).join(route));
+        .arg(setting.packs.join(route));
     let measured = json(&output(command.args(["--seconds", "10"]).args(&setting.photos))?)?;
     let median = |name: &str| numbers(&measured, name).map(|mut values| quantile(&mut values, 0.5));
     let (decode, model, whole) = (median("decode_ms")?, median("model_ms")?, median("whole_ms")?);
@@ -357,8 +426,11 @@ fn table(standings: &[(&str, Standing)]) -> String {
 }
 
 fn heading(setting: &Setting) -> Result<String, String> {
-    let pins = fs::read_to_string(root().join(HOME).join("requirements.txt")).map_err(|error| error.to_string())?;
-    let pins: Vec<_> = pins.lines().map(|pin| pin.replace("==", " ")).collect();
+    let versions = python(setting, &["--versions"])?;
+    let versions = versions.as_object().into_iter().flatten();
+    let versions: Vec<_> = versions
+        .map(|(package, version)| format!("{package} {}", version.as_str().unwrap_or("?")))
+        .collect();
     let bytes: u64 = setting
         .photos
         .iter()
@@ -374,13 +446,27 @@ fn heading(setting: &Setting) -> Result<String, String> {
         setting.photos.len(),
         bytes as f64 / 1e6 / setting.photos.len().max(1) as f64,
         processor(),
-        pins.join(", "),
+        versions.join(", "),
         if setting.can_pin {
             ""
         } else {
             " The processes were not tied to cores: `taskset` is not there."
         },
     ))
+}
+
+/// Puts a part with a command of its own into the report: between its marks, which are there.
+fn put_part(name: &str, text: &str) -> Result<(), String> {
+    let path = root().join(REPORT);
+    let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- end of {name} -->"));
+    let report = fs::read_to_string(&path).map_err(|error| format!("{REPORT} cannot be read: {error}"))?;
+    let missing = || format!("{REPORT} has no marks of {name}");
+    let (before, rest) = report.split_once(&begin).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(&end).ok_or_else(missing)?;
+    fs::write(&path, format!("{before}{begin}\n\n{text}\n{end}{after}"))
+        .map_err(|error| format!("{REPORT} cannot be written: {error}"))?;
+    println!("written to {REPORT}");
+    Ok(())
 }
 
 /// Where the written part ends; what people write below it stays.

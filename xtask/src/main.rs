@@ -62,9 +62,14 @@ Commands:
                     1 seed instead of 8 and no 100 practices; --traces plays the files of a folder that end with
                     -f10.jsonl.gz or -f100.jsonl.gz, by their number of practices. Both only print, and write
                     target/bench/polling/report.md.
-  bench vision [--quick]
+  bench vision [--quick | --prepared DIR]
                     Time photo to findings against Python pipelines, in turns, on networks with random weights, and write
-                    docs/benchmarks/vision.md. --quick takes one short round and only prints.
+                    docs/benchmarks/vision.md. --quick takes one short round and only prints; --prepared DIR takes what is in a
+                    folder (xtask/src/bench_vision.rs says what) on a machine without cargo, and only prints.
+  bench vision agreement
+                    Compare the findings on 1,000 photos of each route with Python's, with the reference packs.
+  bench vision bad-input
+                    Look at bad and hostile files, each in a process of its own, and measure its peak memory.
   models [ARG]...   Train the reference model packs again (Python and about 25 minutes); ARGs go to
                     models/train/train.py, see models/README.md.
 ";

@@ -5,7 +5,12 @@ mod aws;
 mod models;
 mod tensors;
 
-use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::HeaderName;
 use skin_assist_core::{
@@ -18,7 +23,7 @@ use skin_assist_core::{
 use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile, QuotaScope};
 use skin_assist_endpoints::language::{ChatEndpoint, OpenAiChat};
 use skin_assist_models::{
-    PackVision, ReloadingVision, VisionOptions,
+    PackVision, ReloadingVision, VisionOptions, VisionSetupError,
     pack::{self, Pack},
     photo,
     runtime::{Runtime, RuntimeChoice},
@@ -167,14 +172,15 @@ pub fn runtime(config: &Config) -> Result<Runtime, Failure> {
     })
 }
 
+fn unusable(error: pack::Error) -> Failure {
+    let hint = error.hint();
+    Failure::new("a model pack cannot be used")
+        .because(error)
+        .with_hint(hint)
+}
+
 /// The model packs: those of the configured folder, or the built-in reference packs.
 pub fn packs(config: &Config) -> Result<Vec<Pack>, Failure> {
-    let unusable = |error: pack::Error| {
-        let hint = error.hint();
-        Failure::new("a model pack cannot be used")
-            .because(error)
-            .with_hint(hint)
-    };
     if config.models.directory.is_empty() {
         return Route::ALL
             .into_iter()
@@ -182,19 +188,24 @@ pub fn packs(config: &Config) -> Result<Vec<Pack>, Failure> {
             .collect::<Result<_, _>>()
             .map_err(unusable);
     }
-    let folder = config.path(&config.models.directory);
-    let folders = pack::find(&folder)
+    let folders = pack_folders(&config.path(&config.models.directory))?;
+    folders
+        .iter()
+        .map(|folder| Pack::from_directory(folder))
+        .collect::<Result<_, _>>()
+        .map_err(unusable)
+}
+
+/// The folders of packs in the configured folder; at least one.
+fn pack_folders(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let folders = pack::find(folder)
         .failed(|| format!("the folder of model packs {} cannot be read", folder.display()))
         .hint("check models.directory")?;
     if folders.is_empty() {
         return Err(Failure::new(format!("there is no model pack in {}", folder.display()))
             .with_hint("a pack is a folder with a pack.toml"));
     }
-    folders
-        .iter()
-        .map(|folder| Pack::from_directory(folder))
-        .collect::<Result<_, _>>()
-        .map_err(unusable)
+    Ok(folders)
 }
 
 /// How many photos are looked at simultaneously.
@@ -218,20 +229,22 @@ fn vision_options(config: &Config) -> VisionOptions {
 pub fn vision(config: &Config) -> Result<Arc<dyn VisionModel>, Failure> {
     let options = vision_options(config);
     let runtime = runtime(config)?;
-    // Read first for its errors: they name the key of the configuration.
-    let packs = packs(config)?;
     let vision: Result<Arc<dyn VisionModel>, _> = if config.models.directory.is_empty() {
-        PackVision::new(&runtime, &packs, options).map(|vision| Arc::new(vision) as _)
+        PackVision::new(&runtime, &packs(config)?, options).map(|vision| Arc::new(vision) as _)
     } else {
-        drop(packs);
         let folder = config.path(&config.models.directory);
+        // For its errors, which name the key of the configuration.
+        pack_folders(&folder)?;
         ReloadingVision::new(runtime, folder, options, LOOK_FOR_PACKS_EVERY).map(|vision| Arc::new(vision) as _)
     };
-    vision.map_err(|error| {
-        let hint = error.hint();
-        Failure::new("the vision models cannot be put to work")
-            .because(error)
-            .with_hint(hint)
+    vision.map_err(|error| match error {
+        VisionSetupError::Pack(error) => unusable(error),
+        error => {
+            let hint = error.hint();
+            Failure::new("the vision models cannot be put to work")
+                .because(error)
+                .with_hint(hint)
+        }
     })
 }
 

@@ -5,7 +5,8 @@
 //!
 //! With `--compared ROUTE --workers N` it does what `models/bench/pipelines.py` does, and prints the same: `ready`, then
 //! photos, seconds and latencies of one route; with `--parts ROUTE` the times of decoding alone, the models alone and the
-//! whole, photo by photo; with `--findings ROUTE` the probabilities and the first box of each photo.
+//! whole, photo by photo; with `--findings ROUTE` the probabilities and the first box of each photo; with `--floor ROUTE` it
+//! opens the runtime and the pack's sessions, runs them for `S` seconds on zeros, and sees no photo.
 //!
 //! Without `--packs` the reference packs are used. Times of the steps are medians on one thread; throughput is measured
 //! with 1 and 2 workers for `S` seconds each (default 3), as many callers at once as keep the queue full.
@@ -37,7 +38,7 @@ use skin_assist_models::{
     pack::{self, LoadedPack, Pack},
     photo::{self, Limits},
     preprocess::{Reducer, square_around, tensor},
-    runtime::{Runtime, RuntimeChoice},
+    runtime::{Runtime, RuntimeChoice, Tensor},
 };
 
 struct Options {
@@ -56,6 +57,7 @@ enum Mode {
     Compared,
     Parts,
     Findings,
+    Floor,
 }
 
 fn main() -> ExitCode {
@@ -87,6 +89,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<d
             "--compared" => options.only = Some((Mode::Compared, route(&value()?)?)),
             "--parts" => options.only = Some((Mode::Parts, route(&value()?)?)),
             "--findings" => options.only = Some((Mode::Findings, route(&value()?)?)),
+            "--floor" => options.only = Some((Mode::Floor, route(&value()?)?)),
             "--runtime" => {
                 options.runtime = match value()?.as_str() {
                     "auto" => RuntimeChoice::Auto,
@@ -97,7 +100,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<d
             path => options.paths.push(path.into()),
         }
     }
-    if options.paths.is_empty() {
+    if options.paths.is_empty() && !matches!(options.only, Some((Mode::Floor, _))) {
         return Err("give photos".into());
     }
     Ok(options)
@@ -125,6 +128,7 @@ fn bench(options: &mut Options) -> Result<(), Box<dyn Error>> {
             Mode::Compared => compared(&runtime, pack, options),
             Mode::Parts => parts(&runtime, &pack, options),
             Mode::Findings => findings(&runtime, &pack, options),
+            Mode::Floor => floor(&runtime, &pack, options),
         };
     }
     print("runtime", runtime.describe().to_string(), "");
@@ -198,6 +202,38 @@ fn compared(runtime: &Runtime, pack: Pack, options: &Options) -> Result<(), Box<
     println!(
         "{}",
         json!({ "photos": photos, "seconds": seconds, "latencies_ms": latencies })
+    );
+    Ok(())
+}
+
+/// The sessions alone, on zeros.
+fn floor(runtime: &Runtime, pack: &Pack, options: &Options) -> Result<(), Box<dyn Error>> {
+    let loaded = pack.load(runtime)?;
+    let manifest = loaded.manifest();
+    let detector = manifest.detector.as_ref();
+    let models = detector.map(|detector| &detector.input).zip(loaded.detector());
+    let mut sessions = Vec::new();
+    for (input, model) in models
+        .into_iter()
+        .chain([(&manifest.classifier.input, loaded.classifier())])
+    {
+        let shape = vec![1, 3, input.height as usize, input.width as usize];
+        let data = vec![0.0; shape.iter().product()];
+        sessions.push((model.session()?, Tensor { shape, data }));
+    }
+    println!("ready");
+    let begun = Instant::now();
+    let mut latencies = Vec::new();
+    while begun.elapsed().as_secs_f64() < options.seconds {
+        let at = Instant::now();
+        for (session, input) in &mut sessions {
+            session.run_all(input)?;
+        }
+        latencies.push(milliseconds(at));
+    }
+    println!(
+        "{}",
+        json!({ "photos": latencies.len(), "seconds": begun.elapsed().as_secs_f64(), "latencies_ms": latencies })
     );
     Ok(())
 }

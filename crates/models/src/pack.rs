@@ -30,6 +30,9 @@ pub const MANIFEST: &str = "pack.toml";
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// ONNX files are limited to 2 GiB by their own format.
 const MAX_MODEL_BYTES: u64 = 2 << 30;
+/// For a file of more than this, address space for so much is taken.
+const SMALL_FILE_BYTES: usize = 1 << 20;
+const RESERVED_BYTES: usize = 33 << 20;
 
 /// A pack that does not do, and why.
 #[derive(Debug, thiserror::Error)]
@@ -128,14 +131,19 @@ impl Error {
     }
 }
 
-/// A pack with the bytes of its models, all hashes right.
+/// A pack whose files are there and have the right hashes. They are read again, and checked again, when they are used:
+/// models are large.
 #[derive(Debug, Clone)]
 pub struct Pack {
     manifest: Manifest,
-    detector: Option<Bytes>,
-    classifier: Bytes,
-    gate: Option<Bytes>,
-    golden: Option<Bytes>,
+    source: Source,
+}
+
+/// Where a pack's files are.
+#[derive(Debug, Clone)]
+enum Source {
+    Folder(PathBuf),
+    Embedded(&'static [(&'static str, &'static [u8])]),
 }
 
 /// A pack that is part of the program.
@@ -148,8 +156,15 @@ pub struct EmbeddedPack {
 }
 
 impl Pack {
-    /// Reads a pack from its folder.
+    /// Reads a pack from its folder, and every file once to compare its hash.
     pub fn from_directory(folder: &Path) -> Result<Self, Error> {
+        let pack = Self::open(folder)?;
+        pack.check_files()?;
+        Ok(pack)
+    }
+
+    /// Reads a pack's manifest alone. Its files are compared with their hashes when they are used, as ever.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
         let shown = folder.display().to_string();
         let unreadable = |source| Error::ManifestUnreadable {
             pack: shown.clone(),
@@ -158,59 +173,66 @@ impl Pack {
         let text = read(&folder.join(MANIFEST), MAX_MANIFEST_BYTES).map_err(unreadable)?;
         let text = String::from_utf8(text)
             .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))?;
-        Self::assemble(&shown, &text, |file| {
-            read(&folder.join(file), MAX_MODEL_BYTES).map(Bytes::from)
+        Ok(Self {
+            manifest: Manifest::parse(&shown, &text)?,
+            source: Source::Folder(folder.to_owned()),
         })
     }
 
     /// Takes a pack that is part of the program.
     pub fn from_embedded(pack: &EmbeddedPack) -> Result<Self, Error> {
-        Self::assemble("(built in)", pack.manifest, |file| {
-            let found = pack.files.iter().find(|(name, _)| *name == file);
-            found
-                .map(|(_, bytes)| Bytes::from_static(bytes))
-                .ok_or_else(|| io::ErrorKind::NotFound.into())
-        })
-    }
-
-    fn assemble(shown: &str, text: &str, get: impl Fn(&str) -> io::Result<Bytes>) -> Result<Self, Error> {
-        let manifest = Manifest::parse(shown, text)?;
-        let file = |name: &str, sha256: &str| {
-            let bytes = get(name).map_err(|source| Error::FileUnreadable {
-                pack: manifest.id.clone(),
-                file: name.to_owned(),
-                source,
-            })?;
-            let found = hex::encode(Sha256::digest(&bytes));
-            if found != sha256 {
-                return Err(Error::Hash {
-                    pack: manifest.id.clone(),
-                    file: name.to_owned(),
-                    expected: sha256.to_owned(),
-                    found,
-                });
-            }
-            Ok(bytes)
+        let pack = Self {
+            manifest: Manifest::parse("(built in)", pack.manifest)?,
+            source: Source::Embedded(pack.files),
         };
-        let model = |model: &ModelFile| file(&model.name, &model.sha256);
-        let detector = manifest.detector.as_ref();
-        let detector = detector.map(|detector| model(&detector.file)).transpose()?;
-        let classifier = model(&manifest.classifier.file)?;
-        let gate = manifest.gate.as_ref().map(|gate| model(&gate.file)).transpose()?;
-        let golden = manifest.golden.as_ref();
-        let golden = golden.map(|golden| file(&golden.name, &golden.sha256)).transpose()?;
-        Ok(Self {
-            manifest,
-            detector,
-            classifier,
-            gate,
-            golden,
+        pack.check_files()?;
+        Ok(pack)
+    }
+
+    fn check_files(&self) -> Result<(), Error> {
+        let manifest = &self.manifest;
+        let models = manifest.detector.iter().map(|detector| &detector.file);
+        let models = models.chain([&manifest.classifier.file]);
+        let models = models.chain(manifest.gate.iter().map(|gate| &gate.file));
+        let files = models.map(|model| (&model.name, &model.sha256));
+        for (name, sha256) in files.chain(manifest.golden.iter().map(|golden| (&golden.name, &golden.sha256))) {
+            self.has_hash(name, sha256, self.source.digest(name))?;
+        }
+        Ok(())
+    }
+
+    fn has_hash(&self, name: &str, expected: &str, found: io::Result<String>) -> Result<(), Error> {
+        let found = found.map_err(|source| self.unreadable(name, source))?;
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::Hash {
+            pack: self.manifest.id.clone(),
+            file: name.to_owned(),
+            expected: expected.to_owned(),
+            found,
         })
     }
 
-    /// The photo with known findings.
-    pub const fn golden(&self) -> Option<&Bytes> {
-        self.golden.as_ref()
+    fn unreadable(&self, name: &str, source: io::Error) -> Error {
+        Error::FileUnreadable {
+            pack: self.manifest.id.clone(),
+            file: name.to_owned(),
+            source,
+        }
+    }
+
+    /// The bytes of a file, of which it was made sure that they are the ones that the manifest means.
+    fn file(&self, name: &str, sha256: &str) -> Result<Bytes, Error> {
+        let bytes = self.source.read(name).map_err(|source| self.unreadable(name, source))?;
+        self.has_hash(name, sha256, Ok(hex::encode(Sha256::digest(&bytes))))?;
+        Ok(bytes)
+    }
+
+    /// The photo with known findings, where there is one.
+    pub fn golden(&self) -> Result<Option<Bytes>, Error> {
+        let golden = self.manifest.golden.as_ref();
+        golden.map(|golden| self.file(&golden.name, &golden.sha256)).transpose()
     }
 
     /// What the pack says about itself.
@@ -233,28 +255,23 @@ impl Pack {
 
     /// Loads the models and makes a trial run of each.
     pub fn load(&self, runtime: &Runtime) -> Result<LoadedPack, Error> {
-        let detector = match (&self.manifest.detector, &self.detector) {
-            (Some(manifest), Some(bytes)) => Some(self.load_detector(runtime, manifest, bytes)?),
-            _ => None,
-        };
-        let judge = |file: &ModelFile, input: &ModelInput, bytes: &Bytes, classes: usize| {
-            self.load_model(runtime, file, input, &[&file.output], bytes, |answers| {
+        let detector = self.manifest.detector.as_ref();
+        let detector = detector
+            .map(|manifest| self.load_detector(runtime, manifest))
+            .transpose()?;
+        let judge = |file: &ModelFile, input: &ModelInput, classes: usize| {
+            self.load_model(runtime, file, input, &[&file.output], |answers| {
                 matches!(answers, [answer] if answer.shape == [1, classes])
                     .then_some(())
                     .ok_or_else(|| format!("[1, {classes}], one number a label"))
             })
         };
+        let gate = self.manifest.gate.as_ref();
+        let gate = gate
+            .map(|gate| judge(&gate.file, &gate.input, gate.kinds.len()))
+            .transpose()?;
         let classifier = &self.manifest.classifier;
-        let gate = match (&self.manifest.gate, &self.gate) {
-            (Some(gate), Some(bytes)) => Some(judge(&gate.file, &gate.input, bytes, gate.kinds.len())?),
-            _ => None,
-        };
-        let classifier = judge(
-            &classifier.file,
-            &classifier.input,
-            &self.classifier,
-            classifier.labels.len(),
-        )?;
+        let classifier = judge(&classifier.file, &classifier.input, classifier.labels.len())?;
         Ok(LoadedPack {
             manifest: self.manifest.clone(),
             detector,
@@ -263,21 +280,16 @@ impl Pack {
         })
     }
 
-    fn load_detector(
-        &self,
-        runtime: &Runtime,
-        manifest: &DetectorManifest,
-        bytes: &Bytes,
-    ) -> Result<Box<dyn Model>, Error> {
+    fn load_detector(&self, runtime: &Runtime, manifest: &DetectorManifest) -> Result<Box<dyn Model>, Error> {
         let (file, input) = (&manifest.file, &manifest.input);
         match &manifest.head {
-            DetectorHead::Yolov8 => self.load_model(runtime, file, input, &[&file.output], bytes, |answers| {
+            DetectorHead::Yolov8 => self.load_model(runtime, file, input, &[&file.output], |answers| {
                 matches!(answers, [answer] if matches!(*answer.shape, [1, rows, boxes] if rows > 4 && boxes > 0))
                     .then_some(())
                     .ok_or_else(|| "[1, 4 + classes, boxes]".to_owned())
             }),
             DetectorHead::Detr { logits, .. } => {
-                self.load_model(runtime, file, input, &[&file.output, logits], bytes, |answers| {
+                self.load_model(runtime, file, input, &[&file.output, logits], |answers| {
                     matches!(answers, [boxes, logits]
                         if matches!((&*boxes.shape, &*logits.shape), ([1, boxes, 4], [1, same, _]) if boxes == same))
                     .then_some(())
@@ -293,7 +305,6 @@ impl Pack {
         file: &ModelFile,
         input: &ModelInput,
         outputs: &[&str],
-        onnx: &Bytes,
         fits: impl Fn(&[Tensor]) -> Result<(), String>,
     ) -> Result<Box<dyn Model>, Error> {
         let failed = |source| Error::Model {
@@ -301,6 +312,7 @@ impl Pack {
             file: file.name.clone(),
             source,
         };
+        let onnx = self.file(&file.name, &file.sha256)?;
         let model = runtime.load_with_outputs(onnx, &input.name, outputs).map_err(failed)?;
         let (width, height) = (input.width as usize, input.height as usize);
         let trial = Tensor {
@@ -395,14 +407,54 @@ pub fn find(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+impl Source {
+    fn read(&self, name: &str) -> io::Result<Bytes> {
+        match self {
+            Self::Folder(folder) => read(&folder.join(name), MAX_MODEL_BYTES).map(Bytes::from),
+            Self::Embedded(files) => {
+                let found = files.iter().find(|(file, _)| *file == name);
+                found
+                    .map(|(_, bytes)| Bytes::from_static(bytes))
+                    .ok_or_else(|| io::ErrorKind::NotFound.into())
+            }
+        }
+    }
+
+    /// The SHA-256 of a file, in hexadecimal digits. Holds a small part of it at a time.
+    fn digest(&self, name: &str) -> io::Result<String> {
+        let mut digest = Sha256::new();
+        match self {
+            Self::Folder(folder) => {
+                let mut file = File::open(folder.join(name))?.take(MAX_MODEL_BYTES + 1);
+                if io::copy(&mut file, &mut digest)? > MAX_MODEL_BYTES {
+                    return Err(too_large(MAX_MODEL_BYTES));
+                }
+            }
+            Self::Embedded(_) => digest.update(self.read(name)?),
+        }
+        Ok(hex::encode(digest.finalize()))
+    }
+}
+
+fn too_large(limit: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {limit} bytes"))
+}
+
 fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
     let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    let length = usize::try_from(file.metadata()?.len().min(limit)).map_or(0, |length| length + 1);
+    // Not step by step: a vector that grows so takes up to twice the file. And no less than this for a model: glibc keeps
+    // up to twice the size of the largest block that it has mapped and got back, unless that was larger than 32 MB. What
+    // is not touched takes no memory.
+    bytes.reserve_exact(if length > SMALL_FILE_BYTES {
+        length.max(RESERVED_BYTES)
+    } else {
+        length
+    });
+    file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("more than {limit} bytes"),
-        ));
+        return Err(too_large(limit));
     }
     Ok(bytes)
 }

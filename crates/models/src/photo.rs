@@ -10,6 +10,7 @@ mod orientation;
 mod quality;
 mod raster;
 mod sniff;
+mod tiff;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -232,13 +233,13 @@ struct Decoded {
     orientation: Orientation,
 }
 
-/// Decodes a photo. JPEG (baseline, progressive, grey, CMYK), PNG and WebP; transparent pixels over white; of an
+/// Decodes a photo. JPEG (baseline, progressive, grey, CMYK), PNG, TIFF and WebP; transparent pixels over white; of an
 /// animation the first image. Wrong or missing EXIF data mean "upright".
 pub fn decode(bytes: &[u8], limits: Limits) -> Result<Photo, PhotoRefusal> {
     let format = sniff::sniff(bytes)?;
     let decoded = catch_unwind(AssertUnwindSafe(|| match format {
         Format::Jpeg => jpeg::decode(bytes, limits),
-        Format::Png | Format::WebP => raster::decode(bytes, format, limits),
+        Format::Png | Format::Tiff | Format::WebP => raster::decode(bytes, format, limits),
     }))
     .unwrap_or(Err(PhotoRefusal::Broken))?;
     Ok(Photo::from_decoded(decoded, format))

@@ -96,6 +96,10 @@ impl Reducer {
         upright: Option<Rectangle>,
         input: &ModelInput,
     ) -> Result<SmallImage, PhotoRefusal> {
+        if let (None, Some(content)) = (upright, Content::of(photo.upright_size(), input)) {
+            let image = self.reduce_open(photo, None, content.width, content.height, input.resize)?;
+            return Ok(content.framed(&image, input));
+        }
         self.reduce_open(photo, upright, input.width, input.height, input.resize)
     }
 
@@ -171,8 +175,8 @@ impl Reducer {
     ) -> Vec<u8> {
         let mut target = Image::new(small.0, small.1, kind);
         let algorithm = match resize {
-            Resize::Triangle => ResizeAlg::Convolution(FilterType::Bilinear),
-            Resize::Bilinear => ResizeAlg::Interpolation(FilterType::Bilinear),
+            Resize::Triangle | Resize::LetterboxTriangle => ResizeAlg::Convolution(FilterType::Bilinear),
+            Resize::Bilinear | Resize::LetterboxBilinear => ResizeAlg::Interpolation(FilterType::Bilinear),
         };
         let options =
             ResizeOptions::new()
@@ -182,6 +186,80 @@ impl Reducer {
             .is_ok_and(|image| self.resizer.resize(&image, &mut target, &options).is_ok());
         debug_assert!(resized, "the crop {wanted:?} lies in the photo of {size:?}");
         target.into_vec()
+    }
+}
+
+/// Where the photo is in a letterboxed image, in its pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    left: u32,
+    top: u32,
+    width: u32,
+    height: u32,
+}
+
+/// The level of what is beside the photo, as YOLO's trainings have it.
+const FRAME_LEVEL: u8 = 114;
+
+impl Content {
+    /// Of a photo of that upright size; none where the input is no letterbox. As large as fits, in the middle, an odd pixel
+    /// on the right and below.
+    pub(crate) fn of((width, height): (u32, u32), input: &ModelInput) -> Option<Self> {
+        if !input.resize.is_letterbox() {
+            return None;
+        }
+        let scale = f64::min(
+            f64::from(input.width) / f64::from(width.max(1)),
+            f64::from(input.height) / f64::from(height.max(1)),
+        );
+        let side = |side: u32, most: u32| ((f64::from(side) * scale).round() as u32).clamp(1, most);
+        let (width, height) = (side(width, input.width), side(height, input.height));
+        Some(Self {
+            left: (input.width - width) / 2,
+            top: (input.height - height) / 2,
+            width,
+            height,
+        })
+    }
+
+    fn framed(self, image: &SmallImage, input: &ModelInput) -> SmallImage {
+        let mut pixels = vec![FRAME_LEVEL; input.width as usize * input.height as usize * 3];
+        let (row_bytes, width_bytes) = (self.width as usize * 3, input.width as usize * 3);
+        for (row, line) in image.pixels.chunks_exact(row_bytes).enumerate() {
+            let begin = (self.top as usize + row) * width_bytes + self.left as usize * 3;
+            pixels[begin..begin + row_bytes].copy_from_slice(line);
+        }
+        SmallImage {
+            pixels,
+            width: input.width,
+            height: input.height,
+        }
+    }
+
+    /// The photo without what is beside it.
+    pub(crate) fn cut_out(self, framed: &SmallImage) -> SmallImage {
+        let rows = framed.pixels.chunks_exact(framed.width.max(1) as usize * 3);
+        let rows = rows.skip(self.top as usize).take(self.height as usize);
+        let (from, to) = (self.left as usize * 3, (self.left + self.width) as usize * 3);
+        SmallImage {
+            pixels: rows.flat_map(|row| row[from..to].iter().copied()).collect(),
+            width: self.width,
+            height: self.height,
+        }
+    }
+
+    /// A box of the letterboxed image as one of the photo.
+    pub(crate) fn in_photo(self, area: NormalisedBox, input: &ModelInput) -> NormalisedBox {
+        let (across, down) = (
+            input.width as f32 / self.width as f32,
+            input.height as f32 / self.height as f32,
+        );
+        NormalisedBox {
+            x: area.x * across - self.left as f32 / self.width as f32,
+            y: area.y * down - self.top as f32 / self.height as f32,
+            width: area.width * across,
+            height: area.height * down,
+        }
     }
 }
 

@@ -72,7 +72,7 @@ fn load(runtime: &Runtime, folder: &Path, options: VisionOptions) -> Result<Pack
     }
     let packs = packs
         .iter()
-        .map(|pack| Pack::from_directory(pack))
+        .map(|pack| Pack::open(pack))
         .collect::<Result<Vec<_>, _>>()?;
     PackVision::new(runtime, &packs, options)
 }

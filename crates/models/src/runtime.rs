@@ -10,6 +10,7 @@
 mod onnx_runtime;
 mod rten_runtime;
 mod structure;
+mod weights;
 
 use std::{
     fmt,
@@ -261,17 +262,17 @@ impl Runtime {
 
     /// Loads a model from the bytes of an ONNX file. Only the given names need to exist; the model has one input.
     pub fn load(&self, onnx: &[u8], names: Names<'_>) -> Result<Box<dyn Model>, Error> {
-        self.load_with_outputs(&Bytes::copy_from_slice(onnx), names.input, &[names.output])
+        self.load_with_outputs(Bytes::copy_from_slice(onnx), names.input, &[names.output])
     }
 
-    /// As [`Self::load`], of a model with several outputs. The bytes are shared, not copied.
-    pub fn load_with_outputs(&self, onnx: &Bytes, input: &str, outputs: &[&str]) -> Result<Box<dyn Model>, Error> {
-        structure::check(onnx).map_err(|problem| Error::Load {
+    /// As [`Self::load`], of a model with several outputs. The bytes are let go as soon as the runtime does not need them.
+    pub fn load_with_outputs(&self, onnx: Bytes, input: &str, outputs: &[&str]) -> Result<Box<dyn Model>, Error> {
+        structure::check(&onnx).map_err(|problem| Error::Load {
             runtime: self.name(),
             problem: problem.to_owned(),
         })?;
         match &self.engine {
-            Engine::Rten => rten_runtime::load(onnx, input, outputs),
+            Engine::Rten => rten_runtime::load(&onnx, input, outputs),
             Engine::OnnxRuntime(library) => library.load(onnx, input, outputs),
         }
     }

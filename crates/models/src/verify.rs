@@ -150,10 +150,13 @@ pub fn verify(folder: &Path, runtimes: &[Runtime]) -> Report {
         ),
     }
     match (&manifest.golden, pack.golden()) {
-        (Some(golden), Some(photo)) => {
+        (Some(golden), Ok(Some(photo))) => {
             for (name, pack) in &loaded {
-                report.add(format!("golden image, {name}"), golden_image(golden, photo, pack));
+                report.add(format!("golden image, {name}"), golden_image(golden, &photo, pack));
             }
+        }
+        (_, Err(error)) => {
+            report.add("golden image", Err(told(&error, error.hint())));
         }
         _ => report.not_made("golden image", "the manifest names none ([golden])"),
     }

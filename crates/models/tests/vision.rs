@@ -15,7 +15,7 @@ use skin_assist_core::{
 };
 use skin_assist_models::{
     PackVision, ReloadingVision, VisionOptions, VisionSetupError,
-    pack::{self, Pack},
+    pack::{self, EmbeddedPack, Pack},
     photo::Limits,
     runtime::{Runtime, RuntimeChoice},
     verify::{Report, Verdict, verify},
@@ -100,19 +100,29 @@ fn manifest(route: Route) -> String {
 
 /// Writes a pack's folder; the networks are fixtures, their hashes are filled in.
 fn write(folder: &Path, manifest: &str, classifier: &str) {
-    let hash = |name: &str| hex::encode(Sha256::digest(fixture(name)));
-    let text = manifest
-        .replace("CLASSIFIER_HASH", &hash(classifier))
-        .replace("DETECTOR_HASH", &hash("detector.onnx"));
-    fs::write(folder.join("pack.toml"), text).expect("the manifest");
+    fs::write(folder.join("pack.toml"), filled(manifest, classifier)).expect("the manifest");
     fs::write(folder.join("classifier.onnx"), fixture(classifier)).expect("the classifier");
     fs::write(folder.join("detector.onnx"), fixture("detector.onnx")).expect("the detector");
 }
 
+/// The manifest with the fixtures' hashes.
+fn filled(manifest: &str, classifier: &str) -> String {
+    let hash = |name: &str| hex::encode(Sha256::digest(fixture(name)));
+    manifest
+        .replace("CLASSIFIER_HASH", &hash(classifier))
+        .replace("DETECTOR_HASH", &hash("detector.onnx"))
+}
+
+/// A pack whose files last as long as the test.
 fn load(manifest: &str, classifier: &str) -> Result<Pack, pack::Error> {
-    let folder = tempfile::tempdir().expect("a folder");
-    write(folder.path(), manifest, classifier);
-    Pack::from_directory(folder.path())
+    let kept = |name: &str| -> &'static [u8] { Box::leak(fixture(name).into_boxed_slice()) };
+    Pack::from_embedded(&EmbeddedPack {
+        manifest: Box::leak(filled(manifest, classifier).into_boxed_str()),
+        files: Box::leak(Box::new([
+            ("classifier.onnx", kept(classifier)),
+            ("detector.onnx", kept("detector.onnx")),
+        ])),
+    })
 }
 
 fn vision(packs: &[Pack], workers: usize) -> PackVision {
@@ -329,6 +339,11 @@ fn a_changed_file_is_named_with_both_hashes() {
     assert_eq!((pack.as_str(), file.as_str()), ("test-solitary", "detector.onnx"));
     assert!(expected != found && error.to_string().contains(found) && error.to_string().contains(expected));
     assert!(error.hint().contains("copy the pack again"));
+    // One that was changed after it was looked at is not loaded.
+    let runtime = Runtime::open(&RuntimeChoice::Rten).expect("rten is built in");
+    let opened = Pack::open(folder.path()).expect("the manifest is as it was");
+    let error = opened.load(&runtime).expect_err("changed");
+    assert!(matches!(error, pack::Error::Hash { .. }), "{error}");
     fs::remove_file(path).expect("removed");
     let error = Pack::from_directory(folder.path()).expect_err("gone");
     assert!(matches!(error, pack::Error::FileUnreadable { .. }), "{error}");

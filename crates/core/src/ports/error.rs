@@ -242,7 +242,9 @@ impl PhotoRefusal {
     /// Code and hint for people.
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::UnsupportedFormat => Reason::new("photo.unsupported-format", "supported are JPEG, PNG and WebP"),
+            Self::UnsupportedFormat => {
+                Reason::new("photo.unsupported-format", "supported are JPEG, PNG, TIFF and WebP")
+            }
             Self::Heic => Reason::new(
                 "photo.heic",
                 "HEIC is not supported: set the camera to \"most compatible\" (JPEG)",

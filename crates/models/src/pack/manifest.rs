@@ -81,7 +81,7 @@ pub struct ModelFile {
     pub output: String,
 }
 
-/// The preprocessing of a model's training: stretched to `width` × `height`, `[1, 3, height, width]`.
+/// The preprocessing of a model's training: brought to `width` × `height`, `[1, 3, height, width]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInput {
     /// The name of the model's input.
@@ -90,7 +90,7 @@ pub struct ModelInput {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// How the image is stretched.
+    /// How the image comes to that size.
     pub resize: Resize,
     /// Which colour comes first.
     pub colour_order: ColourOrder,
@@ -102,7 +102,7 @@ pub struct ModelInput {
     pub std: [f32; 3],
 }
 
-/// How an image is stretched to another size.
+/// How an image comes to another size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum Resize {
     /// A triangle filter whose support grows with the reduction: antialiased, Pillow's `BILINEAR`.
@@ -111,6 +111,24 @@ pub enum Resize {
     /// Between the four nearest pixels, whatever the reduction: OpenCV's `INTER_LINEAR`. The photo is decoded in full.
     #[serde(rename = "stretch-bilinear")]
     Bilinear,
+    /// As `Triangle`, but in its own aspect ratio, in the middle of a grey image. Detectors only.
+    #[serde(rename = "letterbox-triangle")]
+    LetterboxTriangle,
+    /// As `Bilinear`, but in its own aspect ratio, in the middle of a grey image. Detectors only.
+    #[serde(rename = "letterbox-bilinear")]
+    LetterboxBilinear,
+}
+
+impl Resize {
+    /// Whether single pixels count, so that a photo has to be decoded in full.
+    pub(crate) const fn takes_single_pixels(self) -> bool {
+        matches!(self, Self::Bilinear | Self::LetterboxBilinear)
+    }
+
+    /// Whether the image keeps its aspect ratio.
+    pub(crate) const fn is_letterbox(self) -> bool {
+        matches!(self, Self::LetterboxTriangle | Self::LetterboxBilinear)
+    }
 }
 
 /// The order of the channels.

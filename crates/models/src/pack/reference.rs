@@ -15,15 +15,25 @@ const SOLITARY: EmbeddedPack = EmbeddedPack {
             "classifier.onnx",
             include_bytes!("../../../../models/reference-solitary/classifier.onnx"),
         ),
+        (
+            "golden.jpg",
+            include_bytes!("../../../../models/reference-solitary/golden.jpg"),
+        ),
     ],
 };
 
 const WIDESPREAD: EmbeddedPack = EmbeddedPack {
     manifest: include_str!("../../../../models/reference-widespread/pack.toml"),
-    files: &[(
-        "classifier.onnx",
-        include_bytes!("../../../../models/reference-widespread/classifier.onnx"),
-    )],
+    files: &[
+        (
+            "classifier.onnx",
+            include_bytes!("../../../../models/reference-widespread/classifier.onnx"),
+        ),
+        (
+            "golden.jpg",
+            include_bytes!("../../../../models/reference-widespread/golden.jpg"),
+        ),
+    ],
 };
 
 impl Pack {

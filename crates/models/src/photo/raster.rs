@@ -1,11 +1,11 @@
-//! PNG and WebP, by the `image` crate under limits.
+//! PNG, TIFF and WebP, by the `image` crate under limits.
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use skin_assist_core::ports::PhotoRefusal;
 
-use super::{Decoded, Format, Limits, Orientation};
+use super::{Decoded, Format, Limits, Orientation, tiff};
 
 /// The most bytes that a decoder holds for a pixel: 16-bit RGBA, and the same again for its own use.
 const BYTES_PER_PIXEL: u64 = 16;
@@ -13,14 +13,19 @@ const BYTES_PER_PIXEL: u64 = 16;
 const SPARE_BYTES: u64 = 1 << 20;
 
 pub(super) fn decode(bytes: &[u8], format: Format, limits: Limits) -> Result<Decoded, PhotoRefusal> {
-    // PNG's size stands at a fixed place: no decoder is started for a bomb.
-    if format == Format::Png {
-        let (width, height) = png_size(bytes)?;
-        limits.check(width, height)?;
-    }
+    // No decoder is started for a bomb whose size is found easily.
     let image_format = match format {
         Format::WebP => ImageFormat::WebP,
-        Format::Png | Format::Jpeg => ImageFormat::Png,
+        Format::Tiff => {
+            let (width, height) = tiff::size(bytes)?;
+            limits.check(width, height)?;
+            ImageFormat::Tiff
+        }
+        Format::Png | Format::Jpeg => {
+            let (width, height) = png_size(bytes)?;
+            limits.check(width, height)?;
+            ImageFormat::Png
+        }
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), image_format);
     let mut image_limits = image::Limits::default();
@@ -31,25 +36,37 @@ pub(super) fn decode(bytes: &[u8], format: Format, limits: Limits) -> Result<Dec
             .saturating_add(SPARE_BYTES),
     );
     reader.limits(image_limits);
-    let mut decoder = reader.into_decoder().map_err(|_| PhotoRefusal::Broken)?;
+    let mut decoder = reader.into_decoder().map_err(|error| refusal(&error))?;
     let (width, height) = decoder.dimensions();
     limits.check(width, height)?;
-    let exif = decoder.exif_metadata().ok().flatten();
-    let image = DynamicImage::from_decoder(decoder).map_err(|_| PhotoRefusal::Broken)?;
+    let orientation = if format == Format::Tiff {
+        let tag = decoder.orientation().map_or(1, image::metadata::Orientation::to_exif);
+        Orientation::from_exif_value(tag.into()).unwrap_or_default()
+    } else {
+        let exif = decoder.exif_metadata().ok().flatten();
+        exif.as_deref()
+            .map_or(Orientation::Upright, Orientation::from_exif_block)
+    };
+    let image = DynamicImage::from_decoder(decoder).map_err(|error| refusal(&error))?;
     let pixels = if image.color().has_alpha() {
         over_white(&image.into_rgba8())
     } else {
         image.into_rgb8().into_raw()
     };
-    let orientation = exif
-        .as_deref()
-        .map_or(Orientation::Upright, Orientation::from_exif_block);
     Ok(Decoded {
         pixels,
         width,
         height,
         orientation,
     })
+}
+
+/// What a decoder's error means. A kind of pixels that it does not know is no damage.
+fn refusal(error: &ImageError) -> PhotoRefusal {
+    match error {
+        ImageError::Unsupported(_) => PhotoRefusal::UnsupportedFormat,
+        _ => PhotoRefusal::Broken,
+    }
 }
 
 /// Width and height from the header chunk, which must come first.

@@ -11,6 +11,8 @@ pub enum Format {
     Jpeg,
     /// PNG (W3C).
     Png,
+    /// TIFF 6.0 (Adobe).
+    Tiff,
     /// WebP (RFC 9649).
     WebP,
 }
@@ -21,6 +23,7 @@ impl Format {
         match self {
             Self::Jpeg => "jpeg",
             Self::Png => "png",
+            Self::Tiff => "tiff",
             Self::WebP => "webp",
         }
     }
@@ -43,6 +46,8 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Format, PhotoRefusal> {
         Ok(Format::Jpeg)
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         Ok(Format::Png)
+    } else if bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*") {
+        Ok(Format::Tiff)
     } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
         Ok(Format::WebP)
     } else if is_heic(bytes) {
@@ -74,6 +79,8 @@ mod tests {
         assert_eq!(sniff(b"\xFF\xD8\xFF\xE0"), Ok(Format::Jpeg));
         assert_eq!(sniff(b"\x89PNG\r\n\x1a\n...."), Ok(Format::Png));
         assert_eq!(sniff(b"RIFF\x10\0\0\0WEBPVP8 "), Ok(Format::WebP));
+        assert_eq!(sniff(b"II*\0\x08\0\0\0"), Ok(Format::Tiff));
+        assert_eq!(sniff(b"MM\0*\0\0\0\x08"), Ok(Format::Tiff));
         assert_eq!(sniff(b"RIFF\x10\0\0\0WAVEfmt "), Err(PhotoRefusal::UnsupportedFormat));
         assert_eq!(sniff(b"%PDF-1.7 ..."), Err(PhotoRefusal::UnsupportedFormat));
         assert_eq!(sniff(b"GIF89a"), Err(PhotoRefusal::UnsupportedFormat));

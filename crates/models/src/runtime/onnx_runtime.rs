@@ -2,6 +2,11 @@
 //!
 //! The library and its environment belong to the process and stay until it ends: both are opened once. Nothing of `ort`
 //! may be called before the library is open, since `ort` would panic.
+//!
+//! Memory: a model of some megabytes is split into a private folder of temporary files ([`super::weights`]), from which
+//! sessions are opened, so that neither the file's bytes nor a second copy of the weights stay in memory. Memory patterns
+//! are off: with them a session holds the memory of its first run and that of the planned ones. Both were measured
+//! (`docs/benchmarks/vision.md`).
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -17,7 +22,10 @@ use ort::{
     value::TensorRef,
 };
 
-use super::{Error, Model, Session, Tensor, panic_text};
+use super::{
+    Error, Model, Session, Tensor, panic_text,
+    weights::{self, Split},
+};
 
 pub(super) const NAME: &str = "onnxruntime";
 
@@ -91,10 +99,10 @@ impl Library {
             .unwrap_or_else(|| "1.24 or newer".to_owned())
     }
 
-    pub(super) fn load(&self, onnx: &Bytes, input: &str, outputs: &[&str]) -> Result<Box<dyn Model>, Error> {
+    pub(super) fn load(&self, onnx: Bytes, input: &str, outputs: &[&str]) -> Result<Box<dyn Model>, Error> {
         let model = Shared {
             environment: self.environment.clone(),
-            onnx: onnx.clone(),
+            source: Source::new(onnx),
             input: input.to_owned(),
             outputs: outputs.iter().map(|output| (*output).to_owned()).collect(),
             spare: Mutex::new(None),
@@ -141,10 +149,32 @@ fn log(level: LogLevel, category: &str, _id: &str, _location: &str, message: &st
 
 struct OrtModel(Arc<Shared>);
 
+/// Where sessions are opened from.
+enum Source {
+    /// The bytes of an ONNX file.
+    Memory(Bytes),
+    /// Temporary files, which go with the value.
+    Files(Split),
+}
+
+impl Source {
+    /// Files where that saves memory and can be done; else the bytes.
+    fn new(onnx: Bytes) -> Self {
+        match weights::split(&onnx) {
+            Ok(Some(split)) => Self::Files(split),
+            Ok(None) => Self::Memory(onnx),
+            Err(error) => {
+                tracing::warn!(%error, "no temporary files for a model's weights; they stay in memory twice");
+                Self::Memory(onnx)
+            }
+        }
+    }
+}
+
 /// What the sessions of a model have in common.
 struct Shared {
     environment: Environment,
-    onnx: Bytes,
+    source: Source,
     input: String,
     outputs: Vec<String>,
     /// A session that nobody uses: opening one takes time, and memory several times that of the model.
@@ -164,11 +194,15 @@ impl Shared {
 
     fn open(&self) -> Result<OrtSession, Error> {
         let open = || -> ort::Result<OrtSession> {
-            OrtSession::builder(&self.environment)?
+            let mut builder = OrtSession::builder(&self.environment)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
+                .with_memory_pattern(false)?
                 .with_intra_threads(1)?
-                .with_inter_threads(1)?
-                .commit_from_memory(&self.onnx)
+                .with_inter_threads(1)?;
+            match &self.source {
+                Source::Memory(onnx) => builder.commit_from_memory(onnx),
+                Source::Files(split) => builder.commit_from_file(split.graph()),
+            }
         };
         let failed = |problem: String| Error::Load { runtime: NAME, problem };
         catch_unwind(AssertUnwindSafe(open))

@@ -71,29 +71,55 @@ fn walk(mut rest: &[u8], message: Message, depth: u32, has_graph: &mut bool) -> 
         return Err(DAMAGED);
     }
     while !rest.is_empty() {
-        let tag = varint(&mut rest)?;
-        let (number, wire_type) = (tag >> 3, tag & 7);
+        let field = next_field(&mut rest)?;
+        if field.is_sized
+            && let Some(inner) = message.field(field.number)
+        {
+            *has_graph |= matches!((message, inner), (Message::Model, Message::Graph));
+            walk(field.content, inner, depth + 1, has_graph)?;
+        }
+    }
+    Ok(())
+}
+
+/// A field of a protobuf message.
+pub(super) struct Field<'a> {
+    pub(super) number: u64,
+    /// It has a length: a message, a text, bytes or packed numbers.
+    pub(super) is_sized: bool,
+    /// Without tag and length; of a number in base 128 its bytes.
+    pub(super) content: &'a [u8],
+    /// With tag and length.
+    pub(super) whole: &'a [u8],
+}
+
+/// Takes the next field off `rest`.
+pub(super) fn next_field<'a>(rest: &mut &'a [u8]) -> Result<Field<'a>, &'static str> {
+    let begin = *rest;
+    let tag = varint(rest)?;
+    let (number, wire_type) = (tag >> 3, tag & 7);
+    let content = if wire_type == 0 {
+        let before = *rest;
+        varint(rest)?;
+        &before[..before.len() - rest.len()]
+    } else {
         let length = match wire_type {
-            0 => {
-                varint(&mut rest)?;
-                continue;
-            }
             1 => 8,
-            2 => varint(&mut rest)?,
+            2 => varint(rest)?,
             5 => 4,
             _ => return Err(DAMAGED),
         };
         let length = usize::try_from(length).map_err(|_| DAMAGED)?;
         let (content, behind) = rest.split_at_checked(length).ok_or(DAMAGED)?;
-        rest = behind;
-        if wire_type == 2
-            && let Some(inner) = message.field(number)
-        {
-            *has_graph |= matches!((message, inner), (Message::Model, Message::Graph));
-            walk(content, inner, depth + 1, has_graph)?;
-        }
-    }
-    Ok(())
+        *rest = behind;
+        content
+    };
+    Ok(Field {
+        number,
+        is_sized: wire_type == 2,
+        content,
+        whole: &begin[..begin.len() - rest.len()],
+    })
 }
 
 /// A number in base 128, least significant digits first, at most ten bytes.

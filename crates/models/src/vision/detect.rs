@@ -137,7 +137,7 @@ fn strongest(mut candidates: Vec<Detection>, manifest: &DetectorManifest) -> Vec
 }
 
 /// What of a box lies in the image; none when nothing does.
-fn inside(raw: &NormalisedBox) -> Option<NormalisedBox> {
+pub(super) fn inside(raw: &NormalisedBox) -> Option<NormalisedBox> {
     let (left, top) = (raw.x.clamp(0.0, 1.0), raw.y.clamp(0.0, 1.0));
     let (right, bottom) = (
         (raw.x + raw.width).clamp(0.0, 1.0),

@@ -60,7 +60,12 @@ impl PackSessions {
             .as_ref()
             .map_or(&manifest.classifier.input, |detector| &detector.input);
         let small = reducer.input_of(photo, None, input)?;
-        let mut findings = blank(&pack, photo, &small);
+        let content = preprocess::Content::of(photo.upright_size(), input);
+        let mut findings = match content {
+            // What is beside the photo has no quality.
+            Some(content) => blank(&pack, photo, &content.cut_out(&small)),
+            None => blank(&pack, photo, &small),
+        };
         findings.concerns = manifest.quality.concerns(findings.image.quality);
         if !manifest.quality.admit(findings.image.quality) {
             let is_other = findings.concerns == [Concern::NotSkin];
@@ -125,7 +130,15 @@ impl PackSessions {
         let answers = run(session, &preprocess::tensor(small, &detector.input))?;
         let detections = detect::boxes(&answers, detector).map_err(no_answer)?;
         let (width, height) = photo.upright_size();
-        for detection in detections {
+        let content = preprocess::Content::of((width, height), &detector.input);
+        for mut detection in detections {
+            if let Some(content) = content {
+                detection.raw = content.in_photo(detection.raw, &detector.input);
+                let Some(area) = detect::inside(&detection.raw) else {
+                    continue;
+                };
+                detection.area = area;
+            }
             let square = preprocess::square_around(&detection.raw, detector.crop_margin, width, height);
             let Some(square) = square else {
                 continue;

@@ -274,7 +274,7 @@ impl RawModel {
         }
         Ok(DetectorManifest {
             file: model_file(self.file, self.sha256, self.output.name, at)?,
-            input: self.input.check(at)?,
+            input: self.input.check(at, true)?,
             score_threshold,
             nms_iou_threshold,
             max_detections,
@@ -333,7 +333,7 @@ impl RawModel {
         }
         Ok(GateManifest {
             file: model_file(self.file, self.sha256, self.output.name, at)?,
-            input: self.input.check(at)?,
+            input: self.input.check(at, false)?,
             head,
             kinds,
             accepts,
@@ -397,7 +397,7 @@ impl RawModel {
         }
         Ok(ClassifierManifest {
             file: model_file(self.file, self.sha256, self.output.name, at)?,
-            input: self.input.check(at)?,
+            input: self.input.check(at, false)?,
             temperature,
             abstain_below,
             labels: checked,
@@ -410,7 +410,8 @@ impl RawModel {
 }
 
 impl RawInput {
-    fn check(self, at: &str) -> Result<ModelInput, Wrong> {
+    /// A classifier's explanation is laid over its crop, and a gate's image is nobody's: they have no letterbox.
+    fn check(self, at: &str, may_letterbox: bool) -> Result<ModelInput, Wrong> {
         let at = format!("{at}.input");
         for (field, side) in [("width", self.width), ("height", self.height)] {
             if !(1..=MAX_SIDE).contains(&side) {
@@ -427,11 +428,13 @@ impl RawInput {
         let resize = match self.resize.as_str() {
             "stretch-triangle" => Resize::Triangle,
             "stretch-bilinear" => Resize::Bilinear,
+            "letterbox-triangle" if may_letterbox => Resize::LetterboxTriangle,
+            "letterbox-bilinear" if may_letterbox => Resize::LetterboxBilinear,
             other => {
                 return Err(wrong(
                     format!("{at}.resize"),
                     format!("is {other:?}"),
-                    "\"stretch-triangle\" and \"stretch-bilinear\" are known",
+                    "\"stretch-triangle\" and \"stretch-bilinear\" are known, for a detector also \"letterbox-triangle\" and \"letterbox-bilinear\"",
                 ));
             }
         };

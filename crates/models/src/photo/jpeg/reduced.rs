@@ -259,7 +259,7 @@ impl Baseline {
             let across = stored.width() * f64::from(component.blocks.0) / f64::from(self.most_blocks.0);
             let down = stored.height() * f64::from(component.blocks.1) / f64::from(self.most_blocks.1);
             let enough = |side: &u32| {
-                if resize == Resize::Bilinear {
+                if resize.takes_single_pixels() {
                     return false;
                 }
                 let part = f64::from(*side) / 8.0;
