@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 use crate::{
     clock::SystemClock,
     config::{self, Config, LogConfig, LogFormat, StoreName},
-    driver::{Engine, Observer, SweepMemory},
+    driver::{Observer, SweepMemory},
     failure::{Failure, Hinted as _},
     functions::{EventKeys, FunctionError, FunctionName, Functions},
     telemetry, wiring,

@@ -251,6 +251,11 @@ impl Findings {
                     together.concerns.push(*concern);
                 }
             }
+            for condition in &photo.further_conditions {
+                if !together.further_conditions.contains(condition) {
+                    together.further_conditions.push(condition.clone());
+                }
+            }
             for model in &photo.models {
                 if !together.models.contains(model) {
                     together.models.push(model.clone());
@@ -316,6 +321,7 @@ mod tests {
             ranked,
             abstention,
             concerns: abstention.map(|_| Concern::Blurred).into_iter().collect(),
+            further_conditions: Vec::new(),
             models: vec![ModelVersion {
                 pack: "p".to_owned(),
                 version: score.to_string(),
