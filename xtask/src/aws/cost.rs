@@ -47,7 +47,7 @@ pub(crate) fn run(quick: bool) -> Result<(), String> {
     let mut bills = Vec::new();
     for firms in if quick { &FIRMS[..1] } else { &FIRMS[..] } {
         println!("==> {firms} practices on {CALLS_PER_MINUTE} calls a minute, {shard} in a shard");
-        let mut command = cargo("run --quiet --locked --package skin-assist --features servers --example aws_cost --");
+        let mut command = cargo("run --release --quiet --locked --package skin-assist --features servers --example aws_cost --");
         command.env(dynoxide::VARIABLE, &server);
         command.args(
             [f64::from(*firms), f64::from(CALLS_PER_MINUTE), shard, price, sweep].map(|number| number.to_string()),
@@ -217,7 +217,7 @@ fn report(bills: &[Bill], prices: &Prices, template: &str, [shard, price, sweep]
          with the template's defaults ({shard} practices in a shard, sweeps of {sweep} s, calls that are worth {price} at least): each request to DynamoDB by the capacity that the emulator says it takes, each\n\
          invocation by its length. Prices: {}, {} ([prices.json](../../deploy/aws/prices.json)).\n\n\
          A month is {BUSY_HOURS:.0} hours like 11:00 to 12:00 and {NIGHT_HOURS:.0} like 23:00 to 24:00. An invocation lasts as long as the EHR and the quota\n\
-         let it wait, {:.0} ms for each request to DynamoDB, and the processor's time of an unoptimised build scaled to the function's share of a\n\
+         let it wait, {:.0} ms for each request to DynamoDB, and the processor's time scaled to the function's share of a\n\
          processor, the practice EHR's work included: all of it on the high side. The models are left out.\n\n\
          | practices | state machine | functions | writes | reads | photos | **all** | **for a practice** | the published design |\n\
          | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
