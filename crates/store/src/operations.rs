@@ -262,6 +262,14 @@ impl Operations for SqliteStore {
                      AND d.step = 'dead'",
                 params![dead_letter, Millis(now)],
             )?;
+            // Those that were given up with it.
+            execute(
+                state,
+                "UPDATE document_watch AS d SET looks = 0
+                 FROM dead_letters AS l
+                 WHERE l.id = ?1 AND l.kind = 'document' AND d.firm = l.firm AND d.lead = l.subject AND d.step = 'gathered'",
+                [dead_letter],
+            )?;
             execute(
                 state,
                 "UPDATE assist_results AS r SET delivery = 'pending', delivery_at = NULL, available_at = ?2, attempt = 0,

@@ -307,22 +307,18 @@ fn retract(
         Some(row) => assessments::lead_of(row)?,
         None => None,
     };
-    // Another photo of the same assessment, in this very transaction: the next one sees what it did.
-    if let Some(lead) = &lead
-        && !touched.insert(lead.clone())
-    {
+    let result = result_key(firm, assessment);
+    // Another photo of the same assessment is written in this very transaction: the next one sees what it did. One about which nothing
+    // has to be written holds nothing up.
+    let assessed: Vec<Key> = lead.iter().chain([&result]).cloned().collect();
+    if assessed.iter().any(|key| touched.contains(key)) {
         plan.incomplete = true;
         return Ok(());
     }
-    let result = result_key(firm, assessment);
+    let writes_before = plan.writes.len();
     let mut cancelled = false;
     let mut result_letter = None;
     if let Some(found) = known.results.get(&result) {
-        // Another document of the same assessment, in this very transaction: the next one sees what it did.
-        if !touched.insert(result.clone()) {
-            plan.incomplete = true;
-            return Ok(());
-        }
         let attributes = Attributes {
             table: ASSIST_RESULTS.name,
             row: found,
@@ -361,6 +357,9 @@ fn retract(
         if let Some(row) = found_row {
             plan.writes.extend(assessments::withdrawn(row)?);
         }
+        if plan.writes.len() > writes_before {
+            touched.extend(assessed);
+        }
         return Ok(());
     }
     if let Some(lead) = lead.and_then(|lead| known.documents.get(&lead)) {
@@ -375,10 +374,14 @@ fn retract(
     if let Some(attributes) = row
         && step != "retracted"
     {
+        let was = |attribute: &str| found_row.and_then(|row| row.get(attribute).cloned());
         letters.push(attributes.optional_number::<i64>("letter")?);
         plan.writes.push(
             wait_no_more(Write::update(&DOCUMENT_WATCH, key))
                 .when_is("step", Some(text(step)))
+                // Whoever closes an assessment meanwhile changes neither the step nor the fence of the photo that leads.
+                .when_is("closed", was("closed"))
+                .when_is("lead", was("lead"))
                 .raise_fence()
                 .set("step", text("retracted"))
                 .remove("closed")
@@ -388,6 +391,9 @@ fn retract(
     }
     for letter in letters.into_iter().flatten() {
         plan.writes.push(Write::delete(&DEAD_LETTERS, letter_key(letter, firm)));
+    }
+    if plan.writes.len() > writes_before {
+        touched.extend(assessed);
     }
     Ok(())
 }

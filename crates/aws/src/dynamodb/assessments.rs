@@ -108,6 +108,8 @@ pub(super) fn withdrawn(row: &Row) -> Outcome<Option<Write>> {
         Write::update(&DOCUMENT_WATCH, key)
             .when("#step = :done")
             .value("done", text("done"))
+            // Nobody has a lease on it; whoever is about to open its assessment looks again.
+            .raise_fence()
             .set("withdrawn", number(1))
     }))
 }

@@ -30,6 +30,8 @@ use super::{
 #[derive(Default)]
 pub(super) struct Ahead {
     calls: Option<BookedCalls>,
+    /// How often the EHR refused a call: what was booked before is void.
+    holds: u64,
     /// Calls made out of bookings that the row does not count yet.
     untold: BTreeMap<CallKind, u64>,
 }
@@ -202,9 +204,10 @@ impl DynamoStore {
 
     /// Takes a poll out of what this process booked, or books anew.
     async fn take_poll(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Outcome<Grant> {
-        let ahead = lock(&self.ahead)
-            .get_mut(&key.name)
-            .and_then(|ahead| ahead.take(kind, now));
+        let (ahead, holds) = match lock(&self.ahead).get_mut(&key.name) {
+            Some(ahead) => (ahead.take(kind, now), ahead.holds),
+            None => (None, 0),
+        };
         match ahead {
             // What a hint points to may have a call of the reserve instead.
             Some(Grant::Wait(_)) if kind.has_reserve() => return self.take_one(key, kind, now).await,
@@ -229,7 +232,11 @@ impl DynamoStore {
             })
             .await?;
         if let Some(booked) = booked {
-            lock(&self.ahead).entry(key.name.clone()).or_default().calls = Some(booked);
+            let mut quotas = lock(&self.ahead);
+            let ahead = quotas.entry(key.name.clone()).or_default();
+            if ahead.holds == holds {
+                ahead.calls = Some(booked);
+            }
         }
         Ok(grant)
     }
@@ -260,8 +267,11 @@ impl CallGrants for DynamoStore {
     }
 
     async fn hold(&self, key: &QuotaKey, now: Timestamp, until: Timestamp) -> Outcome<()> {
-        if let Some(ahead) = lock(&self.ahead).get_mut(&key.name) {
+        {
+            let mut quotas = lock(&self.ahead);
+            let ahead = quotas.entry(key.name.clone()).or_default();
             ahead.calls = None;
+            ahead.holds += 1;
         }
         // A quota that nobody has used yet begins to gather when the hold ends.
         self.change_quota(&key.name, until, |known| {

@@ -103,8 +103,16 @@ fn filed_at(watch: &DocumentWatch) -> Timestamp {
 /// all within four windows, and at most twelve. So it is the same whichever of them is at the models first.
 pub fn gather(lead: &DocumentWatch, gathers_until: Timestamp, siblings: &[Sibling], now: Timestamp) -> Gathering {
     let window = gathers_until.since(lead.detected_at);
+    // A visit may be put under another patient: no draft is about photos of two.
+    let of_the_patient = |sibling: &&Sibling| sibling.watch.patient == lead.patient;
+    let siblings: Vec<&Sibling> = siblings.iter().filter(of_the_patient).collect();
     let open = |sibling: &&Sibling| matches!(sibling.state, SiblingState::Awaited | SiblingState::Ready);
-    let mut photos: Vec<&DocumentWatch> = siblings.iter().filter(open).map(|sibling| &sibling.watch).collect();
+    let mut photos: Vec<&DocumentWatch> = siblings
+        .iter()
+        .copied()
+        .filter(open)
+        .map(|sibling| &sibling.watch)
+        .collect();
     photos.push(lead);
     photos.sort_by_key(|watch| (filed_at(watch), &watch.document));
     let mut group: Vec<&DocumentWatch> = Vec::new();
@@ -135,16 +143,16 @@ pub fn gather(lead: &DocumentWatch, gathers_until: Timestamp, siblings: &[Siblin
     if now < closes_at {
         return Gathering::NotBefore(closes_at);
     }
+    let known = &siblings;
     let is = |state: SiblingState| {
         move |watch: &DocumentWatch| {
-            let of_it = |sibling: &&Sibling| sibling.watch.document == watch.document;
-            siblings
-                .iter()
-                .find(of_it)
-                .is_some_and(|sibling| sibling.state == state)
+            let of_it = |sibling: &&&Sibling| sibling.watch.document == watch.document;
+            known.iter().find(of_it).is_some_and(|sibling| sibling.state == state)
         }
     };
-    let give_up_at = closes_at + BYTES_PATIENCE;
+    // What is opened again long after is downloaded again.
+    let downloaded_at = lead.photo.as_ref().map_or(closes_at, |stored| stored.downloaded_at);
+    let give_up_at = closes_at.max(downloaded_at) + BYTES_PATIENCE;
     if now < give_up_at && group.iter().any(|watch| is(SiblingState::Awaited)(watch)) {
         return Gathering::NotBefore(give_up_at.min(now + LOOK_AGAIN));
     }
@@ -173,8 +181,13 @@ pub fn gather(lead: &DocumentWatch, gathers_until: Timestamp, siblings: &[Siblin
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
-    use crate::domain::{CategoryCode, EncounterId, FirmId, PatientId};
+    use crate::{
+        domain::{CategoryCode, EncounterId, FirmId, PatientId, PhotoDigest, StoredPhoto},
+        phi::Phi,
+    };
 
     const WINDOW: Duration = Duration::from_secs(30);
 
@@ -312,6 +325,33 @@ mod tests {
         let (closed, names) = closed(4, &siblings, 100);
         assert!(names.is_empty());
         assert_eq!(closed.earlier, Some(photo(2).assessment));
+    }
+
+    #[test]
+    fn photos_of_another_patient_are_not_judged_together_nor_named() {
+        let of_another = |filed: u64, state| {
+            let mut sibling = sibling(filed, state);
+            sibling.watch.patient = PatientId::new("q");
+            sibling
+        };
+        let siblings = [of_another(5, SiblingState::Ready), of_another(1, SiblingState::Closed)];
+        let (closed, names) = closed(0, &siblings, 100);
+        assert!(names.is_empty());
+        assert_eq!(closed.earlier, None);
+    }
+
+    #[test]
+    fn what_is_opened_again_long_after_waits_for_the_others_again() {
+        let mut lead = photo(0);
+        lead.photo = Some(StoredPhoto {
+            digest: PhotoDigest::of(&Phi::new(Bytes::from_static(b"photo"))),
+            bytes: 5,
+            downloaded_at: at(3600),
+        });
+        let late = [sibling(5, SiblingState::Awaited)];
+        let gathered = |now: u64| gather(&lead, at(30), &late, at(now));
+        assert_eq!(gathered(3601), Gathering::NotBefore(at(3603)));
+        assert!(matches!(gathered(3661), Gathering::Close { .. }));
     }
 
     #[test]

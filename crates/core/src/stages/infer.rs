@@ -123,7 +123,9 @@ impl Infer<'_> {
             Ok(result) => done(self.records.record_result(lease, &result).await),
             Err(error) => settle(self.queue, lease, Stage::Infer, &error, self.quota.clock.now()).await,
         }?;
-        if matches!(end, StepEnd::Done | StepEnd::Buried(_) | StepEnd::LeaseLost) {
+        // A lease on several is lost when one of them is retracted: the others are judged anew.
+        let others_need_them = end == StepEnd::LeaseLost && present.len() > 1;
+        if matches!(end, StepEnd::Done | StepEnd::Buried(_) | StepEnd::LeaseLost) && !others_need_them {
             for photo in &present {
                 self.photos.delete(&firm.id, &photo.watch.document).await?;
             }
@@ -271,7 +273,9 @@ impl Infer<'_> {
                 Ok(findings) => seen.findings.push((document.clone(), findings)),
                 Err(error) => {
                     let verdict = verdict(error.class(), Stage::Infer, lease.attempt(), self.quota.clock.now());
-                    if present.len() == 1 || verdict != Verdict::Bury {
+                    // A store that fails says nothing about the photo.
+                    let of_photo = matches!(error, StageError::Vision(_) | StageError::TooManyLooks);
+                    if present.len() == 1 || verdict != Verdict::Bury || !of_photo {
                         return Err(error);
                     }
                     let reason = error.reason();
