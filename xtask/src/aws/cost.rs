@@ -47,7 +47,8 @@ pub(crate) fn run(quick: bool) -> Result<(), String> {
     let mut bills = Vec::new();
     for firms in if quick { &FIRMS[..1] } else { &FIRMS[..] } {
         println!("==> {firms} practices on {CALLS_PER_MINUTE} calls a minute, {shard} in a shard");
-        let mut command = cargo("run --release --quiet --locked --package skin-assist --features servers --example aws_cost --");
+        let mut command =
+            cargo("run --release --quiet --locked --package skin-assist --features servers --example aws_cost --");
         command.env(dynoxide::VARIABLE, &server);
         command.args(
             [f64::from(*firms), f64::from(CALLS_PER_MINUTE), shard, price, sweep].map(|number| number.to_string()),

@@ -238,6 +238,7 @@ fn blank(pack: &LoadedPack, photo: &OpenPhoto, small: &SmallImage) -> Findings {
         regions: Vec::new(),
         ranked: Vec::new(),
         abstention: None,
+        abstain_below: pack.manifest().classifier.abstain_below,
         concerns: Vec::new(),
         further_conditions: pack.manifest().further_conditions.clone(),
         models: vec![pack.version()],

@@ -82,6 +82,7 @@ fn result(encounter: &str, melanoma: f32, abstention: Option<Abstention>) -> Ass
                 class("melanoma", "372244006", "C43.9", true, melanoma),
             ],
             abstention,
+            abstain_below: 0.0,
             concerns: Vec::new(),
             further_conditions: Vec::new(),
             models: models.clone(),
