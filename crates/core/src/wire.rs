@@ -403,19 +403,19 @@ mod tests {
             ("numbers", |findings| findings.regions[0].score = 2.0),
             ("numbers", |findings| findings.abstain_below = 2.0),
             ("no pack", |findings| {
-                findings.further_conditions[0].must_not_miss = true
+                findings.further_conditions[0].must_not_miss = true;
             }),
             ("no pack", |findings| {
-                findings.further_conditions[0].snomed_ct = "400096002".into()
+                findings.further_conditions[0].snomed_ct = "400096002".into();
             }),
             ("no pack", |findings| {
-                findings.further_conditions[0].icd_10_cm = Some("see below".into())
+                findings.further_conditions[0].icd_10_cm = Some("see below".into());
             }),
             ("no pack", |findings| {
-                findings.further_conditions[0].display = "a\nb".into()
+                findings.further_conditions[0].display = "a\nb".into();
             }),
             ("no pack", |findings| {
-                findings.further_conditions[0].display = "a".repeat(121)
+                findings.further_conditions[0].display = "a".repeat(121);
             }),
         ];
         for (problem, spoil) in spoils {
