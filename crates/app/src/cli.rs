@@ -284,7 +284,7 @@ impl From<RouteArgument> for Route {
 
 #[derive(Debug, Args)]
 pub(crate) struct AssessArguments {
-    /// Photos: JPEG, PNG or WebP.
+    /// Photos: JPEG, PNG, TIFF or WebP.
     #[arg(required = true, value_name = "PHOTO")]
     pub(crate) photos: Vec<PathBuf>,
     /// Which models look.
@@ -314,7 +314,7 @@ pub(crate) enum ModelsCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
-    /// A photo: JPEG, PNG or WebP.
+    /// A photo: JPEG, PNG, TIFF or WebP.
     #[arg(value_name = "PHOTO")]
     pub(crate) photo: PathBuf,
     /// Which models look.

@@ -318,6 +318,7 @@ mod tests {
             regions: Vec::new(),
             ranked: Vec::new(),
             abstention: None,
+            abstain_below: 0.0,
             concerns: Vec::new(),
             further_conditions: Vec::new(),
             models: vec![ModelVersion {

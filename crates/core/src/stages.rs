@@ -120,6 +120,8 @@ pub enum StepEnd {
     },
     /// It was given up.
     Buried(Reason),
+    /// Its firm is off: it waits as it was found.
+    Released,
     /// Somebody else has it now.
     LeaseLost,
 }

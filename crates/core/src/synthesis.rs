@@ -13,7 +13,7 @@ mod note;
 mod rules;
 mod synthesizer;
 
-pub use composer::Composer;
+pub use composer::{Composer, Judged, JudgedClass};
 pub use knowledge::{ICD_10_CM, Knowledge, KnowledgeError, RXNORM, SNOMED_CT};
 pub use note::compose_note;
 pub use rules::{Rule, Rules};

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{ClassProbability, Findings, ModelVersion, NormalisedBox, Route},
+    domain::{ClassProbability, Findings, Label, ModelVersion, NormalisedBox, Route, is_icd_10_cm, is_snomed_ct},
     ports::{PhotoRefusal, VisionError},
 };
 
@@ -21,6 +21,9 @@ pub const MOST_FINDINGS_BYTES: usize = 4 << 20;
 
 /// The most conditions that a pack's allow-list has.
 pub const MOST_FURTHER: usize = 64;
+
+/// The most characters of a label's words.
+pub const MOST_DISPLAY: usize = 120;
 
 /// What a caller says beside a photo where a protocol has no model names: `route=solitary`.
 pub const ROUTE: &str = "route=";
@@ -164,8 +167,12 @@ pub fn findings(route: Route, bytes: &[u8]) -> Result<Findings, VisionError> {
     if findings.further_conditions.len() > MOST_FURTHER {
         return refused("its findings allow more conditions than a pack can");
     }
+    if !findings.further_conditions.iter().all(is_further_condition) {
+        return refused("its findings allow a condition that no pack can");
+    }
     let quality = findings.image.quality;
     let sound = quality.sharpness.is_finite()
+        && is_fraction(findings.abstain_below)
         && is_fraction(quality.brightness)
         && are_probabilities(&findings.ranked)
         && findings
@@ -177,6 +184,20 @@ pub fn findings(route: Route, bytes: &[u8]) -> Result<Findings, VisionError> {
     } else {
         refused("its findings have numbers that cannot be")
     }
+}
+
+/// By the rules of a manifest: coded, with words that fit into a draft, and not of those that must not be missed, since no model
+/// judges it.
+fn is_further_condition(label: &Label) -> bool {
+    !label.must_not_miss
+        && is_snomed_ct(&label.snomed_ct)
+        && label.icd_10_cm.as_deref().is_none_or(is_icd_10_cm)
+        && is_display(&label.display)
+}
+
+/// Whether words are such as a label can have in a draft: a line, and a short one.
+pub fn is_display(words: &str) -> bool {
+    !words.trim().is_empty() && words.chars().count() <= MOST_DISPLAY && !words.chars().any(char::is_control)
 }
 
 fn is_fraction(value: f32) -> bool {
@@ -303,8 +324,15 @@ mod tests {
             }],
             ranked,
             abstention: None,
+            abstain_below: 0.0,
             concerns: Vec::new(),
-            further_conditions: Vec::new(),
+            further_conditions: vec![Label {
+                id: "carcinoma".to_owned(),
+                display: "Squamous cell carcinoma".to_owned(),
+                snomed_ct: "254651007".to_owned(),
+                icd_10_cm: Some("C44.92".to_owned()),
+                must_not_miss: false,
+            }],
             models: vec![ModelVersion {
                 pack: "pack".to_owned(),
                 version: "1".to_owned(),
@@ -363,7 +391,7 @@ mod tests {
     #[test]
     fn findings_that_cannot_be_are_refused() {
         type Spoil = fn(&mut Findings);
-        let spoils: [(&str, Spoil); 9] = [
+        let spoils: [(&str, Spoil); 15] = [
             ("another route", |findings| findings.route = Route::Widespread),
             ("no model", |findings| findings.models.clear()),
             ("without pixels", |findings| findings.image.width = 0),
@@ -373,6 +401,22 @@ mod tests {
             ("numbers", |findings| findings.ranked[1].probability = 0.7),
             ("numbers", |findings| findings.regions[0].area.width = 7.0),
             ("numbers", |findings| findings.regions[0].score = 2.0),
+            ("numbers", |findings| findings.abstain_below = 2.0),
+            ("no pack", |findings| {
+                findings.further_conditions[0].must_not_miss = true;
+            }),
+            ("no pack", |findings| {
+                findings.further_conditions[0].snomed_ct = "400096002".into();
+            }),
+            ("no pack", |findings| {
+                findings.further_conditions[0].icd_10_cm = Some("see below".into());
+            }),
+            ("no pack", |findings| {
+                findings.further_conditions[0].display = "a\nb".into();
+            }),
+            ("no pack", |findings| {
+                findings.further_conditions[0].display = "a".repeat(121);
+            }),
         ];
         for (problem, spoil) in spoils {
             let mut spoilt = seen();

@@ -164,15 +164,25 @@ fn side(codes: impl IntoIterator<Item = impl AsRef<str>>) -> Option<Laterality> 
     })
 }
 
-/// What an earlier result found and where, if it counts, says both, and the finding is of the knowledge file.
-fn prior_result(observation: View<'_>, knowledge: &Knowledge) -> Option<PriorResult> {
+/// A result that counts, of a condition of the knowledge file: it may be of the site that matters.
+#[derive(Debug)]
+struct SiteUnknown;
+
+/// What an earlier result found and where, if it counts, and the finding is of the knowledge file.
+fn prior_result(observation: View<'_>, knowledge: &Knowledge) -> Result<Option<PriorResult>, SiteUnknown> {
     let status = observation.get("status");
     if !["final", "amended", "corrected"]
         .into_iter()
         .any(|counts| status.is(counts))
     {
-        return None;
+        return Ok(None);
     }
+    let finding = codes(observation.get("valueCodeableConcept"))
+        .iter()
+        .find_map(|[system, code, _]| knowledge.condition_of_code(system, code));
+    let Some(finding) = finding else {
+        return Ok(None);
+    };
     let site = codes(observation.get("bodySite"));
     let snomed = || {
         site.iter()
@@ -180,15 +190,14 @@ fn prior_result(observation: View<'_>, knowledge: &Knowledge) -> Option<PriorRes
             .map(|[_, code, _]| code)
     };
     let words = site.last().map(|[.., words]| words.as_str()).unwrap_or_default();
-    Some(PriorResult {
+    Ok(Some(PriorResult {
         site: snomed()
             .find_map(|code| knowledge.site_of_code(code))
-            .or_else(|| knowledge.site_of_text(words))?,
+            .or_else(|| knowledge.site_of_text(words))
+            .ok_or(SiteUnknown)?,
         laterality: side(snomed()).or_else(|| Knowledge::laterality_of_text(words)),
-        finding: codes(observation.get("valueCodeableConcept"))
-            .iter()
-            .find_map(|[system, code, _]| knowledge.condition_of_code(system, code))?,
-    })
+        finding,
+    }))
 }
 
 /// The site of a document: by code where there is one (R5), else by its description or its file's title.
@@ -322,13 +331,16 @@ impl PatientContext for EhrClient {
             }
             ContextPart::PriorResults => {
                 let category = ("category", "laboratory");
-                let mut found = Vec::new();
-                let each = |observation: View<'_>| {
-                    found.extend(knowledge.and_then(|knowledge| prior_result(observation, knowledge)));
+                let (mut found, mut is_any_elsewhere) = (Vec::new(), false);
+                let each = |observation: View<'_>| match knowledge.map(|known| prior_result(observation, known)) {
+                    Some(Ok(result)) => found.extend(result),
+                    Some(Err(SiteUnknown)) => is_any_elsewhere = true,
+                    None => {}
                 };
                 let is_all = self.listed(firm, token, "Observation", patient, category, each).await?;
                 PatientFacts {
                     prior_results: (is_all || !found.is_empty()).then_some(found),
+                    prior_results_incomplete: !is_all || is_any_elsewhere,
                     ..PatientFacts::default()
                 }
             }

@@ -120,6 +120,7 @@ async fn nonsense_in_the_right_shape_becomes_the_composers_draft() {
             class("Tinea corporis", "84849002", 0.15),
         ],
         abstention: None,
+        abstain_below: 0.0,
         concerns: Vec::new(),
         further_conditions: Vec::new(),
         models: vec![],

@@ -369,10 +369,10 @@ fn steps(pack: &LoadedPack, options: &Options) -> Result<(), Box<dyn Error>> {
     if let (Some(detector), Some(model)) = (&manifest.detector, pack.detector()) {
         let mut detecting = model.session()?;
         median(&format!("{route}_detector"), || {
-            detect::boxes(&detecting.run_all(&whole)?, detector)?;
+            detect::boxes(&detecting.run_all(&whole)?, detector, None)?;
             Ok(())
         })?;
-        let found = detect::boxes(&detecting.run_all(&whole)?, detector)?;
+        let found = detect::boxes(&detecting.run_all(&whole)?, detector, None)?;
         print(&format!("{route}_detections"), found.len(), "boxes");
         let (width, height) = photo.upright_size();
         let area = found.first().map_or(

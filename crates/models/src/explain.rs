@@ -399,6 +399,7 @@ mod tests {
             regions: vec![region(0.4, 0.4), region(0.9, 0.9), region(-0.2, 0.0)],
             ranked: Vec::new(),
             abstention: None,
+            abstain_below: 0.0,
             concerns: Vec::new(),
             further_conditions: Vec::new(),
             models: Vec::new(),

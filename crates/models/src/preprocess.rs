@@ -191,7 +191,7 @@ impl Reducer {
 
 /// Where the photo is in a letterboxed image, in its pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Content {
+pub struct Content {
     left: u32,
     top: u32,
     width: u32,

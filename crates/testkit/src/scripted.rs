@@ -122,6 +122,7 @@ impl VisionModel for ScriptedVision {
             regions,
             ranked,
             abstention: None,
+            abstain_below: 0.0,
             concerns: Vec::new(),
             further_conditions: Vec::new(),
             models,

@@ -14,8 +14,8 @@ use std::{
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
-    domain::{AgeBand, AssistResult, Bands, EncounterId, Label, Sex},
-    synthesis::Knowledge,
+    domain::{AgeBand, AssistResult, Bands, DocumentId, EncounterId, Findings, Label, Sex},
+    synthesis::{Judged, Knowledge},
 };
 
 use super::{known_firm, print_json, state_failed};
@@ -25,9 +25,6 @@ use crate::{
     failure::{Failure, Hinted as _, WithHint as _},
     wiring,
 };
-
-/// A condition that must not be missed counts as named from this probability on, as in drafts.
-const LEAST_NAMED: f32 = 0.01;
 
 /// A coded diagnosis of a visit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,27 +120,50 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, result: &AssistResult, diagnoses: &BTreeSet<Diagnosis>, knowledge: &Knowledge) {
-        let findings = result.findings.expose();
-        let abstained = findings.abstention.is_some();
+        let of_photos = by_photo(result);
+        // What drafts are composed of.
+        let judged = Judged::of(&of_photos);
         let is_coded = |label: &Label| diagnoses.iter().any(|diagnosis| diagnosis.is_of(label));
-        let mut said = findings.ranked.iter();
+        let is_right = |first: usize| {
+            judged
+                .classes
+                .iter()
+                .take(first)
+                .any(|class| is_coded(&class.class.label))
+        };
         self.compared += 1;
-        self.abstained += u64::from(abstained);
-        let is_right =
-            |first: usize| !abstained && findings.ranked.iter().take(first).any(|class| is_coded(&class.label));
+        self.abstained += u64::from(judged.classes.is_empty());
         self.top_1 += u64::from(is_right(1));
         self.top_3 += u64::from(is_right(3));
-        self.out_of_scope += u64::from(!said.any(|class| is_coded(&class.label)));
-        let mut dangerous = findings
-            .ranked
-            .iter()
-            .filter(|class| knowledge.must_not_be_missed(&class.label) && is_coded(&class.label))
+        // Whether or not the models decline: what they know of.
+        let known = of_photos.iter().flat_map(|(_, findings)| &findings.ranked);
+        let mut coded = known
+            .map(|class| &class.label)
+            .filter(|label| is_coded(label))
             .peekable();
-        if dangerous.peek().is_some() {
+        self.out_of_scope += u64::from(coded.peek().is_none());
+        if coded.any(|label| knowledge.must_not_be_missed(label)) {
             self.must_not_miss += 1;
-            let named = !abstained && dangerous.any(|class| class.probability >= LEAST_NAMED);
+            let mut dangerous = judged.classes.iter().filter(|class| is_coded(&class.class.label));
+            let named = dangerous.any(|class| class.has_to_be_named(knowledge));
             self.must_not_miss_named += u64::from(named);
         }
+    }
+}
+
+/// What the models saw, photo by photo.
+fn by_photo(result: &AssistResult) -> Vec<(DocumentId, &Findings)> {
+    let photos = result.photo_findings.expose();
+    if photos.is_empty() {
+        let documents = result.assessment.documents.iter().take(1);
+        documents
+            .map(|document| (document.clone(), result.findings.expose()))
+            .collect()
+    } else {
+        photos
+            .iter()
+            .map(|photo| (photo.document.clone(), &photo.findings))
+            .collect()
     }
 }
 

@@ -297,6 +297,7 @@ impl Driver<'_> {
                     reason,
                 });
             }
+            StepEnd::Released => tracing::debug!(event = "item.released", %firm, %subject, %stage),
             StepEnd::LeaseLost => tracing::info!(event = "lease.lost", %firm, %subject, %stage),
         }
     }

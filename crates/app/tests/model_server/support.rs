@@ -159,6 +159,7 @@ impl VisionModel for Gated {
             regions: Vec::new(),
             ranked: Vec::new(),
             abstention: None,
+            abstain_below: 0.0,
             concerns: Vec::new(),
             further_conditions: Vec::new(),
             models: self.versions(route),

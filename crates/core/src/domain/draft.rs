@@ -125,6 +125,8 @@ pub struct PatientFacts {
     /// Earlier results of this patient that say of which part of the body they are. Those of the photo's site alone are of use:
     /// [`Self::results_at_site`].
     pub prior_results: Option<Vec<PriorResult>>,
+    /// There are more that were not read, or of which nobody knows the site: those that are known say nothing of there being none.
+    pub prior_results_incomplete: bool,
     /// What the photo's description and the visit's reason say: text of the chart, so never an instruction, and never in a draft.
     pub description: Option<Phi<String>>,
 }
@@ -141,6 +143,7 @@ impl PatientFacts {
             history: self.history.or(further.history),
             medications: self.medications.or(further.medications),
             prior_results: self.prior_results.or(further.prior_results),
+            prior_results_incomplete: self.prior_results_incomplete || further.prior_results_incomplete,
             description: match (self.description, further.description) {
                 (Some(first), Some(second)) => Some(Phi::new(format!("{}; {}", first.expose(), second.expose()))),
                 (first, second) => first.or(second),
@@ -150,7 +153,8 @@ impl PatientFacts {
 }
 
 impl PatientFacts {
-    /// What earlier results found at the photo's site, each once. None where the site or the results are not known.
+    /// What earlier results found at the photo's site, each once. None where the site or the results are not known,
+    /// and where none was found among results that are not all.
     pub fn results_at_site(&self) -> Option<Vec<&ContextTerm>> {
         let (site, results) = (self.site.as_ref()?, self.prior_results.as_ref()?);
         // One of the other side is of another lesion; one of no side may be of this one.
@@ -164,7 +168,7 @@ impl PatientFacts {
                 found.push(&result.finding);
             }
         }
-        Some(found)
+        (!found.is_empty() || !self.prior_results_incomplete).then_some(found)
     }
 }
 

@@ -204,6 +204,9 @@ pub struct Findings {
     pub ranked: Vec<ClassProbability>,
     /// Set when the models decline to say anything.
     pub abstention: Option<Abstention>,
+    /// The pack's threshold: where no class is as probable, the models say nothing.
+    #[serde(default)]
+    pub abstain_below: f32,
     /// What speaks against relying on them, whether or not the models decline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concerns: Vec<Concern>,
@@ -220,8 +223,10 @@ impl Findings {
     /// On the widespread route the probability of a class is the mean over the photos that were judged (the linear opinion
     /// pool). They show the same rash and are far from independent evidence, which is what a product, or a mean of
     /// logarithms, would take them for: one photo that does not show a condition would all but rule it out, however clear it is
-    /// on the others. A mean of calibrated probabilities errs towards too little confidence (Ranjan and Gneiting 2010), which is
-    /// the safe side for a condition that must not be missed.
+    /// on the others. A mean of calibrated probabilities errs towards too little confidence (Ranjan and Gneiting 2010). For a
+    /// condition that must not be missed that is not the safe side: what one photo shows, the mean may drop, so that such a
+    /// condition is named by the photo that shows it best (`synthesis::Judged`). Where no class is as probable by the mean as the
+    /// pack asks for, the photos together say nothing, as one such photo would.
     ///
     /// On the solitary route photos show lesions, which are not one: the findings are those of the most confident detection, and
     /// the differential names each class as the photo has it that shows it best.
@@ -244,6 +249,12 @@ impl Findings {
         let mut together = best.or_else(|| photos.first().copied())?.clone();
         if together.route == Route::Widespread && judged.len() > 1 {
             together.ranked = pooled(&judged);
+            // Photos of two packs: of one that is replaced.
+            together.abstain_below = judged.iter().map(|photo| photo.abstain_below).fold(0.0, f32::max);
+            let top = together.ranked.first();
+            if top.is_some_and(|top| top.probability < together.abstain_below) {
+                together.abstention = Some(Abstention::Undecided);
+            }
         }
         for photo in photos {
             for concern in &photo.concerns {
@@ -320,6 +331,7 @@ mod tests {
             }],
             ranked,
             abstention,
+            abstain_below: 0.0,
             concerns: abstention.map(|_| Concern::Blurred).into_iter().collect(),
             further_conditions: Vec::new(),
             models: vec![ModelVersion {
@@ -351,6 +363,18 @@ mod tests {
         assert_eq!(together.concerns, [Concern::Blurred]);
         assert_eq!(together.models.len(), 3);
         assert_eq!(Findings::together([&seen]), Some(seen), "one photo is what it is");
+    }
+
+    #[test]
+    fn photos_that_contradict_each_other_say_nothing_together() {
+        let sure = |first, second| Findings {
+            abstain_below: 0.4,
+            ..photo(Route::Widespread, 0.5, &[(first, 0.55), (second, 0.1)], None)
+        };
+        let (one, other) = (sure("eczema", "drug"), sure("drug", "eczema"));
+        let together = Findings::together([&one, &other]).unwrap();
+        assert_eq!(together.abstention, Some(Abstention::Undecided), "0.325 is too little");
+        assert_eq!(Findings::together([&one, &one]).unwrap().abstention, None);
     }
 
     #[test]

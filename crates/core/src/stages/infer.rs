@@ -343,26 +343,50 @@ impl Infer<'_> {
             encounter: &assessment.encounter,
             document,
         };
+        let mut are_of_one_site = true;
         let give_up_at = self.quota.clock.now() + CONTEXT_PATIENCE;
         for part in self.context.parts() {
-            if let Some(known) = self.context.remembered(&firm.id, &subject, part) {
-                facts = facts.with(known.into_exposed());
+            if part == ContextPart::PriorResults && (facts.site.is_none() || !are_of_one_site) {
+                // Of which site would not be known: nothing of it could be used.
                 continue;
             }
-            if part == ContextPart::PriorResults && facts.site.is_none() {
-                // Of which site would not be known: nothing of it could be used.
+            if let Some(known) = self.context.remembered(&firm.id, &subject, part) {
+                are_of_one_site &= self.is_site_of_all(firm, assessment, part, known.expose());
+                facts = facts.with(known.into_exposed());
                 continue;
             }
             let read = self.context.read_context(firm, self.token, &subject, part);
             let answer = within(self.quota.clock, give_up_at, self.quota.call(CallKind::Context, read)).await;
             match answer.map_err(StageError::from).and_then(|answer| answer) {
-                Ok(further) => facts = facts.with(further.into_exposed()),
+                Ok(further) => {
+                    are_of_one_site &= self.is_site_of_all(firm, assessment, part, further.expose());
+                    facts = facts.with(further.into_exposed());
+                }
                 Err(error) => {
                     let reason = error.reason();
                     tracing::info!(event = "context.unavailable", firm = %firm.id, part = part.as_str(), reason = reason.code());
                 }
             }
         }
+        if !are_of_one_site {
+            (facts.site, facts.laterality) = (None, None);
+        }
         facts
+    }
+
+    /// Whether what the first photo's document says of its site is true of all photos, as far as their documents were read: for
+    /// their bytes they all were. A site of one would be put to lesions of another.
+    fn is_site_of_all(&self, firm: &Firm, assessment: &Assessment, part: ContextPart, of_first: &PatientFacts) -> bool {
+        let is_same = |document: &DocumentId| {
+            let subject = ContextSubject {
+                patient: &assessment.patient,
+                encounter: &assessment.encounter,
+                document,
+            };
+            let known = self.context.remembered(&firm.id, &subject, part);
+            let known = known.map(Phi::into_exposed).unwrap_or_default();
+            (&known.site, known.laterality) == (&of_first.site, of_first.laterality)
+        };
+        part != ContextPart::Document || assessment.documents.iter().skip(1).all(is_same)
     }
 }

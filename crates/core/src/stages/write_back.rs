@@ -33,11 +33,8 @@ const SILENT: Reason = Reason::new(
     "the firm is in silent mode; `skin-assist firm mode` changes it",
 );
 
-/// Why a result is kept back whose firm was switched off while somebody had it.
-const OFF: Reason = Reason::new(
-    "draft.off-mode",
-    "the firm was switched off; `skin-assist firm mode` changes it",
-);
+/// How long a result is let lie whose firm was switched off while somebody had it. As long as the firm is off nobody acquires it.
+const OFF_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a result is kept back where the EHR cannot hold a draft.
 const NO_DRAFTS: Reason = Reason::new(
@@ -116,12 +113,16 @@ impl WriteBack<'_> {
             _ => None,
         };
         match (interrupted, abilities.settlement, firm.mode) {
+            // As in a pause, it waits: what is kept back would be lost to a firm that is switched on again.
+            (_, _, Mode::Off) => {
+                self.deliveries.release_delivery(lease, clock.now() + OFF_PAUSE).await?;
+                return Ok(StepEnd::Released);
+            }
             // To post again is to ask; but a firm that was made silent meanwhile is not written to, even so.
-            (Some(_), Settlement::Operator, _) | (Some(_), Settlement::PostAgain, Mode::Silent | Mode::Off) => {
+            (Some(_), Settlement::Operator, _) | (Some(_), Settlement::PostAgain, Mode::Silent) => {
                 return self.uncertain(lease, INTERRUPTED).await;
             }
             (None, _, Mode::Silent) => return self.withheld(lease, SILENT).await,
-            (None, _, Mode::Off) => return self.withheld(lease, OFF).await,
             (None, ..) if !abilities.holds_drafts => return self.withheld(lease, NO_DRAFTS).await,
             _ => {}
         }
@@ -190,10 +191,8 @@ impl WriteBack<'_> {
                     }
                     // The switch to a mode that writes nothing holds for a draft that an interrupted post did not bring into the
                     // chart, too.
-                    match firm.mode {
-                        Mode::Draft => {}
-                        Mode::Silent => return Ok(Before::Withhold(SILENT)),
-                        Mode::Off => return Ok(Before::Withhold(OFF)),
+                    if firm.mode != Mode::Draft {
+                        return Ok(Before::Withhold(SILENT));
                     }
                 }
                 DraftSearch::Unsupported => {

@@ -28,16 +28,34 @@ pub struct Composer {
 }
 
 /// What the classifier says of the photos taken together.
-pub(super) struct Judged<'a> {
-    /// The classes of all photos, each once with the photo that shows it with the highest probability; most probable first. The
-    /// probability is that photo's; where several photos show one rash, that of all of them together.
-    pub(super) classes: Vec<(&'a DocumentId, Cow<'a, ClassProbability>)>,
-    /// Why a photo was not judged, if one was not.
-    pub(super) abstention: Option<Abstention>,
+pub struct Judged<'a> {
+    /// The classes of all photos, each once, most probable first; none where nothing is said.
+    pub classes: Vec<JudgedClass<'a>>,
+    /// Why nothing is said; where something is, why a photo was not judged, if one was not.
+    pub abstention: Option<Abstention>,
+}
+
+/// A class of [`Judged`].
+pub struct JudgedClass<'a> {
+    /// The photo that shows it with the highest probability.
+    pub document: &'a DocumentId,
+    /// With that photo's probability; where several photos show one rash, with that of all of them together.
+    pub class: Cow<'a, ClassProbability>,
+    /// The probability on the photo that shows it best.
+    pub greatest: f32,
+}
+
+impl JudgedClass<'_> {
+    /// Whether it has to be named although it is not among the first: by the photo that shows it best, since a mean over photos
+    /// hides what one of them shows.
+    pub fn has_to_be_named(&self, knowledge: &Knowledge) -> bool {
+        knowledge.must_not_be_missed(&self.class.label) && self.greatest >= LEAST_MUST_NOT_MISS
+    }
 }
 
 impl<'a> Judged<'a> {
-    pub(super) fn of(findings: &'a [(DocumentId, &'a Findings)]) -> Self {
+    /// Of the photos of an assessment, in their order.
+    pub fn of(findings: &'a [(DocumentId, &'a Findings)]) -> Self {
         let mut classes: Vec<(&DocumentId, &ClassProbability)> = Vec::new();
         let mut abstention = None;
         for (document, findings) in findings {
@@ -56,23 +74,25 @@ impl<'a> Judged<'a> {
         }
         let together = Findings::together(findings.iter().map(|(_, findings)| *findings));
         let pooled = together.filter(|together| together.route == Route::Widespread && findings.len() > 1);
+        if let Some(undecided) = pooled.as_ref().and_then(|pooled| pooled.abstention) {
+            return Self {
+                classes: Vec::new(),
+                abstention: Some(undecided),
+            };
+        }
         let classes = classes.into_iter().map(|(document, class)| {
             let of_all = pooled.iter().flat_map(|pooled| &pooled.ranked);
             let of_all = of_all.into_iter().find(|known| known.label == class.label);
-            (
+            JudgedClass {
                 document,
-                of_all.map_or(Cow::Borrowed(class), |class| Cow::Owned(class.clone())),
-            )
+                class: of_all.map_or(Cow::Borrowed(class), |class| Cow::Owned(class.clone())),
+                greatest: class.probability,
+            }
         });
         let mut classes: Vec<_> = classes.collect();
-        classes.sort_by(|a, b| b.1.probability.total_cmp(&a.1.probability));
+        classes.sort_by(|a, b| b.class.probability.total_cmp(&a.class.probability));
         Self { classes, abstention }
     }
-}
-
-/// Whether a class has to be named although it is not among the first.
-pub(super) fn has_to_be_named(class: &ClassProbability, knowledge: &Knowledge) -> bool {
-    knowledge.must_not_be_missed(&class.label) && class.probability >= LEAST_MUST_NOT_MISS
 }
 
 impl Composer {
@@ -138,14 +158,14 @@ impl Composer {
         }
         let first = classes.iter().enumerate().take(MOST_CONDITIONS);
         let ranked: Vec<_> = first
-            .filter(|(place, (_, class))| *place == 0 || class.probability >= LEAST_PROBABILITY)
-            .map(|(_, (document, class))| self.evidenced(class, document))
+            .filter(|(place, judged)| *place == 0 || judged.class.probability >= LEAST_PROBABILITY)
+            .map(|(_, judged)| self.evidenced(&judged.class, judged.document))
             .collect();
         let must_not_miss: Vec<_> = classes
             .iter()
-            .filter(|(_, class)| has_to_be_named(class, &self.knowledge))
-            .filter(|(_, class)| ranked.first().is_none_or(|top| top.label != class.label))
-            .map(|(document, class)| self.evidenced(class, document))
+            .filter(|judged| judged.has_to_be_named(&self.knowledge))
+            .filter(|judged| ranked.first().is_none_or(|top| top.label != judged.class.label))
+            .map(|judged| self.evidenced(&judged.class, judged.document))
             .collect();
 
         let named = || {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Knowledge,
-    composer::{Judged, has_to_be_named},
+    composer::{Judged, JudgedClass},
     knowledge::words,
     note::{focus_word, light_word},
 };
@@ -28,6 +28,8 @@ pub(super) struct GivenClass<'a> {
     pub(super) class: Cow<'a, ClassProbability>,
     pub(super) document: &'a DocumentId,
     pub(super) confidence: Confidence,
+    /// An answer that does not name it is refused.
+    pub(super) has_to_be_named: bool,
 }
 
 /// Something that is known of the patient.
@@ -60,19 +62,26 @@ impl<'a> Given<'a> {
             .flat_map(|(_, findings)| &findings.further_conditions)
         {
             let is_it = |code: &str| code == label.snomed_ct;
-            let is_class = judged.classes.iter().any(|(_, class)| is_it(&class.label.snomed_ct));
+            let is_class = judged.classes.iter().any(|judged| is_it(&judged.class.label.snomed_ct));
             if !is_class && !further.iter().any(|known| is_it(&known.snomed_ct)) {
                 further.push(label);
             }
         }
         let classes = judged.classes.into_iter().enumerate();
         let classes = classes
-            .filter(|(place, (_, class))| *place < MOST_CLASSES || has_to_be_named(class, knowledge))
-            .map(|(_, (document, class))| GivenClass {
-                confidence: Confidence::of(class.probability),
-                class,
-                document,
+            .map(|(place, judged)| {
+                let has_to_be_named = judged.has_to_be_named(knowledge);
+                let JudgedClass { document, class, .. } = judged;
+                let given = GivenClass {
+                    confidence: Confidence::of(class.probability),
+                    class,
+                    document,
+                    has_to_be_named,
+                };
+                (place, given)
             })
+            .filter(|(place, given)| *place < MOST_CLASSES || given.has_to_be_named)
+            .map(|(_, given)| given)
             .collect();
         let (mut evidence, mut images) = (Vec::new(), Vec::new());
         for (number, (document, findings)) in (1..).zip(request.findings) {

@@ -223,12 +223,16 @@ fn findings_lines(request: &SynthesisRequest<'_>, synthesis: &Synthesis, photos:
         }
         Err(abstention) => {
             lines.push(format!("No assessment: {}", abstention_words(*abstention)));
-            lines.extend(
-                request
-                    .findings
-                    .iter()
-                    .filter_map(|(_, findings)| undecided_line(findings)),
-            );
+            let photos = || request.findings.iter().map(|(_, findings)| *findings);
+            let of_photos = photos()
+                .filter(|findings| findings.abstention.is_some())
+                .filter_map(undecided_line);
+            let before = lines.len();
+            lines.extend(of_photos);
+            if lines.len() == before {
+                // Each photo says something, and all of them together do not.
+                lines.extend(Findings::together(photos()).as_ref().and_then(undecided_line));
+            }
         }
     }
     lines
@@ -292,6 +296,8 @@ fn concerns_line(document: &DocumentId, findings: &Findings) -> Option<String> {
 fn percent(probability: f32) -> String {
     if probability > 0.99 {
         "over 99 %".to_owned()
+    } else if probability < 0.005 {
+        "under 1 %".to_owned()
     } else {
         format!("{:.0} %", probability * 100.0)
     }

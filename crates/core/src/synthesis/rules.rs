@@ -8,7 +8,6 @@ use std::{collections::BTreeSet, fmt};
 use super::{
     Knowledge,
     answer::{ABSTENTIONS, Answer, Further, Ranked},
-    composer::has_to_be_named,
     given::{Given, GivenClass},
     knowledge::words,
 };
@@ -330,11 +329,7 @@ impl Checking<'_> {
             self.class(&condition.code)
                 .is_none_or(|given| self.knowledge.must_not_be_missed(&given.class.label))
         };
-        let mut to_be_named = self
-            .given
-            .classes
-            .iter()
-            .filter(|given| has_to_be_named(&given.class, self.knowledge));
+        let mut to_be_named = self.given.classes.iter().filter(|given| given.has_to_be_named);
         to_be_named.all(is_named) && self.answer.must_not_miss.iter().all(is_marked)
     }
 

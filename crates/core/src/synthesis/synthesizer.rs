@@ -158,7 +158,11 @@ impl Synthesizer {
                 .rules
                 .check(completion.text.expose(), given, self.composer.knowledge())
             {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    // Of the prompt that was answered, which is another at the second try.
+                    asking.used.prompt_sha256 = hash(&asking.prompt);
+                    return Ok(answer);
+                }
                 Err(rule) => {
                     tracing::warn!(event = "language.answer-refused", model = self.chat.model(), %rule);
                     reason = fallback::ANSWERS_BROKEN;

@@ -153,6 +153,8 @@ fn of_earlier_results_site_and_condition_come_through_as_our_own_terms() {
                 finding: term("basal cell carcinoma"),
             },
         ]),
+        // The one of nobody knows where.
+        prior_results_incomplete: true,
         ..PatientFacts::default()
     };
     assert_eq!(*facts.unwrap().expose(), expected);
@@ -163,4 +165,32 @@ fn of_earlier_results_site_and_condition_come_through_as_our_own_terms() {
             "{SERVICE}/Observation?patient=7&category=laboratory&_count=100"
         )]
     );
+}
+
+#[test]
+fn of_a_site_there_are_no_earlier_results_only_where_all_of_them_are_known() {
+    let result = |site: &str| {
+        json!({ "resource": { "resourceType": "Observation", "status": "final", "subject": { "reference": "Patient/7" },
+            "bodySite": { "text": site },
+            "valueCodeableConcept": { "coding": [{ "system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "C43.59" }] } } })
+    };
+    let at = |site: &str, page: Value| {
+        let (client, _) = client([reply_json(&page)]);
+        let (facts, _) = context(&client, "7", ContextPart::PriorResults);
+        let facts = PatientFacts {
+            site: Some(ContextTerm(site.to_owned())),
+            ..facts.unwrap().into_exposed()
+        };
+        facts.results_at_site().map(|results| results.len())
+    };
+    let all = bundle(&[result("back")]);
+    assert_eq!((at("back", all.clone()), at("forearm", all)), (Some(1), Some(0)));
+    let mut first_page = bundle(&[result("back")]);
+    first_page["link"] = json!([{ "relation": "next", "url": format!("{SERVICE}/Observation?page=2") }]);
+    assert_eq!(
+        (at("back", first_page.clone()), at("forearm", first_page)),
+        (Some(1), None)
+    );
+    let one_of_nowhere = bundle(&[result("back"), result("see the form")]);
+    assert_eq!(at("forearm", one_of_nowhere), None);
 }

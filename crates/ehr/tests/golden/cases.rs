@@ -113,6 +113,7 @@ fn findings(
         regions,
         ranked,
         abstention,
+        abstain_below: 0.0,
         concerns: Vec::new(),
         further_conditions: Vec::new(),
         models: vec![],
@@ -133,6 +134,7 @@ fn known() -> PatientFacts {
             laterality: None,
             finding: term("actinic keratosis"),
         }]),
+        prior_results_incomplete: false,
         description: Some(Phi::new("left forearm, Jane Roe".to_owned())),
     }
 }

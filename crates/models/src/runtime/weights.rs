@@ -47,7 +47,12 @@ pub(super) fn split(onnx: &[u8]) -> io::Result<Option<Split>> {
     if onnx.len() < WORTH_BYTES {
         return Ok(None);
     }
-    let folder = tempfile::Builder::new().prefix("skin-assist-model-").tempdir()?;
+    let mut private = tempfile::Builder::new();
+    private.prefix("skin-assist-model-");
+    // A folder is made as open as the process's mask allows, unless it is told not to.
+    #[cfg(unix)]
+    private.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    let folder = private.tempdir()?;
     let mut weights = Weights {
         file: BufWriter::new(File::create_new(folder.path().join(WEIGHTS_FILE))?),
         length: 0,
@@ -170,6 +175,11 @@ mod tests {
         let large: Vec<u8> = (0..WORTH_BYTES).map(|index| (index % 251) as u8).collect();
         let split = split(&model(&large, &[7; 100])).expect("files").expect("worth it");
         let folder = split.graph().parent().expect("a folder").to_owned();
+        #[cfg(unix)]
+        {
+            let mode = std::os::unix::fs::PermissionsExt::mode(&folder.metadata().expect("a folder").permissions());
+            assert_eq!(mode & 0o777, 0o700, "nobody else can open it");
+        }
         assert!(std::fs::read(folder.join(WEIGHTS_FILE)).expect("weights") == large);
         let graph = std::fs::read(split.graph()).expect("a graph");
         assert!(graph.len() < 300, "{}", graph.len());

@@ -5,6 +5,7 @@ use skin_assist_core::domain::NormalisedBox;
 use super::classify::softmax;
 use crate::{
     pack::{Activation, DetectorHead, DetectorManifest},
+    preprocess::Content,
     runtime::Tensor,
 };
 
@@ -19,13 +20,27 @@ pub struct Detection {
     pub score: f32,
 }
 
-/// Reads a detector's answers as its manifest says.
-pub fn boxes(answers: &[Tensor], manifest: &DetectorManifest) -> Result<Vec<Detection>, &'static str> {
-    match (&manifest.head, answers) {
-        (DetectorHead::Yolov8, [answer, ..]) => yolov8(answer, manifest),
-        (DetectorHead::Detr { activation, .. }, [boxes, logits, ..]) => detr(boxes, logits, *activation, manifest),
-        _ => Err("the detector gives fewer outputs than its manifest names"),
+/// Reads a detector's answers as its manifest says. `content` is where the photo is in a letterboxed input: boxes become those
+/// of the photo, and what lies beside it is dropped before the strongest are chosen.
+pub fn boxes(
+    answers: &[Tensor],
+    manifest: &DetectorManifest,
+    content: Option<Content>,
+) -> Result<Vec<Detection>, &'static str> {
+    let mut candidates = match (&manifest.head, answers) {
+        (DetectorHead::Yolov8, [answer, ..]) => yolov8(answer, manifest)?,
+        (DetectorHead::Detr { activation, .. }, [boxes, logits, ..]) => detr(boxes, logits, *activation, manifest)?,
+        _ => return Err("the detector gives fewer outputs than its manifest names"),
+    };
+    if let Some(content) = content {
+        candidates.retain_mut(|candidate| {
+            candidate.raw = content.in_photo(candidate.raw, &manifest.input);
+            let area = inside(&candidate.raw);
+            candidate.area = area.unwrap_or(candidate.area);
+            area.is_some()
+        });
     }
+    Ok(strongest(candidates, manifest))
 }
 
 /// Reads answers in the layout of DETR (Carion et al., ECCV 2020): boxes `[1, boxes, 4]` as centre, width and height in
@@ -75,15 +90,15 @@ fn detr(
             candidates.push(Detection { area, raw, score });
         }
     }
-    Ok(strongest(candidates, manifest))
+    Ok(candidates)
 }
 
 const OTHER_SHAPE: &str = "the detector's answer has another shape than its manifest means";
 
 /// Reads an answer in the layout of YOLOv8: `[1, 4 + classes, boxes]`, the rows being the centre's x and y, width and
-/// height in pixels of the input, then one score a class. The greatest score counts. What is under the threshold is
-/// dropped, then greedy non-maximum suppression, strongest first.
-pub fn yolov8(answer: &Tensor, manifest: &DetectorManifest) -> Result<Vec<Detection>, &'static str> {
+/// height in pixels of the input, then one score a class. The greatest score counts; what is under the threshold is
+/// dropped.
+fn yolov8(answer: &Tensor, manifest: &DetectorManifest) -> Result<Vec<Detection>, &'static str> {
     let [1, rows, boxes] = *answer.shape else {
         return Err(OTHER_SHAPE);
     };
@@ -115,7 +130,7 @@ pub fn yolov8(answer: &Tensor, manifest: &DetectorManifest) -> Result<Vec<Detect
             candidates.push(Detection { area, raw, score });
         }
     }
-    Ok(strongest(candidates, manifest))
+    Ok(candidates)
 }
 
 /// Greedy non-maximum suppression, strongest first.
@@ -193,6 +208,25 @@ mod tests {
         }
     }
 
+    /// What is found of an answer of YOLOv8 in a photo that fills the input.
+    fn all_in(answer: &Tensor, manifest: &DetectorManifest) -> Result<Vec<Detection>, &'static str> {
+        boxes(std::slice::from_ref(answer), manifest, None)
+    }
+
+    #[test]
+    fn boxes_beside_the_photo_take_no_place_of_those_on_it() {
+        let mut manifest = manifest(1);
+        manifest.input.resize = Resize::LetterboxTriangle;
+        // A square photo in the middle of an input that is twice as wide as high: from 50 to 150.
+        let content = Content::of((300, 300), &manifest.input);
+        assert!(content.is_some());
+        let answer = answer(&[[20.0, 50.0, 20.0, 20.0, 0.9], [100.0, 50.0, 20.0, 20.0, 0.6]]);
+        let found = boxes(&[answer], &manifest, content).expect("boxes");
+        assert_eq!(found.len(), 1);
+        assert!((found[0].score - 0.6).abs() < 1e-6, "{found:?}");
+        assert!((found[0].area.x - 0.4).abs() < 1e-6 && (found[0].area.width - 0.2).abs() < 1e-6);
+    }
+
     #[test]
     fn boxes_become_fractions_of_the_image_strongest_first() {
         let answer = answer(&[
@@ -200,7 +234,7 @@ mod tests {
             [150.0, 75.0, 40.0, 30.0, 0.9],
             [9.0, 9.0, 9.0, 9.0, 0.49],
         ]);
-        let found = yolov8(&answer, &manifest(10)).expect("boxes");
+        let found = all_in(&answer, &manifest(10)).expect("boxes");
         assert_eq!(found.len(), 2);
         let area = found[0].area;
         for (value, expected) in [(area.x, 0.65), (area.y, 0.6), (area.width, 0.2), (area.height, 0.3)] {
@@ -218,16 +252,16 @@ mod tests {
             [60.0, 50.0, 20.0, 20.0, 0.7],
             [52.0, 50.0, 20.0, 20.0, 0.9],
         ];
-        let found = yolov8(&answer(&boxes), &manifest(10)).expect("boxes");
+        let found = all_in(&answer(&boxes), &manifest(10)).expect("boxes");
         // The third wins over the first; the second overlaps it by 12/28 (0.43) and stays.
         let scores: Vec<f32> = found.iter().map(|detection| detection.score).collect();
         assert_eq!(scores, [0.9, 0.7]);
-        assert_eq!(yolov8(&answer(&boxes), &manifest(1)).expect("boxes").len(), 1);
+        assert_eq!(all_in(&answer(&boxes), &manifest(1)).expect("boxes").len(), 1);
     }
 
     #[test]
     fn the_best_class_gives_the_score() {
-        let found = yolov8(&answer(&[[50.0, 50.0, 20.0, 20.0, 0.1, 0.75, 0.3]]), &manifest(10)).expect("boxes");
+        let found = all_in(&answer(&[[50.0, 50.0, 20.0, 20.0, 0.1, 0.75, 0.3]]), &manifest(10)).expect("boxes");
         assert!((found[0].score - 0.75).abs() < 1e-6);
     }
 
@@ -238,7 +272,7 @@ mod tests {
             [300.0, 50.0, 20.0, 20.0, 0.9],
             [50.0, 50.0, -20.0, 20.0, 0.9],
         ];
-        let found = yolov8(&answer(&boxes), &manifest(10)).expect("boxes");
+        let found = all_in(&answer(&boxes), &manifest(10)).expect("boxes");
         assert_eq!(found.len(), 1);
         let area = found[0].area;
         assert!((area.x + area.width - 1.0).abs() < 1e-6 && area.y.abs() < 1e-6);
@@ -265,7 +299,7 @@ mod tests {
         };
         // Sigmoid: 0.88, 0.5 and 0.27 of the better class.
         let logits = tensor(&[1, 3, 2], &[2.0, -1.0, 0.0, -3.0, -1.0, -2.0]);
-        let found = boxes(&[boxes_.clone(), logits.clone()], &with(Activation::Sigmoid)).expect("boxes");
+        let found = boxes(&[boxes_.clone(), logits.clone()], &with(Activation::Sigmoid), None).expect("boxes");
         assert_eq!(found.len(), 2);
         assert!(
             (found[0].score - 0.880_797).abs() < 1e-5 && (found[0].area.x - 0.4).abs() < 1e-6,
@@ -273,7 +307,7 @@ mod tests {
         );
         assert!((found[0].area.height - 0.4).abs() < 1e-6);
         // Softmax over lesion and nothing: 0.95, 0.95 and 0.73.
-        let found = boxes(&[boxes_.clone(), logits.clone()], &with(Activation::Softmax)).expect("boxes");
+        let found = boxes(&[boxes_.clone(), logits.clone()], &with(Activation::Softmax), None).expect("boxes");
         assert_eq!(found.len(), 3);
         assert!((found[0].score - 0.952_574).abs() < 1e-5, "{found:?}");
         let edge = found
@@ -287,7 +321,7 @@ mod tests {
             vec![boxes_.clone(), tensor(&[1, 3, 1], &[0.0; 3])],
             vec![boxes_, tensor(&[1, 3, 2], &[f32::NAN; 6])],
         ] {
-            assert!(boxes(&wrong, &with(Activation::Softmax)).is_err(), "{wrong:?}");
+            assert!(boxes(&wrong, &with(Activation::Softmax), None).is_err(), "{wrong:?}");
         }
     }
 
@@ -296,14 +330,14 @@ mod tests {
         let boxes: Vec<_> = (0..9_u8)
             .map(|index| [f32::from(index) * 20.0 + 10.0, 50.0, 8.0, 8.0, 0.7])
             .collect();
-        let found = yolov8(&answer(&boxes), &manifest(9)).expect("boxes");
+        let found = all_in(&answer(&boxes), &manifest(9)).expect("boxes");
         assert!(found.windows(2).all(|pair| pair[0].area.x < pair[1].area.x));
     }
 
     #[test]
     fn other_shapes_and_what_is_not_a_number_are_no_answer() {
         let wrong = |shape: &[usize], data: Vec<f32>| {
-            yolov8(
+            all_in(
                 &Tensor {
                     shape: shape.to_vec(),
                     data,

@@ -128,17 +128,10 @@ impl PackSessions {
             what: "the model pack was loaded without its detector",
         })?;
         let answers = run(session, &preprocess::tensor(small, &detector.input))?;
-        let detections = detect::boxes(&answers, detector).map_err(no_answer)?;
         let (width, height) = photo.upright_size();
         let content = preprocess::Content::of((width, height), &detector.input);
-        for mut detection in detections {
-            if let Some(content) = content {
-                detection.raw = content.in_photo(detection.raw, &detector.input);
-                let Some(area) = detect::inside(&detection.raw) else {
-                    continue;
-                };
-                detection.area = area;
-            }
+        let detections = detect::boxes(&answers, detector, content).map_err(no_answer)?;
+        for detection in detections {
             let square = preprocess::square_around(&detection.raw, detector.crop_margin, width, height);
             let Some(square) = square else {
                 continue;
@@ -238,6 +231,7 @@ fn blank(pack: &LoadedPack, photo: &OpenPhoto, small: &SmallImage) -> Findings {
         regions: Vec::new(),
         ranked: Vec::new(),
         abstention: None,
+        abstain_below: pack.manifest().classifier.abstain_below,
         concerns: Vec::new(),
         further_conditions: pack.manifest().further_conditions.clone(),
         models: vec![pack.version()],

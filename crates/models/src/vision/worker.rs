@@ -64,6 +64,8 @@ struct Current {
     number: u64,
     /// Of the photo in hand; none between photos, or when the caller got an answer already.
     reply: Option<oneshot::Sender<Outcome>>,
+    /// There is a photo in hand, whether or not its caller got an answer.
+    is_busy: bool,
 }
 
 impl Desk {
@@ -106,7 +108,12 @@ impl Crew {
                 tracing::error!("a model takes too long; another worker takes its place");
                 match self.hire(index) {
                     Ok(another) => std::mem::replace(hand, another).give_up(),
-                    Err(error) => tracing::error!(%error, "no other worker; the one that hangs keeps its place"),
+                    Err(error) => {
+                        tracing::error!(%error, "no other worker; the one that hangs keeps its place");
+                        hand.answer();
+                        // Another is looked for again when as much time has passed once more.
+                        hand.seen.1 = 0;
+                    }
                 }
             }
         }
@@ -127,7 +134,7 @@ impl Hand {
     /// Whether it has had the same photo in hand for too long.
     fn is_late(&mut self) -> bool {
         let current = self.desk.current();
-        if current.reply.is_none() || current.number != self.seen.0 {
+        if !current.is_busy || current.number != self.seen.0 {
             self.seen = (current.number, 0);
             return false;
         }
@@ -138,6 +145,11 @@ impl Hand {
     /// Answers for it, and leaves it to itself.
     fn give_up(self) {
         self.desk.is_replaced.store(true, Ordering::Relaxed);
+        self.answer();
+    }
+
+    /// Tells the caller of the photo in hand that there are no findings, if nobody has told anything yet.
+    fn answer(&self) {
         if let Some(reply) = self.desk.current().reply.take() {
             // The caller may have gone: nobody misses the error then.
             let _ = reply.send(Err(VisionError::Model {
@@ -179,6 +191,7 @@ impl Worker {
             let mut current = desk.current();
             current.number += 1;
             current.reply = Some(job.reply);
+            current.is_busy = true;
         }
         let findings =
             catch_unwind(AssertUnwindSafe(|| self.look(job.route, &job.photo))).unwrap_or(Err(VisionError::Model {
@@ -187,7 +200,12 @@ impl Worker {
         if let Err(error) = &findings {
             tracing::debug!(route = %job.route, %error, "no findings");
         }
-        if let Some(reply) = desk.current().reply.take() {
+        let reply = {
+            let mut current = desk.current();
+            current.is_busy = false;
+            current.reply.take()
+        };
+        if let Some(reply) = reply {
             // The caller may have gone: nobody misses the findings then.
             let _ = reply.send(findings);
         }
@@ -260,13 +278,30 @@ mod tests {
     }
 
     /// A model that hangs until it is let go, at each first photo of a session.
-    struct Hanging(Arc<std::sync::Barrier>, Arc<AtomicBool>);
+    struct Hanging {
+        gate: Arc<std::sync::Barrier>,
+        hangs: Arc<AtomicBool>,
+        /// After so many sessions, so many tries give none.
+        sessions: Mutex<(u32, u32)>,
+    }
 
     struct HangingSession(Arc<std::sync::Barrier>, Arc<AtomicBool>);
 
     impl Model for Hanging {
         fn session(&self) -> Result<Box<dyn Session>, Error> {
-            Ok(Box::new(HangingSession(Arc::clone(&self.0), Arc::clone(&self.1))))
+            let mut sessions = self.sessions.lock().expect("no panic");
+            match *sessions {
+                (0, 0) => {}
+                (0, ref mut refused) => {
+                    *refused -= 1;
+                    return Err(Error::Elsewhere(VisionError::Unavailable { what: "on purpose" }));
+                }
+                (ref mut granted, _) => *granted -= 1,
+            }
+            Ok(Box::new(HangingSession(
+                Arc::clone(&self.gate),
+                Arc::clone(&self.hangs),
+            )))
         }
     }
 
@@ -284,9 +319,23 @@ mod tests {
 
     #[test]
     fn a_model_that_hangs_costs_the_photo_and_not_the_next() {
+        hang_once((1, 0));
+    }
+
+    #[test]
+    fn who_waits_is_answered_although_nobody_takes_the_place_at_once() {
+        hang_once((1, 2));
+    }
+
+    /// One worker hangs at its first photo; another takes its place at the first try, or after some that fail.
+    fn hang_once(sessions: (u32, u32)) {
         let manifest = Pack::reference(Route::Widespread).expect("a pack").manifest().clone();
         let (gate, hangs) = (Arc::new(std::sync::Barrier::new(2)), Arc::new(AtomicBool::new(true)));
-        let model = Hanging(Arc::clone(&gate), hangs);
+        let model = Hanging {
+            gate: Arc::clone(&gate),
+            hangs,
+            sessions: Mutex::new(sessions),
+        };
         let pack = LoadedPack::new(manifest, None, Box::new(model));
         let options = VisionOptions {
             workers: std::num::NonZeroUsize::MIN,

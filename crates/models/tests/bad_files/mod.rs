@@ -134,6 +134,21 @@ fn strangers() -> Vec<File> {
             tiff(SIDE, SIDE, &[(254, 4, 1, 1)], &[]),
             UNSUPPORTED,
         ),
+        file(
+            "a TIFF with a JPEG in it, of more than 100 megapixels",
+            tiff(SIDE, SIDE, &[(259, 3, 1, 7)], &blank_jpeg(10_000, 10_001, 1, None)),
+            UNSUPPORTED,
+        ),
+        file(
+            "a TIFF with a JPEG in it, by a number of 8 bits",
+            tiff(SIDE, SIDE, &[(259, 1, 1, 7)], &blank_jpeg(SIDE, SIDE, 3, None)),
+            UNSUPPORTED,
+        ),
+        file(
+            "a TIFF whose compression is a number of 8 bits",
+            tiff(SIDE, SIDE, &[(259, 1, 1, 1)], &[50; (SIDE * SIDE * 3) as usize]),
+            UNSUPPORTED,
+        ),
         file("a BigTIFF", *b"II+\0\x08\0\0\0\x10\0\0\0\0\0\0\0", UNSUPPORTED),
         file("a JPEG with arithmetic coding", arithmetic, UNSUPPORTED),
         file("a JPEG of 12 bits", twelve_bits, UNSUPPORTED),

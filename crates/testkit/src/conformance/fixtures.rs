@@ -256,6 +256,7 @@ pub(super) fn findings() -> Phi<Findings> {
         }],
         ranked: classes,
         abstention: None,
+        abstain_below: 0.0,
         concerns: Vec::new(),
         further_conditions: Vec::new(),
         models: vec![ModelVersion {

@@ -81,6 +81,7 @@ fn scenario(name: &'static str, route: Route, ranked: Vec<ClassProbability>) -> 
             regions: if route == Route::Solitary { vec![region] } else { vec![] },
             ranked,
             abstention: None,
+            abstain_below: 0.0,
             concerns: Vec::new(),
             further_conditions: vec![match route {
                 Route::Solitary => class("Squamous cell carcinoma", "254651007", false, 0.0).label,
@@ -198,6 +199,7 @@ impl Scenario {
                 laterality: Some(Laterality::Left),
                 finding: term("melanocytic nevus"),
             }]),
+            prior_results_incomplete: false,
             description: Some(Phi::new(description)),
         };
         let photos = [AssessedPhoto {

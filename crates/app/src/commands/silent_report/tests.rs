@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use skin_assist_core::{
     domain::{
         Abstention, Assessment, AssessmentId, CategoryCode, ClassProbability, Delivery, DocumentId, DraftNote,
-        Findings, FirmId, ImageFacts, LanguageUse, ModelVersion, PatientId, PhotoDigest, Quality, ResultKey, Route,
-        Versions,
+        Findings, FirmId, ImageFacts, LanguageUse, ModelVersion, PatientId, PhotoDigest, PhotoFindings, Quality,
+        ResultKey, Route, Versions,
     },
     phi::Phi,
     time::Timestamp,
@@ -82,6 +82,7 @@ fn result(encounter: &str, melanoma: f32, abstention: Option<Abstention>) -> Ass
                 class("melanoma", "372244006", "C43.9", true, melanoma),
             ],
             abstention,
+            abstain_below: 0.0,
             concerns: Vec::new(),
             further_conditions: Vec::new(),
             models: models.clone(),
@@ -164,6 +165,19 @@ fn results_are_compared_with_what_was_coded() {
     assert_eq!((unknown.compared, unknown.abstained), (2, 1));
     assert_eq!(report.groups["age 18-39 years"].compared, 1);
     assert_eq!((report.language.assessments, report.language.cost_micros), (7, 31_500));
+}
+
+#[test]
+fn what_any_photo_shows_counts_as_the_draft_has_it() {
+    let photo = |document: &str, melanoma| PhotoFindings {
+        document: DocumentId::new(document),
+        findings: result("missed", melanoma, None).findings.into_exposed(),
+    };
+    let mut several = result("missed", 0.001, None);
+    several.photo_findings = Phi::new(vec![photo("file|7", 0.001), photo("file|8", 0.3)]);
+    let counts = compared(&[several]).unwrap().groups["all"];
+    let [one, of] = [counts.must_not_miss_named, counts.must_not_miss];
+    assert_eq!((one, of, counts.top_1, counts.top_3), (1, 1, 0, 1));
 }
 
 #[test]

@@ -61,6 +61,7 @@ fn findings(probabilities: &[(Label, f32)], abstention: Option<Abstention>) -> F
         },
         ranked: classes,
         abstention,
+        abstain_below: 0.0,
         concerns: Vec::new(),
         further_conditions: Vec::new(),
         models: vec![],

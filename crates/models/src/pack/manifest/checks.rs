@@ -1,7 +1,10 @@
 //! Single values: ranges, names, codes, digests.
 
 use serde::Deserialize;
-use skin_assist_core::domain::{Label, is_icd_10_cm, is_snomed_ct};
+use skin_assist_core::{
+    domain::{Label, is_icd_10_cm, is_snomed_ct},
+    wire::is_display,
+};
 
 use super::ModelFile;
 
@@ -39,6 +42,13 @@ impl RawLabel {
                 format!("{at}.display"),
                 "is empty",
                 "what a person reads in the draft",
+            ));
+        }
+        if !is_display(&self.display) {
+            return Err(wrong(
+                format!("{at}.display"),
+                "is no short line",
+                "at most 120 characters, none of them a line break or another control character",
             ));
         }
         if !is_snomed_ct(&self.snomed_ct) {
