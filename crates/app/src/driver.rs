@@ -4,9 +4,11 @@
 //! pipeline. None of them owns anything that matters: all progress is in the state store, guarded by leases, so a crash
 //! at any point costs at most a lease's time, and several processes on one store share the work.
 //!
-//! A signal between loops only makes the next look come sooner; each loop also looks by itself once a second, so a lost signal
-//! loses nothing. The driver reads no clock and starts no task: under a virtual clock a clinic day runs deterministically in one future.
+//! A signal between loops only makes the next look come sooner; each loop also looks by itself once a second, so a
+//! lost signal loses nothing. The driver reads no clock and starts no task: under a virtual clock a whole clinic day
+//! runs deterministically in one future.
 
+mod firms;
 mod going_on;
 mod pipeline;
 mod sweep_memory;
@@ -19,26 +21,21 @@ use std::{
     time::Duration,
 };
 
-use futures::{
-    FutureExt, StreamExt, TryStreamExt,
-    future::{BoxFuture, join_all},
-    join,
-    stream::{self, FuturesUnordered},
-};
+use futures::{FutureExt, StreamExt, future::BoxFuture, join, stream::FuturesUnordered};
 use skin_assist_core::{
-    domain::{AssessmentId, DocumentId, EncounterId, Firm, FirmId, PollerFigures, PollerId, Reason, Stage, WatchList},
+    domain::{
+        AssessmentId, DocumentId, EncounterId, Firm, FirmId, GatheringWindows, PollerId, Reason, Stage, WatchList,
+    },
     lease::Lease,
     polling::{
         Decision, Hold, Observation, PipelineShares, PolicyFigures, PolicyName, PolicySettings, PollCall, PollPolicy,
-        ServedFirm,
     },
     ports::{
         Class, Ehr, Grant, LanguageModel, Photos, QuotaKey, RetractedDraft, StateError, StateStore, TokenEndpoint,
         VisionModel,
     },
     stages::{
-        DiscoverFirms, DocumentsPolled, GrantInHand, NoToken, PollDocuments, PollEncounters, QuietLooks, Quota,
-        StageError, TokenSource, retry,
+        DocumentsPolled, GrantInHand, NoToken, PollDocuments, PollEncounters, QuietLooks, Quota, StageError, retry,
     },
     time::{Clock, Timestamp},
 };
@@ -95,7 +92,7 @@ pub struct Engine {
     /// What the policy has to know.
     pub settings: PolicySettings,
     /// How long further photos of a visit are waited for.
-    pub windows: skin_assist_core::domain::GatheringWindows,
+    pub windows: GatheringWindows,
     /// How much is done at once.
     pub workers: Workers,
     /// Who is told what happens.
@@ -377,175 +374,6 @@ impl Driver<'_> {
     fn state_trouble(&self, stage: Stage, error: &StateError) -> Timestamp {
         tracing::error!(event = "state.unavailable", %stage, error = %error, cause = ?std::error::Error::source(error));
         self.now() + STATE_PAUSE
-    }
-
-    // ---- firms -------------------------------------------------------------------------------------------------
-
-    /// Discovers firms, renews tokens ahead of their end, sweeps expired rows.
-    async fn look_after_firms(&self) {
-        while !self.stop.is_stopping() {
-            match (DiscoverFirms {
-                firms: &*self.engine.state,
-            })
-            .run()
-            .await
-            {
-                Ok(firms) => self.serve(firms).await,
-                Err(error) => _ = self.state_trouble(Stage::DiscoverFirms, &error),
-            }
-            let firms: Vec<_> = lock(&self.firms).values().cloned().collect();
-            join_all(firms.iter().map(|firm| self.token(firm, None))).await;
-            if let Err(error) = self.engine.state.sweep_expired(self.now()).await {
-                _ = self.state_trouble(Stage::DiscoverFirms, &error);
-            }
-            tokio::select! {
-                biased;
-                () = self.stop.stopped() => {}
-                () = self.engine.clock.sleep_until(self.now() + HOUSEKEEPING_EVERY) => {}
-            }
-        }
-    }
-
-    /// Takes over the list of active firms, and tells the policy which of them this process polls.
-    async fn serve(&self, firms: Vec<Firm>) {
-        let active: Vec<FirmId> = firms.iter().map(|firm| firm.id.clone()).collect();
-        *lock(&self.firms) = firms
-            .into_iter()
-            .map(|firm| (firm.id.clone(), Arc::new(firm)))
-            .collect();
-        let held = if self.engine.policy.leases_watch_lists() {
-            match self.hold_lists(active.len()).await {
-                Ok(held) => held,
-                Err(error) => {
-                    _ = self.state_trouble(Stage::DiscoverFirms, &error);
-                    return;
-                }
-            }
-        } else {
-            active
-        };
-        let polled: BTreeSet<FirmId> = held.into_iter().filter(|firm| self.firm(firm).is_some()).collect();
-        self.poll_these(polled).await;
-    }
-
-    /// Renews the leases on watch lists, and takes or gives some so that each poller has its share. Gives the firms whose
-    /// lists this process holds.
-    async fn hold_lists(&self, active: usize) -> Result<Vec<FirmId>, StateError> {
-        let state = &self.engine.state;
-        let now = self.now();
-        let mut figures = PollerFigures {
-            at: Some(now),
-            firms: lock(&self.lists).len(),
-            ..PollerFigures::default()
-        };
-        {
-            let policy = lock(&self.figures);
-            figures.encounters = policy.encounters;
-            figures.prices.clone_from(&policy.prices);
-        }
-        let pollers = state.attend(&self.poller, &figures, now, now + LIST_LEASE).await?;
-        // They stay where they are meanwhile: looks go on, and if they cannot be renewed now, they are good for what they were.
-        let leases: Vec<Lease<WatchList>> = lock(&self.lists).values().map(Lease::for_a_step).collect();
-        let mut leases = if leases.is_empty() {
-            leases
-        } else {
-            state.renew_watch_lists(leases, now, LIST_LEASE).await?
-        };
-        let share = active.div_ceil(pollers.max(1));
-        if leases.len() > share {
-            let excess = leases.split_off(share);
-            state.release_watch_lists(excess, now).await?;
-        } else if leases.len() < share {
-            let wanted = share - leases.len();
-            leases.extend(state.acquire_watch_lists(now, LIST_LEASE, wanted).await?);
-        }
-        let held = leases
-            .into_iter()
-            .map(|lease| (lease.item().firm.clone(), lease))
-            .collect::<BTreeMap<_, _>>();
-        let firms = held.keys().cloned().collect();
-        *lock(&self.lists) = held;
-        Ok(firms)
-    }
-
-    /// Tells the policy which firms are polled from now on; new ones bring what is known about them.
-    async fn poll_these(&self, firms: BTreeSet<FirmId>) {
-        let known = lock(&self.polled).clone();
-        if firms == known {
-            return;
-        }
-        let new: Vec<FirmId> = firms.difference(&known).cloned().collect();
-        let since = self.now() - self.engine.settings.reconcile_within;
-        let mut brought: Vec<Observation> = Vec::new();
-        let state = &self.engine.state;
-        let loaded = async {
-            let lists = stream::iter(new.clone()).map(|firm| async move {
-                let list = state.watch_list(&firm, since).await?;
-                Ok::<_, StateError>(Observation::Watching(firm, list))
-            });
-            brought = lists.buffered(READ_AT_ONCE).try_collect().await?;
-            let mut learned = match self.memory {
-                Some(memory) => memory.recall(&**state, &new, self.now()).await?,
-                None => state.learned(&new).await?,
-            };
-            if !known.is_empty() {
-                // What all firms have in common was told at the start.
-                learned.shared.clear();
-            }
-            Ok::<_, StateError>(learned)
-        };
-        let learned = match loaded.await {
-            Ok(learned) => learned,
-            Err(error) => {
-                // Without its watch list a firm must not be polled: it is taken up next time.
-                _ = self.state_trouble(Stage::DiscoverFirms, &error);
-                return;
-            }
-        };
-        let served = firms
-            .iter()
-            .filter_map(|id| {
-                let firm = self.firm(id)?;
-                Some(ServedFirm {
-                    firm: id.clone(),
-                    quota: self.engine.quotas.of(&firm).name,
-                })
-            })
-            .collect();
-        *lock(&self.polled) = firms;
-        lock(&self.shares).recall(&learned, self.now());
-        self.tell_policy(Observation::Firms(served));
-        self.tell_policy(Observation::Learned(learned));
-        for watching in brought {
-            self.tell_policy(watching);
-        }
-    }
-
-    /// At the end: others may poll at once.
-    async fn give_lists_back(&self) {
-        let leases: Vec<_> = std::mem::take(&mut *lock(&self.lists)).into_values().collect();
-        let now = self.now();
-        for lease in &leases {
-            let looks = self.quiet.take(&lease.item().firm);
-            if looks.is_empty() {
-                continue;
-            }
-            match self.engine.state.record_looks(lease, &looks, now).await {
-                // Whoever has the list now looks again.
-                Ok(_) | Err(StateError::LeaseLost) => {}
-                Err(error) => _ = self.state_trouble(Stage::PollDocuments, &error),
-            }
-        }
-        if let Err(error) = self.engine.state.release_watch_lists(leases, now).await {
-            _ = self.state_trouble(Stage::DiscoverFirms, &error);
-        }
-    }
-
-    /// At the end of a run that others share firms with.
-    async fn leave_the_pollers(&self) {
-        if let Err(error) = self.engine.state.leave(&self.poller).await {
-            _ = self.state_trouble(Stage::DiscoverFirms, &error);
-        }
     }
 
     // ---- polling -----------------------------------------------------------------------------------------------

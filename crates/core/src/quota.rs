@@ -179,6 +179,11 @@ mod tests {
                 Grant::Wait(until) => now = until,
             }
         }
+        most_at_once(arrivals, window)
+    }
+
+    /// The most calls of any window, by when each arrives, in milliseconds: as the EHR counts them.
+    pub(super) fn most_at_once(mut arrivals: Vec<i64>, window: Duration) -> usize {
         arrivals.sort_unstable();
         let mut recent = VecDeque::new();
         let mut most = 0;

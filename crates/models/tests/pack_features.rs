@@ -3,7 +3,9 @@
 //!
 //! As in `runtime.rs`, ONNX Runtime takes part where `ORT_DYLIB_PATH` names its library.
 
-use std::{io::Write as _, num::NonZeroUsize, path::PathBuf};
+mod support;
+
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use bytes::Bytes;
 use futures::executor::block_on;
@@ -15,38 +17,10 @@ use skin_assist_core::{
 use skin_assist_models::{
     PackVision, VisionOptions,
     pack::{EmbeddedPack, Pack},
-    runtime::{Names, Runtime, RuntimeChoice, Tensor},
+    runtime::{Names, Runtime, Tensor},
     verify::{Verdict, verify},
 };
-
-fn fixture(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "tests have no configuration; the set-up speaks through the environment"
-)]
-fn runtimes(test: &str) -> Vec<Runtime> {
-    let mut runtimes = vec![Runtime::open(&RuntimeChoice::Rten).expect("rten is built in")];
-    match std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
-        Some(path) => {
-            let choice = RuntimeChoice::OnnxRuntime(path.into());
-            runtimes.push(Runtime::open(&choice).expect("the promised library fits"));
-        }
-        None => {
-            // Written past the capture of test output, so that it is seen.
-            let _ = writeln!(
-                std::io::stderr(),
-                "NOT RUN: {test} with ONNX Runtime; set ORT_DYLIB_PATH to its library"
-            );
-        }
-    }
-    runtimes
-}
+use support::{fixture, runtimes};
 
 fn input(side: u32) -> String {
     format!(

@@ -1,19 +1,13 @@
 //! Photos: all orientations, every kind of bad input, and the resize semantics of the training.
 
-use std::path::PathBuf;
+mod support;
 
 use skin_assist_core::ports::PhotoRefusal;
 use skin_assist_models::{
     photo::{self, Format, Limits, Orientation, Photo, Rectangle},
     preprocess::{Reducer, SmallImage},
 };
-
-fn fixture(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use support::fixture;
 
 fn decode(bytes: &[u8]) -> Result<Photo, PhotoRefusal> {
     photo::decode(bytes, Limits::default())

@@ -3,57 +3,16 @@
 //! The part for ONNX Runtime needs its library: `ORT_DYLIB_PATH` says where it is, as `cargo xtask test` arranges. A
 //! path that leads nowhere is a failure; without the variable the part is not run, and says so.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+mod support;
+
+use std::path::Path;
 
 use skin_assist_core::domain::Route;
 use skin_assist_models::{
     pack::Pack,
     runtime::{Error, Names, Runtime, RuntimeChoice, Session, Tensor},
 };
-
-fn fixture(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The library that the test set-up promises.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "tests have no configuration; the set-up speaks through the environment"
-)]
-fn promised_library() -> Option<PathBuf> {
-    let path = std::env::var_os("ORT_DYLIB_PATH")
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from);
-    if let Some(path) = &path {
-        assert!(
-            path.is_file(),
-            "ORT_DYLIB_PATH promises a library, but {} is no file",
-            path.display()
-        );
-    }
-    path
-}
-
-/// The runtimes to test; says loudly which is left out.
-fn runtimes(test: &str) -> Vec<Runtime> {
-    let mut runtimes = vec![Runtime::open(&RuntimeChoice::Rten).expect("rten is built in")];
-    if let Some(path) = promised_library() {
-        runtimes.push(Runtime::open(&RuntimeChoice::OnnxRuntime(path)).expect("the promised library fits"));
-    } else {
-        // Written past the capture of test output, so that it is seen.
-        let _ = writeln!(
-            std::io::stderr(),
-            "NOT RUN: {test} with ONNX Runtime; set ORT_DYLIB_PATH to its library"
-        );
-    }
-    runtimes
-}
+use support::{fixture, runtimes};
 
 const CLASSIFIER: Names<'_> = Names {
     input: "image",

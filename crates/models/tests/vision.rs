@@ -1,5 +1,7 @@
 //! The whole way from bytes to findings, on networks of a few operators whose answers can be computed by hand.
 
+mod support;
+
 use std::{fs, num::NonZeroUsize, path::Path};
 
 use bytes::Bytes;
@@ -20,11 +22,7 @@ use skin_assist_models::{
     runtime::{Runtime, RuntimeChoice},
     verify::{Report, Verdict, verify},
 };
-
-fn fixture(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use support::fixture;
 
 const CLASSIFIER: &str = r#"
 [[model]]

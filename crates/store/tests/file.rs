@@ -234,22 +234,38 @@ fn a_file_of_a_newer_version_is_refused() {
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
+/// A file as a program of an earlier edition left it, empty.
+fn earlier_edition(path: &Path, edition: usize) -> Connection {
+    let earlier = Connection::open(path).unwrap();
+    earlier
+        .execute_batch(&format!("PRAGMA key = \"x'{DIGITS}'\"; PRAGMA journal_mode = wal;"))
+        .unwrap();
+    let editions = [
+        include_str!("../migrations/0001_state.sql"),
+        include_str!("../migrations/0002_polling.sql"),
+        include_str!("../migrations/0003_language.sql"),
+    ];
+    for migration in &editions[..edition] {
+        earlier.execute_batch(migration).unwrap();
+    }
+    let application = 0x536b_4173;
+    earlier
+        .execute_batch(&format!(
+            "PRAGMA application_id = {application}; PRAGMA user_version = {edition};"
+        ))
+        .unwrap();
+    earlier
+}
+
 /// The file of an earlier version keeps what it has, and gets what was not there.
 #[test]
 fn a_file_of_the_first_edition_is_brought_to_the_latest() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("state.db");
-    let earlier = Connection::open(&path).unwrap();
-    earlier
-        .execute_batch(&format!("PRAGMA key = \"x'{DIGITS}'\"; PRAGMA journal_mode = wal;"))
-        .unwrap();
-    earlier
-        .execute_batch(include_str!("../migrations/0001_state.sql"))
-        .unwrap();
+    let earlier = earlier_edition(&path, 1);
     earlier
         .execute_batch(&format!(
-            "PRAGMA application_id = {}; PRAGMA user_version = 1;
-             UPDATE fence_floor SET floor = 7;
+            "UPDATE fence_floor SET floor = 7;
              INSERT INTO firms (firm, url_prefix, status, mode, categories, connected_at, photos_since) VALUES
                  ('a', 'a', 'active', 'silent', '{{}}', 0, 0), ('b', 'b', 'paused', 'silent', '{{}}', 0, 0);
              INSERT INTO credentials (firm, client_id, client_secret, fence) VALUES
@@ -260,7 +276,6 @@ fn a_file_of_the_first_edition_is_brought_to_the_latest() {
                      assessment, attached_at, detected_at)
                  VALUES ('a', 'd', 'download', 0, 0, 'e', '{PATIENT}', 'c', 'solitary', 'x', {now} - 2000, {now});
              INSERT INTO call_grants (quota, tokens, at, held_until) VALUES ('q', 2.5, {now}, 0);",
-            0x536b_4173,
             now = at(0).as_millis(),
         ))
         .unwrap();
@@ -293,22 +308,11 @@ fn a_file_of_the_first_edition_is_brought_to_the_latest() {
 fn a_file_of_the_third_edition_keeps_its_photos_and_results() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("state.db");
-    let earlier = Connection::open(&path).unwrap();
-    earlier
-        .execute_batch(&format!("PRAGMA key = \"x'{DIGITS}'\"; PRAGMA journal_mode = wal;"))
-        .unwrap();
-    for edition in [
-        include_str!("../migrations/0001_state.sql"),
-        include_str!("../migrations/0002_polling.sql"),
-        include_str!("../migrations/0003_language.sql"),
-    ] {
-        earlier.execute_batch(edition).unwrap();
-    }
+    let earlier = earlier_edition(&path, 3);
     let digest = "0".repeat(64);
     earlier
         .execute_batch(&format!(
-            "PRAGMA application_id = {}; PRAGMA user_version = 3;
-             INSERT INTO firms (firm, url_prefix, status, mode, categories, connected_at, photos_since) VALUES
+            "INSERT INTO firms (firm, url_prefix, status, mode, categories, connected_at, photos_since) VALUES
                  ('a', 'a', 'active', 'silent', '{{}}', 0, 0);
              INSERT INTO document_watch (firm, document, step, available_at, fence, attempt, looks, encounter, patient,
                      category, route, assessment, detected_at, photo_digest, photo_bytes, downloaded_at) VALUES
@@ -326,7 +330,6 @@ fn a_file_of_the_third_edition_keeps_its_photos_and_results() {
                      \"quality\": {{\"sharpness\": 1.0, \"brightness\": 0.5}}}}, \"regions\": [], \"ranked\": [],
                      \"abstention\": null, \"models\": []}}',
                   '{{\"title\": \"t\", \"sections\": [], \"instructions\": [], \"regions\": []}}');",
-            0x536b_4173,
             now = at(0).as_millis(),
             today = at(0),
         ))

@@ -69,7 +69,7 @@ pub(super) fn run(prepared: Option<&Path>) -> Result<(), String> {
             "| {route} | {} | {} ({:.2} %) | {} | {} | {:.1e} | {:.1e} | {:.1e} |",
             photos.len(),
             compared.same,
-            100.0 * compared.same as f64 / (compared.same + compared.others.len()) as f64,
+            100.0 * compared.same as f64 / photos.len().max(1) as f64,
             margins
                 .fold(None, |most: Option<f64>, margin| Some(
                     most.map_or(margin, |most| most.max(margin))

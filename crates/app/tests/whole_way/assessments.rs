@@ -58,6 +58,33 @@ fn text(result: &AssistResult) -> String {
     sections.flat_map(|section| section.paragraphs.clone()).collect()
 }
 
+/// The site of one photo would be put to the lesions of another.
+#[test]
+fn a_site_that_is_not_that_of_all_photos_is_not_known() {
+    for (other, is_known) in [("left forearm", true), ("right forearm", false), ("back", false)] {
+        let (world, visit) = one_visit(3);
+        for (seed, description) in [(1, "left forearm"), (2, other)] {
+            let photo = PhotoSpec {
+                description: description.to_owned(),
+                ..PhotoSpec::synthetic("PHOTO-RASH", seed, None)
+            };
+            world.ehr.attach_photo(world.clock_now(), FIRM, &visit, photo).unwrap();
+        }
+        world.run_with(3 * MINUTE, SECOND, || ());
+        let [result] = &*results(&world) else {
+            panic!("one draft about both")
+        };
+        let text = text(result);
+        assert_eq!(text.contains("body site forearm, left"), is_known, "{other}: {text}");
+        let not_known = text
+            .split("Not known:")
+            .nth(1)
+            .and_then(|rest| rest.split('.').next())
+            .unwrap();
+        assert_eq!(not_known.contains("body site"), !is_known, "{other}: {text}");
+    }
+}
+
 #[test]
 fn photos_filed_one_after_the_other_are_answered_by_one_draft() {
     let (world, visit) = one_visit(1);

@@ -4,11 +4,7 @@
 use std::{fmt::Debug, fs, path::Path, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use skin_assist::driver::{Engine, stop_signal};
-use skin_assist_core::{
-    synthesis::{Composer, Knowledge, Spending, Synthesizer},
-    time::Clock as _,
-};
+use skin_assist_core::synthesis::Spending;
 use skin_assist_simulator::{
     CallKind, EncounterSpec, FailNext, PhotoFault, PhotoSpec, RetryAfter, Spoilt, SpoiltReply,
 };
@@ -16,7 +12,7 @@ use skin_assist_store::{SqliteStore, StateKey};
 use tempfile::TempDir;
 
 use crate::{
-    language::{CANARY, Chat, Log},
+    language::{CANARY, Chat, Log, run_for},
     support::{Setting, World},
 };
 
@@ -100,34 +96,6 @@ fn trouble(world: &World) {
     });
 }
 
-/// Runs an engine for a while; what it logged, at every level, of this program and of every library.
-fn run(world: &World, chat: &Arc<Chat>, log: &Log, minutes: u32) {
-    let language = Synthesizer::new(
-        chat.clone(),
-        Composer::new(Knowledge::shipped().unwrap()),
-        Spending::default(),
-    );
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
-        world.clock.run(async {
-            let engine = Engine {
-                language: Arc::new(language),
-                ..world.engine()
-            };
-            let (stopper, stop) = stop_signal();
-            let stopping = async {
-                world.clock.sleep_until(world.clock_now() + minutes * MINUTE).await;
-                stopper.stop();
-            };
-            futures::join!(engine.run(stop), stopping);
-        });
-    });
-}
-
 /// The bytes of every file of a folder.
 fn files(folder: &Path) -> Vec<Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap();
@@ -155,7 +123,7 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
     // A model that says all it can make of the prompt, and more.
     let chat = Chat::saying(&format!("The patient is {}.", quoted()));
     trouble(&world);
-    run(&world, &chat, &log, 8);
+    run_for(&world, &chat, Spending::default(), &log, 8);
     let held = files(folder.path());
 
     // It was a day on which all of this happened; otherwise nothing is proved.

@@ -126,8 +126,14 @@ fn world(photos: u64) -> World {
 
 /// Runs an engine that asks this model for a while, and gives back what was logged.
 fn run(world: &World, chat: &Arc<Chat>, spending: Spending) -> String {
-    let language = Synthesizer::new(chat.clone(), Composer::new(Knowledge::shipped().unwrap()), spending);
     let log = Log::default();
+    run_for(world, chat, spending, &log, 5);
+    log.text()
+}
+
+/// Runs an engine that asks this model for so many minutes; it logs at every level, of this program and of every library.
+pub(crate) fn run_for(world: &World, chat: &Arc<Chat>, spending: Spending, log: &Log, minutes: u32) {
+    let language = Synthesizer::new(chat.clone(), Composer::new(Knowledge::shipped().unwrap()), spending);
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
@@ -141,13 +147,12 @@ fn run(world: &World, chat: &Arc<Chat>, spending: Spending) -> String {
             };
             let (stopper, stop) = stop_signal();
             let stopping = async {
-                world.clock.sleep_until(world.clock_now() + 5 * MINUTE).await;
+                world.clock.sleep_until(world.clock_now() + minutes * MINUTE).await;
                 stopper.stop();
             };
             futures::join!(engine.run(stop), stopping);
         });
     });
-    log.text()
 }
 
 /// The texts of the drafts that are in the chart.

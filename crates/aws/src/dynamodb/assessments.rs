@@ -114,17 +114,34 @@ pub(super) fn withdrawn(row: &Row) -> Outcome<Option<Write>> {
     }))
 }
 
-/// A photo that another one leads has its result.
-pub(super) fn done(lead: &DocumentWatch, companion: &DocumentId) -> Write {
-    Write::update(&DOCUMENT_WATCH, documents::key(&lead.firm, companion))
+/// A change of a photo as long as that one leads it.
+fn led(lead: &DocumentId, companion: Key) -> Write {
+    Write::update(&DOCUMENT_WATCH, companion)
         .when("#step = :gathered AND #lead = :lead")
         .value("gathered", text(GATHERED))
-        .value("lead", text(lead.document.as_str()))
+        .value("lead", text(lead.as_str()))
+}
+
+/// A photo that another one leads has its result.
+pub(super) fn done(lead: &DocumentWatch, companion: &DocumentId) -> Write {
+    led(&lead.document, documents::key(&lead.firm, companion))
         .set("step", text("done"))
         .set("attempt", number(0))
 }
 
 impl DynamoStore {
+    /// Of the photos that a document leads: they were given up with it, and are replayed with it.
+    pub(super) async fn looks_begin_anew(&self, firm: &FirmId, lead: &DocumentId) -> Outcome<()> {
+        let Some(row) = self.get(&DOCUMENT_WATCH, &documents::key(firm, lead)).await? else {
+            return Ok(());
+        };
+        for photo in photos_of(&row)?.into_iter().skip(1) {
+            // One that has left the assessment meanwhile is somebody else's.
+            self.write(led(lead, photo).set("looks", number(0))).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn all_siblings(&self, watch: &DocumentWatch) -> Outcome<Vec<Sibling>> {
         let ask = Ask {
             index: Some("visit"),

@@ -152,12 +152,16 @@ impl DynamoStore {
                 self.remember(known);
                 return Ok(answer);
             }
-            let untold = self.untold(name);
+            // Taken out: another task of this process that writes meanwhile must not count them too.
+            let untold = self.take_untold(name);
             add(&mut changed.figures.granted, &untold);
             let (write, version) = saved(&changed)?;
-            known = match self.write(write).await? {
+            let written = self.write(write).await;
+            if !matches!(written, Ok(Written::Done(_))) {
+                self.put_untold_back(name, &untold);
+            }
+            known = match written? {
                 Written::Done(_) => {
-                    self.told(name, &untold);
                     changed.version = Some(version);
                     self.remember(changed);
                     return Ok(answer);
@@ -170,19 +174,18 @@ impl DynamoStore {
     }
 
     /// Calls that the row does not count yet.
-    fn untold(&self, name: &str) -> BTreeMap<CallKind, u64> {
-        let ahead = lock(&self.ahead);
-        ahead.get(name).map(|ahead| ahead.untold.clone()).unwrap_or_default()
+    fn take_untold(&self, name: &str) -> BTreeMap<CallKind, u64> {
+        let mut ahead = lock(&self.ahead);
+        ahead
+            .get_mut(name)
+            .map(|ahead| std::mem::take(&mut ahead.untold))
+            .unwrap_or_default()
     }
 
-    /// The row counts these.
-    fn told(&self, name: &str, told: &BTreeMap<CallKind, u64>) {
+    /// The row does not count them after all.
+    fn put_untold_back(&self, name: &str, untold: &BTreeMap<CallKind, u64>) {
         if let Some(ahead) = lock(&self.ahead).get_mut(name) {
-            for (kind, count) in told {
-                if let Some(untold) = ahead.untold.get_mut(kind) {
-                    *untold = untold.saturating_sub(*count);
-                }
-            }
+            add(&mut ahead.untold, untold);
         }
     }
 

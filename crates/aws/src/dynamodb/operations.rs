@@ -335,23 +335,6 @@ impl DynamoStore {
         Ok(latest)
     }
 
-    /// Of the photos that a document leads: they were given up with it, and are replayed with it.
-    async fn looks_begin_anew(&self, firm: &FirmId, lead: &DocumentId) -> Outcome<()> {
-        let Some(row) = self.get(&DOCUMENT_WATCH, &documents::key(firm, lead)).await? else {
-            return Ok(());
-        };
-        for photo in assessments::photos_of(&row)?.into_iter().skip(1) {
-            let write = Write::update(&DOCUMENT_WATCH, photo)
-                .when("#step = :gathered AND #lead = :lead")
-                .value("gathered", text("gathered"))
-                .value("lead", text(lead.as_str()))
-                .set("looks", number(0));
-            // One that has left the assessment meanwhile is somebody else's.
-            _ = self.write(write).await?;
-        }
-        Ok(())
-    }
-
     /// Puts back what a letter is about; where it no longer is as it was given up, only the letter goes.
     fn replayed(letter: &DeadLetter, row: &Row, now: Timestamp) -> Outcome<Write> {
         let step = Attributes {

@@ -150,9 +150,7 @@ impl PatientFacts {
             },
         }
     }
-}
 
-impl PatientFacts {
     /// What earlier results found at the photo's site, each once. None where the site or the results are not known,
     /// and where none was found among results that are not all.
     pub fn results_at_site(&self) -> Option<Vec<&ContextTerm>> {

@@ -180,10 +180,8 @@ impl Bookings {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use super::*;
-    use crate::quota::JITTER;
+    use crate::quota::{JITTER, tests::most_at_once};
 
     const WINDOW: Duration = Duration::from_secs(60);
 
@@ -268,20 +266,7 @@ mod tests {
         /// The most calls that arrive in a window, each up to JITTER after it began.
         fn most_in_a_window(&self) -> usize {
             let late = |(turn, began): (usize, &i64)| began + (turn as i64 * 7919) % JITTER.as_millis() as i64;
-            let mut arrivals: Vec<i64> = self.calls.iter().enumerate().map(late).collect();
-            arrivals.sort_unstable();
-            let (mut recent, mut most) = (VecDeque::new(), 0);
-            for arrival in arrivals {
-                recent.push_back(arrival);
-                while recent
-                    .front()
-                    .is_some_and(|first| arrival - first >= WINDOW.as_millis() as i64)
-                {
-                    recent.pop_front();
-                }
-                most = most.max(recent.len());
-            }
-            most
+            most_at_once(self.calls.iter().enumerate().map(late).collect(), WINDOW)
         }
     }
 

@@ -335,14 +335,6 @@ impl Infer<'_> {
     /// be read is named in the draft as not known.
     async fn patient_facts(&self, firm: &Firm, assessment: &Assessment) -> PatientFacts {
         let mut facts = PatientFacts::default();
-        let Some(document) = assessment.documents.first() else {
-            return facts;
-        };
-        let subject = ContextSubject {
-            patient: &assessment.patient,
-            encounter: &assessment.encounter,
-            document,
-        };
         let mut are_of_one_site = true;
         let give_up_at = self.quota.clock.now() + CONTEXT_PATIENCE;
         for part in self.context.parts() {
@@ -350,23 +342,20 @@ impl Infer<'_> {
                 // Of which site would not be known: nothing of it could be used.
                 continue;
             }
-            if let Some(known) = self.context.remembered(&firm.id, &subject, part) {
-                are_of_one_site &= self.is_site_of_all(firm, assessment, part, known.expose());
-                facts = facts.with(known.into_exposed());
+            let mut documents = assessment.documents.iter();
+            let Some(first) = documents.next() else { break };
+            let Some(known) = self.part_of(firm, assessment, first, part, give_up_at).await else {
                 continue;
-            }
-            let read = self.context.read_context(firm, self.token, &subject, part);
-            let answer = within(self.quota.clock, give_up_at, self.quota.call(CallKind::Context, read)).await;
-            match answer.map_err(StageError::from).and_then(|answer| answer) {
-                Ok(further) => {
-                    are_of_one_site &= self.is_site_of_all(firm, assessment, part, further.expose());
-                    facts = facts.with(further.into_exposed());
-                }
-                Err(error) => {
-                    let reason = error.reason();
-                    tracing::info!(event = "context.unavailable", firm = %firm.id, part = part.as_str(), reason = reason.code());
+            };
+            if part == ContextPart::Document {
+                // The site of one photo would be put to the lesions of another.
+                for document in documents {
+                    let of_other = self.part_of(firm, assessment, document, part, give_up_at).await;
+                    let of_other = of_other.unwrap_or_default();
+                    are_of_one_site &= (&of_other.site, of_other.laterality) == (&known.site, known.laterality);
                 }
             }
+            facts = facts.with(known);
         }
         if !are_of_one_site {
             (facts.site, facts.laterality) = (None, None);
@@ -374,19 +363,32 @@ impl Infer<'_> {
         facts
     }
 
-    /// Whether what the first photo's document says of its site is true of all photos, as far as their documents were read: for
-    /// their bytes they all were. A site of one would be put to lesions of another.
-    fn is_site_of_all(&self, firm: &Firm, assessment: &Assessment, part: ContextPart, of_first: &PatientFacts) -> bool {
-        let is_same = |document: &DocumentId| {
-            let subject = ContextSubject {
-                patient: &assessment.patient,
-                encounter: &assessment.encounter,
-                document,
-            };
-            let known = self.context.remembered(&firm.id, &subject, part);
-            let known = known.map(Phi::into_exposed).unwrap_or_default();
-            (&known.site, known.laterality) == (&of_first.site, of_first.laterality)
+    /// What a part tells of a photo and its visit: as it was read before, or read now; none where it cannot be read in time.
+    async fn part_of(
+        &self,
+        firm: &Firm,
+        assessment: &Assessment,
+        document: &DocumentId,
+        part: ContextPart,
+        give_up_at: Timestamp,
+    ) -> Option<PatientFacts> {
+        let subject = ContextSubject {
+            patient: &assessment.patient,
+            encounter: &assessment.encounter,
+            document,
         };
-        part != ContextPart::Document || assessment.documents.iter().skip(1).all(is_same)
+        if let Some(known) = self.context.remembered(&firm.id, &subject, part) {
+            return Some(known.into_exposed());
+        }
+        let read = self.context.read_context(firm, self.token, &subject, part);
+        let answer = within(self.quota.clock, give_up_at, self.quota.call(CallKind::Context, read)).await;
+        match answer.map_err(StageError::from).and_then(|answer| answer) {
+            Ok(known) => Some(known.into_exposed()),
+            Err(error) => {
+                let reason = error.reason();
+                tracing::info!(event = "context.unavailable", firm = %firm.id, part = part.as_str(), reason = reason.code());
+                None
+            }
+        }
     }
 }

@@ -189,9 +189,9 @@ impl WriteBack<'_> {
                     if self.quota.clock.now() < settled_at {
                         return Ok(Before::Wait(settled_at));
                     }
-                    // The switch to a mode that writes nothing holds for a draft that an interrupted post did not bring into the
+                    // The switch to silent mode holds for a draft that an interrupted post did not bring into the
                     // chart, too.
-                    if firm.mode != Mode::Draft {
+                    if firm.mode == Mode::Silent {
                         return Ok(Before::Withhold(SILENT));
                     }
                 }

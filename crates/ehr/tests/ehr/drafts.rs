@@ -1,22 +1,18 @@
 //! Posting a draft: its form, and what each outcome says about it.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 use skin_assist_core::{
     domain::{
-        Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, DraftReference, EncounterId, FirmId,
-        LanguageUse, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId, PractitionerId, Reason,
-        ReferenceCode, Route, Versions,
+        DocumentId, Draft, DraftNote, DraftReference, FirmId, NormalisedBox, NoteRegion, NoteSection, Reason,
+        ReferenceCode,
     },
-    phi::Phi,
     ports::{DraftError, DraftSearch, DraftWriter, EhrError, Settlement},
 };
 use skin_assist_ehr::{LABEL, NOT_BY_THE_AUTHOR, Profile};
 use skin_assist_transport::TransportError;
 
 use crate::script::{
-    Answer, SERVICE, Script, at, client, client_with, firm, json as reply_json, lost, not_sent, profile, profile_with,
+    Answer, SERVICE, Script, client, client_with, firm, json as reply_json, lost, not_sent, profile, profile_with,
     reply, run, status, token,
 };
 
@@ -58,28 +54,11 @@ fn note() -> DraftNote {
     }
 }
 
+/// The golden one, without a language model.
 fn draft(note: DraftNote) -> Draft {
-    let assessment = Assessment {
-        id: AssessmentId::new("0123456789abcdef"),
-        firm: FirmId::new("derm"),
-        encounter: EncounterId::new("e|1"),
-        patient: PatientId::new("7"),
-        practitioner: Some(PractitionerId::new("201")),
-        category: CategoryCode::new("12"),
-        route: Route::Solitary,
-        earlier: None,
-        documents: BTreeSet::from([DocumentId::new("file|139977")]),
-    };
-    let versions = Versions {
-        models: vec![ModelVersion {
-            pack: "solitary".into(),
-            version: "1".into(),
-        }],
-        synthesis: "composer 1".into(),
-        pipeline: "skin-assist 0.1.0".into(),
-        language: None,
-    };
-    Draft::new(&assessment, Phi::new(note), versions, at("2026-01-05T10:00:03Z"))
+    let mut draft = crate::golden::draft(note, None);
+    draft.versions.language = None;
+    draft
 }
 
 fn post(answer: Answer) -> Result<DraftReference, DraftError> {
@@ -174,17 +153,7 @@ fn the_author_is_by_the_profile() {
 
 #[test]
 fn where_a_draft_comes_from_is_in_it_where_the_ehr_takes_it() {
-    let mut draft = draft(note());
-    draft.versions.language = Some(LanguageUse {
-        model: "example-model-1".into(),
-        prompt: "rank-2".into(),
-        prompt_sha256: "ab".repeat(32),
-        calls: 1,
-        input_tokens: 900,
-        output_tokens: 60,
-        cost_micros: 0,
-        fallback: None,
-    });
+    let mut draft = crate::golden::draft(note(), None);
     assert_eq!(posted(profile(), &draft).get("contained"), None);
     let contained = posted(
         profile_with("provenance = \"none\"", "provenance = \"contained\""),

@@ -253,7 +253,7 @@ fn posted(profile: Profile, draft: &Draft) -> Vec<Value> {
         .collect()
 }
 
-fn draft(note: DraftNote, earlier: Option<EarlierDraft>) -> Draft {
+pub(crate) fn draft(note: DraftNote, earlier: Option<EarlierDraft>) -> Draft {
     let assessment = Assessment {
         id: AssessmentId::new("0123456789abcdef"),
         firm: FirmId::new("derm"),

@@ -71,6 +71,13 @@ pub(super) async fn workers_share_one_quota(bench: Bench) {
     let most = allowance.burst + allowance.rate * 10.0;
     assert!(total <= most + 1e-6, "{total} calls granted, {most} allowed");
     assert!(total >= allowance.burst, "only {total} calls granted");
+    // Each is counted once, when its process has asked for the next one.
+    for (number, store) in (0..).zip(&handles) {
+        let asked = store.take(&quota("q"), CallKind::Read, at(200 + 10 * number)).await;
+        assert_eq!(asked.unwrap(), Grant::Granted);
+    }
+    let counted: u64 = handles[0].quotas().await.unwrap()[0].granted.values().sum();
+    assert_eq!(counted, total as u64 + handles.len() as u64);
 }
 
 pub(super) async fn a_hold_holds_everybody(bench: Bench) {

@@ -1,0 +1,186 @@
+//! Which firms are served, and which of them this process polls.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures::{StreamExt, TryStreamExt, future::join_all, stream};
+use skin_assist_core::{
+    domain::{Firm, FirmId, PollerFigures, Stage, WatchList},
+    lease::Lease,
+    polling::{Observation, ServedFirm},
+    ports::StateError,
+    stages::{DiscoverFirms, TokenSource as _},
+};
+
+use super::{Driver, HOUSEKEEPING_EVERY, LIST_LEASE, READ_AT_ONCE, lock};
+
+impl Driver<'_> {
+    /// Discovers firms, renews tokens ahead of their end, sweeps expired rows.
+    pub(super) async fn look_after_firms(&self) {
+        while !self.stop.is_stopping() {
+            match (DiscoverFirms {
+                firms: &*self.engine.state,
+            })
+            .run()
+            .await
+            {
+                Ok(firms) => self.serve(firms).await,
+                Err(error) => _ = self.state_trouble(Stage::DiscoverFirms, &error),
+            }
+            let firms: Vec<_> = lock(&self.firms).values().cloned().collect();
+            join_all(firms.iter().map(|firm| self.token(firm, None))).await;
+            if let Err(error) = self.engine.state.sweep_expired(self.now()).await {
+                _ = self.state_trouble(Stage::DiscoverFirms, &error);
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.stopped() => {}
+                () = self.engine.clock.sleep_until(self.now() + HOUSEKEEPING_EVERY) => {}
+            }
+        }
+    }
+
+    /// Takes over the list of active firms, and tells the policy which of them this process polls.
+    async fn serve(&self, firms: Vec<Firm>) {
+        let active: Vec<FirmId> = firms.iter().map(|firm| firm.id.clone()).collect();
+        *lock(&self.firms) = firms
+            .into_iter()
+            .map(|firm| (firm.id.clone(), Arc::new(firm)))
+            .collect();
+        let held = if self.engine.policy.leases_watch_lists() {
+            match self.hold_lists(active.len()).await {
+                Ok(held) => held,
+                Err(error) => {
+                    _ = self.state_trouble(Stage::DiscoverFirms, &error);
+                    return;
+                }
+            }
+        } else {
+            active
+        };
+        let polled: BTreeSet<FirmId> = held.into_iter().filter(|firm| self.firm(firm).is_some()).collect();
+        self.poll_these(polled).await;
+    }
+
+    /// Renews the leases on watch lists, and takes or gives some so that each poller has its share. Gives the firms whose
+    /// lists this process holds.
+    async fn hold_lists(&self, active: usize) -> Result<Vec<FirmId>, StateError> {
+        let state = &self.engine.state;
+        let now = self.now();
+        let mut figures = PollerFigures {
+            at: Some(now),
+            firms: lock(&self.lists).len(),
+            ..PollerFigures::default()
+        };
+        {
+            let policy = lock(&self.figures);
+            figures.encounters = policy.encounters;
+            figures.prices.clone_from(&policy.prices);
+        }
+        let pollers = state.attend(&self.poller, &figures, now, now + LIST_LEASE).await?;
+        // They stay where they are meanwhile: looks go on, and if they cannot be renewed now, they are good for what they were.
+        let leases: Vec<Lease<WatchList>> = lock(&self.lists).values().map(Lease::for_a_step).collect();
+        let mut leases = if leases.is_empty() {
+            leases
+        } else {
+            state.renew_watch_lists(leases, now, LIST_LEASE).await?
+        };
+        let share = active.div_ceil(pollers.max(1));
+        if leases.len() > share {
+            let excess = leases.split_off(share);
+            state.release_watch_lists(excess, now).await?;
+        } else if leases.len() < share {
+            let wanted = share - leases.len();
+            leases.extend(state.acquire_watch_lists(now, LIST_LEASE, wanted).await?);
+        }
+        let held = leases
+            .into_iter()
+            .map(|lease| (lease.item().firm.clone(), lease))
+            .collect::<BTreeMap<_, _>>();
+        let firms = held.keys().cloned().collect();
+        *lock(&self.lists) = held;
+        Ok(firms)
+    }
+
+    /// Tells the policy which firms are polled from now on; new ones bring what is known about them.
+    pub(super) async fn poll_these(&self, firms: BTreeSet<FirmId>) {
+        let known = lock(&self.polled).clone();
+        if firms == known {
+            return;
+        }
+        let new: Vec<FirmId> = firms.difference(&known).cloned().collect();
+        let since = self.now() - self.engine.settings.reconcile_within;
+        let mut brought: Vec<Observation> = Vec::new();
+        let state = &self.engine.state;
+        let loaded = async {
+            let lists = stream::iter(new.clone()).map(|firm| async move {
+                let list = state.watch_list(&firm, since).await?;
+                Ok::<_, StateError>(Observation::Watching(firm, list))
+            });
+            brought = lists.buffered(READ_AT_ONCE).try_collect().await?;
+            let mut learned = match self.memory {
+                Some(memory) => memory.recall(&**state, &new, self.now()).await?,
+                None => state.learned(&new).await?,
+            };
+            if !known.is_empty() {
+                // What all firms have in common was told at the start.
+                learned.shared.clear();
+            }
+            Ok::<_, StateError>(learned)
+        };
+        let learned = match loaded.await {
+            Ok(learned) => learned,
+            Err(error) => {
+                // Without its watch list a firm must not be polled: it is taken up next time.
+                _ = self.state_trouble(Stage::DiscoverFirms, &error);
+                return;
+            }
+        };
+        let served = firms
+            .iter()
+            .filter_map(|id| {
+                let firm = self.firm(id)?;
+                Some(ServedFirm {
+                    firm: id.clone(),
+                    quota: self.engine.quotas.of(&firm).name,
+                })
+            })
+            .collect();
+        *lock(&self.polled) = firms;
+        lock(&self.shares).recall(&learned, self.now());
+        self.tell_policy(Observation::Firms(served));
+        self.tell_policy(Observation::Learned(learned));
+        for watching in brought {
+            self.tell_policy(watching);
+        }
+    }
+
+    /// At the end: others may poll at once.
+    pub(super) async fn give_lists_back(&self) {
+        let leases: Vec<_> = std::mem::take(&mut *lock(&self.lists)).into_values().collect();
+        let now = self.now();
+        for lease in &leases {
+            let looks = self.quiet.take(&lease.item().firm);
+            if looks.is_empty() {
+                continue;
+            }
+            match self.engine.state.record_looks(lease, &looks, now).await {
+                // Whoever has the list now looks again.
+                Ok(_) | Err(StateError::LeaseLost) => {}
+                Err(error) => _ = self.state_trouble(Stage::PollDocuments, &error),
+            }
+        }
+        if let Err(error) = self.engine.state.release_watch_lists(leases, now).await {
+            _ = self.state_trouble(Stage::DiscoverFirms, &error);
+        }
+    }
+
+    /// At the end of a run that others share firms with.
+    pub(super) async fn leave_the_pollers(&self) {
+        if let Err(error) = self.engine.state.leave(&self.poller).await {
+            _ = self.state_trouble(Stage::DiscoverFirms, &error);
+        }
+    }
+}
