@@ -6,6 +6,7 @@ macro_rules! say {
 }
 
 pub(crate) mod assess;
+pub(crate) mod audit;
 pub(crate) mod backfill;
 pub(crate) mod categories;
 mod chart_access;
@@ -20,6 +21,7 @@ pub(crate) mod key;
 pub(crate) mod models;
 pub(crate) mod practice_ehr;
 pub(crate) mod probe;
+pub(crate) mod retention;
 pub(crate) mod retractions;
 pub(crate) mod review;
 pub(crate) mod run;
@@ -34,8 +36,9 @@ use std::io::Write as _;
 
 use serde::Serialize;
 use skin_assist_core::{
+    audit::INSTALLATION,
     domain::{Firm, FirmId},
-    ports::{Audit, AuditAction, AuditRecord, StateError, StateStore},
+    ports::{AuditAction, AuditRecord, StateError, StateStore},
     time::Clock as _,
 };
 
@@ -77,17 +80,33 @@ async fn known_firm(state: &dyn StateStore, id: &str) -> Result<Firm, Failure> {
 }
 
 fn firm_id(id: &str) -> Result<FirmId, Failure> {
-    id.parse().failed(|| format!("`{id}` cannot be the name of a practice"))
+    let cannot = || format!("`{id}` cannot be the name of a practice");
+    if id == INSTALLATION {
+        return Err(Failure::new(cannot()).with_hint("it is the name of the installation's own part of the audit trail"));
+    }
+    id.parse().failed(cannot)
 }
 
-/// Writes an operator's change into the audit trail.
-async fn audit(audit: &dyn Audit, firm: &FirmId, action: AuditAction, subject: String) -> Result<(), Failure> {
-    let record = AuditRecord {
+/// An operator's entry in the audit trail. What changes something is told together with the change:
+/// `state.audited(by_operator(…)).change(…)`; what only reads, before what was read is shown: `state.record(&by_operator(…))`.
+fn by_operator(firm: &FirmId, action: AuditAction, subject: impl Into<String>) -> AuditRecord {
+    AuditRecord {
         at: SystemClock.now(),
         firm: firm.clone(),
-        actor: "operator".to_owned(),
+        actor: operator(),
         action,
-        subject,
-    };
-    audit.record(&record).await.map_err(state_failed)
+        subject: subject.into(),
+    }
+}
+
+/// Who the operator is, as far as the system tells: the user that the command runs as.
+fn operator() -> String {
+    #[cfg(unix)]
+    {
+        format!("operator uid {}", rustix::process::getuid().as_raw())
+    }
+    #[cfg(not(unix))]
+    {
+        "operator".to_owned()
+    }
 }

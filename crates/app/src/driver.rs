@@ -524,7 +524,6 @@ impl Driver<'_> {
             watch: state,
             lists: state,
             quota,
-            audit: state,
             quiet: (self.horizon != Timestamp::NEVER).then_some(&self.quiet),
             windows: self.engine.windows,
         };

@@ -68,8 +68,9 @@ use aws_sdk_dynamodb::{
 use aws_smithy_async::rt::sleep::AsyncSleep as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use skin_assist_core::{
+    audit::AuditHead,
     domain::{FirmId, is_served},
-    ports::StateError,
+    ports::{AuditRecord, StateError},
 };
 
 use crate::connection::Connection;
@@ -106,8 +107,10 @@ pub struct DynamoStore {
     /// What this process has booked of quotas, under a number of its own.
     ahead: Mutex<HashMap<String, grants::Ahead>>,
     holder: u64,
-    /// The numbers of the audit records that this process wrote last.
-    audited: Mutex<HashMap<FirmId, u64>>,
+    /// Where the chains of the audit trail ended when this process last wrote into them.
+    audited: Arc<Mutex<HashMap<FirmId, AuditHead>>>,
+    /// What the next write puts into the audit trail beside its own.
+    beside: Mutex<Option<AuditRecord>>,
     /// Looks as they were when this process last read them.
     moved_looks: Mutex<HashMap<FirmId, watch_lists::MovedLooks>>,
     /// Encounters as they were when this process last read them.
@@ -218,7 +221,23 @@ impl DynamoStore {
             quotas: Mutex::default(),
             ahead: Mutex::default(),
             holder: RandomState::new().hash_one(()),
-            audited: Mutex::default(),
+            audited: Arc::default(),
+            beside: Mutex::default(),
+            moved_looks: Mutex::default(),
+            watching: Mutex::default(),
+        }
+    }
+
+    /// The same state, by a handle whose next write puts the entry into the audit trail, too.
+    fn with_entry(&self, record: AuditRecord) -> Self {
+        Self {
+            client: self.client.clone(),
+            prefix: self.prefix.clone(),
+            quotas: Mutex::default(),
+            ahead: Mutex::default(),
+            holder: self.holder,
+            audited: Arc::clone(&self.audited),
+            beside: Mutex::new(Some(record)),
             moved_looks: Mutex::default(),
             watching: Mutex::default(),
         }
@@ -239,6 +258,22 @@ impl DynamoStore {
     }
 
     async fn write_and_give(&self, write: Write, give: ReturnValue) -> Outcome<Written> {
+        if lock(&self.beside).is_some() {
+            let key = write.key.clone();
+            let table = write.table;
+            return Ok(match self.transact(&[write]).await? {
+                Transacted::Done if give == ReturnValue::None => Written::Done(Row::new()),
+                Transacted::Done => Written::Done(self.get(table, &key).await?.unwrap_or_default()),
+                Transacted::Refused(mut refusals) => {
+                    Written::Refused(refusals.swap_remove(0).and_then(|refusal| refusal.0))
+                }
+            });
+        }
+        self.write_alone(write, give).await
+    }
+
+    /// The same, whatever the next write puts into the audit trail.
+    async fn write_alone(&self, write: Write, give: ReturnValue) -> Outcome<Written> {
         for turn in 0..CONFLICTS {
             if let Some(written) = self.attempt(&write, &give).await? {
                 return Ok(written);
@@ -326,14 +361,28 @@ impl DynamoStore {
         }
     }
 
-    /// Writes all rows or none. A single one is no transaction, which would cost double.
+    /// Writes all rows or none, with the entry that has to go beside.
     async fn transact(&self, writes: &[Write]) -> Outcome<Transacted> {
+        let Some(record) = lock(&self.beside).take() else {
+            return self.transact_plain(writes).await;
+        };
+        let transacted = self.transact_with(writes, std::slice::from_ref(&record)).await;
+        if !matches!(transacted, Ok(Transacted::Done)) {
+            *lock(&self.beside) = Some(record);
+        }
+        transacted
+    }
+
+    /// Writes all rows or none. A single one is no transaction, which would cost double.
+    async fn transact_plain(&self, writes: &[Write]) -> Outcome<Transacted> {
         match writes {
             [] => Ok(Transacted::Done),
-            [write] if write.kind != Kind::Check => Ok(match self.write(write.clone()).await? {
-                Written::Done(_) => Transacted::Done,
-                Written::Refused(row) => Transacted::Refused(vec![Some(Refusal(row))]),
-            }),
+            [write] if write.kind != Kind::Check => {
+                Ok(match self.write_alone(write.clone(), ReturnValue::None).await? {
+                    Written::Done(_) => Transacted::Done,
+                    Written::Refused(row) => Transacted::Refused(vec![Some(Refusal(row))]),
+                })
+            }
             writes => self.transact_all(writes).await,
         }
     }

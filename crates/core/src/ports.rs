@@ -4,6 +4,7 @@
 //! because it holds no [`DraftWriter`], and it cannot read results because it holds no [`Deliveries`]. State ports are
 //! transitions, each one transaction, not table gateways. Each port says in its "Contract" what it promises.
 
+mod audit;
 mod ehr;
 mod error;
 mod models;
@@ -11,6 +12,7 @@ mod proposals;
 mod spending;
 mod state;
 
+pub use audit::{AuditChain, AuditPage, AuditTrail, Kept, Removed, Retention, RetentionLimits};
 pub use ehr::{
     ChartReader, ContextPart, ContextSubject, DocumentQuery, DocumentSearches, DraftAbilities, DraftSearch,
     DraftWriter, Ehr, EncounterQuery, FinishedVisit, FirmSettings, Page, PageLink, PatientContext, PhotoLocation,

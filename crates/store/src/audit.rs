@@ -1,35 +1,177 @@
-//! The audit trail. The schema refuses to change or delete a record, and the records of a firm outlive the firm.
+//! The audit trail: chains of entries ([`skin_assist_core::audit`]). The schema refuses to change an entry, to delete one before its
+//! time, and to add one elsewhere than at the end; the entries of a firm outlive the firm.
 
 use async_trait::async_trait;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use skin_assist_core::{
-    domain::FirmId,
-    ports::{Audit, AuditRecord},
+    audit::{AuditEntry, AuditHead, installation, removal},
+    domain::{FirmId, Stage},
+    ports::{Audit, AuditAction, AuditChain, AuditPage, AuditRecord, AuditTrail, StateStore},
+    time::Timestamp,
 };
 
 use crate::{
     Outcome, SqliteStore,
-    codec::{Columns, Millis, to_word},
-    execute, rows,
+    codec::{Columns, Millis},
+    execute, first, rows,
 };
+
+const TABLE: &str = "audit";
+
+/// Where the firm's chain ends: its last entry, or where all were removed up to.
+const HEAD: &str = "SELECT number, hash FROM audit WHERE firm = ?1
+     UNION ALL SELECT number, hash FROM audit_bases WHERE firm = ?1
+     ORDER BY number DESC LIMIT 1";
+
+fn head_of(state: &Connection, sql: &str, firm: &FirmId) -> Outcome<AuditHead> {
+    let head = first(state, sql, [firm.as_str()], |row| {
+        let columns = Columns { table: TABLE, row };
+        Ok(AuditHead {
+            firm: firm.clone(),
+            number: columns.count("number")?,
+            hash: columns.get("hash")?,
+        })
+    })?;
+    Ok(head.unwrap_or_else(|| AuditHead::beginning(firm.clone())))
+}
+
+/// Writes an entry at the end of its chain, in the caller's transaction.
+pub(crate) fn append(state: &Connection, record: &AuditRecord) -> Outcome<()> {
+    let entry = AuditEntry::after(&head_of(state, HEAD, &record.firm)?, record);
+    execute(
+        state,
+        "INSERT INTO audit (firm, number, at, actor, action, subject, previous, hash)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            entry.firm.as_str(),
+            entry.number as i64,
+            Millis(entry.at),
+            entry.actor,
+            entry.action,
+            entry.subject,
+            entry.previous,
+            entry.hash
+        ],
+    )?;
+    Ok(())
+}
+
+/// The entry of a stage's transition.
+pub(crate) fn append_of(
+    state: &Connection,
+    stage: Stage,
+    (firm, action, subject): (&FirmId, AuditAction, &str),
+    at: Timestamp,
+) -> Outcome<()> {
+    append(
+        state,
+        &AuditRecord {
+            at,
+            firm: firm.clone(),
+            actor: stage.to_string(),
+            action,
+            subject: subject.to_owned(),
+        },
+    )
+}
+
+/// Removes what is older than `before` from the beginning of each chain, and says so at its end. How many entries.
+pub(crate) fn shorten(state: &Connection, before: Timestamp, now: Timestamp) -> Outcome<u64> {
+    let mut removed = 0;
+    for firm in firms(state)? {
+        // Up to the first entry that is not too old: what comes after it stays, whatever its time says.
+        let base = first(
+            state,
+            "SELECT number, hash FROM audit
+             WHERE firm = ?1 AND number < (
+                 SELECT coalesce(min(number), 1 + (SELECT max(number) FROM audit WHERE firm = ?1))
+                 FROM audit WHERE firm = ?1 AND at > ?2)
+             ORDER BY number DESC LIMIT 1",
+            params![firm.as_str(), Millis(before)],
+            |row| {
+                let columns = Columns { table: TABLE, row };
+                Ok(AuditHead {
+                    firm: firm.clone(),
+                    number: columns.count("number")?,
+                    hash: columns.get("hash")?,
+                })
+            },
+        )?;
+        let Some(base) = base else { continue };
+        // Said first: the chain goes on from its last entry, which may be one of those that go.
+        let record = AuditRecord {
+            at: now,
+            firm: firm.clone(),
+            actor: "retention".to_owned(),
+            action: AuditAction::TrailShortened,
+            subject: removal(&base),
+        };
+        append(state, &record)?;
+        execute(
+            state,
+            "INSERT INTO audit_bases (firm, number, hash) VALUES (?1, ?2, ?3)
+             ON CONFLICT (firm) DO UPDATE SET number = excluded.number, hash = excluded.hash",
+            params![firm.as_str(), base.number as i64, base.hash],
+        )?;
+        removed += execute(
+            state,
+            "DELETE FROM audit WHERE firm = ?1 AND number <= ?2",
+            params![firm.as_str(), base.number as i64],
+        )? as u64;
+    }
+    Ok(removed)
+}
+
+/// The firms that have chains.
+fn firms(state: &Connection) -> Outcome<Vec<FirmId>> {
+    rows(
+        state,
+        "SELECT firm FROM audit UNION SELECT firm FROM audit_bases ORDER BY firm",
+        [],
+        |row| Columns { table: TABLE, row }.text("firm", FirmId::new),
+    )
+}
+
+/// Puts the entries of a file of an earlier edition, which are in `audit_before`, into chains, in the order in which they were
+/// recorded, and says how many there were: before this nothing would have shown a change of them.
+pub(crate) fn chain_earlier(state: &Connection) -> Outcome<()> {
+    let earlier = rows(
+        state,
+        "SELECT at, firm, actor, action, subject FROM audit_before ORDER BY id",
+        [],
+        read_record,
+    )?;
+    for record in &earlier {
+        append(state, record)?;
+    }
+    if let Some(last) = earlier.iter().map(|record| record.at).max() {
+        let record = AuditRecord {
+            at: last,
+            firm: installation(),
+            actor: "migration".to_owned(),
+            action: AuditAction::TrailChained,
+            subject: format!("{} entries of before", earlier.len()),
+        };
+        append(state, &record)?;
+    }
+    execute(state, "DROP TABLE audit_before", []).map(|_| ())
+}
+
+fn read_record(row: &rusqlite::Row<'_>) -> Outcome<AuditRecord> {
+    let columns = Columns { table: TABLE, row };
+    Ok(AuditRecord {
+        at: columns.time("at")?,
+        firm: columns.text("firm", FirmId::new)?,
+        actor: columns.get("actor")?,
+        action: columns.word("action")?,
+        subject: columns.get("subject")?,
+    })
+}
 
 #[async_trait]
 impl Audit for SqliteStore {
     async fn record(&self, record: &AuditRecord) -> Outcome<()> {
-        self.write(|state| {
-            execute(
-                state,
-                "INSERT INTO audit (at, firm, actor, action, subject) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![
-                    Millis(record.at),
-                    record.firm.as_str(),
-                    record.actor,
-                    to_word(&record.action)?,
-                    record.subject
-                ],
-            )?;
-            Ok(())
-        })
+        self.write(|state| append(state, record))
     }
 
     async fn records(&self) -> Outcome<Vec<AuditRecord>> {
@@ -38,17 +180,57 @@ impl Audit for SqliteStore {
                 state,
                 "SELECT at, firm, actor, action, subject FROM audit ORDER BY id",
                 [],
-                |row| {
-                    let columns = Columns { table: "audit", row };
-                    Ok(AuditRecord {
-                        at: columns.time("at")?,
-                        firm: columns.text("firm", FirmId::new)?,
-                        actor: columns.get("actor")?,
-                        action: columns.word("action")?,
-                        subject: columns.get("subject")?,
-                    })
-                },
+                read_record,
             )
         })
+    }
+}
+
+#[async_trait]
+impl AuditTrail for SqliteStore {
+    async fn audit_chains(&self) -> Outcome<Vec<AuditChain>> {
+        self.read(|state| {
+            let chain = |firm: FirmId| {
+                Ok(AuditChain {
+                    base: head_of(state, "SELECT number, hash FROM audit_bases WHERE firm = ?1", &firm)?,
+                    head: head_of(state, HEAD, &firm)?,
+                })
+            };
+            firms(state)?.into_iter().map(chain).collect()
+        })
+    }
+
+    async fn audit_entries(&self, firm: &FirmId, from: u64, limit: usize) -> Outcome<AuditPage> {
+        self.read(|state| {
+            let mut last = 0;
+            let entries = rows(
+                state,
+                "SELECT id, firm, number, at, actor, action, subject, previous, hash FROM audit
+                 WHERE firm = ?1 AND id >= ?2 ORDER BY id LIMIT ?3",
+                params![firm.as_str(), from as i64, i64::try_from(limit).unwrap_or(i64::MAX)],
+                |row| {
+                    let columns = Columns { table: TABLE, row };
+                    last = columns.count("id")?;
+                    Ok(AuditEntry {
+                        firm: columns.text("firm", FirmId::new)?,
+                        number: columns.count("number")?,
+                        at: columns.time("at")?,
+                        actor: columns.get("actor")?,
+                        action: columns.get("action")?,
+                        subject: columns.get("subject")?,
+                        previous: columns.get("previous")?,
+                        hash: columns.get("hash")?,
+                    })
+                },
+            )?;
+            Ok(AuditPage {
+                next: (entries.len() >= limit).then_some(last + 1),
+                entries,
+            })
+        })
+    }
+
+    fn audited(&self, record: AuditRecord) -> Box<dyn StateStore + '_> {
+        Box::new(self.with_entry(record))
     }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 use skin_assist_core::{
-    domain::{AccessToken, Credential, CredentialState, FirmId, IssuedToken, Reason},
+    domain::{AccessToken, Credential, CredentialState, FirmId, IssuedToken, Reason, Stage},
     lease::{Fence, Lease},
     phi::Secret,
-    ports::{Credentials, StateError},
+    ports::{AuditAction, Credentials, StateError},
     time::Timestamp,
 };
 
 use crate::{
-    Outcome, SqliteStore,
+    Outcome, SqliteStore, audit,
     codec::{Columns, Millis},
     execute, fenced, first, number,
 };
@@ -113,7 +113,14 @@ impl Credentials for SqliteStore {
                     Millis(token.access.expires_at),
                     token.refresh_token.as_ref().map(Secret::expose)
                 ],
-            )?)
+            )?)?;
+            let credential = lease.item();
+            let entry = (
+                &credential.firm,
+                AuditAction::TokenObtained,
+                credential.client_id.as_str(),
+            );
+            audit::append_of(state, Stage::RefreshCredentials, entry, token.access.issued_at)
         })
     }
 

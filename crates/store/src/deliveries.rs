@@ -5,15 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 use skin_assist_core::{
-    domain::{Assessment, AssistResult, Delivery, DraftReference, Reason},
+    domain::{Assessment, AssistResult, Delivery, DraftReference, Reason, Stage},
     lease::Lease,
     phi::Phi,
-    ports::{Deliveries, StateError},
+    ports::{AuditAction, Deliveries, StateError},
     time::Timestamp,
 };
 
 use crate::{
-    Outcome, SqliteStore, acquired, assessments,
+    Outcome, SqliteStore, acquired, assessments, audit,
     codec::{Columns, Millis, damaged},
     execute, fenced, first, number,
 };
@@ -91,6 +91,11 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Outcome<()> {
         let assessment = &lease.item().assessment;
+        let action = match delivery {
+            "delivered" => Some(AuditAction::DraftWritten),
+            "uncertain" => Some(AuditAction::DraftUncertain),
+            _ => None,
+        };
         self.write(|state| {
             fenced(execute(
                 state,
@@ -107,7 +112,14 @@ impl SqliteStore {
                     reason.map(Reason::code),
                     reason.map(Reason::hint)
                 ],
-            )?)
+            )?)?;
+            match action {
+                Some(action) => {
+                    let entry = (&assessment.firm, action, assessment.id.as_str());
+                    audit::append_of(state, Stage::WriteBack, entry, now)
+                }
+                None => Ok(()),
+            }
         })
     }
 }

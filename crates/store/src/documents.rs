@@ -11,12 +11,12 @@ use skin_assist_core::{
         StoredPhoto,
     },
     lease::Lease,
-    ports::{DocumentQueue, RecordedDocuments, RetractedDraft},
+    ports::{AuditAction, DocumentQueue, RecordedDocuments, RetractedDraft},
     time::Timestamp,
 };
 
 use crate::{
-    Outcome, SqliteStore, acquired, assessments,
+    Outcome, SqliteStore, acquired, assessments, audit,
     codec::{Columns, Millis, damaged},
     execute, fence_floor, fenced, firms, first, number,
 };
@@ -94,9 +94,16 @@ impl<'a> Arrivals<'a> {
             }
         }
         for document in retracted {
-            recorded
-                .retracted
-                .extend(retract(self.state, self.firm, document, self.now)?);
+            let Some(draft) = retract(self.state, self.firm, document, self.now)? else {
+                continue;
+            };
+            let entry = (
+                self.firm,
+                AuditAction::RetractedAfterDelivery,
+                draft.assessment.as_str(),
+            );
+            audit::append_of(self.state, Stage::PollDocuments, entry, self.now)?;
+            recorded.retracted.push(draft);
         }
         Ok(())
     }

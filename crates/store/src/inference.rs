@@ -5,16 +5,16 @@ use rusqlite::{Connection, params};
 use skin_assist_core::{
     domain::{
         AssessmentId, AssistResult, Delivery, DocumentId, DocumentWatch, EarlierDraft, Findings, FirmId, Reason,
-        ResultKey,
+        ResultKey, Stage,
     },
     lease::Lease,
     phi::Phi,
-    ports::InferenceRecords,
+    ports::{AuditAction, InferenceRecords},
     time::Timestamp,
 };
 
 use crate::{
-    Outcome, SqliteStore,
+    Outcome, SqliteStore, audit,
     codec::{Columns, Millis, to_json},
     documents, execute, fence_floor, fenced, firms, first,
 };
@@ -69,7 +69,7 @@ fn top_finding(findings: &Findings) -> Option<&str> {
 fn insert(state: &Connection, firm: &FirmId, result: &AssistResult) -> Outcome<()> {
     let columns = DeliveryColumns::of(&result.delivery);
     let findings = result.findings.expose();
-    execute(
+    let inserted = execute(
         state,
         "INSERT INTO assist_results (firm, assessment, delivery, delivery_at, reference, reason_code, reason_hint,
              parked, available_at, fence, result_key, assessed_at, top_finding, subject, photos, versions, findings,
@@ -101,6 +101,10 @@ fn insert(state: &Connection, firm: &FirmId, result: &AssistResult) -> Outcome<(
             },
         ],
     )?;
+    if inserted == 1 {
+        let entry = (firm, AuditAction::ResultRecorded, result.assessment.id.as_str());
+        audit::append_of(state, Stage::Infer, entry, result.assessed_at)?;
+    }
     Ok(())
 }
 

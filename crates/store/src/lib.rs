@@ -38,15 +38,16 @@ mod open;
 mod operations;
 mod polling_memory;
 mod proposals;
+mod retention;
 mod spending;
 mod watch_lists;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 use skin_assist_core::{
     lease::{Fence, Lease},
-    ports::StateError,
+    ports::{AuditRecord, StateError},
     time::Timestamp,
 };
 
@@ -60,10 +61,38 @@ type Outcome<T> = Result<T, StateError>;
 
 /// The state of all firms, in one encrypted file. Shared by reference between tasks and threads.
 pub struct SqliteStore {
-    connection: Mutex<Connection>,
+    connection: Arc<Mutex<Connection>>,
+    /// What the next transaction writes into the audit trail beside its own.
+    beside: Mutex<Option<AuditRecord>>,
 }
 
 impl SqliteStore {
+    fn on(connection: Connection) -> Self {
+        Self {
+            connection: Arc::new(Mutex::new(connection)),
+            beside: Mutex::default(),
+        }
+    }
+
+    /// The same state, by a handle whose next transaction writes the entry, too.
+    fn with_entry(&self, record: AuditRecord) -> Self {
+        Self {
+            connection: Arc::clone(&self.connection),
+            beside: Mutex::new(Some(record)),
+        }
+    }
+
+    /// Ends a transaction, with the entry that it has to write beside its own.
+    fn commit(&self, transaction: Transaction<'_>) -> Outcome<()> {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(record) = &*beside {
+            audit::append(&transaction, record)?;
+        }
+        transaction.commit().map_err(meaning)?;
+        *beside = None;
+        Ok(())
+    }
+
     /// The connection. A panic under the lock leaves no half-done transaction: it was rolled back as it unwound.
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
@@ -86,7 +115,7 @@ impl SqliteStore {
             .map_err(meaning)?;
         let done = work(&transaction)?;
         if done {
-            transaction.commit().map_err(meaning)?;
+            self.commit(transaction)?;
         }
         Ok(done)
     }
@@ -98,7 +127,7 @@ impl SqliteStore {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(meaning)?;
         let done = work(&transaction)?;
-        transaction.commit().map_err(meaning)?;
+        self.commit(transaction)?;
         Ok(done)
     }
 }

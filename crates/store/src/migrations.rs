@@ -4,16 +4,24 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::audit;
+
 /// The editions, the first at index 0. `PRAGMA user_version` is how many of them a file has.
 const EDITIONS: &[&str] = &[
     include_str!("../migrations/0001_state.sql"),
     include_str!("../migrations/0002_polling.sql"),
     include_str!("../migrations/0003_language.sql"),
     include_str!("../migrations/0004_assessments.sql"),
+    // The fifth has no table of its own.
+    "",
+    include_str!("../migrations/0006_audit.sql"),
 ];
 
 /// The edition that this program reads and writes.
 pub(crate) const LATEST: u32 = EDITIONS.len() as u32;
+
+/// The edition whose audit trail is chains: what is there before it has to be given hashes, which SQL cannot.
+const AUDIT_CHAINS: u32 = 6;
 
 /// `PRAGMA application_id`: marks a file as ours ("SkAs").
 pub(crate) const APPLICATION: i32 = 0x536b_4173;
@@ -52,6 +60,10 @@ pub(crate) fn migrate_to(connection: &mut Connection, target: u32) -> rusqlite::
             return Ok(());
         }
         transaction.execute_batch(EDITIONS[version as usize])?;
+        if version + 1 == AUDIT_CHAINS {
+            audit::chain_earlier(&transaction)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", version + 1)?;
         transaction.commit()?;

@@ -169,9 +169,7 @@ impl SqliteStore {
         configure(&connection)
             .and_then(|()| migrations::migrate(&mut connection))
             .map_err(|error| explain(path, error))?;
-        Ok(Self {
-            connection: Mutex::new(connection),
-        })
+        Ok(Self::on(connection))
     }
 }
 
@@ -266,9 +264,7 @@ fn finish(path: &Path, mut connection: Connection) -> Result<SqliteStore, OpenEr
         .and_then(|()| configure(&connection))
         .and_then(|()| migrations::migrate(&mut connection))
         .map_err(|error| explain(path, error))?;
-    Ok(SqliteStore {
-        connection: Mutex::new(connection),
-    })
+    Ok(SqliteStore::on(connection))
 }
 
 /// Switches to the write-ahead log. SQLite does not wait when another process is doing the same.

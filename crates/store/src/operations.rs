@@ -41,12 +41,14 @@ pub(crate) const STEPS: &str =
 pub(crate) const DELIVERIES: &str =
     "SELECT delivery AS word, count(*) AS number FROM assist_results WHERE firm = ?1 GROUP BY delivery";
 
+/// Without those whose result was removed after its time.
 pub(crate) const JOURNEYS: &str =
     "SELECT d.firm, d.document, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
          r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding,
          (SELECT l.step FROM document_watch AS l WHERE l.firm = d.firm AND l.document = d.lead) AS lead_step
      FROM document_watch AS d
      LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
+     WHERE d.step <> 'done' OR r.delivery IS NOT NULL
      ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?1";
 
 /// Of all firms: an index by firm would be one more to keep for the sake of an overview.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, error::Error, time::Duration};
 use futures::executor::block_on;
 use rusqlite::{Connection, params_from_iter, types::Null};
 use skin_assist_core::{
+    audit::{AuditFault, AuditHead, ChainVerifier},
     domain::{
         AssessmentId, CategoryCode, Cursor, DocumentId, DocumentStep, DocumentWatch, Encounter, EncounterId,
         EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, PatientId, PollerFigures, PollerId, Route,
@@ -13,7 +14,8 @@ use skin_assist_core::{
     phi::Secret,
     polling::{Count, Learned},
     ports::{
-        DocumentQueue, EncounterWatches, FirmAdministration, Firms, Operations, PollingMemory, StateError, WatchLists,
+        Audit, AuditAction, AuditRecord, AuditTrail, DocumentQueue, EncounterWatches, FirmAdministration, Firms,
+        Operations, PollingMemory, Retention, RetentionLimits, StateError, WatchLists,
     },
     time::Timestamp,
 };
@@ -272,12 +274,247 @@ fn a_full_disk_is_unavailable_and_changes_nothing() {
 #[test]
 fn the_audit_trail_cannot_be_changed() {
     let store = store();
+    for number in 0..3 {
+        record(&store, number);
+    }
     let connection = store.connection();
-    connection
-        .execute_batch("INSERT INTO audit (at, firm, actor, action, subject) VALUES (1, 'a', 'b', 'c', 'd')")
-        .unwrap();
-    assert!(connection.execute_batch("UPDATE audit SET actor = 'x'").is_err());
-    assert!(connection.execute_batch("DELETE FROM audit").is_err());
+    let row = "firm, number, at, actor, action, subject, previous, hash";
+    for refused in [
+        "UPDATE audit SET actor = 'x'".to_owned(),
+        "DELETE FROM audit".to_owned(),
+        "DELETE FROM audit WHERE number = 3".to_owned(),
+        // In the place of another, beyond the end, and over another that goes without a trigger.
+        format!("INSERT INTO audit ({row}) VALUES ('a', 2, 0, 'x', 'x', 'x', 'x', 'x')"),
+        format!("INSERT INTO audit ({row}) VALUES ('a', 5, 0, 'x', 'x', 'x', 'x', 'x')"),
+        format!("INSERT OR REPLACE INTO audit ({row}) VALUES ('a', 2, 0, 'x', 'x', 'x', 'x', 'x')"),
+        format!(
+            "INSERT OR REPLACE INTO audit (id, {row}) SELECT id, 'a', 4, 0, 'x', 'x', 'x', 'x', 'x' FROM audit LIMIT 1"
+        ),
+        // As if entries had been removed after their time.
+        "INSERT INTO audit_bases VALUES ('a', 2, 'x')".to_owned(),
+    ] {
+        assert!(connection.execute_batch(&refused).is_err(), "{refused}");
+    }
+    drop(connection);
+    assert_eq!(faults(&store, &[]), []);
+}
+
+fn record(store: &SqliteStore, number: u64) {
+    let record = AuditRecord {
+        at: at(number),
+        firm: FirmId::new("a"),
+        actor: "infer".into(),
+        action: AuditAction::Inferred,
+        subject: number.to_string(),
+    };
+    block_on(store.record(&record)).unwrap();
+}
+
+/// What a check of the firm's chain finds.
+fn faults(store: &SqliteStore, anchors: &[AuditHead]) -> Vec<AuditFault> {
+    let firm = FirmId::new("a");
+    let chains = block_on(store.audit_chains()).unwrap();
+    let base = chains
+        .into_iter()
+        .find(|chain| chain.base.firm == firm)
+        .map_or_else(|| AuditHead::beginning(firm.clone()), |chain| chain.base);
+    let mut verifier = ChainVerifier::new(base, anchors);
+    for entry in block_on(store.audit_entries(&firm, 0, 100)).unwrap().entries {
+        verifier.entry(&entry);
+    }
+    verifier.end().faults
+}
+
+/// By somebody with the key, who takes the triggers away: the chain tells, and names what was touched.
+#[test]
+fn whoever_touches_the_trail_all_the_same_is_found() {
+    let head = |store: &SqliteStore| block_on(store.audit_chains()).unwrap()[0].head.clone();
+    let touched = |sql: &str| {
+        let store = store();
+        for number in 0..6 {
+            record(&store, number);
+        }
+        let anchor = head(&store);
+        let connection = store.connection();
+        let triggers: Vec<String> = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(triggers.len(), 6);
+        for trigger in triggers {
+            connection.execute_batch(&format!("DROP TRIGGER {trigger}")).unwrap();
+        }
+        connection.execute_batch(sql).unwrap();
+        drop(connection);
+        (faults(&store, &[]), faults(&store, &[anchor]))
+    };
+    let missing = |from, to| AuditFault::Missing { from, to };
+    for (sql, found) in [
+        (
+            "UPDATE audit SET subject = '9' WHERE number = 3",
+            AuditFault::Changed { number: 3 },
+        ),
+        (
+            "UPDATE audit SET at = at + 1 WHERE number = 6",
+            AuditFault::Changed { number: 6 },
+        ),
+        (
+            "UPDATE audit SET action = 'no such word' WHERE number = 1",
+            AuditFault::Changed { number: 1 },
+        ),
+        (
+            "UPDATE audit SET previous = hash WHERE number = 2",
+            AuditFault::Changed { number: 2 },
+        ),
+        ("UPDATE audit SET firm = 'b' WHERE number = 2", missing(2, 2)),
+        ("DELETE FROM audit WHERE number IN (3, 4)", missing(3, 4)),
+        ("DELETE FROM audit WHERE number = 1", missing(1, 1)),
+        (
+            "UPDATE audit SET id = 100 WHERE number = 2; UPDATE audit SET id = 2 WHERE number = 3;
+             UPDATE audit SET id = 3 WHERE number = 2",
+            AuditFault::OutOfOrder { number: 2 },
+        ),
+        (
+            "UPDATE audit SET number = 100 WHERE number = 2; UPDATE audit SET number = 2 WHERE number = 3;
+             UPDATE audit SET number = 3 WHERE number = 100",
+            AuditFault::Changed { number: 3 },
+        ),
+        (
+            "INSERT INTO audit_bases SELECT firm, number, hash FROM audit WHERE number = 2;
+             DELETE FROM audit WHERE number <= 2",
+            AuditFault::RemovedUnsaid { up_to: 2 },
+        ),
+    ] {
+        let (alone, anchored) = touched(sql);
+        assert!(alone.contains(&found), "{sql}: {alone:?}");
+        assert!(anchored.contains(&found), "{sql}: {anchored:?}");
+    }
+    let (alone, anchored) = touched("DELETE FROM audit WHERE number > 4");
+    assert_eq!(alone, [], "no chain shows by itself that its end is missing");
+    assert_eq!(anchored, [AuditFault::CutOff { number: 4, anchored: 6 }]);
+    let (_, anchored) = touched("DELETE FROM audit");
+    assert_eq!(anchored, [AuditFault::CutOff { number: 0, anchored: 6 }]);
+}
+
+/// After its time, from the beginning, and it is said; again and again; and what is left still is a chain.
+#[test]
+fn the_beginning_of_the_trail_goes_after_its_time() {
+    let store = store();
+    let remove = |life: u64, now: u64| {
+        let limits = RetentionLimits {
+            audit: Some(Duration::from_secs(life)),
+            results: None,
+        };
+        block_on(store.remove_expired(&limits, at(now)))
+            .unwrap()
+            .unwrap()
+            .audit_entries
+    };
+    for number in 0..6 {
+        record(&store, number);
+    }
+    let early = block_on(store.audit_entries(&FirmId::new("a"), 0, 1)).unwrap().entries[0].head();
+    assert_eq!(remove(100, 99), 0, "none is old enough");
+    assert_eq!(remove(100, 101), 2);
+    assert_eq!(faults(&store, &[early.clone()]), []);
+    assert_eq!(remove(100, 101), 0);
+    let anchor = block_on(store.audit_chains()).unwrap()[0].head.clone();
+    // All that is left, and what was said of the first removal.
+    assert_eq!(remove(100, 1000), 5);
+    record(&store, 1001);
+    let entries = block_on(store.audit_entries(&FirmId::new("a"), 0, 9)).unwrap().entries;
+    let numbers: Vec<u64> = entries.iter().map(|entry| entry.number).collect();
+    assert_eq!(numbers, [8, 9]);
+    assert_eq!(entries[0].action, "trail-shortened");
+    assert_eq!(faults(&store, &[early, anchor.clone()]), []);
+    let forged = AuditHead {
+        hash: "1:0".into(),
+        ..anchor
+    };
+    assert_eq!(faults(&store, &[forged]), [AuditFault::NotAsAnchored { number: 7 }]);
+}
+
+/// A result and what its photo's row says of the patient go; that the photo was assessed stays known.
+#[test]
+fn old_results_go_and_their_photos_are_not_assessed_anew() {
+    let store = with_a_document();
+    let life = Duration::from_secs(86_400);
+    let limits = RetentionLimits {
+        results: Some(life),
+        audit: None,
+    };
+    let firm = FirmId::new("a");
+    for (delivery, goes) in [
+        ("uncertain", false),
+        ("buried", false),
+        ("pending", false),
+        ("delivered", true),
+    ] {
+        let waits = if delivery == "pending" { "0" } else { "NULL" };
+        store
+            .connection()
+            .execute_batch(&format!(
+                "DELETE FROM assist_results;
+                 UPDATE document_watch SET step = 'done', available_at = NULL, practitioner = 'Dr. Roe';
+                 INSERT INTO assist_results (firm, assessment, delivery, delivery_at, reference, available_at, fence, result_key,
+                         assessed_at, subject, photos, versions, findings, note)
+                     VALUES ('a', 'x', '{delivery}', 0, 'Composition/1', {waits}, 70, 'k', {}, '{{}}', '[]', '{{}}', '{{}}', 'Jane Roe')",
+                at(0).as_millis()
+            ))
+            .unwrap();
+        let almost = at(0) + life - Duration::from_millis(1);
+        assert_eq!(
+            block_on(store.remove_expired(&limits, almost))
+                .unwrap()
+                .unwrap()
+                .results,
+            0
+        );
+        let removed = block_on(store.remove_expired(&limits, at(0) + life)).unwrap().unwrap();
+        assert_eq!(removed.results, u64::from(goes), "{delivery}");
+    }
+    let of = |sql: &str| -> String { store.connection().query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(of("SELECT count(*) || '' FROM assist_results"), "0");
+    let row =
+        "SELECT document || step || patient || coalesce(practitioner, '') || encounter || category FROM document_watch";
+    assert_eq!(of(row), "ddone");
+    assert!(block_on(store.journeys(9)).unwrap().is_empty());
+    assert_eq!(block_on(store.firm_results(&firm)).unwrap(), []);
+    let records = block_on(store.records()).unwrap();
+    assert_eq!(records.last().unwrap().action, AuditAction::ResultsRemoved);
+    assert!(records.last().unwrap().subject.starts_with("1 assessed until "));
+    // Shown by the EHR once more: it is known.
+    let again = {
+        watch(&store, "late", Some(at(0)), at(1));
+        let ids = [EncounterId::new("late")];
+        let mut leases = block_on(store.acquire_encounters(&firm, &ids, at(1), Duration::from_secs(30))).unwrap();
+        let found = DocumentWatch {
+            firm: firm.clone(),
+            document: DocumentId::new("d"),
+            encounter: EncounterId::new("late"),
+            patient: PatientId::new("p"),
+            practitioner: None,
+            category: CategoryCode::new("c"),
+            route: Route::Solitary,
+            assessment: AssessmentId::new("y"),
+            attached_at: None,
+            detected_at: at(1),
+            gathers_until: None,
+            closed: None,
+            photo: None,
+        };
+        block_on(store.record_documents(leases.remove(0), &[found], &[], at(1))).unwrap()
+    };
+    assert_eq!(again.new, []);
+    assert!(
+        block_on(store.kept())
+            .unwrap()
+            .iter()
+            .any(|kept| kept.what == "results" && kept.number == 0)
+    );
 }
 
 #[test]

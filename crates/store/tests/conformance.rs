@@ -143,7 +143,7 @@ fn the_suite_notices_a_store_that_ignores_fences() {
 
 #[test]
 fn the_suite_notices_other_broken_rules() {
-    let broken: [(Mutation, &[&str]); 30] = [
+    let broken: [(Mutation, &[&str]); 32] = [
         (
             Mutation::AttemptsForgotten,
             &["documents::attempts", "documents::a_lease", "watch_lists::a_lease"],
@@ -238,6 +238,8 @@ fn the_suite_notices_other_broken_rules() {
         (Mutation::LooksMisplaced, &["assessments::what_is_closed"]),
         (Mutation::EarlierDraftsUntold, &["assessments::an_earlier_draft"]),
         (Mutation::AllDraftsAreEarlier, &["assessments::an_earlier_draft"]),
+        (Mutation::ChangesUnaudited, &["audit::a_change"]),
+        (Mutation::EntriesApart, &["audit::a_change"]),
     ];
     for (mutation, rooms) in broken {
         let failed = failures(mutation, rooms);

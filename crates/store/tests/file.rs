@@ -15,14 +15,15 @@ use std::{
 use futures::executor::block_on;
 use rusqlite::Connection;
 use skin_assist_core::{
+    audit::{AuditFault, ChainVerifier, INSTALLATION},
     domain::{
         AssessmentId, CategoryCode, Cursor, DocumentId, DocumentStep, DocumentWatch, Encounter, EncounterId,
         EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, PatientId, Route,
     },
     phi::Secret,
     ports::{
-        Audit, AuditAction, AuditRecord, CallGrants, DocumentQueue, EncounterWatches, FirmAdministration, Firms,
-        InferenceRecords, Operations, StateError, WatchLists,
+        Audit, AuditAction, AuditChain, AuditRecord, AuditTrail, CallGrants, DocumentQueue, EncounterWatches,
+        FirmAdministration, Firms, InferenceRecords, Operations, StateError, WatchLists,
     },
     time::Timestamp,
 };
@@ -244,6 +245,8 @@ fn earlier_edition(path: &Path, edition: usize) -> Connection {
         include_str!("../migrations/0001_state.sql"),
         include_str!("../migrations/0002_polling.sql"),
         include_str!("../migrations/0003_language.sql"),
+        include_str!("../migrations/0004_assessments.sql"),
+        "",
     ];
     for migration in &editions[..edition] {
         earlier.execute_batch(migration).unwrap();
@@ -364,6 +367,75 @@ fn a_file_of_the_third_edition_keeps_its_photos_and_results() {
         ["done", "waits"],
         "in the order in which they were found"
     );
+}
+
+/// The trail of before stays, in chains, in its order; and from then on a change of it is found.
+#[test]
+fn the_trail_of_an_earlier_edition_is_put_into_chains() {
+    let folder = TempDir::new().unwrap();
+    for edition in [1, 4] {
+        let path = folder.path().join(format!("{edition}.db"));
+        let earlier = earlier_edition(&path, edition);
+        earlier
+            .execute_batch(&format!(
+                "INSERT INTO audit (at, firm, actor, action, subject) VALUES
+                     ({now}, 'b', 'infer', 'inferred', 'd1'),
+                     ({now} - 5, 'a', 'operator', 'firm-changed', 'mode draft'),
+                     ({now} + 5, 'b', 'write-back', 'draft-written', 'x')",
+                now = at(0).as_millis(),
+            ))
+            .unwrap();
+        drop(earlier);
+        let store = open(&path);
+        let told: Vec<_> = block_on(store.records())
+            .unwrap()
+            .into_iter()
+            .map(|record| (record.firm.to_string(), record.action, record.subject))
+            .collect();
+        let expected = [
+            ("b", AuditAction::Inferred, "d1"),
+            ("a", AuditAction::FirmChanged, "mode draft"),
+            ("b", AuditAction::DraftWritten, "x"),
+            (INSTALLATION, AuditAction::TrailChained, "3 entries of before"),
+        ];
+        let expected = expected.map(|(firm, action, subject)| (firm.to_owned(), action, subject.to_owned()));
+        assert_eq!(told, expected);
+        block_on(store.record(&AuditRecord {
+            at: at(9),
+            firm: FirmId::new("b"),
+            actor: "infer".into(),
+            action: AuditAction::Inferred,
+            subject: "d2".into(),
+        }))
+        .unwrap();
+        let faults = |store: &SqliteStore| -> Vec<AuditFault> {
+            let chains = block_on(store.audit_chains()).unwrap();
+            assert_eq!(
+                chains.iter().map(|chain| chain.head.number).collect::<Vec<_>>(),
+                [1, 1, 3]
+            );
+            let check = |chain: AuditChain| {
+                let firm = chain.base.firm.clone();
+                let mut verifier = ChainVerifier::new(chain.base, []);
+                for entry in block_on(store.audit_entries(&firm, 0, 9)).unwrap().entries {
+                    verifier.entry(&entry);
+                }
+                verifier.end().faults
+            };
+            chains.into_iter().flat_map(check).collect()
+        };
+        assert_eq!(faults(&store), []);
+        drop(store);
+        let other = Connection::open(&path).unwrap();
+        other
+            .execute_batch(&format!(
+                "PRAGMA key = \"x'{DIGITS}'\"; DROP TRIGGER audit_is_not_changed;
+                 UPDATE audit SET subject = 'y' WHERE subject = 'x';"
+            ))
+            .unwrap();
+        drop(other);
+        assert_eq!(faults(&open(&path)), [AuditFault::Changed { number: 2 }]);
+    }
 }
 
 /// An empty file is one that was about to be created.

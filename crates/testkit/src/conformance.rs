@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod assessments;
+mod audit;
 mod changes;
 mod credentials;
 mod deliveries;
@@ -165,6 +166,7 @@ pub fn cases() -> Vec<Case> {
         operations:
             overview_counts, overview_tells_detection_latency, journeys_tell_the_way,
             a_sweep_changes_nothing_that_shows, the_audit_trail_keeps_its_order;
+        audit: entries_are_chains, transitions_tell_what_they_did, a_change_and_its_entry_are_one;
     }
 }
 

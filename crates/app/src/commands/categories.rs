@@ -8,7 +8,7 @@ use skin_assist_core::{
     ports::{AuditAction, CallKind, FirmSettings as _, StateStore},
 };
 
-use super::{audit, chart_access::ChartAccess, known_firm, print_json, state_failed, table::table};
+use super::{by_operator, chart_access::ChartAccess, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::CategoriesCommand,
     config::Config,
@@ -126,10 +126,10 @@ async fn set(
         categories.insert(code, used);
     }
     state
+        .audited(by_operator(&firm.id, AuditAction::FirmChanged, "categories"))
         .set_categories(&firm.id, &categories)
         .await
         .map_err(state_failed)?;
-    audit(state, &firm.id, AuditAction::FirmChanged, "categories".to_owned()).await?;
     say!(
         "Set {} of `{}`.",
         if uses.len() == 1 {

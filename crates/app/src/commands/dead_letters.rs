@@ -8,7 +8,7 @@ use skin_assist_core::{
     time::Clock as _,
 };
 
-use super::{audit, print_json, state_failed, table::table};
+use super::{by_operator, print_json, state_failed, table::table};
 use crate::{
     cli::{DeadLettersCommand, JsonFlag},
     clock::SystemClock,
@@ -35,8 +35,9 @@ pub(crate) async fn dead_letters(config: &Config, command: DeadLettersCommand) -
                     .with_hint("`skin-assist dead-letters list` lists them"));
             }
             for letter in &chosen {
-                audit(&*state, &letter.firm, AuditAction::Replayed, subject(letter)).await?;
-                state.replay(letter.id, SystemClock.now()).await.map_err(state_failed)?;
+                let record = by_operator(&letter.firm, AuditAction::Replayed, subject(letter));
+                let outcome = state.audited(record).replay(letter.id, SystemClock.now()).await;
+                outcome.map_err(state_failed)?;
             }
             say!("Put back: {}.", chosen.len());
         }

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
-    domain::{Firm, FirmStatus, IntendedUseRecord, Mode},
-    ports::{AuditAction, StateStore},
+    domain::{Firm, FirmId, FirmStatus, IntendedUseRecord, Mode},
+    ports::{AuditAction, AuditRecord, StateStore},
     time::Clock as _,
 };
 
-use super::{audit, backfill::Backfill, firm_id, known_firm, print_json, state_failed, table::table};
+use super::{backfill::Backfill, by_operator, firm_id, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::{FirmCommand, JsonFlag, ModeArgument, ProbeArguments},
     clock::SystemClock,
@@ -40,8 +40,11 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
                         .with_hint("add --yes to connect with the backfill, or leave --backfill out to begin now"),
                 );
             }
-            state.add_firm(&firm, &credential).await.map_err(state_failed)?;
-            audit(&*state, &firm.id, AuditAction::FirmChanged, "connected".to_owned()).await?;
+            state
+                .audited(changed(&firm.id, "connected"))
+                .add_firm(&firm, &credential)
+                .await
+                .map_err(state_failed)?;
             say!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
             if probe {
                 say!("");
@@ -64,17 +67,20 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
                         .with_hint("add --yes if that is what you want; `pause` keeps everything"),
                 );
             }
-            state.remove_firm(&firm.id).await.map_err(state_failed)?;
-            audit(&*state, &firm.id, AuditAction::FirmChanged, "removed".to_owned()).await?;
+            state
+                .audited(changed(&firm.id, "removed"))
+                .remove_firm(&firm.id)
+                .await
+                .map_err(state_failed)?;
             say!("Removed `{id}`.");
         }
         FirmCommand::Credential { id, credential } => {
             let firm = known_firm(&*state, &id).await?;
             state
+                .audited(changed(&firm.id, "credential"))
                 .replace_credential(&firm.id, &credential.read(config)?)
                 .await
                 .map_err(state_failed)?;
-            audit(&*state, &firm.id, AuditAction::FirmChanged, "credential".to_owned()).await?;
             say!("Replaced the credential of `{id}`; a running engine takes it within seconds.");
         }
         FirmCommand::Mode {
@@ -87,6 +93,11 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The entry of a firm's change.
+fn changed(firm: &FirmId, what: impl Into<String>) -> AuditRecord {
+    by_operator(firm, AuditAction::FirmChanged, what)
 }
 
 fn new_firm(
@@ -151,13 +162,16 @@ async fn list(state: &dyn StateStore, json: bool) -> Result<(), Failure> {
 
 async fn set_status(state: &dyn StateStore, id: &str, status: FirmStatus) -> Result<(), Failure> {
     let firm = known_firm(state, id).await?;
-    state.set_firm_status(&firm.id, status).await.map_err(state_failed)?;
     let word = if status == FirmStatus::Active {
         "resumed"
     } else {
         "paused"
     };
-    audit(state, &firm.id, AuditAction::FirmChanged, word.to_owned()).await?;
+    state
+        .audited(changed(&firm.id, word))
+        .set_firm_status(&firm.id, status)
+        .await
+        .map_err(state_failed)?;
     say!("`{id}` is {word}.");
     Ok(())
 }
@@ -194,14 +208,14 @@ async fn set_mode(
         (ModeArgument::Silent, ..) => (Mode::Silent, firm.intended_use.clone()),
         (ModeArgument::Off, ..) => (Mode::Off, firm.intended_use.clone()),
     };
+    // By which document, too: the record itself is replaced by the next one.
+    let by = record.as_ref().filter(|_| mode == Mode::Draft);
+    let by = by.map_or_else(String::new, |record| format!(" by {}", record.document_sha256));
     state
+        .audited(changed(&firm.id, format!("mode {mode}{by}")))
         .set_mode(&firm.id, mode, record.as_ref())
         .await
         .map_err(state_failed)?;
-    // By which document, too: the record itself is replaced by the next one.
-    let by = record.filter(|_| mode == Mode::Draft);
-    let by = by.map_or_else(String::new, |record| format!(" by {}", record.document_sha256));
-    audit(state, &firm.id, AuditAction::FirmChanged, format!("mode {mode}{by}")).await?;
     say!("`{id}` is in {mode} mode.");
     Ok(())
 }

@@ -8,7 +8,7 @@ use skin_assist_core::{
     time::Clock as _,
 };
 
-use super::{audit, known_firm, print_json, state_failed, table::table};
+use super::{by_operator, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::{JsonFlag, RetractionsCommand},
     clock::SystemClock,
@@ -35,10 +35,10 @@ pub(crate) async fn retractions(config: &Config, command: RetractionsCommand) ->
             let firm = known_firm(&*state, &firm).await?.id;
             let id = AssessmentId::new(&assessment);
             state
+                .audited(by_operator(&firm, AuditAction::RetractionAcknowledged, &assessment))
                 .acknowledge_retraction(&firm, &id, SystemClock.now())
                 .await
                 .map_err(state_failed)?;
-            audit(&*state, &firm, AuditAction::RetractionAcknowledged, assessment.clone()).await?;
             say!("Took note of {assessment}.");
         }
     }

@@ -9,7 +9,7 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use super::{audit, known_firm, print_json, state_failed, table::table};
+use super::{by_operator, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::{JsonFlag, ReviewCommand},
     config::Config,
@@ -124,7 +124,8 @@ async fn show(state: &dyn StateStore, firm: &FirmId, assessment: &str, json: boo
     })?;
     let note = result.note.expose();
     let subject = result.assessment.id.to_string();
-    audit(state, firm, AuditAction::ResultRead, subject).await?;
+    let record = by_operator(firm, AuditAction::ResultRead, subject);
+    state.record(&record).await.map_err(state_failed)?;
     if json {
         return print_json(&Shown {
             reference_code: result.assessment.reference_code(),

@@ -9,7 +9,7 @@ use skin_assist_core::{
     time::{Clock as _, Timestamp},
 };
 
-use super::{audit, known_firm, print_json, state_failed, table::table};
+use super::{by_operator, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::{Found, JsonFlag, UncertainCommand},
     clock::SystemClock,
@@ -60,10 +60,10 @@ pub(crate) async fn uncertain(config: &Config, command: UncertainCommand) -> Res
             };
             let id = AssessmentId::new(&assessment);
             state
+                .audited(by_operator(&firm, AuditAction::UncertainResolved, &assessment))
                 .resolve(&firm, &id, &resolution, SystemClock.now())
                 .await
                 .map_err(state_failed)?;
-            audit(&*state, &firm, AuditAction::UncertainResolved, assessment.clone()).await?;
             say!("Resolved {assessment}.");
         }
     }

@@ -201,7 +201,6 @@ impl Driver<'_> {
                     token: &token,
                     writer,
                     deliveries,
-                    audit,
                     quota,
                 }
                 .run(&firm, *lease)

@@ -207,7 +207,6 @@ fn look_at_changes(world: &World) -> DocumentsPolled {
                 clock,
                 in_hand: None,
             },
-            audit: state,
             quiet: None,
             windows: engine.windows,
         };

@@ -12,14 +12,15 @@ use std::collections::{HashMap, HashSet};
 
 use skin_assist_core::{
     domain::{
-        AssessmentId, DocumentId, DocumentWatch, DraftReference, EncounterId, FirmId, MOST_PHOTOS, ReferenceCode,
+        AssessmentId, DocumentId, DocumentWatch, DraftReference, EncounterId, FirmId, MOST_PHOTOS, ReferenceCode, Stage,
     },
-    ports::{RecordedDocuments, RetractedDraft},
+    ports::{AuditAction, AuditRecord, RecordedDocuments, RetractedDraft},
     time::Timestamp,
 };
 
 use super::{
     DynamoStore, MOST_IN_A_TRANSACTION, Outcome, Refusal, TRIES, Transacted, assessments,
+    audit::entry_of,
     codec::{Attributes, Row, number, seconds, text, time},
     deliveries::{self, State},
     documents,
@@ -104,7 +105,12 @@ impl DynamoStore {
             }
             let mut writes = vec![first];
             writes.extend(plan.writes);
-            match self.transact(&writes).await? {
+            let alarms = plan.recorded.retracted.iter().map(|draft| {
+                let (action, subject) = (AuditAction::RetractedAfterDelivery, draft.assessment.as_str());
+                entry_of(Stage::PollDocuments, arrivals.firm, action, subject, arrivals.now)
+            });
+            let alarms: Vec<AuditRecord> = alarms.collect();
+            match self.transact_telling(&writes, &alarms).await? {
                 Transacted::Done => {
                     recorded.new.extend(plan.recorded.new);
                     recorded.retracted.extend(plan.recorded.retracted);

@@ -1,17 +1,26 @@
-//! The audit trail. A record is put where there is none, under the number after the firm's last one, and never again touched; the
-//! records of a firm outlive the firm.
+//! The audit trail: chains of entries ([`skin_assist_core::audit`]). An entry is put where there is none, under the number after the
+//! chain's last one, and never again touched; the entries of a firm outlive the firm.
+//!
+//! There is no row for a chain's head: that the number after the last one is free is the condition of the put, and what is put there
+//! follows from an entry that never changes. So an entry costs one write and, where this process does not know the last one or another
+//! was faster, one read of one row. Together with the change that it tells of, in one transaction, both cost double.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use skin_assist_core::{
-    domain::FirmId,
-    ports::{Audit, AuditRecord},
+    audit::{AuditEntry, AuditHead},
+    domain::{FirmId, Stage},
+    ports::{
+        Audit, AuditAction, AuditChain, AuditPage, AuditRecord, AuditTrail, Kept, Removed, Retention, RetentionLimits,
+        StateStore,
+    },
+    time::Timestamp,
 };
 
 use super::{
-    Ask, DynamoStore, Outcome, TRIES, Written,
-    codec::{Attributes, Row, text, time, to_word},
+    Ask, DynamoStore, MOST_IN_A_TRANSACTION, Outcome, Refusal, TRIES, Transacted,
+    codec::{Attributes, Row, text, time},
     error::{contended, unavailable},
     lock,
     schema::AUDIT,
@@ -31,72 +40,151 @@ fn read_record(row: &Row) -> Outcome<AuditRecord> {
     })
 }
 
+fn number_of(row: &Row) -> Outcome<u64> {
+    let attributes = Attributes { table: TABLE, row };
+    let number = attributes.text("item")?.parse();
+    number.map_err(|_| attributes.damaged("item"))
+}
+
+/// A row as an entry. One of before there were chains has no hash, and shows as changed.
+fn read_entry(row: &Row) -> Outcome<AuditEntry> {
+    let attributes = Attributes { table: TABLE, row };
+    let or_none = |name| Ok(attributes.optional_text(name)?.unwrap_or_default().to_owned());
+    Ok(AuditEntry {
+        firm: attributes.named("part", FirmId::new)?,
+        number: number_of(row)?,
+        at: attributes.time("at")?,
+        actor: attributes.text("actor")?.to_owned(),
+        action: attributes.text("action")?.to_owned(),
+        subject: attributes.text("subject")?.to_owned(),
+        previous: or_none("previous")?,
+        hash: or_none("hash")?,
+    })
+}
+
 /// As wide as a number can be, so that texts are in the order of numbers.
 fn key(firm: &FirmId, number: u64) -> Key {
     Key::new(firm.as_str(), format!("{number:020}"))
 }
 
+/// The entry of a stage's transition.
+pub(super) fn entry_of(stage: Stage, firm: &FirmId, action: AuditAction, subject: &str, at: Timestamp) -> AuditRecord {
+    AuditRecord {
+        at,
+        firm: firm.clone(),
+        actor: stage.to_string(),
+        action,
+        subject: subject.to_owned(),
+    }
+}
+
 impl DynamoStore {
-    /// The number of the firm's last record; none before the first.
-    async fn last_record(&self, firm: &FirmId) -> Outcome<u64> {
+    /// Where the firm's chain ends.
+    async fn head(&self, firm: &FirmId) -> Outcome<AuditHead> {
         let ask = Ask {
             latest_first: true,
             page: Some(1),
-            wanted: Some("#item"),
+            wanted: Some("#item, #hash"),
             ..Ask::part(&AUDIT, firm.as_str())
         };
         match self.page(&ask, None).await?.0.first() {
             Some(row) => {
                 let attributes = Attributes { table: TABLE, row };
-                let number = attributes.text("item")?.parse();
-                number.map_err(|_| attributes.damaged("item"))
+                Ok(AuditHead {
+                    firm: firm.clone(),
+                    number: number_of(row)?,
+                    hash: attributes.optional_text("hash")?.unwrap_or_default().to_owned(),
+                })
             }
-            None => Ok(0),
+            None => Ok(AuditHead::beginning(firm.clone())),
         }
+    }
+
+    /// Writes all of `writes` and the entries at the end of their chain, or nothing. The entries are of one firm.
+    pub(super) async fn transact_with(&self, writes: &[Write], records: &[AuditRecord]) -> Outcome<Transacted> {
+        let Some(firm) = records.first().map(|record| record.firm.clone()) else {
+            return self.transact_plain(writes).await;
+        };
+        // By it, an entry whose acknowledgement was lost is told from another's.
+        let mut own = [0_u8; 8];
+        getrandom::fill(&mut own).map_err(unavailable)?;
+        let own = hex::encode(own);
+        let remembered = lock(&self.audited).get(&firm).cloned();
+        let mut head = match remembered {
+            Some(head) => head,
+            None => self.head(&firm).await?,
+        };
+        for _ in 0..TRIES {
+            let mut last = head.clone();
+            let mut all = writes.to_vec();
+            for record in records {
+                let entry = AuditEntry::after(&last, record);
+                last = entry.head();
+                all.push(
+                    Write::put(&AUDIT, key(&firm, entry.number))
+                        .set("at", time(entry.at))
+                        .set("actor", text(&entry.actor))
+                        .set("action", text(&entry.action))
+                        .set("subject", text(&entry.subject))
+                        .set("previous", text(&entry.previous))
+                        .set("hash", text(&entry.hash))
+                        .set("own", text(&own)),
+                );
+            }
+            let refusals = match self.transact_plain(&all).await? {
+                Transacted::Done => None,
+                Transacted::Refused(refusals) => Some(refusals),
+            };
+            let is_ours = |refusal: &Option<Refusal>| -> Outcome<bool> {
+                match refusal {
+                    Some(Refusal(Some(row))) => {
+                        Ok(Attributes { table: TABLE, row }.optional_text("own")? == Some(&*own))
+                    }
+                    _ => Ok(false),
+                }
+            };
+            let done = match &refusals {
+                None => true,
+                Some(refusals) => is_ours(refusals.get(writes.len()).unwrap_or(&None))?,
+            };
+            if done {
+                let mut audited = lock(&self.audited);
+                let known = audited.entry(firm.clone()).or_insert_with(|| last.clone());
+                if known.number < last.number {
+                    *known = last;
+                }
+                return Ok(Transacted::Done);
+            }
+            let mut refusals = refusals.unwrap_or_default();
+            refusals.truncate(writes.len());
+            if refusals.iter().any(Option::is_some) {
+                return Ok(Transacted::Refused(refusals));
+            }
+            // Another process was faster.
+            head = self.head(&firm).await?;
+        }
+        Err(contended())
+    }
+
+    /// The same, where the entries fit into the transaction; otherwise right after it.
+    pub(super) async fn transact_telling(&self, writes: &[Write], records: &[AuditRecord]) -> Outcome<Transacted> {
+        if writes.len() + records.len() <= MOST_IN_A_TRANSACTION {
+            return self.transact_with(writes, records).await;
+        }
+        let done = self.transact_plain(writes).await?;
+        if matches!(done, Transacted::Done) {
+            for record in records {
+                self.record(record).await?;
+            }
+        }
+        Ok(done)
     }
 }
 
 #[async_trait]
 impl Audit for DynamoStore {
     async fn record(&self, record: &AuditRecord) -> Outcome<()> {
-        // By it, a record whose acknowledgement was lost is told from another's.
-        let mut own = [0_u8; 8];
-        getrandom::fill(&mut own).map_err(unavailable)?;
-        let own = hex::encode(own);
-        let remembered = lock(&self.audited).get(&record.firm).copied();
-        let mut number = match remembered {
-            Some(last) => last + 1,
-            None => self.last_record(&record.firm).await? + 1,
-        };
-        for _ in 0..TRIES {
-            let write = Write::put(&AUDIT, key(&record.firm, number))
-                .set("at", time(record.at))
-                .set("actor", text(&record.actor))
-                .set("action", text(to_word(&record.action)?))
-                .set("subject", text(&record.subject))
-                .set("own", text(&own));
-            let done = match self.write(write).await? {
-                Written::Done(_) => true,
-                Written::Refused(Some(row)) => {
-                    (Attributes {
-                        table: TABLE,
-                        row: &row,
-                    })
-                    .text("own")?
-                        == own
-                }
-                Written::Refused(None) => false,
-            };
-            if done {
-                let mut audited = lock(&self.audited);
-                let last = audited.entry(record.firm.clone()).or_default();
-                *last = number.max(*last);
-                return Ok(());
-            }
-            // Another process was faster.
-            number = number.max(self.last_record(&record.firm).await?) + 1;
-        }
-        Err(contended())
+        self.transact_with(&[], std::slice::from_ref(record)).await.map(drop)
     }
 
     async fn records(&self) -> Outcome<Vec<AuditRecord>> {
@@ -121,5 +209,57 @@ impl Audit for DynamoStore {
         }
         records.sort_by_key(|(latest, _)| *latest);
         Ok(records.into_iter().map(|(_, record)| record).collect())
+    }
+}
+
+#[async_trait]
+impl AuditTrail for DynamoStore {
+    async fn audit_chains(&self) -> Outcome<Vec<AuditChain>> {
+        let mut heads: BTreeMap<FirmId, AuditHead> = BTreeMap::new();
+        for row in &self.whole_table(&AUDIT).await? {
+            let entry = read_entry(row)?;
+            let head = heads.entry(entry.firm.clone()).or_insert_with(|| entry.head());
+            if head.number < entry.number {
+                *head = entry.head();
+            }
+        }
+        let chain = |(firm, head)| AuditChain {
+            base: AuditHead::beginning(firm),
+            head,
+        };
+        Ok(heads.into_iter().map(chain).collect())
+    }
+
+    async fn audit_entries(&self, firm: &FirmId, from: u64, limit: usize) -> Outcome<AuditPage> {
+        let ask = Ask {
+            key: "#part = :part AND #item >= :from",
+            page: Some(limit),
+            ..Ask::part(&AUDIT, firm.as_str())
+        }
+        .value("from", text(format!("{from:020}")));
+        let (rows, next) = self.page(&ask, None).await?;
+        let entries = rows.iter().map(read_entry).collect::<Outcome<Vec<_>>>()?;
+        let last = entries.last().map(|entry| entry.number + 1);
+        Ok(AuditPage {
+            next: last.filter(|_| next.is_some()),
+            entries,
+        })
+    }
+
+    fn audited(&self, record: AuditRecord) -> Box<dyn StateStore + '_> {
+        Box::new(self.with_entry(record))
+    }
+}
+
+/// Findings, looks at encounters and pollers expire by themselves (`DELETE_AT`). Results and entries do not: what removes them after
+/// their time is not built for these tables.
+#[async_trait]
+impl Retention for DynamoStore {
+    async fn remove_expired(&self, _limits: &RetentionLimits, _now: Timestamp) -> Outcome<Option<Removed>> {
+        Ok(None)
+    }
+
+    async fn kept(&self) -> Outcome<Vec<Kept>> {
+        Ok(Vec::new())
     }
 }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use skin_assist_core::{
-    domain::{AccessToken, Credential, CredentialState, FirmId, IssuedToken, NewCredential, Reason},
+    domain::{AccessToken, Credential, CredentialState, FirmId, IssuedToken, NewCredential, Reason, Stage},
     lease::{Fence, Lease},
     phi::Secret,
-    ports::{Credentials, StateError},
+    ports::{AuditAction, Credentials, StateError},
     time::Timestamp,
 };
 
 use super::{
     DynamoStore, Outcome, Written,
+    audit::entry_of,
     codec::{Attributes, REASON_CODE, REASON_HINT, Row, number, text, time},
     schema::CREDENTIALS,
     write::{Key, Write},
@@ -143,19 +144,28 @@ impl Credentials for DynamoStore {
     }
 
     async fn record_token(&self, lease: Lease<Credential>, token: &IssuedToken) -> Outcome<()> {
-        self.end_refresh(&lease, |write| {
-            without_refusal(write)
-                .set("token", text(token.access.secret.expose()))
-                .set("issued_at", time(token.access.issued_at))
-                .set("expires_at", time(token.access.expires_at))
-                .set_or_remove(
-                    "refresh_token",
-                    token.refresh_token.as_ref().map(|token| text(token.expose())),
-                )
-                .set("attempt", number(0))
-                .set(FREE_AT, number(0))
-        })
-        .await
+        let credential = lease.item();
+        let record = entry_of(
+            Stage::RefreshCredentials,
+            &credential.firm,
+            AuditAction::TokenObtained,
+            &credential.client_id,
+            token.access.issued_at,
+        );
+        self.with_entry(record)
+            .end_refresh(&lease, |write| {
+                without_refusal(write)
+                    .set("token", text(token.access.secret.expose()))
+                    .set("issued_at", time(token.access.issued_at))
+                    .set("expires_at", time(token.access.expires_at))
+                    .set_or_remove(
+                        "refresh_token",
+                        token.refresh_token.as_ref().map(|token| text(token.expose())),
+                    )
+                    .set("attempt", number(0))
+                    .set(FREE_AT, number(0))
+            })
+            .await
     }
 
     async fn record_refusal(&self, lease: Lease<Credential>, reason: &Reason, retry_at: Timestamp) -> Outcome<()> {

@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use skin_assist_core::{
     domain::{AssessmentId, AssistResult, Delivery, DraftReference, FirmId, Reason, Stage},
     lease::Lease,
-    ports::{Deliveries, StateError},
+    ports::{AuditAction, Deliveries, StateError},
     time::Timestamp,
 };
 
 use super::{
     DynamoStore, Outcome, Refusal, Transacted, Written,
+    audit::entry_of,
     codec::{Attributes, REASON_CODE, REASON_HINT, Row, number, text, time},
     due::{due_again, uncounted, wait_in, wait_no_more},
     error::contended,
@@ -186,7 +187,17 @@ impl DynamoStore {
         reason: Option<&Reason>,
         now: Timestamp,
     ) -> Outcome<()> {
-        let ended = self.write_result(lease, None, |write, retracted| {
+        let action = match delivery {
+            "delivered" => Some(AuditAction::DraftWritten),
+            "uncertain" => Some(AuditAction::DraftUncertain),
+            _ => None,
+        };
+        let assessment = &lease.item().assessment;
+        let record =
+            action.map(|action| entry_of(Stage::WriteBack, &assessment.firm, action, assessment.id.as_str(), now));
+        let telling = record.map(|record| self.with_entry(record));
+        let store = telling.as_ref().unwrap_or(self);
+        let ended = store.write_result(lease, None, |write, retracted| {
             let write = because(stands(wait_no_more(write), delivery, Some(now)), reason);
             vec![
                 write

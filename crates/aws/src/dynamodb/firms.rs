@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::ReturnValue;
 use skin_assist_core::{
     domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, IntendedUseRecord, Mode, NewCredential, is_served},
     ports::{FirmAdministration, Firms, StateError},
@@ -119,7 +120,7 @@ impl DynamoStore {
         let done = Write::update(&FIRMS, generation_key(firm))
             .when_there()
             .remove("removing");
-        self.write(done).await.map(drop)
+        self.write_alone(done, ReturnValue::None).await.map(drop)
     }
 
     /// The firm. [`StateError::NotFound`] when there is none.

@@ -15,16 +15,17 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use skin_assist_core::{
     domain::{
         AssessedPhoto, Assessment, AssessmentId, AssistResult, DocumentId, DocumentWatch, DraftNote, EarlierDraft,
-        Findings, FirmId, PhotoFindings, ResultKey, Versions,
+        Findings, FirmId, PhotoFindings, ResultKey, Stage, Versions,
     },
     lease::Lease,
     phi::Phi,
-    ports::{InferenceRecords, StateError},
+    ports::{AuditAction, InferenceRecords, StateError},
     time::Timestamp,
 };
 
 use super::{
     Ask, DynamoStore, Outcome, TRIES, Transacted, Written, assessments,
+    audit::entry_of,
     codec::{Attributes, Row, bytes, number, seconds, text, time},
     deliveries::{self, State},
     documents,
@@ -285,7 +286,15 @@ impl InferenceRecords for DynamoStore {
         done.extend(companions.map(|companion| assessments::done(lead, companion)));
         let mut writes = done.clone();
         writes.extend(new_result(firm, result, generation)?);
-        let Transacted::Refused(refusals) = self.transact(&writes).await? else {
+        let assessment = &result.assessment.id;
+        let record = entry_of(
+            Stage::Infer,
+            firm,
+            AuditAction::ResultRecorded,
+            assessment.as_str(),
+            result.assessed_at,
+        );
+        let Transacted::Refused(refusals) = self.transact_telling(&writes, &[record]).await? else {
             return Ok(());
         };
         if refusals.iter().take(done.len()).any(Option::is_some) {

@@ -115,7 +115,11 @@ const METHODS: &[(&str, &str, &[Access])] = &[
     ("Firms", "firm", &[("Firms", &["GetItem"])]),
     ("Credentials", "credential", &[("Credentials", &["GetItem"])]),
     ("Credentials", "acquire_refresh", &[("Credentials", &["UpdateItem"])]),
-    ("Credentials", "record_token", &[("Credentials", &["UpdateItem"])]),
+    (
+        "Credentials",
+        "record_token",
+        &[("Credentials", &["UpdateItem"]), TELLING],
+    ),
     ("Credentials", "record_refusal", &[("Credentials", &["UpdateItem"])]),
     ("Credentials", "release_refresh", &[("Credentials", &["UpdateItem"])]),
     ("EncounterWatches", "cursor", &[("EncounterWatch", &["GetItem"])]),
@@ -247,6 +251,7 @@ const METHODS: &[(&str, &str, &[Access])] = &[
         "InferenceRecords",
         "record_result",
         &[
+            TELLING,
             ("AssistResults", &["PutItem"]),
             ("DocumentWatch", &["UpdateItem"]),
             ("Firms", &["GetItem"]),
@@ -263,8 +268,16 @@ const METHODS: &[(&str, &str, &[Access])] = &[
         "record_intent",
         &[("AssistResults", &["UpdateItem"]), ANEW],
     ),
-    ("Deliveries", "record_delivered", &[("AssistResults", &["UpdateItem"])]),
-    ("Deliveries", "record_uncertain", &[("AssistResults", &["UpdateItem"])]),
+    (
+        "Deliveries",
+        "record_delivered",
+        &[("AssistResults", &["UpdateItem"]), TELLING],
+    ),
+    (
+        "Deliveries",
+        "record_uncertain",
+        &[("AssistResults", &["UpdateItem"]), TELLING],
+    ),
     ("Deliveries", "record_withheld", &[("AssistResults", &["UpdateItem"])]),
     (
         "Deliveries",
@@ -284,8 +297,11 @@ const METHODS: &[(&str, &str, &[Access])] = &[
     ),
     ("CallGrants", "take", &[("CallGrants", &["GetItem", "UpdateItem"])]),
     ("CallGrants", "hold", &[("CallGrants", &["GetItem", "UpdateItem"])]),
-    ("Audit", "record", &[("Audit", &["PutItem", "Query"])]),
+    ("Audit", "record", &[TELLING]),
 ];
+
+/// An entry at the end of a chain of the audit trail.
+const TELLING: Access = ("Audit", &["PutItem", "Query"]);
 
 /// Where one of several photos was retracted during the post and the draft is not in the chart, the others are judged anew.
 const ANEW: Access = ("DocumentWatch", &["BatchGetItem", "UpdateItem"]);
@@ -300,6 +316,7 @@ const ARRIVALS: &[Access] = &[
     ("AssistResults", &["BatchGetItem", "UpdateItem"]),
     ("DeadLetters", &["DeleteItem"]),
     ("Firms", &["ConditionCheckItem", "GetItem"]),
+    TELLING,
 ];
 
 /// Ports that are no state of ours: what they need beside the network.

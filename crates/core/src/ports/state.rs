@@ -9,14 +9,17 @@
 //!   fence and counts the attempt.
 //! - Every key contains the firm: two firms may use the same ids.
 //! - Expired rows are never returned, whether or not they were deleted yet.
+//! - A transition that changes what is recorded of a patient, or of a permission, says which entry of the audit trail it writes
+//!   in the same transaction.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{LanguageSpending, StateError};
+use super::{AuditTrail, LanguageSpending, Retention, StateError};
 use crate::{
+    audit::TRAIL_SHORTENED,
     domain::{
         AssessmentId, AssistResult, CategoryCode, CategoryUse, ClosedAssessment, Credential, Cursor, DeadLetter,
         DocumentId, DocumentStep, DocumentWatch, DraftReference, EarlierDraft, Encounter, EncounterId, EncounterWatch,
@@ -81,7 +84,7 @@ pub trait Credentials: Send + Sync {
     ) -> Outcome<Option<Lease<Credential>>>;
 
     /// Records the new token, with the refresh token that is valid from now on (or that there is none), and ends the
-    /// lease.
+    /// lease. Audited as [`AuditAction::TokenObtained`].
     async fn record_token(&self, lease: Lease<Credential>, token: &IssuedToken) -> Outcome<()>;
 
     /// Records that the endpoint refused the credential (which drops both tokens), and ends the lease.
@@ -163,7 +166,7 @@ pub trait EncounterWatches: Send + Sync {
 
     /// Records the photos found at a look, notes the look, and ends the lease, in one transaction. A photo that is
     /// known already is left as it is; `retracted` documents that have not been delivered are cancelled. Where one was judged
-    /// with others, those are judged anew without it.
+    /// with others, those are judged anew without it. Alarms are audited as [`AuditAction::RetractedAfterDelivery`].
     async fn record_documents(
         &self,
         lease: Lease<EncounterWatch>,
@@ -266,7 +269,8 @@ pub trait WatchLists: Send + Sync {
 
     /// Records what looks at encounters of a leased list showed, and notes when they were made, in one transaction. Keeps the
     /// lease. A photo that is known already is left as it is; documents that are not current and have not been delivered are
-    /// cancelled. An encounter that is not known is passed over with all that was found of it.
+    /// cancelled. An encounter that is not known is passed over with all that was found of it. Alarms are audited as
+    /// [`AuditAction::RetractedAfterDelivery`].
     async fn record_looks(
         &self,
         lease: &Lease<WatchList>,
@@ -283,7 +287,8 @@ pub trait WatchLists: Send + Sync {
     /// transaction. Keeps the lease. [`StateError::CursorMoved`], and nothing written, when the cursor is not where it was
     /// when the search was made; it never moves backwards. All encounters of the firm that had been seen by then count as looked
     /// at. A photo that is known already is left as it is; documents that are not current and have not been delivered are
-    /// cancelled. The cursor passes what was found, so it is recorded whatever became of its encounter meanwhile.
+    /// cancelled. The cursor passes what was found, so it is recorded whatever became of its encounter meanwhile. Alarms are
+    /// audited as [`AuditAction::RetractedAfterDelivery`].
     async fn record_changes(
         &self,
         lease: &Lease<WatchList>,
@@ -374,6 +379,7 @@ pub trait InferenceRecords: Send + Sync {
 
     /// Records the result and finishes its documents (the leased one, and its companions where it leads a closed assessment), in
     /// one transaction. When the assessment has a result already, that one stays: an upgrade or a replay must not make a second draft.
+    /// A new one is audited as [`AuditAction::ResultRecorded`].
     async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()>;
 
     /// The draft about an assessment, as an addendum names it: none where there is no result, or where its draft is not in the
@@ -403,7 +409,7 @@ pub trait Deliveries: Send + Sync {
         now: Timestamp,
     ) -> Outcome<()>;
 
-    /// Records the EHR's acknowledgement.
+    /// Records the EHR's acknowledgement. Audited as [`AuditAction::DraftWritten`].
     async fn record_delivered(
         &self,
         lease: Lease<AssistResult>,
@@ -411,7 +417,7 @@ pub trait Deliveries: Send + Sync {
         now: Timestamp,
     ) -> Outcome<()>;
 
-    /// Records that nobody knows whether the EHR has it.
+    /// Records that nobody knows whether the EHR has it. Audited as [`AuditAction::DraftUncertain`].
     async fn record_uncertain(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()>;
 
     /// Records that it is kept back and why: silent mode, an EHR that holds no drafts, a visit that is over.
@@ -539,7 +545,7 @@ pub trait CallGrants: Send + Sync {
 pub struct AuditRecord {
     /// When.
     pub at: Timestamp,
-    /// Whose record.
+    /// Whose record, and in whose chain; [`INSTALLATION`](crate::audit::INSTALLATION) for what concerns no firm alone.
     pub firm: FirmId,
     /// Who: a stage, or an operator's command.
     pub actor: String,
@@ -555,10 +561,16 @@ pub struct AuditRecord {
 pub enum AuditAction {
     /// A photo was downloaded.
     PhotoRead,
-    /// Models looked at a photo.
+    /// A photo was shown to the models.
     Inferred,
+    /// What an assessment needs of the patient's chart was read, or tried to be.
+    ContextRead,
+    /// A result was recorded.
+    ResultRecorded,
     /// A draft was written.
     DraftWritten,
+    /// A draft was sent, and nobody knows whether it was written.
+    DraftUncertain,
     /// A photo was retracted after its draft was posted.
     RetractedAfterDelivery,
     /// An operator took note of such a retraction.
@@ -569,11 +581,53 @@ pub enum AuditAction {
     Replayed,
     /// An uncertain draft was resolved.
     UncertainResolved,
-    /// An operator read a result that is kept back.
+    /// An operator read a result that is kept back, or compared results with diagnoses.
     ResultRead,
+    /// An operator had a practice's EHR asked what it does.
+    ChartProbed,
+    /// A credential was used: a token was obtained with it.
+    TokenObtained,
+    /// The program was started, with which configuration.
+    Started,
+    /// Entries of before there were chains were put into them.
+    TrailChained,
+    /// Entries were removed after their time.
+    TrailShortened,
+    /// An operator exported the trail.
+    TrailExported,
+    /// Results were removed after their time.
+    ResultsRemoved,
 }
 
-/// The audit trail: append-only.
+impl AuditAction {
+    /// The word used in tables and exports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PhotoRead => "photo-read",
+            Self::Inferred => "inferred",
+            Self::ContextRead => "context-read",
+            Self::ResultRecorded => "result-recorded",
+            Self::DraftWritten => "draft-written",
+            Self::DraftUncertain => "draft-uncertain",
+            Self::RetractedAfterDelivery => "retracted-after-delivery",
+            Self::RetractionAcknowledged => "retraction-acknowledged",
+            Self::FirmChanged => "firm-changed",
+            Self::Replayed => "replayed",
+            Self::UncertainResolved => "uncertain-resolved",
+            Self::ResultRead => "result-read",
+            Self::ChartProbed => "chart-probed",
+            Self::TokenObtained => "token-obtained",
+            Self::Started => "started",
+            Self::TrailChained => "trail-chained",
+            Self::TrailShortened => TRAIL_SHORTENED,
+            Self::TrailExported => "trail-exported",
+            Self::ResultsRemoved => "results-removed",
+        }
+    }
+}
+
+/// The audit trail: append-only, each firm's entries a chain ([`crate::audit`]). What is read is recorded before it is handed on, by
+/// itself; a change is recorded by the transition that makes it.
 #[async_trait]
 pub trait Audit: Send + Sync {
     /// Appends a record.
@@ -690,6 +744,8 @@ pub trait StateStore:
     + Deliveries
     + CallGrants
     + Audit
+    + AuditTrail
+    + Retention
     + Operations
 {
 }
@@ -706,6 +762,8 @@ impl<T> StateStore for T where
         + Deliveries
         + CallGrants
         + Audit
+        + AuditTrail
+        + Retention
         + Operations
 {
 }

@@ -49,8 +49,8 @@ impl DownloadPhoto<'_> {
         };
         let digest = PhotoDigest::of(&photo);
         let bytes = photo.expose().len() as u64;
-        self.photos.put(&firm.id, &watch.document, photo).await?;
         let downloaded_at = self.quota.clock.now();
+        // Before it is handed on: what cannot be recorded is not used.
         self.audit
             .record(&AuditRecord {
                 at: downloaded_at,
@@ -60,6 +60,7 @@ impl DownloadPhoto<'_> {
                 subject: watch.document.to_string(),
             })
             .await?;
+        self.photos.put(&firm.id, &watch.document, photo).await?;
         Ok(StoredPhoto {
             digest,
             bytes,

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     domain::{
         AccessToken, AssessedPhoto, Assessment, AssistResult, Delivery, DocumentId, DocumentWatch, Findings, Firm,
-        Gathering, ModelVersion, PatientFacts, PhotoBytes, PhotoFindings, Reason, ResultKey, Stage, StoredPhoto,
-        Versions, gather,
+        FirmId, Gathering, ModelVersion, PatientFacts, PhotoBytes, PhotoFindings, Reason, ResultKey, Stage,
+        StoredPhoto, Versions, gather,
     },
     lease::Lease,
     phi::Phi,
@@ -198,6 +198,10 @@ impl Infer<'_> {
         let together = Findings::together(by_photo.iter().map(|(_, findings)| *findings));
         // Where no photo could be judged there is an error instead.
         let together = together.ok_or(StageError::TooManyLooks)?;
+        if !self.context.parts().is_empty() {
+            self.note(&firm.id, AuditAction::ContextRead, assessment.id.as_str())
+                .await?;
+        }
         let patient = self.patient_facts(firm, assessment).await;
         let request = SynthesisRequest {
             assessment,
@@ -307,19 +311,24 @@ impl Infer<'_> {
         if self.records.count_look(lease, &watch.document).await? > MOST_LOOKS {
             return Err(StageError::TooManyLooks);
         }
+        self.note(&watch.firm, AuditAction::Inferred, watch.document.as_str())
+            .await?;
         let findings = Phi::new(self.vision.look(watch.route, &photo.bytes).await?);
         let now = self.quota.clock.now();
         self.records.record_findings(lease, &key, &findings, now).await?;
-        self.audit
-            .record(&AuditRecord {
-                at: now,
-                firm: watch.firm.clone(),
-                actor: Stage::Infer.to_string(),
-                action: AuditAction::Inferred,
-                subject: watch.document.to_string(),
-            })
-            .await?;
         Ok(findings)
+    }
+
+    /// Writes into the audit trail what is about to be read: what cannot be recorded is not read.
+    async fn note(&self, firm: &FirmId, action: AuditAction, subject: &str) -> Result<(), StateError> {
+        let record = AuditRecord {
+            at: self.quota.clock.now(),
+            firm: firm.clone(),
+            actor: Stage::Infer.to_string(),
+            action,
+            subject: subject.to_owned(),
+        };
+        self.audit.record(&record).await
     }
 
     async fn is_over_budget(&self, firm: &Firm) -> Result<bool, StateError> {

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     PollDocuments, StageError,
-    poll_documents::{CLOCK_ALLOWANCE, DocumentsPolled, Held, look_at, wanted},
+    poll_documents::{CLOCK_ALLOWANCE, DocumentsPolled, Held, look_at, tell, wanted},
     poll_encounters::MOST_ENCOUNTER_PAGES,
     reading::{keep_latest_versions, read_up_to},
 };
@@ -126,7 +126,8 @@ impl PollDocuments<'_> {
                 }
             }
         }
-        self.tell(firm, &changes.looks, recorded, Some(answer), polled).await
+        tell(&changes.looks, recorded, Some(answer), polled);
+        Ok(())
     }
 }
 

@@ -10,13 +10,13 @@ use super::{Access, Quota, StageError, TokenSource};
 use crate::{
     domain::{
         Assessment, CategoryCode, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId,
-        EncounterWatch, Firm, FirmId, GatheringWindows, Route, Stage, WATCH_LIFE, WatchList,
+        EncounterWatch, Firm, FirmId, GatheringWindows, Route, WATCH_LIFE, WatchList,
     },
     lease::Lease,
     polling::{Answer, NewPhotos},
     ports::{
-        Audit, AuditAction, AuditRecord, CallKind, ChartReader, DocumentQuery, EhrError, EncounterWatches, Look,
-        RecordedDocuments, RetractedDraft, StateError, Visit, WatchLists,
+        CallKind, ChartReader, DocumentQuery, EhrError, EncounterWatches, Look, RecordedDocuments, RetractedDraft,
+        StateError, Visit, WatchLists,
     },
     time::{Timestamp, within},
 };
@@ -43,8 +43,6 @@ pub struct PollDocuments<'a> {
     pub lists: &'a dyn WatchLists,
     /// The quota.
     pub quota: Quota<'a>,
-    /// The audit trail.
-    pub audit: &'a dyn Audit,
     /// Where looks under the lease of the watch list are noted that showed nothing, to be recorded together later; where
     /// there is no such place they are recorded at once. If they are lost, those encounters are looked at again.
     pub quiet: Option<&'a QuietLooks>,
@@ -130,7 +128,7 @@ impl PollDocuments<'_> {
                 }
                 _ => self.lists.record_looks(&list, &looks, self.quota.clock.now()).await?,
             };
-            self.tell(firm, &looks, recorded, listing.answer, polled).await?;
+            tell(&looks, recorded, listing.answer, polled);
         }
         Ok(())
     }
@@ -217,54 +215,13 @@ impl PollDocuments<'_> {
                 .watch
                 .record_documents(lease, &look.found, &look.retracted, now)
                 .await;
-            let told = match recorded {
-                Ok(recorded) => self.tell(firm, &[look], recorded, listing.answer, polled).await,
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = told {
-                waiting.extend(group);
-                return Err(error);
+            match recorded {
+                Ok(recorded) => tell(&[look], recorded, listing.answer, polled),
+                Err(error) => {
+                    waiting.extend(group);
+                    return Err(error.into());
+                }
             }
-        }
-        Ok(())
-    }
-
-    /// Notes what recording looks changed.
-    pub(super) async fn tell(
-        &self,
-        firm: &Firm,
-        looks: &[Look],
-        recorded: RecordedDocuments,
-        answer: Option<Answer>,
-        polled: &mut DocumentsPolled,
-    ) -> Result<(), StageError> {
-        polled.looked_at += looks.len();
-        let new: BTreeSet<&DocumentId> = recorded.new.iter().collect();
-        let mut shown = Vec::with_capacity(looks.len());
-        for look in looks {
-            let photos = || look.found.iter().filter(|photo| new.contains(&photo.document));
-            polled
-                .new
-                .extend(photos().map(|photo| (look.encounter.clone(), photo.document.clone())));
-            shown.push(NewPhotos {
-                encounter: look.encounter.clone(),
-                filed_at: photos().map(|photo| photo.attached_at).collect(),
-            });
-        }
-        if let Some(answer) = answer {
-            polled.answers.push((shown, answer));
-        }
-        for draft in recorded.retracted {
-            self.audit
-                .record(&AuditRecord {
-                    at: self.quota.clock.now(),
-                    firm: firm.id.clone(),
-                    actor: Stage::PollDocuments.to_string(),
-                    action: AuditAction::RetractedAfterDelivery,
-                    subject: draft.assessment.to_string(),
-                })
-                .await?;
-            polled.retracted.push(draft);
         }
         Ok(())
     }
@@ -329,6 +286,27 @@ impl PollDocuments<'_> {
         }
         .into())
     }
+}
+
+/// Notes what recording looks changed.
+pub(super) fn tell(looks: &[Look], recorded: RecordedDocuments, answer: Option<Answer>, polled: &mut DocumentsPolled) {
+    polled.looked_at += looks.len();
+    let new: BTreeSet<&DocumentId> = recorded.new.iter().collect();
+    let mut shown = Vec::with_capacity(looks.len());
+    for look in looks {
+        let photos = || look.found.iter().filter(|photo| new.contains(&photo.document));
+        polled
+            .new
+            .extend(photos().map(|photo| (look.encounter.clone(), photo.document.clone())));
+        shown.push(NewPhotos {
+            encounter: look.encounter.clone(),
+            filed_at: photos().map(|photo| photo.attached_at).collect(),
+        });
+    }
+    if let Some(answer) = answer {
+        polled.answers.push((shown, answer));
+    }
+    polled.retracted.extend(recorded.retracted);
 }
 
 /// What a search brought, all pages.

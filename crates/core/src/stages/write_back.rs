@@ -15,8 +15,8 @@ use crate::{
     domain::{AccessToken, AssistResult, Delivery, Draft, DraftReference, Firm, Mode, Reason, Stage},
     lease::Lease,
     ports::{
-        Audit, AuditAction, AuditRecord, CallKind, Class, Deliveries, DraftAbilities, DraftError, DraftSearch,
-        DraftWriter, EhrError, FinishedVisit, Settlement, StateError,
+        CallKind, Class, Deliveries, DraftAbilities, DraftError, DraftSearch, DraftWriter, EhrError, FinishedVisit,
+        Settlement, StateError,
     },
     time::{Elapsed, Timestamp, within},
 };
@@ -75,8 +75,6 @@ pub struct WriteBack<'a> {
     pub writer: &'a dyn DraftWriter,
     /// Results and their journal.
     pub deliveries: &'a dyn Deliveries,
-    /// The audit trail.
-    pub audit: &'a dyn Audit,
     /// The quota.
     pub quota: Quota<'a>,
 }
@@ -247,16 +245,7 @@ impl WriteBack<'_> {
 
     async fn delivered(&self, lease: Lease<AssistResult>, reference: &DraftReference) -> Result<StepEnd, StateError> {
         let now = self.quota.clock.now();
-        let assessment = &lease.item().assessment;
-        let record = AuditRecord {
-            at: now,
-            firm: assessment.firm.clone(),
-            actor: Stage::WriteBack.to_string(),
-            action: AuditAction::DraftWritten,
-            subject: assessment.id.to_string(),
-        };
         self.deliveries.record_delivered(lease, reference, now).await?;
-        self.audit.record(&record).await?;
         Ok(StepEnd::Delivered)
     }
 

@@ -159,11 +159,9 @@ pub(super) async fn removal_leaves_nothing(bench: Bench) {
         assert!(acquired(&store, DocumentStep::Download, at(1000)).await.is_empty());
         assert_eq!(results_due(&store, at(1000)).await, 0);
     }
-    assert_eq!(
-        store.records().await.unwrap(),
-        [record],
-        "the audit trail outlives the firm"
-    );
+    let outlives = store.records().await.unwrap();
+    assert_eq!(outlives.last(), Some(&record), "the audit trail outlives the firm");
+    assert_eq!(outlives.len(), 3);
 }
 
 /// A worker that slept through the removal of a firm and its return changes nothing of the new one.

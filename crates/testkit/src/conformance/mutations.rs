@@ -1,5 +1,7 @@
 //! Stores that break a rule, to see that the suite notices.
 
+mod audit;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -97,6 +99,10 @@ pub enum Mutation {
     AllDraftsAreEarlier,
     /// How long photos took to be found is not told.
     DetectionUntold,
+    /// An operator's change is made without its entry in the audit trail.
+    ChangesUnaudited,
+    /// An operator's entry is written, whatever becomes of the change.
+    EntriesApart,
 }
 
 /// A backend whose stores break a rule.
