@@ -107,6 +107,8 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("axum", &[SIMULATOR, APP]),
     ("aws-", &[AWS]),
     ("lambda_runtime", &[APP]),
+    ("rustix", &[APP]),
+    ("rustls", &[TRANSPORT]),
 ];
 
 /// What would bring I/O, a clock or chance into the core.

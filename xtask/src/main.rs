@@ -25,6 +25,7 @@ mod process;
 mod proof;
 mod redteam;
 mod steps;
+mod systemd;
 mod validators;
 
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ Commands:
                     prices to it and write docs/benchmarks/aws-cost.md. --quick counts for 1 practice and only prints.
   servers           Install the servers that stand for AWS in tests into target/tools, and print how to name them, as for
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
+  systemd           Check the systemd unit: its directives, what systemd makes of it, and that the demonstration, run under
+                    strace, makes no system call that it denies.
   redteam           Attack drafts by way of a language model that obeys the attacker, and write docs/redteam.md.
   language-server   Run a prompt through llama.cpp's server with a model of random weights, installed under target/tools/language
                     on the first run; interop/language/README.md has the rest.
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         ["aws-cost"] => aws::cost::run(false),
         ["aws-cost", "--quick"] => aws::cost::run(true),
         ["servers"] => servers(),
+        ["systemd"] => systemd::alone(),
         ["redteam"] => redteam::run(),
         ["language-server"] => language_server::alone(),
         ["interop"] => interop::run(),

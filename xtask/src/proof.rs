@@ -12,7 +12,7 @@ use crate::{
     dependency_rules, documented, dynoxide, house, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
     steps::Steps,
-    validators,
+    systemd, validators,
 };
 
 /// Enough to ask a tool for its version.
@@ -60,6 +60,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     });
     validators::check(&mut steps, all);
     check::check(&mut steps, all);
+    systemd::check(&mut steps);
     if all {
         end_to_end::proof(&mut steps);
     } else {

@@ -70,6 +70,12 @@ enum Command {
     /// Lists results that are kept back, and shows one: for EHRs that cannot hold drafts, and in silent mode.
     #[command(subcommand)]
     Review(ReviewCommand),
+    /// Checks the audit trail, shows where it ends, exports it.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Shows for how long what is finished is kept, and removes what is older.
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Compares what the models said with what clinicians coded later. The same results and file give the same bytes.
     SilentReport(SilentReportArguments),
     /// Checks the configuration, or shows the defaults.
@@ -555,6 +561,38 @@ pub(crate) enum ReviewCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Checks every chain, entry by entry. Exit code 1 and the entries by number when one was touched.
+    Verify {
+        /// What `audit head` printed earlier, kept where nobody reaches it who can write the state: only by it a missing end is
+        /// found. May be given more than once.
+        #[arg(long, value_name = "FILE")]
+        anchor: Vec<PathBuf>,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Prints where each chain ends, one JSON document a line: an anchor, to be kept elsewhere.
+    Head,
+    /// Prints the entries, one JSON document a line. That they were exported is noted in the trail.
+    Export {
+        /// From this time on, such as 2026-01-31T00:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// One practice's chain alone, also of one that was removed.
+        #[arg(long, value_name = "ID")]
+        firm: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum RetentionCommand {
+    /// Shows the limits and what there is.
+    Show(JsonFlag),
+    /// Removes what is past its limit now; `run` does so once a day.
+    Apply,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SilentReportArguments {
     /// The practice.
@@ -670,6 +708,8 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Uncertain(command) => commands::uncertain::uncertain(&config()?, command).await,
             Command::Retractions(command) => commands::retractions::retractions(&config()?, command).await,
             Command::Review(command) => commands::review::review(&config()?, command).await,
+            Command::Audit(command) => commands::audit::audit(&config()?, command).await,
+            Command::Retention(command) => commands::retention::retention(&config()?, command).await,
             Command::SilentReport(arguments) => commands::silent_report::silent_report(&config()?, arguments).await,
             Command::Config(_) => commands::config::check(&config()?).await,
             Command::Key(_) | Command::Simulate(_) | Command::Doctor(_) => Ok(ExitCode::SUCCESS),

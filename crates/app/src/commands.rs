@@ -82,7 +82,9 @@ async fn known_firm(state: &dyn StateStore, id: &str) -> Result<Firm, Failure> {
 fn firm_id(id: &str) -> Result<FirmId, Failure> {
     let cannot = || format!("`{id}` cannot be the name of a practice");
     if id == INSTALLATION {
-        return Err(Failure::new(cannot()).with_hint("it is the name of the installation's own part of the audit trail"));
+        return Err(
+            Failure::new(cannot()).with_hint("it is the name of the installation's own part of the audit trail")
+        );
     }
     id.parse().failed(cannot)
 }

@@ -9,8 +9,10 @@ use std::{
 };
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use skin_assist_core::{domain::Route, phi::Secret, polling::PolicyName, quota::SMALLEST_BUDGET};
 use skin_assist_store::StateKey;
+use skin_assist_transport::ClientIdentity;
 use toml::{Table, Value};
 
 use crate::failure::{Failure, Hinted as _, WithHint as _};
@@ -28,6 +30,9 @@ const LONGEST_WINDOW_S: u64 = 120;
 
 /// Two answers and the context's patience are less than the lease of a photo at the models.
 const LONGEST_ANSWER_S: u64 = 20;
+
+/// A century.
+const LONGEST_KEPT_DAYS: u64 = 36_500;
 
 const STATE_KEY_VARIABLE: &str = "SKIN_ASSIST_STATE_KEY";
 const API_KEY_VARIABLE: &str = "SKIN_ASSIST_EHR_API_KEY";
@@ -57,6 +62,8 @@ pub struct Config {
     pub aws: AwsConfig,
     /// How much is done at once.
     pub workers: WorkersConfig,
+    /// For how long what is finished is kept.
+    pub retention: RetentionConfig,
     /// Logs.
     pub log: LogConfig,
     /// Secrets that the environment brought, and where relative paths start.
@@ -128,6 +135,12 @@ pub struct EhrConfig {
     pub calls_per_minute: u32,
     /// Plain http to this machine.
     pub allow_loopback_http: bool,
+    /// Certificates of a private authority that the EHR's may be of.
+    pub ca_file: String,
+    /// The certificate that this client shows to the EHR.
+    pub client_certificate_file: String,
+    /// Its private key.
+    pub client_key_file: String,
 }
 
 /// Section `polling`.
@@ -262,6 +275,16 @@ pub struct WorkersConfig {
     pub write_back: usize,
 }
 
+/// Section `retention`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// Results, in days; 0 for ever.
+    pub results_days: u64,
+    /// Entries of the audit trail, in days; 0 for ever.
+    pub audit_days: u64,
+}
+
 /// Section `log`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -287,6 +310,8 @@ pub enum LogFormat {
 pub struct Surroundings {
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
+    /// SHA-256 of all keys with their values, secrets not among them: by it the audit trail says with what was run.
+    pub digest: String,
     state_key: Option<Secret>,
     pub(crate) api_key: Option<Secret>,
 }
@@ -349,6 +374,7 @@ impl Config {
                 )?,
             }
         }
+        surroundings.digest = hex::encode(Sha256::digest(merged.to_string()));
         let mut config: Self = merged
             .try_into()
             .failed(|| "a value in the configuration has the wrong type or is not one of those allowed".to_owned())
@@ -434,6 +460,11 @@ impl Config {
                 "a photo is looked at in one place: models.remote_url, models.tensor_url or SageMaker endpoints",
             ),
             (
+                self.retention.results_days.max(self.retention.audit_days) <= LONGEST_KEPT_DAYS,
+                "a limit of the section retention is out of range",
+                "each is 0 (for ever) to 36500 days",
+            ),
+            (
                 self.models.remote_timeout_seconds > 0,
                 "models.remote_timeout_seconds is 0",
                 "it is at least 1; 60 suits most",
@@ -481,6 +512,43 @@ impl Config {
             Some(key) => Ok(key.clone()),
             None if self.ehr.api_key_file.is_empty() => Ok(Secret::default()),
             None => read_secret(&self.path(&self.ehr.api_key_file), "the EHR's API key"),
+        }
+    }
+
+    /// Certificates of a private authority, as PEM, where one is configured.
+    pub fn ehr_certificates(&self) -> Result<Option<Vec<u8>>, Failure> {
+        match self.ehr.ca_file.as_str() {
+            "" => Ok(None),
+            file => {
+                let path = self.path(file);
+                let read = fs::read_to_string(&path)
+                    .failed(|| format!("ehr.ca_file {} cannot be read", path.display()))
+                    .hint("it is a text file: PEM")?;
+                if !read.contains("-----BEGIN CERTIFICATE-----") {
+                    return Err(
+                        Failure::new(format!("ehr.ca_file {} has no certificate", path.display()))
+                            .with_hint("it holds certificates as PEM, each from -----BEGIN CERTIFICATE----- on"),
+                    );
+                }
+                Ok(Some(read.into_bytes()))
+            }
+        }
+    }
+
+    /// What this client proves itself with to the EHR in TLS, where it is configured.
+    pub fn ehr_identity(&self) -> Result<Option<ClientIdentity>, Failure> {
+        let (certificate, key) = (&self.ehr.client_certificate_file, &self.ehr.client_key_file);
+        match (certificate.as_str(), key.as_str()) {
+            ("", "") => Ok(None),
+            ("", _) | (_, "") => Err(Failure::new("a client certificate and its key belong together")
+                .with_hint("set both of ehr.client_certificate_file and ehr.client_key_file, or none")),
+            (certificate, key) => {
+                let certificate = self.path(certificate);
+                let key = read_secret(&self.path(key), "the key of the client certificate")?;
+                let certificate = fs::read(&certificate)
+                    .failed(|| format!("ehr.client_certificate_file {} cannot be read", certificate.display()))?;
+                Ok(Some(ClientIdentity::new(&certificate, key.expose().as_bytes())))
+            }
         }
     }
 

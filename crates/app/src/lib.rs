@@ -10,5 +10,6 @@ pub mod functions;
 #[cfg(feature = "aws")]
 pub mod lambda;
 pub mod model_server;
+pub mod process;
 mod telemetry;
 pub mod wiring;

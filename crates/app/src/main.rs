@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use skin_assist::{cli::Cli, config};
+use skin_assist::{cli::Cli, config, process};
 
 #[allow(
     clippy::print_stderr,
@@ -11,7 +11,8 @@ use skin_assist::{cli::Cli, config};
 )]
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match skin_assist::cli::execute(cli, &config::environment()) {
+    let done = process::deny_dumps().and_then(|()| skin_assist::cli::execute(cli, &config::environment()));
+    match done {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("{}", failure.report());

@@ -17,7 +17,9 @@ use skin_assist_core::{
     domain::{GatheringWindows, Route},
     photos::MemoryPhotos,
     polling::PolicySettings,
-    ports::{ChartReader as _, ChatModel, LanguageModel, Photos, StateStore, TokenEndpoint, VisionModel},
+    ports::{
+        ChartReader as _, ChatModel, LanguageModel, Photos, RetentionLimits, StateStore, TokenEndpoint, VisionModel,
+    },
     synthesis::{Composer, Knowledge, Spending, Synthesizer},
 };
 use skin_assist_ehr::{EhrClient, EhrConnection, HostPattern, Limits, Profile, QuotaScope};
@@ -116,11 +118,14 @@ pub fn ehr(config: &Config) -> Result<Arc<EhrClient>, Failure> {
     };
     let options = HttpOptions {
         allow_loopback_http: config.ehr.allow_loopback_http,
+        private_ca: config.ehr_certificates()?,
+        identity: config.ehr_identity()?,
         ..HttpOptions::default()
     };
     let transports = ReqwestTransport::for_api(&options)
         .and_then(|api| Ok((api, ReqwestTransport::for_photos(&options)?)))
-        .failed(|| "HTTP cannot be set up".to_owned())?;
+        .failed(|| "HTTP cannot be set up".to_owned())
+        .hint("check ehr.ca_file, ehr.client_certificate_file and ehr.client_key_file: each is PEM")?;
     EhrClient::new(connection, Arc::new(transports.0), Arc::new(transports.1))
         .map(Arc::new)
         .map_err(|error| {
@@ -301,13 +306,22 @@ fn openai(config: &Config) -> Result<Arc<dyn ChatModel>, Failure> {
         read_timeout: timeout,
         total_timeout: timeout,
         allow_loopback_http: language.allow_loopback_http,
-        proxy: None,
+        ..HttpOptions::default()
     };
     let transport = ReqwestTransport::for_api(&options).failed(|| "HTTP cannot be set up".to_owned())?;
     let chat = OpenAiChat::new(endpoint, Arc::new(transport))
         .failed(|| "the language model cannot be used".to_owned())
         .hint("check the section language of the configuration")?;
     Ok(Arc::new(chat))
+}
+
+/// For how long what is finished is kept.
+pub(crate) fn retention(config: &Config) -> RetentionLimits {
+    let days = |days: u64| (days > 0).then(|| Duration::from_secs(days * 86_400));
+    RetentionLimits {
+        results: days(config.retention.results_days),
+        audit: days(config.retention.audit_days),
+    }
 }
 
 /// What the polling policy has to know. The EHR's searches are those of its one profile, which all firms have.

@@ -74,4 +74,26 @@ mod tests {
         assert_eq!(format!("{:?}", Phi::new("Jane Roe")), "[protected]");
         assert_eq!(format!("{:?}", Some(Secret::new("hunter2".into()))), "Some([secret])");
     }
+
+    /// Looked for where it was, in this process's own memory, once it is gone.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_secret_is_wiped_when_it_is_dropped() {
+        use std::{fs::File, os::unix::fs::FileExt as _};
+
+        let memory = File::open("/proc/self/mem").unwrap();
+        let text: String = std::iter::repeat_n("hunter2-", 64).collect();
+        let secret = Secret::new(text.clone());
+        let place = secret.expose().as_ptr() as u64;
+        // What was freed begins with what the allocator writes there.
+        let ours = || {
+            let mut bytes = [0; 512];
+            memory.read_exact_at(&mut bytes, place).unwrap();
+            bytes[64..].windows(8).any(|window| window == b"hunter2-")
+        };
+        assert!(ours());
+        drop(secret);
+        assert!(!ours());
+        drop(text);
+    }
 }

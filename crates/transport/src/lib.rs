@@ -9,4 +9,4 @@ mod reqwest_transport;
 
 pub use addresses::{is_loopback_host, is_loopback_name, is_public};
 pub use exchange::{Transport, TransportError};
-pub use reqwest_transport::{HttpOptions, HttpSetupError, ReqwestTransport};
+pub use reqwest_transport::{ClientIdentity, HttpOptions, HttpSetupError, ReqwestTransport};

@@ -1,12 +1,13 @@
 //! HTTP, the only place where the HTTP library is known.
 //!
-//! TLS 1.2 or newer with the Mozilla roots, always verified. No redirects, no proxy from the environment, no cookies, no
+//! TLS 1.2 or newer with the Mozilla roots, always verified; for services also with the certificates of a private authority, and a
+//! certificate of ours where they ask for one. No redirects, no proxy from the environment, no cookies, no
 //! retries. Two flavours: one for services (the EHR and its token endpoint, model endpoints), and one for photos, which
 //! carries nothing of ours and goes to public addresses only.
 
 use std::{
     error::Error as StdError,
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -20,6 +21,7 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
 };
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use crate::{
     addresses::{is_loopback_host, is_loopback_name, is_public},
@@ -41,6 +43,32 @@ pub struct HttpOptions {
     /// A proxy to go through; the environment's is never used. A proxy resolves names itself, so it has to refuse
     /// private addresses for photos.
     pub proxy: Option<Url>,
+    /// Certificates (PEM) of a private authority that services' may be of, beside the public ones. Nothing else of the check changes.
+    pub private_ca: Option<Vec<u8>>,
+    /// What this client proves itself with to services that ask for it in TLS. Photo hosts are not shown it.
+    pub identity: Option<ClientIdentity>,
+}
+
+/// A client certificate with its private key, as PEM. Wiped from memory when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientIdentity(Zeroizing<Vec<u8>>);
+
+impl ClientIdentity {
+    /// Of the certificate, with intermediate ones after it, and its key.
+    pub fn new(certificates: &[u8], key: &[u8]) -> Self {
+        // Of the right size from the start: one that grows would leave copies of the key behind.
+        let mut pem = Zeroizing::new(Vec::with_capacity(key.len() + 1 + certificates.len()));
+        pem.extend_from_slice(key);
+        pem.push(b'\n');
+        pem.extend_from_slice(certificates);
+        Self(pem)
+    }
+}
+
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[secret]")
+    }
 }
 
 impl Default for HttpOptions {
@@ -51,6 +79,8 @@ impl Default for HttpOptions {
             total_timeout: Duration::from_secs(60),
             allow_loopback_http: false,
             proxy: None,
+            private_ca: None,
+            identity: None,
         }
     }
 }
@@ -82,7 +112,16 @@ impl ReqwestTransport {
     pub fn for_api(options: &HttpOptions) -> Result<Self, HttpSetupError> {
         let builder = || {
             let user_agent = concat!("skin-assist/", env!("CARGO_PKG_VERSION"));
-            Ok(common(options)?.user_agent(user_agent))
+            let mut builder = common(options)?.user_agent(user_agent);
+            if let Some(pem) = &options.private_ca {
+                for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(HttpSetupError)? {
+                    builder = builder.add_root_certificate(certificate);
+                }
+            }
+            if let Some(identity) = &options.identity {
+                builder = builder.identity(reqwest::Identity::from_pem(&identity.0).map_err(HttpSetupError)?);
+            }
+            Ok(builder)
         };
         Self::new(options, false, true, builder)
     }

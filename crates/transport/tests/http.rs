@@ -57,7 +57,7 @@ fn options() -> HttpOptions {
         read_timeout: Duration::ZERO,
         total_timeout: Duration::from_secs(10),
         allow_loopback_http: true,
-        proxy: None,
+        ..HttpOptions::default()
     }
 }
 

@@ -3,9 +3,10 @@
 use std::{io::Write as _, path::Path, process::ExitCode};
 
 use serde::Serialize;
+use skin_assist_core::ports::AuditAction;
 use skin_assist_ehr::{Difference, ProbeError, ProbeReport, Verdict};
 
-use super::{chart_access::ChartAccess, known_firm, print_json};
+use super::{by_operator, chart_access::ChartAccess, known_firm, print_json};
 use crate::{
     cli::ProbeArguments,
     config::Config,
@@ -32,6 +33,8 @@ pub(crate) async fn probe(config: &Config, arguments: ProbeArguments) -> Result<
     }
     let state = wiring::state(config).await?;
     let firm = known_firm(&*state, &arguments.firm).await?;
+    let record = by_operator(&firm.id, AuditAction::ChartProbed, "probe");
+    state.record(&record).await.map_err(super::state_failed)?;
     let access = ChartAccess::open_anew(config, &state, &firm).await?;
     let asked = access.ehr.probe(&firm, &access.token, access.quota()).await;
     let report = asked.map_err(|error| match error {

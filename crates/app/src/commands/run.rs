@@ -5,7 +5,15 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use skin_assist_core::{
+    audit::installation,
+    ports::{AuditAction, AuditRecord},
+    time::Clock as _,
+};
+
+use super::{operator, retention, state_failed};
 use crate::{
+    clock::SystemClock,
     config::Config,
     driver::stop_signal,
     failure::{Failure, Hinted as _},
@@ -22,7 +30,19 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     telemetry::begin(&config.log)?;
     let state = wiring::state(config).await?;
-    let engine = wiring::engine(config, state, Arc::new(|_| {})).await?;
+    let engine = wiring::engine(config, Arc::clone(&state), Arc::new(|_| {})).await?;
+    let started = AuditRecord {
+        at: SystemClock.now(),
+        firm: installation(),
+        actor: operator(),
+        action: AuditAction::Started,
+        subject: format!(
+            "version {} configuration {}",
+            env!("CARGO_PKG_VERSION"),
+            config.surroundings.digest
+        ),
+    };
+    state.record(&started).await.map_err(state_failed)?;
     tracing::info!(
         event = "run.started",
         policy = %engine.policy,
@@ -34,6 +54,7 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     let mut running = std::pin::pin!(engine.run(stop));
     tokio::select! {
         () = &mut running => return Ok(ExitCode::SUCCESS),
+        () = retention::keep(&*state, wiring::retention(config)) => {}
         () = signals.asked_to_stop() => {}
     }
     tracing::info!(event = "run.stopping");

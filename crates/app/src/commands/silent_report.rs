@@ -15,10 +15,11 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
     domain::{AgeBand, AssistResult, Bands, DocumentId, EncounterId, Findings, Label, Sex},
+    ports::AuditAction,
     synthesis::{Judged, Knowledge},
 };
 
-use super::{known_firm, print_json, state_failed};
+use super::{by_operator, known_firm, print_json, state_failed};
 use crate::{
     cli::SilentReportArguments,
     config::Config,
@@ -372,6 +373,8 @@ fn page(report: &Report) -> String {
 pub(crate) async fn silent_report(config: &Config, arguments: SilentReportArguments) -> Result<ExitCode, Failure> {
     let state = wiring::state(config).await?;
     let firm = known_firm(&*state, &arguments.firm).await?.id;
+    let record = by_operator(&firm, AuditAction::ResultRead, "all, for a report");
+    state.record(&record).await.map_err(state_failed)?;
     let results = state.firm_results(&firm).await.map_err(state_failed)?;
     let text = diagnoses(&arguments.diagnoses)?;
     let report = compare(firm.as_str(), &results, &text, &wiring::knowledge()?).map_err(|problem| {

@@ -300,9 +300,8 @@ const METHODS: &[(&str, &str, &[Access])] = &[
     ("Audit", "record", &[TELLING]),
 ];
 
-/// An entry at the end of a chain of the audit trail.
+/// An entry of the audit trail.
 const TELLING: Access = ("Audit", &["PutItem", "Query"]);
-
 /// Where one of several photos was retracted during the post and the draft is not in the chart, the others are judged anew.
 const ANEW: Access = ("DocumentWatch", &["BatchGetItem", "UpdateItem"]);
 

@@ -20,10 +20,10 @@ use skin_assist_core::{
     phi::Phi,
     polling::Learned,
     ports::{
-        Audit, AuditRecord, CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency, DocumentQueue,
-        EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, LanguageSpending, LanguageSpent, Look,
-        Operations, Overview, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters,
-        RetractedDraft, StateError, StateStore, UncertainResolution, WatchLists,
+        CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency, DocumentQueue, EncounterWatches,
+        FirmAdministration, Firms, Grant, InferenceRecords, LanguageSpending, LanguageSpent, Look, Operations,
+        Overview, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft,
+        StateError, StateStore, UncertainResolution, WatchLists,
     },
     time::Timestamp,
 };
@@ -733,17 +733,6 @@ impl CallGrants for MutatedStore {
             }
         }
         Ok(quotas)
-    }
-}
-
-#[async_trait]
-impl Audit for MutatedStore {
-    async fn record(&self, record: &AuditRecord) -> Outcome<()> {
-        self.store.record(record).await
-    }
-
-    async fn records(&self) -> Outcome<Vec<AuditRecord>> {
-        self.store.records().await
     }
 }
 

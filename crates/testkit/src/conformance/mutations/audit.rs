@@ -13,6 +13,17 @@ use skin_assist_core::{
 use super::{MutatedStore, Mutation, Outcome};
 
 #[async_trait]
+impl Audit for MutatedStore {
+    async fn record(&self, record: &AuditRecord) -> Outcome<()> {
+        self.store.record(record).await
+    }
+
+    async fn records(&self) -> Outcome<Vec<AuditRecord>> {
+        self.store.records().await
+    }
+}
+
+#[async_trait]
 impl AuditTrail for MutatedStore {
     async fn audit_chains(&self) -> Outcome<Vec<AuditChain>> {
         self.store.audit_chains().await
