@@ -27,6 +27,7 @@ const SIMULATOR: &str = "skin-assist-simulator";
 const STORE: &str = "skin-assist-store";
 const TESTKIT: &str = "skin-assist-testkit";
 const TRANSPORT: &str = "skin-assist-transport";
+const VAULT: &str = "skin-assist-vault";
 
 const ROOMS: &[Room] = &[
     Room {
@@ -60,8 +61,13 @@ const ROOMS: &[Room] = &[
         dev: &[],
     },
     Room {
+        name: VAULT,
+        knows: &[],
+        dev: &[],
+    },
+    Room {
         name: STORE,
-        knows: &[CORE],
+        knows: &[CORE, VAULT],
         dev: &[TESTKIT],
     },
     Room {
@@ -109,6 +115,8 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("lambda_runtime", &[APP]),
     ("rustix", &[APP]),
     ("rustls", &[TRANSPORT]),
+    ("aes-siv", &[VAULT]),
+    ("hkdf", &[VAULT]),
 ];
 
 /// What would bring I/O, a clock or chance into the core.

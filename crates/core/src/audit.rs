@@ -54,8 +54,11 @@ pub struct AuditEntry {
     pub actor: String,
     /// What was done, as its word.
     pub action: String,
-    /// To what.
+    /// To what, as it is stored: sealed with the firm's key where a store does so.
     pub subject: String,
+    /// What the subject says, where it is sealed and the key is there. Not part of the chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<String>,
     /// The hash of the entry before.
     pub previous: String,
     /// The hash of this one.
@@ -100,6 +103,7 @@ impl AuditEntry {
             actor: record.actor.clone(),
             action: record.action.as_str().to_owned(),
             subject: record.subject.clone(),
+            opened: None,
             previous: head.hash.clone(),
             hash: String::new(),
         };

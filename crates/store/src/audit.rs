@@ -1,8 +1,9 @@
 //! The audit trail: chains of entries ([`skin_assist_core::audit`]). The schema refuses to change an entry, to delete one before its
-//! time, and to add one elsewhere than at the end; the entries of a firm outlive the firm.
+//! time, and to add one elsewhere than at the end; the entries of a firm outlive the firm. What came from its EHR is in them as it is in
+//! all rows, sealed with the firm's key, and the chain is over the sealed text: it can be verified when nobody can read it any more.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use skin_assist_core::{
     audit::{AuditEntry, AuditHead, installation, removal},
     domain::{FirmId, Stage},
@@ -14,16 +15,20 @@ use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis},
     execute, first, rows,
+    sealed::{AUDIT, Row, State},
 };
 
 const TABLE: &str = "audit";
+
+/// The subject of a record whose firm was shredded.
+const UNREADABLE: &str = "[shredded]";
 
 /// Where the firm's chain ends: its last entry, or where all were removed up to.
 const HEAD: &str = "SELECT number, hash FROM audit WHERE firm = ?1
      UNION ALL SELECT number, hash FROM audit_bases WHERE firm = ?1
      ORDER BY number DESC LIMIT 1";
 
-fn head_of(state: &Connection, sql: &str, firm: &FirmId) -> Outcome<AuditHead> {
+fn head_of(state: &State<'_>, sql: &str, firm: &FirmId) -> Outcome<AuditHead> {
     let head = first(state, sql, [firm.as_str()], |row| {
         let columns = Columns { table: TABLE, row };
         Ok(AuditHead {
@@ -35,8 +40,19 @@ fn head_of(state: &Connection, sql: &str, firm: &FirmId) -> Outcome<AuditHead> {
     Ok(head.unwrap_or_else(|| AuditHead::beginning(firm.clone())))
 }
 
-/// Writes an entry at the end of its chain, in the caller's transaction.
-pub(crate) fn append(state: &Connection, record: &AuditRecord) -> Outcome<()> {
+/// Writes an entry at the end of its chain, in the caller's transaction. What it is about is sealed, where that came from the EHR.
+pub(crate) fn append(state: &State<'_>, record: &AuditRecord) -> Outcome<()> {
+    if !record.action.is_about_a_record() {
+        return append_as_it_is(state, record);
+    }
+    let sealed = AuditRecord {
+        subject: state.sealer(&record.firm).seal(AUDIT, &record.subject),
+        ..record.clone()
+    };
+    append_as_it_is(state, &sealed)
+}
+
+fn append_as_it_is(state: &State<'_>, record: &AuditRecord) -> Outcome<()> {
     let entry = AuditEntry::after(&head_of(state, HEAD, &record.firm)?, record);
     execute(
         state,
@@ -58,7 +74,7 @@ pub(crate) fn append(state: &Connection, record: &AuditRecord) -> Outcome<()> {
 
 /// The entry of a stage's transition.
 pub(crate) fn append_of(
-    state: &Connection,
+    state: &State<'_>,
     stage: Stage,
     (firm, action, subject): (&FirmId, AuditAction, &str),
     at: Timestamp,
@@ -76,7 +92,7 @@ pub(crate) fn append_of(
 }
 
 /// Removes what is older than `before` from the beginning of each chain, and says so at its end. How many entries.
-pub(crate) fn shorten(state: &Connection, before: Timestamp, now: Timestamp) -> Outcome<u64> {
+pub(crate) fn shorten(state: &State<'_>, before: Timestamp, now: Timestamp) -> Outcome<u64> {
     let mut removed = 0;
     for firm in firms(state)? {
         // Up to the first entry that is not too old: what comes after it stays, whatever its time says.
@@ -123,7 +139,7 @@ pub(crate) fn shorten(state: &Connection, before: Timestamp, now: Timestamp) -> 
 }
 
 /// The firms that have chains.
-fn firms(state: &Connection) -> Outcome<Vec<FirmId>> {
+fn firms(state: &State<'_>) -> Outcome<Vec<FirmId>> {
     rows(
         state,
         "SELECT firm FROM audit UNION SELECT firm FROM audit_bases ORDER BY firm",
@@ -134,15 +150,16 @@ fn firms(state: &Connection) -> Outcome<Vec<FirmId>> {
 
 /// Puts the entries of a file of an earlier edition, which are in `audit_before`, into chains, in the order in which they were
 /// recorded, and says how many there were: before this nothing would have shown a change of them.
-pub(crate) fn chain_earlier(state: &Connection) -> Outcome<()> {
+pub(crate) fn chain_earlier(state: &State<'_>) -> Outcome<()> {
     let earlier = rows(
         state,
         "SELECT at, firm, actor, action, subject FROM audit_before ORDER BY id",
         [],
-        read_record,
+        |row| read_record(row, |_, stored| stored),
     )?;
+    // Their subjects were sealed by the fifth edition.
     for record in &earlier {
-        append(state, record)?;
+        append_as_it_is(state, record)?;
     }
     if let Some(last) = earlier.iter().map(|record| record.at).max() {
         let record = AuditRecord {
@@ -157,15 +174,21 @@ pub(crate) fn chain_earlier(state: &Connection) -> Outcome<()> {
     execute(state, "DROP TABLE audit_before", []).map(|_| ())
 }
 
-fn read_record(row: &rusqlite::Row<'_>) -> Outcome<AuditRecord> {
+fn read_record(row: &Row<'_>, subject: impl FnOnce(AuditAction, String) -> String) -> Outcome<AuditRecord> {
     let columns = Columns { table: TABLE, row };
+    let action = columns.word("action")?;
     Ok(AuditRecord {
         at: columns.time("at")?,
         firm: columns.text("firm", FirmId::new)?,
         actor: columns.get("actor")?,
-        action: columns.word("action")?,
-        subject: columns.get("subject")?,
+        action,
+        subject: subject(action, columns.get("subject")?),
     })
+}
+
+/// What a stored subject says; nothing where it is not sealed, or the key is gone.
+fn open(row: &Row<'_>, stored: &str) -> Option<String> {
+    row.open(TABLE, "subject", AUDIT, stored).ok()
 }
 
 #[async_trait]
@@ -180,7 +203,14 @@ impl Audit for SqliteStore {
                 state,
                 "SELECT at, firm, actor, action, subject FROM audit ORDER BY id",
                 [],
-                read_record,
+                |row| {
+                    read_record(row, |action, stored| match open(row, &stored) {
+                        Some(subject) => subject,
+                        // The record outlives the key: that something was read stays known, and of what does not.
+                        None if action.is_about_a_record() => UNREADABLE.to_owned(),
+                        None => stored,
+                    })
+                },
             )
         })
     }
@@ -211,13 +241,15 @@ impl AuditTrail for SqliteStore {
                 |row| {
                     let columns = Columns { table: TABLE, row };
                     last = columns.count("id")?;
+                    let subject: String = columns.get("subject")?;
                     Ok(AuditEntry {
                         firm: columns.text("firm", FirmId::new)?,
                         number: columns.count("number")?,
                         at: columns.time("at")?,
                         actor: columns.get("actor")?,
                         action: columns.get("action")?,
-                        subject: columns.get("subject")?,
+                        opened: open(row, &subject),
+                        subject,
                         previous: columns.get("previous")?,
                         hash: columns.get("hash")?,
                     })

@@ -4,7 +4,7 @@
 //! protected, and its errors never quote what they could not read.
 
 use rusqlite::{
-    Row, ToSql,
+    ToSql,
     types::{FromSql, ToSqlOutput},
 };
 use serde::{
@@ -20,7 +20,10 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use crate::error::{Damaged, unavailable};
+use crate::{
+    error::{Damaged, unavailable},
+    sealed::{self, Row},
+};
 
 /// A time as a column: milliseconds since the Unix epoch.
 pub(crate) struct Millis(pub(crate) Timestamp);
@@ -44,14 +47,28 @@ pub(crate) struct Columns<'row, 'statement> {
 }
 
 impl Columns<'_, '_> {
-    /// A column as it is.
+    /// A column as it is: sealed, if it is one of those.
     pub(crate) fn get<T: FromSql>(&self, column: &'static str) -> Result<T, StateError> {
         self.row.get(column).map_err(|_| damaged(self.table, column))
     }
 
+    /// A text that may be missing, opened if its column is sealed.
+    fn opened(&self, column: &'static str) -> Result<Option<String>, StateError> {
+        let text = self.get::<Option<String>>(column)?;
+        match (text, sealed::kind(self.table, column)) {
+            (Some(text), Some(kind)) => self.row.open(self.table, column, kind, &text).map(Some),
+            (text, _) => Ok(text),
+        }
+    }
+
+    /// A text, opened if its column is sealed.
+    fn present(&self, column: &'static str) -> Result<String, StateError> {
+        self.opened(column)?.ok_or_else(|| damaged(self.table, column))
+    }
+
     /// A text column as an identifier or another newtype of a text.
     pub(crate) fn text<T>(&self, column: &'static str, new: impl FnOnce(String) -> T) -> Result<T, StateError> {
-        self.get(column).map(new)
+        self.present(column).map(new)
     }
 
     /// The same, where it may be missing.
@@ -60,7 +77,7 @@ impl Columns<'_, '_> {
         column: &'static str,
         new: impl FnOnce(String) -> T,
     ) -> Result<Option<T>, StateError> {
-        Ok(self.get::<Option<String>>(column)?.map(new))
+        Ok(self.opened(column)?.map(new))
     }
 
     /// A time.
@@ -87,13 +104,13 @@ impl Columns<'_, '_> {
 
     /// JSON text.
     pub(crate) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StateError> {
-        let text: String = self.get(column)?;
+        let text = self.present(column)?;
         serde_json::from_str(&text).map_err(|_| damaged(self.table, column))
     }
 
     /// JSON text that may be missing.
     pub(crate) fn optional_json<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>, StateError> {
-        match self.get::<Option<String>>(column)? {
+        match self.opened(column)? {
             Some(text) => serde_json::from_str(&text)
                 .map(Some)
                 .map_err(|_| damaged(self.table, column)),

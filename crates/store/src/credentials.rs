@@ -1,9 +1,9 @@
 //! OAuth2 credentials and tokens, and the lease under which one process at a time refreshes.
 
-use std::time::Duration;
+use std::{convert::identity, time::Duration};
 
 use async_trait::async_trait;
-use rusqlite::{Row, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::{AccessToken, Credential, CredentialState, FirmId, IssuedToken, Reason, Stage},
     lease::{Fence, Lease},
@@ -16,6 +16,7 @@ use crate::{
     Outcome, SqliteStore, audit,
     codec::{Columns, Millis},
     execute, fenced, first, number,
+    sealed::{CREDENTIAL, Row},
 };
 
 const TABLE: &str = "credentials";
@@ -39,9 +40,9 @@ fn read_credential(row: &Row<'_>) -> Outcome<Credential> {
     };
     Ok(Credential {
         firm: columns.text("firm", FirmId::new)?,
-        client_id: columns.get("client_id")?,
+        client_id: columns.text("client_id", identity)?,
         client_secret: columns.text("client_secret", Secret::new)?,
-        key_id: columns.get("key_id")?,
+        key_id: columns.optional_text("key_id", identity)?,
         token,
         refresh_token: columns.optional_text("refresh_token", Secret::new)?,
         state,
@@ -100,6 +101,7 @@ impl Credentials for SqliteStore {
 
     async fn record_token(&self, lease: Lease<Credential>, token: &IssuedToken) -> Outcome<()> {
         self.write(|state| {
+            let seal = state.sealer(&lease.item().firm);
             fenced(execute(
                 state,
                 "UPDATE credentials SET token = ?3, issued_at = ?4, expires_at = ?5, refresh_token = ?6,
@@ -108,10 +110,10 @@ impl Credentials for SqliteStore {
                 params![
                     lease.item().firm.as_str(),
                     lease.fence().0 as i64,
-                    token.access.secret.expose(),
+                    seal.seal(CREDENTIAL, token.access.secret.expose()),
                     Millis(token.access.issued_at),
                     Millis(token.access.expires_at),
-                    token.refresh_token.as_ref().map(Secret::expose)
+                    seal.optional(CREDENTIAL, token.refresh_token.as_ref().map(Secret::expose))
                 ],
             )?)?;
             let credential = lease.item();

@@ -1,9 +1,9 @@
 //! Results on their way into the chart, and the journal of the one write that cannot be taken back.
 
-use std::time::Duration;
+use std::{convert::identity, time::Duration};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::{Assessment, AssistResult, Delivery, DraftReference, Reason, Stage},
     lease::Lease,
@@ -16,6 +16,7 @@ use crate::{
     Outcome, SqliteStore, acquired, assessments, audit,
     codec::{Columns, Millis, damaged},
     execute, fenced, first, number,
+    sealed::{REFERENCE, Row, State},
 };
 
 const TABLE: &str = "assist_results";
@@ -33,7 +34,7 @@ pub(crate) fn read_result(row: &Row<'_>) -> Outcome<AssistResult> {
     let columns = Columns { table: TABLE, row };
     Ok(AssistResult {
         assessment: columns.json("subject")?,
-        key: serde_json::from_value(columns.get::<String>("result_key")?.into())
+        key: serde_json::from_value(columns.text("result_key", identity)?.into())
             .map_err(|_| damaged(TABLE, "result_key"))?,
         photos: columns.json("photos")?,
         findings: Phi::new(columns.json("findings")?),
@@ -68,11 +69,14 @@ fn read_delivery(columns: &Columns<'_, '_>) -> Outcome<Delivery> {
 }
 
 /// Where the result was cancelled, its other photos are judged anew.
-pub(crate) fn open_if_cancelled(state: &Connection, assessment: &Assessment, now: Timestamp) -> Outcome<()> {
+pub(crate) fn open_if_cancelled(state: &State<'_>, assessment: &Assessment, now: Timestamp) -> Outcome<()> {
     let cancelled = number(
         state,
         "SELECT count(*) FROM assist_results WHERE firm = ?1 AND assessment = ?2 AND delivery = 'cancelled'",
-        [assessment.firm.as_str(), assessment.id.as_str()],
+        [
+            assessment.firm.as_str(),
+            &state.sealer(&assessment.firm).assessment(&assessment.id),
+        ],
     )?;
     if cancelled == 1 {
         assessments::cancelled(state, assessment, now)?;
@@ -104,11 +108,13 @@ impl SqliteStore {
                  WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
                 params![
                     assessment.firm.as_str(),
-                    assessment.id.as_str(),
+                    state.sealer(&assessment.firm).assessment(&assessment.id),
                     lease.fence().0 as i64,
                     delivery,
                     Millis(now),
-                    reference.map(|reference| reference.0.as_str()),
+                    state
+                        .sealer(&assessment.firm)
+                        .optional(REFERENCE, reference.map(|reference| reference.0.as_str())),
                     reason.map(Reason::code),
                     reason.map(Reason::hint)
                 ],
@@ -170,7 +176,7 @@ impl Deliveries for SqliteStore {
                  RETURNING retracted",
                 params![
                     assessment.firm.as_str(),
-                    assessment.id.as_str(),
+                    state.sealer(&assessment.firm).assessment(&assessment.id),
                     lease.fence().0 as i64,
                     Millis(now),
                     unsettled.map(Reason::code),
@@ -214,7 +220,7 @@ impl Deliveries for SqliteStore {
                  WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
                 params![
                     assessment.firm.as_str(),
-                    assessment.id.as_str(),
+                    state.sealer(&assessment.firm).assessment(&assessment.id),
                     lease.fence().0 as i64,
                     Millis(retry_at)
                 ],
@@ -231,7 +237,7 @@ impl Deliveries for SqliteStore {
                 "UPDATE assist_results SET available_at = ?4 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
                 params![
                     assessment.firm.as_str(),
-                    assessment.id.as_str(),
+                    state.sealer(&assessment.firm).assessment(&assessment.id),
                     lease.fence().0 as i64,
                     Millis(retry_at)
                 ],
@@ -248,7 +254,7 @@ impl Deliveries for SqliteStore {
                  WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
                 params![
                     assessment.firm.as_str(),
-                    assessment.id.as_str(),
+                    state.sealer(&assessment.firm).assessment(&assessment.id),
                     lease.fence().0 as i64,
                     Millis(due_at)
                 ],
@@ -258,13 +264,9 @@ impl Deliveries for SqliteStore {
 
     async fn bury_delivery(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
         let assessment = &lease.item().assessment;
-        let key = params![
-            assessment.firm.as_str(),
-            assessment.id.as_str(),
-            lease.fence().0 as i64,
-            Millis(now)
-        ];
         self.write(|state| {
+            let sealed = state.sealer(&assessment.firm).assessment(&assessment.id);
+            let key = params![assessment.firm.as_str(), sealed, lease.fence().0 as i64, Millis(now)];
             // A draft whose photo was retracted meanwhile is not worth a letter: it is cancelled.
             fenced(execute(
                 state,
@@ -280,7 +282,7 @@ impl Deliveries for SqliteStore {
                  WHERE firm = ?1 AND assessment = ?2 AND delivery = 'buried'",
                 params![
                     assessment.firm.as_str(),
-                    assessment.id.as_str(),
+                    sealed,
                     reason.code(),
                     reason.hint(),
                     lease.attempt(),

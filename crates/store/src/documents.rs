@@ -1,9 +1,9 @@
 //! Photos on their way, until they have a result or are given up.
 
-use std::time::Duration;
+use std::{convert::identity, time::Duration};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::{
         AssessmentId, CategoryCode, ClosedAssessment, DocumentId, DocumentStep, DocumentWatch, DraftReference,
@@ -19,6 +19,7 @@ use crate::{
     Outcome, SqliteStore, acquired, assessments, audit,
     codec::{Columns, Millis, damaged},
     execute, fence_floor, fenced, firms, first, number,
+    sealed::{PATIENT, PHOTO, Row, Sealer, State},
 };
 
 const TABLE: &str = "document_watch";
@@ -34,7 +35,7 @@ pub(crate) const ACQUIRE: &str = "UPDATE document_watch
 
 pub(crate) fn read_watch(row: &Row<'_>) -> Outcome<DocumentWatch> {
     let columns = Columns { table: TABLE, row };
-    let photo = match columns.get::<Option<String>>("photo_digest")? {
+    let photo = match columns.optional_text("photo_digest", identity)? {
         Some(digest) => Some(StoredPhoto {
             digest: serde_json::from_value::<PhotoDigest>(digest.into()).map_err(|_| damaged(TABLE, "photo_digest"))?,
             bytes: columns.count("photo_bytes")?,
@@ -61,8 +62,9 @@ pub(crate) fn read_watch(row: &Row<'_>) -> Outcome<DocumentWatch> {
 
 /// What looks at a firm's encounters found, on its way into the state.
 pub(crate) struct Arrivals<'a> {
-    state: &'a Connection,
+    state: &'a State<'a>,
     firm: &'a FirmId,
+    seal: Sealer,
     parked: bool,
     fence: i64,
     now: Timestamp,
@@ -70,10 +72,11 @@ pub(crate) struct Arrivals<'a> {
 
 impl<'a> Arrivals<'a> {
     /// At `now`. [`StateError::NotFound`](skin_assist_core::ports::StateError::NotFound) when there is no such firm.
-    pub(crate) fn at(state: &'a Connection, firm: &'a FirmId, now: Timestamp) -> Outcome<Self> {
+    pub(crate) fn at(state: &'a State<'a>, firm: &'a FirmId, now: Timestamp) -> Outcome<Self> {
         Ok(Self {
             state,
             firm,
+            seal: state.sealer(firm),
             parked: firms::parked(state, firm)?,
             fence: fence_floor(state)?,
             now,
@@ -110,13 +113,13 @@ impl<'a> Arrivals<'a> {
 }
 
 /// Refuses a lease that was lost.
-pub(crate) fn held(state: &Connection, lease: &Lease<DocumentWatch>) -> Outcome<()> {
+pub(crate) fn held(state: &State<'_>, lease: &Lease<DocumentWatch>) -> Outcome<()> {
     fenced(number(
         state,
         "SELECT count(*) FROM document_watch WHERE firm = ?1 AND document = ?2 AND fence = ?3",
         params![
             lease.item().firm.as_str(),
-            lease.item().document.as_str(),
+            state.sealer(&lease.item().firm).document(&lease.item().document),
             lease.fence().0 as i64
         ],
     )? as usize)
@@ -125,6 +128,7 @@ pub(crate) fn held(state: &Connection, lease: &Lease<DocumentWatch>) -> Outcome<
 /// Inserts a document that is due at once, unless it is known. Whether it was new.
 fn insert(arrivals: &Arrivals<'_>, watch: &DocumentWatch) -> Outcome<bool> {
     let photo = watch.photo.as_ref();
+    let seal = &arrivals.seal;
     let step = if photo.is_some() {
         DocumentStep::Infer
     } else {
@@ -139,20 +143,20 @@ fn insert(arrivals: &Arrivals<'_>, watch: &DocumentWatch) -> Outcome<bool> {
          ON CONFLICT (firm, document) DO NOTHING",
         params![
             arrivals.firm.as_str(),
-            watch.document.as_str(),
+            seal.document(&watch.document),
             step.as_str(),
             arrivals.parked,
             Millis(arrivals.now),
             arrivals.fence,
-            watch.encounter.as_str(),
-            watch.patient.as_str(),
-            watch.practitioner.as_ref().map(PractitionerId::as_str),
+            seal.encounter(&watch.encounter),
+            seal.seal(PATIENT, watch.patient.as_str()),
+            seal.practitioner(watch.practitioner.as_ref()),
             watch.category.as_str(),
             watch.route.as_str(),
-            watch.assessment.as_str(),
+            seal.assessment(&watch.assessment),
             watch.attached_at.map(Millis),
             Millis(watch.detected_at),
-            photo.map(|photo| photo.digest.as_str()),
+            photo.map(|photo| seal.seal(PHOTO, photo.digest.as_str())),
             photo.map(|photo| photo.bytes as i64),
             photo.map(|photo| Millis(photo.downloaded_at)),
             watch.gathers_until.map(Millis),
@@ -167,16 +171,13 @@ fn insert(arrivals: &Arrivals<'_>, watch: &DocumentWatch) -> Outcome<bool> {
 /// A result whose post may be under way (intended, uncertain) is not touched, but marked: if it turns out that the EHR
 /// does not have the draft, it is cancelled instead of posted again. Such a result and a delivered one are given back, once:
 /// the clinic has to know.
-fn retract(
-    state: &Connection,
-    firm: &FirmId,
-    document: &DocumentId,
-    now: Timestamp,
-) -> Outcome<Option<RetractedDraft>> {
+fn retract(state: &State<'_>, firm: &FirmId, document: &DocumentId, now: Timestamp) -> Outcome<Option<RetractedDraft>> {
+    let sealed = state.sealer(firm).document(document);
+    // The assessment as it is sealed: it is only compared.
     let known = first(
         state,
         "SELECT step, assessment FROM document_watch WHERE firm = ?1 AND document = ?2",
-        [firm.as_str(), document.as_str()],
+        [firm.as_str(), &sealed],
         |row| {
             let columns = Columns { table: TABLE, row };
             Ok((columns.get::<String>("step")?, columns.get::<String>("assessment")?))
@@ -198,7 +199,7 @@ fn retract(
          WHERE firm = ?1 AND assessment = ?2 AND delivery IN ('intended', 'uncertain', 'delivered')
              AND retracted_at IS NULL
          RETURNING firm, assessment, reference, retracted_document, retracted_at",
-        params![firm.as_str(), assessment, document.as_str(), Millis(now)],
+        params![firm.as_str(), assessment, sealed, Millis(now)],
         read_retracted,
     )?;
     if step != "done" || cancelled == 1 {
@@ -208,9 +209,9 @@ fn retract(
             state,
             "UPDATE document_watch SET step = 'retracted', available_at = NULL, fence = fence + 1
              WHERE firm = ?1 AND document = ?2 AND step <> 'retracted'",
-            [firm.as_str(), document.as_str()],
+            [firm.as_str(), &sealed],
         )?;
-        for (kind, subject) in [("document", document.as_str()), ("result", assessment.as_str())] {
+        for (kind, subject) in [("document", sealed.as_str()), ("result", assessment.as_str())] {
             execute(
                 state,
                 "DELETE FROM dead_letters WHERE firm = ?1 AND kind = ?2 AND subject = ?3",
@@ -223,7 +224,7 @@ fn retract(
             state,
             "UPDATE document_watch SET withdrawn = 1
              WHERE firm = ?1 AND document = ?2 AND (lead IS NOT NULL OR closed IS NOT NULL)",
-            [firm.as_str(), document.as_str()],
+            [firm.as_str(), &sealed],
         )?;
     }
     Ok(posted)
@@ -276,6 +277,7 @@ impl DocumentQueue for SqliteStore {
 
     async fn record_photo(&self, lease: Lease<DocumentWatch>, photo: &StoredPhoto) -> Outcome<()> {
         self.write(|state| {
+            let seal = state.sealer(&lease.item().firm);
             fenced(execute(
                 state,
                 "UPDATE document_watch SET step = 'infer', photo_digest = ?4, photo_bytes = ?5, downloaded_at = ?6,
@@ -283,9 +285,9 @@ impl DocumentQueue for SqliteStore {
                  WHERE firm = ?1 AND document = ?2 AND fence = ?3",
                 params![
                     lease.item().firm.as_str(),
-                    lease.item().document.as_str(),
+                    seal.document(&lease.item().document),
                     lease.fence().0 as i64,
-                    photo.digest.as_str(),
+                    seal.seal(PHOTO, photo.digest.as_str()),
                     photo.bytes as i64,
                     Millis(photo.downloaded_at)
                 ],
@@ -298,13 +300,14 @@ impl DocumentQueue for SqliteStore {
         self.write(|state| {
             held(state, &lease)?;
             assessments::open_again(state, &watch.firm, &watch.document, now)?;
+            let seal = state.sealer(&watch.firm);
             for document in lost {
                 execute(
                     state,
                     "UPDATE document_watch SET step = 'download', photo_digest = NULL, photo_bytes = NULL,
                          downloaded_at = NULL, available_at = ?3
                      WHERE firm = ?1 AND document = ?2 AND step IN ('download', 'infer')",
-                    params![watch.firm.as_str(), document.as_str(), Millis(now)],
+                    params![watch.firm.as_str(), seal.document(document), Millis(now)],
                 )?;
             }
             Ok(())
@@ -329,7 +332,7 @@ impl DocumentQueue for SqliteStore {
                 "UPDATE document_watch SET available_at = ?4 WHERE firm = ?1 AND document = ?2 AND fence = ?3",
                 params![
                     lease.item().firm.as_str(),
-                    lease.item().document.as_str(),
+                    state.sealer(&lease.item().firm).document(&lease.item().document),
                     lease.fence().0 as i64,
                     Millis(retry_at)
                 ],
@@ -345,7 +348,7 @@ impl DocumentQueue for SqliteStore {
                  WHERE firm = ?1 AND document = ?2 AND fence = ?3",
                 params![
                     lease.item().firm.as_str(),
-                    lease.item().document.as_str(),
+                    state.sealer(&lease.item().firm).document(&lease.item().document),
                     lease.fence().0 as i64,
                     Millis(due_at)
                 ],
@@ -362,7 +365,7 @@ impl DocumentQueue for SqliteStore {
     ) -> Outcome<()> {
         self.write(|state| {
             let firm = lease.item().firm.as_str();
-            let document = lease.item().document.as_str();
+            let document = &*state.sealer(&lease.item().firm).document(&lease.item().document);
             // The letter first: it takes the step along.
             fenced(execute(
                 state,

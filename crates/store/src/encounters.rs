@@ -7,7 +7,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::{
         Cursor, DocumentId, DocumentWatch, Encounter, EncounterId, EncounterWatch, FirmId, PatientId, PractitionerId,
@@ -22,7 +22,9 @@ use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, status_word, to_json},
     documents::Arrivals,
-    execute, fence_floor, fenced, firms, first, rows, watch_lists,
+    execute, fence_floor, fenced, firms, first, rows,
+    sealed::{PATIENT, Row, State},
+    watch_lists,
 };
 
 const TABLE: &str = "encounter_watch";
@@ -80,7 +82,7 @@ fn in_the_order_of<T>(encounters: &[EncounterId], items: &mut [T], id: impl Fn(&
 }
 
 /// Moves the cursor from `expected` to `next`.
-fn move_cursor(state: &Connection, firm: &FirmId, expected: Option<Cursor>, next: Cursor) -> Outcome<()> {
+fn move_cursor(state: &State<'_>, firm: &FirmId, expected: Option<Cursor>, next: Cursor) -> Outcome<()> {
     let next = Millis(next.0);
     let moved = match expected {
         Some(expected) => execute(
@@ -101,7 +103,7 @@ fn move_cursor(state: &Connection, firm: &FirmId, expected: Option<Cursor>, next
     }
 }
 
-pub(crate) fn cursor(state: &Connection, firm: &FirmId) -> Outcome<Option<Cursor>> {
+pub(crate) fn cursor(state: &State<'_>, firm: &FirmId) -> Outcome<Option<Cursor>> {
     first(
         state,
         "SELECT cursor FROM cursors WHERE firm = ?1",
@@ -129,12 +131,14 @@ impl EncounterWatches for SqliteStore {
             move_cursor(state, firm, expected, next)?;
             let floor = fence_floor(state)?;
             let mut recorded = RecordedEncounters::default();
+            let seal = state.sealer(firm);
             for encounter in seen {
+                let id = seal.encounter(&encounter.id);
                 let known = first(
                     state,
-                    "SELECT encounter, patient, practitioner, status, last_updated, expires_at
+                    "SELECT firm, encounter, patient, practitioner, status, last_updated, expires_at
                      FROM encounter_watch WHERE firm = ?1 AND encounter = ?2",
-                    [firm.as_str(), encounter.id.as_str()],
+                    [firm.as_str(), &id],
                     |row| {
                         let columns = Columns { table: TABLE, row };
                         Ok((read_encounter(&columns)?, columns.time("expires_at")?))
@@ -159,9 +163,9 @@ impl EncounterWatches for SqliteStore {
                          expires_at = excluded.expires_at",
                     params![
                         firm.as_str(),
-                        encounter.id.as_str(),
-                        encounter.patient.as_str(),
-                        encounter.practitioner.as_ref().map(PractitionerId::as_str),
+                        id,
+                        seal.seal(PATIENT, encounter.patient.as_str()),
+                        seal.practitioner(encounter.practitioner.as_ref()),
                         status_word(encounter.status),
                         encounter.last_updated.map(Millis),
                         Millis(now),
@@ -180,7 +184,7 @@ impl EncounterWatches for SqliteStore {
     }
 
     async fn watch_list(&self, firm: &FirmId, ending_after: Timestamp) -> Outcome<Vec<WatchedEncounter>> {
-        self.read(|state| {
+        let mut watched = self.read(|state| {
             let all_looked_at = watch_lists::looked_at_as_a_whole(state, firm)?;
             rows(state, WATCH_LIST, params![firm.as_str(), Millis(ending_after)], |row| {
                 let columns = Columns { table: TABLE, row };
@@ -192,7 +196,10 @@ impl EncounterWatches for SqliteStore {
                     latest_photo_at: columns.optional_time("latest_photo_at")?,
                 })
             })
-        })
+        })?;
+        // SQLite has them in the order of what their ids are sealed as.
+        watched.sort_by(|one, other| one.watch.encounter.id.cmp(&other.watch.encounter.id));
+        Ok(watched)
     }
 
     async fn watches_of(&self, firm: &FirmId, encounters: &[EncounterId]) -> Outcome<Vec<EncounterWatch>> {
@@ -205,7 +212,7 @@ impl EncounterWatches for SqliteStore {
                 state,
                 "SELECT * FROM encounter_watch
                  WHERE firm = ?1 AND encounter IN (SELECT value FROM json_each(?2))",
-                params![firm.as_str(), to_json(&encounters)?],
+                params![firm.as_str(), to_json(&state.sealer(firm).encounters(encounters))?],
                 |row| {
                     let mut watch = read_watch(row)?;
                     note_look_at_all(&mut watch, all_looked_at);
@@ -229,10 +236,11 @@ impl EncounterWatches for SqliteStore {
         }
         let locked_until = now + lease_for;
         let mut leases = self.write(|state| {
+            let sealed = to_json(&state.sealer(firm).encounters(encounters))?;
             rows(
                 state,
                 ACQUIRE,
-                params![firm.as_str(), to_json(&encounters)?, Millis(now), Millis(locked_until)],
+                params![firm.as_str(), sealed, Millis(now), Millis(locked_until)],
                 |row| {
                     let columns = Columns { table: TABLE, row };
                     let fence = Fence(columns.count("fence")?);
@@ -264,7 +272,7 @@ impl EncounterWatches for SqliteStore {
                  WHERE firm = ?1 AND encounter = ?2 AND fence = ?3",
                 params![
                     firm.as_str(),
-                    lease.item().encounter.id.as_str(),
+                    state.sealer(firm).encounter(&lease.item().encounter.id),
                     lease.fence().0 as i64,
                     Millis(now)
                 ],
@@ -283,7 +291,7 @@ impl EncounterWatches for SqliteStore {
                  WHERE firm = ?1 AND encounter = ?2 AND fence = ?3",
                 params![
                     lease.item().firm.as_str(),
-                    lease.item().encounter.id.as_str(),
+                    state.sealer(&lease.item().firm).encounter(&lease.item().encounter.id),
                     lease.fence().0 as i64,
                     Millis(now)
                 ],

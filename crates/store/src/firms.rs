@@ -7,16 +7,18 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, IntendedUseRecord, Mode, NewCredential},
     ports::{FirmAdministration, Firms, StateError},
+    time::Timestamp,
 };
 
 use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, to_json, to_word},
     execute, fence_floor, first, found, number, raise_fence_floor, rows,
+    sealed::{CREDENTIAL, Row, State},
 };
 
 const COLUMNS: &str = "firm, url_prefix, status, mode, intended_use, categories, api_key, connected_at, photos_since";
@@ -37,9 +39,9 @@ fn read_firm(row: &Row<'_>) -> Outcome<Firm> {
 }
 
 /// All firms, in the order of their ids.
-pub(crate) fn all_firms(connection: &Connection) -> Outcome<Vec<Firm>> {
+pub(crate) fn all_firms(state: &State<'_>) -> Outcome<Vec<Firm>> {
     rows(
-        connection,
+        state,
         &format!("SELECT {COLUMNS} FROM firms ORDER BY firm"),
         [],
         read_firm,
@@ -47,9 +49,9 @@ pub(crate) fn all_firms(connection: &Connection) -> Outcome<Vec<Firm>> {
 }
 
 /// What a new row of the firm has in `parked`. [`StateError::NotFound`] when there is no such firm.
-pub(crate) fn parked(connection: &Connection, firm: &FirmId) -> Outcome<bool> {
+pub(crate) fn parked(state: &State<'_>, firm: &FirmId) -> Outcome<bool> {
     first(
-        connection,
+        state,
         "SELECT status = 'paused' OR mode = 'off' FROM firms WHERE firm = ?1",
         [firm.as_str()],
         |row| row.get(0).map_err(crate::error::meaning),
@@ -59,14 +61,28 @@ pub(crate) fn parked(connection: &Connection, firm: &FirmId) -> Outcome<bool> {
 
 /// Moves the firm's rows aside or back, as its status and mode have it. Finished rows too: a replay or a resolution may make
 /// them wait again.
-fn park(connection: &Connection, firm: &FirmId) -> Outcome<()> {
-    let parked = parked(connection, firm)?;
+fn park(state: &State<'_>, firm: &FirmId) -> Outcome<()> {
+    let parked = parked(state, firm)?;
     for table in ["document_watch", "assist_results", "watch_lists"] {
         execute(
-            connection,
+            state,
             &format!("UPDATE {table} SET parked = ?2 WHERE firm = ?1 AND parked <> ?2"),
             params![firm.as_str(), parked],
         )?;
+    }
+    Ok(())
+}
+
+/// Pauses every firm.
+pub(crate) fn pause_all(state: &State<'_>) -> Outcome<()> {
+    let paused = to_word(&FirmStatus::Paused)?;
+    for firm in all_firms(state)? {
+        execute(
+            state,
+            "UPDATE firms SET status = ?2 WHERE firm = ?1",
+            [firm.id.as_str(), &paused],
+        )?;
+        park(state, &firm.id)?;
     }
     Ok(())
 }
@@ -117,14 +133,21 @@ impl FirmAdministration for SqliteStore {
                     what: "firm, or one with this URL prefix,",
                 });
             }
+            let key = state.vault.add(firm.id.as_str())?;
+            execute(
+                state,
+                "UPDATE firms SET data_key = ?2 WHERE firm = ?1",
+                [firm.id.as_str(), key.id()],
+            )?;
+            let seal = state.sealer(&firm.id);
             execute(
                 state,
                 "INSERT INTO credentials (firm, client_id, client_secret, key_id, fence) VALUES (?1, ?2, ?3, ?4, ?5)",
                 params![
                     firm.id.as_str(),
-                    credential.client_id,
-                    credential.client_secret.expose(),
-                    credential.key_id,
+                    seal.seal(CREDENTIAL, &credential.client_id),
+                    seal.seal(CREDENTIAL, credential.client_secret.expose()),
+                    seal.optional(CREDENTIAL, credential.key_id.as_deref()),
                     fence_floor(state)?
                 ],
             )?;
@@ -176,6 +199,7 @@ impl FirmAdministration for SqliteStore {
 
     async fn replace_credential(&self, firm: &FirmId, credential: &NewCredential) -> Outcome<()> {
         self.write(|state| {
+            let seal = state.sealer(firm);
             // The fence grows: what a refresh under way learns about the old credential is not about this one.
             let changed = execute(
                 state,
@@ -186,9 +210,9 @@ impl FirmAdministration for SqliteStore {
                  WHERE firm = ?1",
                 params![
                     firm.as_str(),
-                    credential.client_id,
-                    credential.client_secret.expose(),
-                    credential.key_id
+                    seal.seal(CREDENTIAL, &credential.client_id),
+                    seal.seal(CREDENTIAL, credential.client_secret.expose()),
+                    seal.optional(CREDENTIAL, credential.key_id.as_deref())
                 ],
             )?;
             found(changed, "firm")
@@ -196,22 +220,50 @@ impl FirmAdministration for SqliteStore {
     }
 
     async fn remove_firm(&self, firm: &FirmId) -> Outcome<()> {
-        self.write(|state| {
-            let highest = number(
-                state,
-                "SELECT max(
-                     coalesce((SELECT max(fence) FROM credentials WHERE firm = ?1), 0),
-                     coalesce((SELECT max(fence) FROM watch_lists WHERE firm = ?1), 0),
-                     coalesce((SELECT max(fence) FROM encounter_watch WHERE firm = ?1), 0),
-                     coalesce((SELECT max(fence) FROM document_watch WHERE firm = ?1), 0),
-                     coalesce((SELECT max(fence) FROM assist_results WHERE firm = ?1), 0))",
-                [firm.as_str()],
-            )?;
-            raise_fence_floor(state, highest)?;
-            found(
-                execute(state, "DELETE FROM firms WHERE firm = ?1", [firm.as_str()])?,
-                "firm",
-            )
-        })
+        self.write(|state| remove_rows(state, firm))
     }
+}
+
+impl SqliteStore {
+    /// Removes a firm for good: its data key is destroyed first, and then its rows are deleted. From then on nobody can read what was
+    /// sealed with it, in this file or in any backup of the fifth edition or later; the subjects of its audit records neither. A firm that
+    /// was removed before, but whose key is still there for its backups, can be shredded too.
+    ///
+    /// A crash between the two leaves rows that cannot be read; they are deleted when the state is opened next.
+    ///
+    /// # Errors
+    /// [`StateError::NotFound`] when there is neither the firm nor a key of it.
+    pub fn shred_firm(&self, firm: &FirmId, now: Timestamp) -> Outcome<()> {
+        let done = self.write(|state| {
+            let destroyed = state.vault.destroy(firm, now)?;
+            match remove_rows(state, firm) {
+                Err(StateError::NotFound { .. }) if destroyed => Ok(()),
+                outcome => outcome,
+            }
+        });
+        if done.is_err() {
+            // The key may be gone and the rows still there: the next transaction compares them.
+            self.vault.doubt();
+        }
+        done
+    }
+}
+
+/// Deletes a firm and all its rows. [`StateError::NotFound`] when there is no such firm.
+pub(crate) fn remove_rows(state: &State<'_>, firm: &FirmId) -> Outcome<()> {
+    let highest = number(
+        state,
+        "SELECT max(
+             coalesce((SELECT max(fence) FROM credentials WHERE firm = ?1), 0),
+             coalesce((SELECT max(fence) FROM watch_lists WHERE firm = ?1), 0),
+             coalesce((SELECT max(fence) FROM encounter_watch WHERE firm = ?1), 0),
+             coalesce((SELECT max(fence) FROM document_watch WHERE firm = ?1), 0),
+             coalesce((SELECT max(fence) FROM assist_results WHERE firm = ?1), 0))",
+        [firm.as_str()],
+    )?;
+    raise_fence_floor(state, highest)?;
+    found(
+        execute(state, "DELETE FROM firms WHERE firm = ?1", [firm.as_str()])?,
+        "firm",
+    )
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::params;
 use skin_assist_core::{
     ports::{CallGrants, CallKind, Grant, QuotaFigures, QuotaKey},
     quota::{Allowance, TokenBucket},
@@ -14,6 +14,7 @@ use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, to_json},
     execute, first, rows,
+    sealed::{Row, State},
 };
 
 fn read_figures(row: &Row<'_>) -> Outcome<QuotaFigures> {
@@ -34,7 +35,7 @@ fn read_figures(row: &Row<'_>) -> Outcome<QuotaFigures> {
     })
 }
 
-fn load(state: &Connection, key: &QuotaKey) -> Outcome<Option<QuotaFigures>> {
+fn load(state: &State<'_>, key: &QuotaKey) -> Outcome<Option<QuotaFigures>> {
     first(
         state,
         "SELECT * FROM call_grants WHERE quota = ?1",
@@ -53,7 +54,7 @@ fn unused(key: &QuotaKey, at: Timestamp) -> QuotaFigures {
     }
 }
 
-fn save(state: &Connection, figures: &QuotaFigures) -> Outcome<()> {
+fn save(state: &State<'_>, figures: &QuotaFigures) -> Outcome<()> {
     let QuotaFigures {
         name,
         bucket,

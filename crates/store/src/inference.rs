@@ -1,7 +1,7 @@
 //! What inferences have cost and brought: findings, stored as soon as they are paid for, and results.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::{
         AssessmentId, AssistResult, Delivery, DocumentId, DocumentWatch, EarlierDraft, Findings, FirmId, Reason,
@@ -17,6 +17,7 @@ use crate::{
     Outcome, SqliteStore, audit,
     codec::{Columns, Millis, to_json},
     documents, execute, fence_floor, fenced, firms, first,
+    sealed::{ASSESSMENT, FINDINGS, NOTE, PHOTO, REFERENCE, RESULT_KEY, State, TOP_FINDING},
 };
 
 /// How a delivery is written down.
@@ -66,9 +67,10 @@ fn top_finding(findings: &Findings) -> Option<&str> {
 }
 
 /// Inserts a result unless its assessment has one.
-fn insert(state: &Connection, firm: &FirmId, result: &AssistResult) -> Outcome<()> {
+fn insert(state: &State<'_>, firm: &FirmId, result: &AssistResult) -> Outcome<()> {
     let columns = DeliveryColumns::of(&result.delivery);
     let findings = result.findings.expose();
+    let seal = state.sealer(firm);
     let inserted = execute(
         state,
         "INSERT INTO assist_results (firm, assessment, delivery, delivery_at, reference, reason_code, reason_hint,
@@ -78,26 +80,26 @@ fn insert(state: &Connection, firm: &FirmId, result: &AssistResult) -> Outcome<(
          ON CONFLICT (firm, assessment) DO NOTHING",
         params![
             firm.as_str(),
-            result.assessment.id.as_str(),
+            seal.assessment(&result.assessment.id),
             columns.delivery,
             columns.at.map(Millis),
-            columns.reference,
+            seal.optional(REFERENCE, columns.reference),
             columns.reason.map(Reason::code),
             columns.reason.map(Reason::hint),
             firms::parked(state, firm)?,
             columns.waits.then_some(Millis(result.assessed_at)),
             fence_floor(state)?,
-            result.key.as_str(),
+            seal.seal(RESULT_KEY, result.key.as_str()),
             Millis(result.assessed_at),
-            top_finding(findings),
-            to_json(&result.assessment)?,
-            to_json(&result.photos)?,
+            seal.optional(TOP_FINDING, top_finding(findings)),
+            seal.seal(ASSESSMENT, &to_json(&result.assessment)?),
+            seal.seal(PHOTO, &to_json(&result.photos)?),
             to_json(&result.versions)?,
-            to_json(findings)?,
-            to_json(result.note.expose())?,
+            seal.seal(FINDINGS, &to_json(findings)?),
+            seal.seal(NOTE, &to_json(result.note.expose())?),
             match &**result.photo_findings.expose() {
                 [] => None,
-                _ => Some(to_json(result.photo_findings.expose())?),
+                _ => Some(seal.seal(FINDINGS, &to_json(result.photo_findings.expose())?)),
             },
         ],
     )?;
@@ -114,8 +116,8 @@ impl InferenceRecords for SqliteStore {
         self.read(|state| {
             first(
                 state,
-                "SELECT findings FROM findings WHERE firm = ?1 AND result_key = ?2",
-                [firm.as_str(), key.as_str()],
+                "SELECT firm, findings FROM findings WHERE firm = ?1 AND result_key = ?2",
+                [firm.as_str(), &state.sealer(firm).seal(RESULT_KEY, key.as_str())],
                 |row| Columns { table: "findings", row }.json("findings").map(Phi::new),
             )
         })
@@ -127,7 +129,10 @@ impl InferenceRecords for SqliteStore {
             first(
                 state,
                 "UPDATE document_watch SET looks = looks + 1 WHERE firm = ?1 AND document = ?2 RETURNING looks",
-                [lease.item().firm.as_str(), document.as_str()],
+                [
+                    lease.item().firm.as_str(),
+                    &state.sealer(&lease.item().firm).document(document),
+                ],
                 |row| {
                     Columns {
                         table: "document_watch",
@@ -147,16 +152,22 @@ impl InferenceRecords for SqliteStore {
         findings: &Phi<Findings>,
         now: Timestamp,
     ) -> Outcome<()> {
-        let firm = lease.item().firm.as_str();
+        let firm = &lease.item().firm;
         let findings = to_json(findings.expose())?;
         self.write(|state| {
             documents::held(state, lease)?;
+            let seal = state.sealer(firm);
             execute(
                 state,
                 "INSERT INTO findings (firm, result_key, recorded_at, findings) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (firm, result_key) DO UPDATE SET
                      recorded_at = excluded.recorded_at, findings = excluded.findings",
-                params![firm, key.as_str(), Millis(now), findings],
+                params![
+                    firm.as_str(),
+                    seal.seal(RESULT_KEY, key.as_str()),
+                    Millis(now),
+                    seal.seal(FINDINGS, &findings)
+                ],
             )?;
             Ok(())
         })
@@ -165,22 +176,20 @@ impl InferenceRecords for SqliteStore {
     async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()> {
         let firm = &lease.item().firm;
         self.write(|state| {
+            let seal = state.sealer(firm);
+            let document = seal.document(&lease.item().document);
             fenced(execute(
                 state,
                 "UPDATE document_watch SET step = 'done', available_at = NULL, attempt = 0
                  WHERE firm = ?1 AND document = ?2 AND fence = ?3",
-                params![firm.as_str(), lease.item().document.as_str(), lease.fence().0 as i64],
+                params![firm.as_str(), document, lease.fence().0 as i64],
             )?)?;
             if lease.item().gathers_until.is_some() {
                 execute(
                     state,
                     "UPDATE document_watch SET step = 'done', attempt = 0
                      WHERE firm = ?1 AND lead = ?2 AND encounter = ?3 AND step = 'gathered'",
-                    [
-                        firm.as_str(),
-                        lease.item().document.as_str(),
-                        lease.item().encounter.as_str(),
-                    ],
+                    [firm.as_str(), &document, &seal.encounter(&lease.item().encounter)],
                 )?;
             }
             insert(state, firm, result)
@@ -194,7 +203,7 @@ impl InferenceRecords for SqliteStore {
                 "SELECT assessed_at FROM assist_results
                  WHERE firm = ?1 AND assessment = ?2
                      AND delivery IN ('pending', 'intended', 'delivered', 'uncertain') AND NOT retracted",
-                [firm.as_str(), assessment.as_str()],
+                [firm.as_str(), &state.sealer(firm).assessment(assessment)],
                 |row| {
                     let columns = Columns {
                         table: "assist_results",

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use skin_assist_core::phi::Secret;
+use skin_assist_vault::WrappingKey;
 use zeroize::{Zeroize, Zeroizing};
 
 /// A 256-bit key, used as it is: no passphrase, no derivation, no default. Wiped from memory when dropped.
@@ -42,12 +43,26 @@ impl StateKey {
         Secret::new(hex::encode(self.0))
     }
 
+    /// What the root of the firm keys is wrapped under in their file.
+    pub(crate) fn wrapping(&self) -> WrappingKey {
+        WrappingKey::derive(&self.0)
+    }
+
     /// The statement that hands the raw key to SQLCipher.
     pub(crate) fn pragma(&self) -> Zeroizing<String> {
+        self.statement("PRAGMA key = \"x'")
+    }
+
+    /// The statement that has SQLCipher encrypt the file anew, with this key.
+    pub(crate) fn rekey(&self) -> Zeroizing<String> {
+        self.statement("PRAGMA rekey = \"x'")
+    }
+
+    fn statement(&self, begin: &str) -> Zeroizing<String> {
         let digits = self.to_text();
         // Filled in place: a `format!` that grows would leave copies of the key behind.
         let mut statement = Zeroizing::new(String::with_capacity(128));
-        statement.push_str("PRAGMA key = \"x'");
+        statement.push_str(begin);
         statement.push_str(digits.expose());
         statement.push_str("'\";");
         statement

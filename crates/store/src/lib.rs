@@ -11,6 +11,8 @@
 //!   processes may work on one file.
 //! - The firm is part of every key, and every row of a firm goes when the firm goes; only the audit trail stays.
 //! - Fences only grow, even across the deletion of a row.
+//! - What comes from a firm's EHR is sealed with the firm's own key ([`skin_assist_vault`]), which is kept in another file: who destroys
+//!   it ([`SqliteStore::shred_firm`]) makes all of that unreadable, in every backup too. The list is in `sealed`.
 //!
 //! # When it fails
 //! A transaction that did not commit changed nothing. A file that is locked by another process is waited for,
@@ -24,6 +26,7 @@
 mod assessments;
 mod audit;
 mod codec;
+mod copies;
 mod credentials;
 mod deliveries;
 mod documents;
@@ -39,37 +42,47 @@ mod operations;
 mod polling_memory;
 mod proposals;
 mod retention;
+mod rotation;
+mod sealed;
 mod spending;
+mod vault;
 mod watch_lists;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use skin_assist_core::{
     lease::{Fence, Lease},
     ports::{AuditRecord, StateError},
     time::Timestamp,
 };
 
+pub use copies::{Contents, CopyError};
 pub use key::{InvalidKey, StateKey};
 pub use open::{BUSY_WAIT, OpenError};
+pub use rotation::RotationError;
+pub use vault::{FirmKeysError, replace, sync_folder};
 
 use codec::Columns;
 use error::meaning;
+use sealed::{Row, State};
+use vault::Vault;
 
 type Outcome<T> = Result<T, StateError>;
 
 /// The state of all firms, in one encrypted file. Shared by reference between tasks and threads.
 pub struct SqliteStore {
     connection: Arc<Mutex<Connection>>,
+    vault: Arc<Vault>,
     /// What the next transaction writes into the audit trail beside its own.
     beside: Mutex<Option<AuditRecord>>,
 }
 
 impl SqliteStore {
-    fn on(connection: Connection) -> Self {
+    fn on(connection: Connection, vault: Vault) -> Self {
         Self {
             connection: Arc::new(Mutex::new(connection)),
+            vault: Arc::new(vault),
             beside: Mutex::default(),
         }
     }
@@ -78,6 +91,7 @@ impl SqliteStore {
     fn with_entry(&self, record: AuditRecord) -> Self {
         Self {
             connection: Arc::clone(&self.connection),
+            vault: Arc::clone(&self.vault),
             beside: Mutex::new(Some(record)),
         }
     }
@@ -86,7 +100,7 @@ impl SqliteStore {
     fn commit(&self, transaction: Transaction<'_>) -> Outcome<()> {
         let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(record) = &*beside {
-            audit::append(&transaction, record)?;
+            audit::append(&State::new(&transaction, &self.vault), record)?;
         }
         transaction.commit().map_err(meaning)?;
         *beside = None;
@@ -98,22 +112,30 @@ impl SqliteStore {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` on one consistent view of the state.
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+    /// The connection, with the keys of firms as they are now: what another process shredded is not used any more.
+    fn current(&self) -> Outcome<MutexGuard<'_, Connection>> {
         let mut connection = self.connection();
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Deferred)
-            .map_err(meaning)?;
-        work(&transaction)
+        if self.vault.has_news()? {
+            let transaction = begin(&mut connection, TransactionBehavior::Immediate)?;
+            sealed::settle(&State::new(&transaction, &self.vault))?;
+            transaction.commit().map_err(meaning)?;
+            self.vault.settled();
+        }
+        Ok(connection)
+    }
+
+    /// Runs `work` on one consistent view of the state.
+    fn read<T>(&self, work: impl FnOnce(&State<'_>) -> Outcome<T>) -> Outcome<T> {
+        let mut connection = self.current()?;
+        let transaction = begin(&mut connection, TransactionBehavior::Deferred)?;
+        work(&State::new(&transaction, &self.vault))
     }
 
     /// The same as [`Self::write`]; rolls back when `work` says false, too.
-    fn write_if(&self, work: impl FnOnce(&Transaction<'_>) -> Outcome<bool>) -> Outcome<bool> {
-        let mut connection = self.connection();
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(meaning)?;
-        let done = work(&transaction)?;
+    fn write_if(&self, work: impl FnOnce(&State<'_>) -> Outcome<bool>) -> Outcome<bool> {
+        let mut connection = self.current()?;
+        let transaction = begin(&mut connection, TransactionBehavior::Immediate)?;
+        let done = work(&State::new(&transaction, &self.vault))?;
         if done {
             self.commit(transaction)?;
         }
@@ -121,15 +143,17 @@ impl SqliteStore {
     }
 
     /// Runs `work` alone, and makes what it did durable. Rolls back when it returns an error.
-    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Outcome<T>) -> Outcome<T> {
-        let mut connection = self.connection();
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(meaning)?;
-        let done = work(&transaction)?;
+    fn write<T>(&self, work: impl FnOnce(&State<'_>) -> Outcome<T>) -> Outcome<T> {
+        let mut connection = self.current()?;
+        let transaction = begin(&mut connection, TransactionBehavior::Immediate)?;
+        let done = work(&State::new(&transaction, &self.vault))?;
         self.commit(transaction)?;
         Ok(done)
     }
+}
+
+fn begin(connection: &mut Connection, behavior: TransactionBehavior) -> Outcome<Transaction<'_>> {
+    connection.transaction_with_behavior(behavior).map_err(meaning)
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -148,30 +172,30 @@ fn execute(connection: &Connection, sql: &str, parameters: impl rusqlite::Params
 
 /// Runs a statement and reads all its rows.
 fn rows<T>(
-    connection: &Connection,
+    state: &State<'_>,
     sql: &str,
     parameters: impl rusqlite::Params,
     mut read: impl FnMut(&Row<'_>) -> Outcome<T>,
 ) -> Outcome<Vec<T>> {
-    let mut statement = connection.prepare_cached(sql).map_err(meaning)?;
+    let mut statement = state.prepare_cached(sql).map_err(meaning)?;
     let mut rows = statement.query(parameters).map_err(meaning)?;
     let mut all = Vec::new();
     while let Some(row) = rows.next().map_err(meaning)? {
-        all.push(read(row)?);
+        all.push(read(&Row::new(row, state.vault))?);
     }
     Ok(all)
 }
 
 /// Runs a statement that leases rows of `table`, and gives the leases, those that waited for longest first.
 fn acquired<T>(
-    connection: &Connection,
+    state: &State<'_>,
     table: &'static str,
     sql: &str,
     parameters: impl rusqlite::Params,
     locked_until: Timestamp,
     mut read: impl FnMut(&Row<'_>) -> Outcome<T>,
 ) -> Outcome<Vec<Lease<T>>> {
-    let mut leases = rows(connection, sql, parameters, |row| {
+    let mut leases = rows(state, sql, parameters, |row| {
         let columns = Columns { table, row };
         let place = (columns.time("waited_since")?, columns.get::<i64>("rowid")?);
         let fence = Fence(columns.count("fence")?);
@@ -185,12 +209,12 @@ fn acquired<T>(
 
 /// Runs a statement and reads its first row, if it has one. Reads to the end, so that a change is done in full.
 fn first<T>(
-    connection: &Connection,
+    state: &State<'_>,
     sql: &str,
     parameters: impl rusqlite::Params,
     read: impl FnMut(&Row<'_>) -> Outcome<T>,
 ) -> Outcome<Option<T>> {
-    Ok(rows(connection, sql, parameters, read)?.into_iter().next())
+    Ok(rows(state, sql, parameters, read)?.into_iter().next())
 }
 
 /// A single integer.

@@ -4,7 +4,12 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::audit;
+use crate::{
+    Outcome, audit, begin,
+    error::meaning,
+    sealed::{self, State},
+    vault::Vault,
+};
 
 /// The editions, the first at index 0. `PRAGMA user_version` is how many of them a file has.
 const EDITIONS: &[&str] = &[
@@ -12,10 +17,17 @@ const EDITIONS: &[&str] = &[
     include_str!("../migrations/0002_polling.sql"),
     include_str!("../migrations/0003_language.sql"),
     include_str!("../migrations/0004_assessments.sql"),
-    // The fifth has no table of its own.
-    "",
+    include_str!("../migrations/0005_sealed.sql"),
     include_str!("../migrations/0006_audit.sql"),
 ];
+
+/// The edition from which on what comes from an EHR is sealed.
+pub(crate) const SEALED: u32 = 5;
+
+/// What the fifth edition puts back when the audit trail is sealed.
+const AUDIT_IS_NOT_CHANGED: &str = "CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN
+    SELECT raise(ABORT, 'the audit trail is append-only');
+END;";
 
 /// The edition that this program reads and writes.
 pub(crate) const LATEST: u32 = EDITIONS.len() as u32;
@@ -47,25 +59,33 @@ pub(crate) fn edition(connection: &Connection) -> rusqlite::Result<Edition> {
 }
 
 /// Brings the file to the latest edition. Another process may be doing the same: each step asks again under the lock.
-pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    migrate_to(connection, LATEST)
+pub(crate) fn migrate(connection: &mut Connection, vault: &Vault) -> Outcome<()> {
+    migrate_to(connection, vault, LATEST)
 }
 
 /// Brings the file to the edition `target`, if it has an earlier one.
-pub(crate) fn migrate_to(connection: &mut Connection, target: u32) -> rusqlite::Result<()> {
+pub(crate) fn migrate_to(connection: &mut Connection, vault: &Vault, target: u32) -> Outcome<()> {
     loop {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let transaction = begin(connection, TransactionBehavior::Immediate)?;
+        let version: u32 = transaction
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(meaning)?;
         if version >= target {
             return Ok(());
         }
-        transaction.execute_batch(EDITIONS[version as usize])?;
-        if version + 1 == AUDIT_CHAINS {
-            audit::chain_earlier(&transaction)
-                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        transaction.execute_batch(EDITIONS[version as usize]).map_err(meaning)?;
+        let state = State::new(&transaction, vault);
+        if version + 1 == SEALED {
+            sealed::seal_all(&state)?;
+            transaction.execute_batch(AUDIT_IS_NOT_CHANGED).map_err(meaning)?;
         }
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", version + 1)?;
-        transaction.commit()?;
+        if version + 1 == AUDIT_CHAINS {
+            audit::chain_earlier(&state)?;
+        }
+        transaction
+            .pragma_update(None, "application_id", APPLICATION)
+            .and_then(|()| transaction.pragma_update(None, "user_version", version + 1))
+            .and_then(|()| transaction.commit())
+            .map_err(meaning)?;
     }
 }

@@ -15,11 +15,15 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
+use skin_assist_core::ports::StateError;
 
 use crate::{
-    SqliteStore, StateKey,
+    SqliteStore, StateKey, begin,
+    error::meaning,
     migrations::{self, LATEST},
+    sealed::{self, State},
+    vault::{FirmKeysError, Vault},
 };
 
 /// How long a transaction waits for another process that holds the file, about.
@@ -105,6 +109,15 @@ pub enum OpenError {
         /// Which file.
         path: PathBuf,
     },
+    /// The file of firm keys beside it cannot be used.
+    #[error("the keys of the practices in {} cannot be used", path.display())]
+    FirmKeys {
+        /// The state file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: FirmKeysError,
+    },
     /// The file is damaged, or SQLite failed in a way that has no better name.
     #[error("the state file {} cannot be used", path.display())]
     Failed {
@@ -130,17 +143,27 @@ impl OpenError {
             Self::NewerSchema { .. } => "run the version of Skin Assist that wrote it, or a newer one",
             Self::Locked { .. } => "wait until the other process is done; `fuser` on the file names it",
             Self::DiskFull { .. } => "make room on the disk; nothing was lost",
+            Self::FirmKeys { source, .. } => source.hint(),
             Self::Failed { .. } => "if it persists, restore the file from a backup together with its -wal file",
         }
     }
 }
 
 impl SqliteStore {
-    /// Opens the state file at `path` with its key, and creates it when there is none. Its folder has to exist.
+    /// Opens the state file at `path` with its key, and creates it when there is none. Its folder has to exist. The keys of firms are
+    /// beside it, in a file of the same name with `.firm-keys` added.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path, key: &StateKey) -> Result<Self, OpenError> {
+        Self::open_with(path, &beside(path, ".firm-keys"), key)
+    }
+
+    /// The same, with the keys of firms in the file `firm_keys`, which is made together with a new state file.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_with(path: &Path, firm_keys: &Path, key: &StateKey) -> Result<Self, OpenError> {
         // One at a time in this process, so that a handle with which a file is created is closed before SQLite has
         // locks on it.
         static OPENING: Mutex<()> = Mutex::new(());
@@ -151,7 +174,7 @@ impl SqliteStore {
             // own does not fit, and opens the file again, which then has the other's.
             let empty = create(path)?;
             match unlock(path, key) {
-                Ok(connection) => return finish(path, connection),
+                Ok(connection) => return finish(path, firm_keys, key, connection),
                 Err(OpenError::WrongKey { .. }) if empty => thread::sleep(PAUSE),
                 Err(error) => return Err(error),
             }
@@ -165,16 +188,16 @@ impl SqliteStore {
     /// [`OpenError::Failed`] when SQLite cannot.
     pub fn open_in_memory() -> Result<Self, OpenError> {
         let path = Path::new(":memory:");
+        let vault = Vault::in_memory();
         let mut connection = Connection::open_in_memory().map_err(|error| explain(path, error))?;
-        configure(&connection)
-            .and_then(|()| migrations::migrate(&mut connection))
-            .map_err(|error| explain(path, error))?;
-        Ok(Self::on(connection))
+        configure(&connection).map_err(|error| explain(path, error))?;
+        migrations::migrate(&mut connection, &vault).map_err(|error| explain_state(path, error))?;
+        Ok(Self::on(connection, vault))
     }
 }
 
 /// Creates the file when there is none. Whether it is empty.
-fn create(path: &Path) -> Result<bool, OpenError> {
+pub(crate) fn create(path: &Path) -> Result<bool, OpenError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -201,8 +224,17 @@ fn create(path: &Path) -> Result<bool, OpenError> {
 }
 
 /// A connection to the file, with the key proved to be right, or the file to be empty. Writes nothing.
-fn unlock(path: &Path, key: &StateKey) -> Result<Connection, OpenError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+pub(crate) fn unlock(path: &Path, key: &StateKey) -> Result<Connection, OpenError> {
+    let connection = unlock_with(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    if connection.is_readonly(rusqlite::MAIN_DB).unwrap_or(false) {
+        return Err(OpenError::ReadOnly { path: path.to_owned() });
+    }
+    Ok(connection)
+}
+
+/// The same, in any mode.
+pub(crate) fn unlock_with(path: &Path, key: &StateKey, mode: OpenFlags) -> Result<Connection, OpenError> {
+    let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| explain(path, error))?;
     connection
         .busy_handler(Some(wait_a_little))
@@ -230,9 +262,6 @@ fn unlock(path: &Path, key: &StateKey) -> Result<Connection, OpenError> {
             known: LATEST,
         });
     }
-    if connection.is_readonly(rusqlite::MAIN_DB).unwrap_or(false) {
-        return Err(OpenError::ReadOnly { path: path.to_owned() });
-    }
     Ok(connection)
 }
 
@@ -257,14 +286,88 @@ fn refused(path: &Path) -> OpenError {
 }
 
 /// The rest, once the file is known to be ours.
-fn finish(path: &Path, mut connection: Connection) -> Result<SqliteStore, OpenError> {
+fn finish(path: &Path, firm_keys: &Path, key: &StateKey, mut connection: Connection) -> Result<SqliteStore, OpenError> {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .and_then(|_| write_ahead(&connection))
         .and_then(|()| configure(&connection))
-        .and_then(|()| migrations::migrate(&mut connection))
         .map_err(|error| explain(path, error))?;
-    Ok(SqliteStore::on(connection))
+    let vault = vault(path, firm_keys, key, &mut connection)?;
+    migrations::migrate(&mut connection, &vault)
+        .and_then(|()| {
+            let transaction = begin(&mut connection, TransactionBehavior::Immediate)?;
+            sealed::settle(&State::new(&transaction, &vault))?;
+            transaction.commit().map_err(meaning)
+        })
+        .map_err(|error| explain_state(path, error))?;
+    vault.settled();
+    Ok(SqliteStore::on(connection, vault))
+}
+
+/// The keys of firms. Their file is made with the state, or when a state of an earlier edition is opened, and never in the place of one
+/// that is missing.
+pub(crate) fn vault(
+    path: &Path,
+    firm_keys: &Path,
+    key: &StateKey,
+    connection: &mut Connection,
+) -> Result<Vault, OpenError> {
+    let unusable = |source| OpenError::FirmKeys {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(vault) = Vault::load(firm_keys, key).map_err(unusable)? {
+        return Ok(vault);
+    }
+    // Two processes may make it at the same time.
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(|error| explain(path, error))?;
+    if let Some(vault) = Vault::load(firm_keys, key).map_err(unusable)? {
+        return Ok(vault);
+    }
+    let has_sealed = || -> rusqlite::Result<bool> {
+        let version: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok(version >= migrations::SEALED
+            && transaction.query_row("SELECT EXISTS (SELECT 1 FROM firms)", [], |row| row.get(0))?)
+    };
+    if has_sealed().map_err(|error| explain(path, error))? {
+        return Err(unusable(FirmKeysError::Missing {
+            path: firm_keys.to_owned(),
+        }));
+    }
+    Vault::create(firm_keys, key).map_err(unusable)
+}
+
+/// A path with something added to its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// An error of the open state in the words of a person who opens a file.
+fn explain_state(path: &Path, error: StateError) -> OpenError {
+    let source: Box<dyn std::error::Error + Send + Sync> = match error {
+        StateError::Unavailable(source) | StateError::Corrupt { source, .. } => source,
+        other => Box::new(other),
+    };
+    let source = match source.downcast::<FirmKeysError>() {
+        Ok(source) => {
+            return OpenError::FirmKeys {
+                path: path.to_owned(),
+                source: *source,
+            };
+        }
+        Err(source) => source,
+    };
+    match source.downcast::<rusqlite::Error>() {
+        Ok(error) => explain(path, *error),
+        Err(source) => OpenError::Failed {
+            path: path.to_owned(),
+            source,
+        },
+    }
 }
 
 /// Switches to the write-ahead log. SQLite does not wait when another process is doing the same.
@@ -298,7 +401,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// An error of SQLite in the words of a person who opens a file.
-fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
+pub(crate) fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => OpenError::NotAccessible {

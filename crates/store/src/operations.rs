@@ -1,9 +1,9 @@
 //! Looking at the state and repairing it, for operators; and housekeeping.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, convert::identity, time::Duration};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::{
         Assessment, AssessmentId, AssistResult, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, Firm,
@@ -18,6 +18,7 @@ use crate::{
     codec::{Columns, Millis, damaged},
     deliveries::{open_if_cancelled, read_result},
     documents, encounters, execute, firms, first, found, number, raise_fence_floor, rows,
+    sealed::{REFERENCE, Row, State},
 };
 
 /// How long findings are kept for a second attempt at the same inference.
@@ -64,7 +65,7 @@ const UNACKNOWLEDGED: &str =
     "retracted_at IS NOT NULL AND acknowledged_at IS NULL AND delivery IN ('intended', 'uncertain', 'delivered')";
 
 /// How many rows of a firm are in each state, from an index alone.
-fn counts(state: &Connection, sql: &'static str, firm: &FirmId) -> Outcome<Vec<(String, u64)>> {
+fn counts(state: &State<'_>, sql: &'static str, firm: &FirmId) -> Outcome<Vec<(String, u64)>> {
     rows(state, sql, [firm.as_str()], |row| {
         let columns = Columns { table: "counts", row };
         Ok((columns.get("word")?, columns.count("number")?))
@@ -72,7 +73,7 @@ fn counts(state: &Connection, sql: &'static str, firm: &FirmId) -> Outcome<Vec<(
 }
 
 /// How long each firm's photos had been filed when they were found, of those found since `since`, in milliseconds.
-fn detections(state: &Connection, since: Timestamp) -> Outcome<HashMap<String, Vec<u64>>> {
+fn detections(state: &State<'_>, since: Timestamp) -> Outcome<HashMap<String, Vec<u64>>> {
     let mut latencies: HashMap<String, Vec<u64>> = HashMap::new();
     rows(state, DETECTIONS, params![Millis(since)], |row| {
         let columns = Columns {
@@ -100,7 +101,7 @@ fn detection_latency(mut latencies: Vec<u64>) -> DetectionLatency {
     }
 }
 
-fn overview_of(state: &Connection, firm: Firm, detection: DetectionLatency, now: Timestamp) -> Outcome<Overview> {
+fn overview_of(state: &State<'_>, firm: Firm, detection: DetectionLatency, now: Timestamp) -> Outcome<Overview> {
     let id = &firm.id;
     let steps = counts(state, STEPS, id)?;
     let deliveries = counts(state, DELIVERIES, id)?;
@@ -157,6 +158,10 @@ fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
         table: "document_watch",
         row,
     };
+    let results = Columns {
+        table: "assist_results",
+        row,
+    };
     let delivery = columns.get::<Option<String>>("delivery")?;
     let state = match (columns.get::<String>("step")?.as_str(), delivery.as_deref()) {
         ("download", _) => JourneyState::Download,
@@ -178,7 +183,7 @@ fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
         firm: columns.text("firm", FirmId::new)?,
         document: columns.text("document", DocumentId::new)?,
         route: columns.word("route")?,
-        top_finding: columns.get("top_finding")?,
+        top_finding: results.optional_text("top_finding", identity)?,
         attached_at: columns.optional_time("attached_at")?,
         detected_at: columns.time("detected_at")?,
         downloaded_at: columns.optional_time("downloaded_at")?,
@@ -189,7 +194,7 @@ fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
             None
         },
         reference: if delivered {
-            Some(columns.text("reference", DraftReference)?)
+            Some(results.text("reference", DraftReference)?)
         } else {
             None
         },
@@ -286,15 +291,18 @@ impl Operations for SqliteStore {
     }
 
     async fn firm_results(&self, firm: &FirmId) -> Outcome<Vec<AssistResult>> {
-        self.read(|state| {
+        let mut results = self.read(|state| {
             rows(
                 state,
-                "SELECT * FROM assist_results WHERE firm = ?1 AND delivery <> 'cancelled'
-                 ORDER BY assessed_at, assessment",
+                "SELECT * FROM assist_results WHERE firm = ?1 AND delivery <> 'cancelled' ORDER BY assessed_at",
                 [firm.as_str()],
                 read_result,
             )
-        })
+        })?;
+        results.sort_by(|one, other| {
+            (one.assessed_at, &one.assessment.id).cmp(&(other.assessed_at, &other.assessment.id))
+        });
+        Ok(results)
     }
 
     async fn uncertain(&self) -> Outcome<Vec<AssistResult>> {
@@ -322,6 +330,8 @@ impl Operations for SqliteStore {
             UncertainResolution::Discard => ("delivery = 'buried', delivery_at = ?3, reference = ?4", None),
         };
         self.write(|state| {
+            let seal = state.sealer(firm);
+            let sealed = seal.assessment(assessment);
             let changed = execute(
                 state,
                 &format!(
@@ -329,13 +339,13 @@ impl Operations for SqliteStore {
                      SET {change}, reason_code = NULL, reason_hint = NULL, attempt = 0, fence = fence + 1
                      WHERE firm = ?1 AND assessment = ?2 AND delivery = 'uncertain'"
                 ),
-                params![firm.as_str(), assessment.as_str(), Millis(now), reference],
+                params![firm.as_str(), sealed, Millis(now), seal.optional(REFERENCE, reference)],
             )?;
             found(changed, "uncertain result")?;
             let assessment = first(
                 state,
-                "SELECT subject FROM assist_results WHERE firm = ?1 AND assessment = ?2",
-                [firm.as_str(), assessment.as_str()],
+                "SELECT firm, subject FROM assist_results WHERE firm = ?1 AND assessment = ?2",
+                [firm.as_str(), &sealed],
                 |row| {
                     Columns {
                         table: "assist_results",
@@ -367,7 +377,7 @@ impl Operations for SqliteStore {
                     "UPDATE assist_results SET acknowledged_at = ?3
                      WHERE firm = ?1 AND assessment = ?2 AND {UNACKNOWLEDGED}"
                 ),
-                params![firm.as_str(), assessment.as_str(), Millis(now)],
+                params![firm.as_str(), state.sealer(firm).assessment(assessment), Millis(now)],
             )?;
             found(changed, "retraction to take note of")
         })

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::FirmId,
     polling::{Count, Learned},
@@ -18,13 +18,14 @@ use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, to_json},
     execute, first, rows,
+    sealed::State,
 };
 
 type Tables = BTreeMap<String, Vec<Count>>;
 type Counts = BTreeMap<String, Count>;
 
 /// What all firms together taught, and as of when.
-fn of_all(state: &Connection) -> Outcome<Option<(Tables, Timestamp)>> {
+fn of_all(state: &State<'_>) -> Outcome<Option<(Tables, Timestamp)>> {
     first(state, "SELECT tables, as_of FROM learned_of_all", [], |row| {
         let columns = Columns {
             table: "learned_of_all",
@@ -36,7 +37,7 @@ fn of_all(state: &Connection) -> Outcome<Option<(Tables, Timestamp)>> {
 
 /// What each of `firms` taught, and as of when; those of which nothing was learned are left out.
 fn of_firms<'a>(
-    state: &Connection,
+    state: &State<'_>,
     firms: impl IntoIterator<Item = &'a FirmId>,
 ) -> Outcome<Vec<(FirmId, Counts, Timestamp)>> {
     let firms: Vec<&FirmId> = firms.into_iter().collect();
@@ -77,7 +78,7 @@ fn sound(gained: &Learned) -> Learned {
     gained
 }
 
-fn add_of_all(state: &Connection, gained: Tables, now: Timestamp) -> Outcome<()> {
+fn add_of_all(state: &State<'_>, gained: Tables, now: Timestamp) -> Outcome<()> {
     let of = |shared: Tables| Learned {
         shared,
         firms: BTreeMap::new(),
@@ -93,7 +94,7 @@ fn add_of_all(state: &Connection, gained: Tables, now: Timestamp) -> Outcome<()>
     Ok(())
 }
 
-fn add_of_firms(state: &Connection, gained: BTreeMap<FirmId, Counts>, now: Timestamp) -> Outcome<()> {
+fn add_of_firms(state: &State<'_>, gained: BTreeMap<FirmId, Counts>, now: Timestamp) -> Outcome<()> {
     let mut known: BTreeMap<FirmId, (Counts, Timestamp)> = of_firms(state, gained.keys())?
         .into_iter()
         .map(|(firm, counts, as_of)| (firm, (counts, as_of)))

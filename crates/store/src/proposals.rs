@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::{AssessmentId, AssistResult, DocumentId, DocumentStep, DocumentWatch, FirmId},
     ports::{Proposals, Proposed},
@@ -16,6 +16,7 @@ use crate::{
     deliveries::read_result,
     documents::read_watch,
     first, rows,
+    sealed::{Row, State},
 };
 
 const DOCUMENTS: &str = "document_watch";
@@ -23,7 +24,7 @@ const RESULTS: &str = "assist_results";
 
 /// How an item stands that could not be leased.
 fn standing<T>(
-    state: &Connection,
+    state: &State<'_>,
     table: &'static str,
     sql: &str,
     key: [&str; 2],
@@ -65,8 +66,9 @@ impl Proposals for SqliteStore {
         lease_for: Duration,
     ) -> Outcome<Proposed<DocumentWatch>> {
         let locked_until = now + lease_for;
-        let key = [firm.as_str(), document.as_str()];
         self.write(|state| {
+            let sealed = state.sealer(firm).document(document);
+            let key = [firm.as_str(), &sealed];
             let lease = acquired(
                 state,
                 DOCUMENTS,
@@ -109,8 +111,9 @@ impl Proposals for SqliteStore {
         lease_for: Duration,
     ) -> Outcome<Proposed<AssistResult>> {
         let locked_until = now + lease_for;
-        let key = [firm.as_str(), assessment.as_str()];
         self.write(|state| {
+            let sealed = state.sealer(firm).assessment(assessment);
+            let key = [firm.as_str(), &sealed];
             let lease = acquired(
                 state,
                 RESULTS,

@@ -1,7 +1,7 @@
 //! Keeping no longer than the policy says.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::FirmId,
     ports::{AuditAction, AuditRecord, Kept, Removed, Retention, RetentionLimits},
@@ -12,6 +12,7 @@ use crate::{
     Outcome, SqliteStore, audit,
     codec::{Columns, Millis},
     execute, raise_fence_floor, rows,
+    sealed::{ENCOUNTER, PATIENT, State},
 };
 
 /// Results whose time has come. What an operator still has to look at stays: a draft whose photo was retracted, until they took note.
@@ -22,7 +23,7 @@ pub(crate) const OLD_RESULTS: &str = "DELETE FROM assist_results
 
 /// Removes results, and what their photos' rows say of a patient. The rows stay: by them a photo is known, and not assessed anew when
 /// its visit changes after years.
-fn remove_results(state: &Connection, before: Timestamp, now: Timestamp) -> Outcome<u64> {
+fn remove_results(state: &State<'_>, before: Timestamp, now: Timestamp) -> Outcome<u64> {
     let removed: Vec<(FirmId, String, i64)> = rows(state, OLD_RESULTS, params![Millis(before)], |row| {
         let columns = Columns {
             table: "assist_results",
@@ -36,11 +37,17 @@ fn remove_results(state: &Connection, before: Timestamp, now: Timestamp) -> Outc
     })?;
     for (firm, assessment, fence) in &removed {
         raise_fence_floor(state, *fence)?;
+        let seal = state.sealer(firm);
         execute(
             state,
-            "UPDATE document_watch SET patient = '', practitioner = NULL, encounter = '', category = ''
+            "UPDATE document_watch SET patient = ?3, practitioner = NULL, encounter = ?4, category = ''
              WHERE firm = ?1 AND assessment = ?2 AND step IN ('done', 'retracted')",
-            params![firm.as_str(), assessment],
+            params![
+                firm.as_str(),
+                assessment,
+                seal.seal(PATIENT, ""),
+                seal.seal(ENCOUNTER, "")
+            ],
         )?;
     }
     let mut by_firm = std::collections::BTreeMap::<&FirmId, u64>::new();
@@ -60,7 +67,7 @@ fn remove_results(state: &Connection, before: Timestamp, now: Timestamp) -> Outc
     Ok(removed.len() as u64)
 }
 
-fn kept(state: &Connection, what: &'static str, sql: &str) -> Outcome<Kept> {
+fn kept(state: &State<'_>, what: &'static str, sql: &str) -> Outcome<Kept> {
     let figures = rows(state, sql, [], |row| {
         let columns = Columns { table: "kept", row };
         Ok(Kept {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::params;
 use skin_assist_core::{
     domain::{Cursor, Firm, FirmId, PollerFigures, PollerId, WatchList},
     lease::Lease,
@@ -20,6 +20,7 @@ use crate::{
     codec::{Columns, Millis, to_json},
     documents::Arrivals,
     execute, first, number, rows,
+    sealed::{Row, State},
 };
 
 const TABLE: &str = "watch_lists";
@@ -45,7 +46,7 @@ fn watch_list(row: &Row<'_>) -> Outcome<WatchList> {
 }
 
 /// Notes that there was a look under the lease.
-fn note_progress(state: &Connection, lease: &Lease<WatchList>) -> Outcome<()> {
+fn note_progress(state: &State<'_>, lease: &Lease<WatchList>) -> Outcome<()> {
     let firm = lease.item().firm.as_str();
     let attempt = first(
         state,
@@ -62,7 +63,7 @@ fn note_progress(state: &Connection, lease: &Lease<WatchList>) -> Outcome<()> {
 }
 
 /// The documents' cursor, if it was moved for these categories (JSON).
-fn documents_cursor(state: &Connection, firm: &FirmId, categories: &str) -> Outcome<Option<Cursor>> {
+fn documents_cursor(state: &State<'_>, firm: &FirmId, categories: &str) -> Outcome<Option<Cursor>> {
     first(
         state,
         "SELECT cursor FROM document_cursors WHERE firm = ?1 AND categories = ?2",
@@ -78,7 +79,7 @@ fn documents_cursor(state: &Connection, firm: &FirmId, categories: &str) -> Outc
 }
 
 /// When all documents of the firm were looked at last.
-pub(crate) fn looked_at_as_a_whole(state: &Connection, firm: &FirmId) -> Outcome<Option<Timestamp>> {
+pub(crate) fn looked_at_as_a_whole(state: &State<'_>, firm: &FirmId) -> Outcome<Option<Timestamp>> {
     first(
         state,
         "SELECT looked_at FROM document_cursors WHERE firm = ?1",
@@ -247,11 +248,12 @@ impl WatchLists for SqliteStore {
             note_progress(state, lease)?;
             let mut recorded = RecordedDocuments::default();
             let arrivals = Arrivals::at(state, firm, now)?;
+            let seal = state.sealer(firm);
             for look in looks {
                 let known = execute(
                     state,
                     "UPDATE encounter_watch SET looked_at = ?3 WHERE firm = ?1 AND encounter = ?2",
-                    params![firm.as_str(), look.encounter.as_str(), Millis(look.at)],
+                    params![firm.as_str(), seal.encounter(&look.encounter), Millis(look.at)],
                 )?;
                 if known == 1 {
                     arrivals.record(&look.found, &look.retracted, &mut recorded)?;

@@ -51,6 +51,7 @@ fn read_entry(row: &Row) -> Outcome<AuditEntry> {
     let attributes = Attributes { table: TABLE, row };
     let or_none = |name| Ok(attributes.optional_text(name)?.unwrap_or_default().to_owned());
     Ok(AuditEntry {
+        opened: None,
         firm: attributes.named("part", FirmId::new)?,
         number: number_of(row)?,
         at: attributes.time("at")?,

@@ -600,6 +600,32 @@ pub enum AuditAction {
 }
 
 impl AuditAction {
+    /// Whether its subject came from a firm's EHR, or from what it was proved with: where a store seals what is a firm's own with the
+    /// firm's key, it seals this, too.
+    pub const fn is_about_a_record(self) -> bool {
+        match self {
+            Self::PhotoRead
+            | Self::Inferred
+            | Self::ContextRead
+            | Self::ResultRecorded
+            | Self::DraftWritten
+            | Self::DraftUncertain
+            | Self::RetractedAfterDelivery
+            | Self::RetractionAcknowledged
+            | Self::Replayed
+            | Self::UncertainResolved
+            | Self::ResultRead
+            | Self::TokenObtained => true,
+            Self::FirmChanged
+            | Self::ChartProbed
+            | Self::Started
+            | Self::TrailChained
+            | Self::TrailShortened
+            | Self::TrailExported
+            | Self::ResultsRemoved => false,
+        }
+    }
+
     /// The word used in tables and exports.
     pub const fn as_str(self) -> &'static str {
         match self {
