@@ -419,7 +419,7 @@ fn the_beginning_of_the_trail_goes_after_its_time() {
     let early = block_on(store.audit_entries(&FirmId::new("a"), 0, 1)).unwrap().entries[0].head();
     assert_eq!(remove(100, 99), 0, "none is old enough");
     assert_eq!(remove(100, 101), 2);
-    assert_eq!(faults(&store, &[early.clone()]), []);
+    assert_eq!(faults(&store, std::slice::from_ref(&early)), []);
     assert_eq!(remove(100, 101), 0);
     let anchor = block_on(store.audit_chains()).unwrap()[0].head.clone();
     // All that is left, and what was said of the first removal.

@@ -268,16 +268,8 @@ const METHODS: &[(&str, &str, &[Access])] = &[
         "record_intent",
         &[("AssistResults", &["UpdateItem"]), ANEW],
     ),
-    (
-        "Deliveries",
-        "record_delivered",
-        &[("AssistResults", &["UpdateItem"]), TELLING],
-    ),
-    (
-        "Deliveries",
-        "record_uncertain",
-        &[("AssistResults", &["UpdateItem"]), TELLING],
-    ),
+    ("Deliveries", "record_delivered", JOURNAL),
+    ("Deliveries", "record_uncertain", JOURNAL),
     ("Deliveries", "record_withheld", &[("AssistResults", &["UpdateItem"])]),
     (
         "Deliveries",
@@ -302,6 +294,10 @@ const METHODS: &[(&str, &str, &[Access])] = &[
 
 /// An entry of the audit trail.
 const TELLING: Access = ("Audit", &["PutItem", "Query"]);
+
+/// What became of a post, and the entry.
+const JOURNAL: &[Access] = &[("AssistResults", &["UpdateItem"]), TELLING];
+
 /// Where one of several photos was retracted during the post and the draft is not in the chart, the others are judged anew.
 const ANEW: Access = ("DocumentWatch", &["BatchGetItem", "UpdateItem"]);
 

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use futures::executor::block_on;
 use skin_assist_core::{
     domain::FirmId,
-    ports::{AuditChain, AuditPage, AuditRecord, AuditTrail, Kept, Removed, Retention, RetentionLimits, StateStore},
+    ports::{
+        Audit, AuditChain, AuditPage, AuditRecord, AuditTrail, Kept, Removed, Retention, RetentionLimits, StateStore,
+    },
     time::Timestamp,
 };
 
