@@ -28,6 +28,10 @@ impl Audit for SqliteStore {
     async fn record(&self, record: &AuditRecord) -> Outcome<()> {
         self.write(|state| {
             let subject = if is_sealed(record.action) {
+                // What ends after its firm was shredded is recorded without what it was about.
+                if state.vault.last_destroyed(record.firm.as_str()).is_none() {
+                    state.vault.add(record.firm.as_str())?;
+                }
                 &state.sealer(&record.firm).seal(AUDIT, &record.subject)
             } else {
                 &record.subject
