@@ -81,9 +81,13 @@ enum Command {
     /// Checks the configuration, or shows the defaults.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Makes keys: for the state file, and for a client that signs.
+    /// Makes keys: for the state file, and for a client that signs. Changes the state file's key.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Writes a backup of the state file, and reads it back. May be run beside `run`.
+    Backup(BackupArguments),
+    /// Puts a backup in the place of the state file. Every practice is paused then.
+    Restore(RestoreArguments),
     /// Checks this machine: configuration, state file, models, inference runtime, clock.
     Doctor(JsonFlag),
 }
@@ -445,10 +449,13 @@ pub(crate) enum FirmCommand {
         /// Which.
         id: String,
     },
-    /// Removes a practice and everything that is stored for it.
+    /// Removes a practice and everything that is stored for it. What backups hold of it stays readable.
     Remove {
-        /// Which.
+        /// Which. With --shred, one that was removed before, too.
         id: String,
+        /// Also destroy its key: nobody can read what backups hold of it any more. This cannot be taken back.
+        #[arg(long)]
+        shred: bool,
         /// Really.
         #[arg(long)]
         yes: bool,
@@ -640,6 +647,30 @@ pub(crate) enum ConfigCommand {
     Default,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct BackupArguments {
+    /// The file; it must not exist yet, and not be where the practices' keys are.
+    pub(crate) file: PathBuf,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArguments {
+    /// The backup.
+    pub(crate) file: PathBuf,
+    /// Give up the state that is there.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// The file with the backup's key, if the state's key was changed since.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
     /// Writes a new random key into a new file that only you can read.
@@ -647,6 +678,9 @@ pub(crate) enum KeyCommand {
         /// The file; it must not exist yet.
         file: PathBuf,
     },
+    /// Changes the state file's key: makes a new one, encrypts the state file with it, proves that it opens, and puts it into
+    /// state.key_file. The old key is kept beside it, for backups. Nothing else may use the state file meanwhile.
+    Rotate,
     /// Writes a new private key for client assertions (private_key_jwt) into a new file that only you can read, and
     /// prints the public half to register with the EHR.
     Client {
@@ -686,7 +720,10 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             commands::config::default();
             return Ok(ExitCode::SUCCESS);
         }
+        Command::Key(KeyCommand::Rotate) => return commands::rotate::rotate(&config()?),
         Command::Key(command) => return commands::key::key(command),
+        Command::Backup(arguments) => return commands::copies::backup(&config()?, arguments),
+        Command::Restore(arguments) => return commands::copies::restore(&config()?, arguments),
         Command::Simulate(arguments) => return commands::simulate::simulate(arguments),
         Command::Doctor(JsonFlag { json }) => return block_on(commands::doctor::doctor(config(), *json)),
         _ => {}
@@ -712,7 +749,9 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Retention(command) => commands::retention::retention(&config()?, command).await,
             Command::SilentReport(arguments) => commands::silent_report::silent_report(&config()?, arguments).await,
             Command::Config(_) => commands::config::check(&config()?).await,
-            Command::Key(_) | Command::Simulate(_) | Command::Doctor(_) => Ok(ExitCode::SUCCESS),
+            Command::Key(_) | Command::Backup(_) | Command::Restore(_) | Command::Simulate(_) | Command::Doctor(_) => {
+                Ok(ExitCode::SUCCESS)
+            }
         }
     })
 }

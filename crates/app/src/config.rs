@@ -81,6 +81,8 @@ pub struct StateConfig {
     pub file: String,
     /// The file with its key.
     pub key_file: String,
+    /// The file with the practices' own keys; empty for one beside the state's key.
+    pub firm_keys: String,
 }
 
 /// Names of stores.
@@ -487,6 +489,27 @@ impl Config {
         self.path(&self.state.file)
     }
 
+    /// The file of the practices' own keys: where it is configured, else beside the file of the state's key, else (with a key from the
+    /// environment) beside the state file.
+    pub fn firm_keys_file(&self) -> PathBuf {
+        let beside = |path: PathBuf| {
+            let mut name = path.into_os_string();
+            name.push(".firm-keys");
+            PathBuf::from(name)
+        };
+        match (self.state.firm_keys.as_str(), self.state_key_file()) {
+            ("", Some(key_file)) => beside(key_file),
+            ("", None) => beside(self.state_file()),
+            (named, _) => self.path(named),
+        }
+    }
+
+    /// The file that the state's key is in; nothing when it comes from the environment, or is not configured.
+    pub fn state_key_file(&self) -> Option<PathBuf> {
+        let in_file = self.surroundings.state_key.is_none() && !self.state.key_file.is_empty();
+        in_file.then(|| self.path(&self.state.key_file))
+    }
+
     /// The key of the state file, from the environment or its file. There is no default.
     pub fn state_key(&self) -> Result<StateKey, Failure> {
         let text = match &self.surroundings.state_key {
@@ -499,11 +522,7 @@ impl Config {
             }
             None => read_secret(&self.path(&self.state.key_file), "the key of the state file")?,
         };
-        StateKey::parse(&text).map_err(|error| {
-            Failure::new("the key of the state file is no key")
-                .because(error)
-                .with_hint(error.hint())
-        })
+        parse_state_key(&text)
     }
 
     /// The EHR's API key, from the environment or its file; empty when neither is given.
@@ -587,6 +606,19 @@ impl Config {
         self.surroundings.api_key = Some(api_key);
         self
     }
+}
+
+fn parse_state_key(text: &Secret) -> Result<StateKey, Failure> {
+    StateKey::parse(text).map_err(|error| {
+        Failure::new("the key of the state file is no key")
+            .because(error)
+            .with_hint(error.hint())
+    })
+}
+
+/// Reads a state key from a file.
+pub fn read_state_key(path: &Path) -> Result<StateKey, Failure> {
+    parse_state_key(&read_secret(path, "the key of the state file")?)
 }
 
 /// Reads a secret from a file; white space around it is dropped.

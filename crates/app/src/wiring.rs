@@ -30,7 +30,7 @@ use skin_assist_models::{
     photo,
     runtime::{Runtime, RuntimeChoice},
 };
-use skin_assist_store::SqliteStore;
+use skin_assist_store::{OpenError, SqliteStore};
 use skin_assist_transport::{HttpOptions, ReqwestTransport};
 use url::Url;
 
@@ -38,7 +38,7 @@ pub use models::models;
 
 use crate::{
     clock::SystemClock,
-    config::{Config, LanguageKind, RuntimeName, StoreName, read_secret},
+    config::{Config, LanguageKind, RuntimeName, StoreName, read_secret, read_state_key},
     driver::{Engine, Observer, Quotas, Workers},
     failure::{Failure, Hinted as _, WithHint as _},
 };
@@ -50,20 +50,41 @@ const LOOK_FOR_PACKS_EVERY: Duration = Duration::from_secs(5);
 /// Opens the state.
 pub async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
     match config.state.store {
-        StoreName::Sqlite => state_file(config),
+        StoreName::Sqlite => Ok(state_file(config)?),
         StoreName::Dynamodb => aws::state(config).await,
     }
 }
 
-fn state_file(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
-    let key = config.state_key()?;
-    match SqliteStore::open(&config.state_file(), &key) {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(error) => {
-            let hint = error.hint();
-            Err(Failure::new("the state cannot be used").because(error).with_hint(hint))
+/// Opens the state file. Where a change of its key was interrupted, with the new key.
+pub fn state_file(config: &Config) -> Result<Arc<SqliteStore>, Failure> {
+    let (path, firm_keys) = (config.state_file(), config.firm_keys_file());
+    let outcome = match SqliteStore::open_with(&path, &firm_keys, &config.state_key()?) {
+        Err(OpenError::WrongKey { .. }) if rotation_under_way(config) => {
+            SqliteStore::open_with(&path, &firm_keys, &read_state_key(&next_key_file(config)?)?)
         }
-    }
+        outcome => outcome,
+    };
+    outcome.map(Arc::new).map_err(|error| {
+        let hint = error.hint();
+        Failure::new("the state cannot be used").because(error).with_hint(hint)
+    })
+}
+
+/// Where the new key is while the state's key is changed.
+pub fn next_key_file(config: &Config) -> Result<PathBuf, Failure> {
+    let Some(key_file) = config.state_key_file() else {
+        return Err(Failure::new("the key of the state file is not in a file").with_hint(
+            "put it into a file of its own, name that as state.key_file, and unset SKIN_ASSIST_STATE_KEY: \
+             the environment cannot be changed from here",
+        ));
+    };
+    let mut name = key_file.into_os_string();
+    name.push(".next");
+    Ok(PathBuf::from(name))
+}
+
+fn rotation_under_way(config: &Config) -> bool {
+    next_key_file(config).is_ok_and(|file| file.exists())
 }
 
 /// The profile of the configured EHR.

@@ -45,6 +45,10 @@ pub(crate) fn append(state: &State<'_>, record: &AuditRecord) -> Outcome<()> {
     if !record.action.is_about_a_record() {
         return append_as_it_is(state, record);
     }
+    // What ends after its firm was shredded is recorded without what it was about.
+    if state.vault.last_destroyed(record.firm.as_str()).is_none() {
+        state.vault.add(record.firm.as_str())?;
+    }
     let sealed = AuditRecord {
         subject: state.sealer(&record.firm).seal(AUDIT, &record.subject),
         ..record.clone()

@@ -276,7 +276,7 @@ impl SqliteStore {
         create(partial)?;
         let mut copied = unlock(partial, key)?;
         let counted = {
-            let mut connection = self.current()?;
+            let mut connection = self.connection();
             // What is counted is what is copied.
             let view = connection.transaction()?;
             let counted = counts(&view)?;
@@ -313,16 +313,24 @@ impl SqliteStore {
     ) -> Result<Contents, CopyError> {
         let backup = read_only(from, from_key)?;
         sound(&backup)?;
-        let empty = create(path)?;
-        if !empty && !replace {
-            return Err(CopyError::Exists { path: path.to_owned() });
-        }
-        // From here on no other process gets the state.
-        let mut target = unlock(path, key)?;
-        alone(&target, path)?;
+        let target = if fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+            if !replace {
+                return Err(CopyError::Exists { path: path.to_owned() });
+            }
+            // From here on no other process gets the state.
+            Some(alone_with(path, key)?)
+        } else {
+            None
+        };
         let scratch = beside(path, ".restoring");
         remove(&scratch)?;
         let outcome = prepare(&scratch, firm_keys, key, &backup).and_then(|contents| {
+            let mut target = match target {
+                Some(target) => target,
+                None if create(path)? => alone_with(path, key)?,
+                // Another process has made one meanwhile.
+                None => return Err(CopyError::Exists { path: path.to_owned() }),
+            };
             copy(&read_only(&scratch, key)?, &mut target)?;
             sound(&target)?;
             Ok(contents)
@@ -330,6 +338,12 @@ impl SqliteStore {
         remove(&scratch)?;
         outcome
     }
+}
+
+fn alone_with(path: &Path, key: &StateKey) -> Result<Connection, CopyError> {
+    let target = unlock(path, key)?;
+    alone(&target, path)?;
+    Ok(target)
 }
 
 /// Makes of a backup what is to be the state: of the latest edition, without firms that were shredded, all others paused.

@@ -23,7 +23,7 @@ use crate::{
     codec::{Columns, Millis, status_word, to_json},
     documents::Arrivals,
     execute, fence_floor, fenced, firms, first, rows,
-    sealed::{PATIENT, Row, State},
+    sealed::{PATIENT, Row, Sealer, State},
     watch_lists,
 };
 
@@ -67,6 +67,30 @@ fn read_encounter(columns: &Columns<'_, '_>) -> Outcome<Encounter> {
         id: columns.text("encounter", EncounterId::new)?,
         patient: columns.text("patient", PatientId::new)?,
         practitioner: columns.optional_text("practitioner", PractitionerId::new)?,
+        status: columns.word("status")?,
+        last_updated: columns.optional_time("last_updated")?,
+    })
+}
+
+/// An encounter with its ids sealed.
+fn sealed_encounter(seal: &Sealer, encounter: &Encounter) -> Encounter {
+    Encounter {
+        id: EncounterId::new(seal.encounter(&encounter.id)),
+        patient: PatientId::new(seal.seal(PATIENT, encounter.patient.as_str())),
+        practitioner: seal
+            .practitioner(encounter.practitioner.as_ref())
+            .map(PractitionerId::new),
+        status: encounter.status,
+        last_updated: encounter.last_updated,
+    }
+}
+
+/// The same, as it is stored.
+fn read_sealed(columns: &Columns<'_, '_>) -> Outcome<Encounter> {
+    Ok(Encounter {
+        id: EncounterId::new(columns.get::<String>("encounter")?),
+        patient: PatientId::new(columns.get::<String>("patient")?),
+        practitioner: columns.get::<Option<String>>("practitioner")?.map(PractitionerId::new),
         status: columns.word("status")?,
         last_updated: columns.optional_time("last_updated")?,
     })
@@ -133,15 +157,16 @@ impl EncounterWatches for SqliteStore {
             let mut recorded = RecordedEncounters::default();
             let seal = state.sealer(firm);
             for encounter in seen {
-                let id = seal.encounter(&encounter.id);
+                // Compared as it is stored: the same value is sealed as the same text.
+                let encounter = &sealed_encounter(&seal, encounter);
                 let known = first(
                     state,
-                    "SELECT firm, encounter, patient, practitioner, status, last_updated, expires_at
+                    "SELECT encounter, patient, practitioner, status, last_updated, expires_at
                      FROM encounter_watch WHERE firm = ?1 AND encounter = ?2",
-                    [firm.as_str(), &id],
+                    [firm.as_str(), encounter.id.as_str()],
                     |row| {
                         let columns = Columns { table: TABLE, row };
-                        Ok((read_encounter(&columns)?, columns.time("expires_at")?))
+                        Ok((read_sealed(&columns)?, columns.time("expires_at")?))
                     },
                 )?;
                 let watched = match &known {
@@ -163,9 +188,9 @@ impl EncounterWatches for SqliteStore {
                          expires_at = excluded.expires_at",
                     params![
                         firm.as_str(),
-                        id,
-                        seal.seal(PATIENT, encounter.patient.as_str()),
-                        seal.practitioner(encounter.practitioner.as_ref()),
+                        encounter.id.as_str(),
+                        encounter.patient.as_str(),
+                        encounter.practitioner.as_ref().map(PractitionerId::as_str),
                         status_word(encounter.status),
                         encounter.last_updated.map(Millis),
                         Millis(now),

@@ -112,42 +112,55 @@ impl SqliteStore {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection, with the keys of firms as they are now: what another process shredded is not used any more.
-    fn current(&self) -> Outcome<MutexGuard<'_, Connection>> {
+    /// Takes note of keys of firms that another process changed.
+    fn take_news(&self) -> Outcome<()> {
         let mut connection = self.connection();
+        let transaction = begin(&mut connection, TransactionBehavior::Immediate)?;
         if self.vault.has_news()? {
-            let transaction = begin(&mut connection, TransactionBehavior::Immediate)?;
             sealed::settle(&State::new(&transaction, &self.vault))?;
             transaction.commit().map_err(meaning)?;
             self.vault.settled();
         }
-        Ok(connection)
+        Ok(())
     }
 
     /// Runs `work` on one consistent view of the state.
     fn read<T>(&self, work: impl FnOnce(&State<'_>) -> Outcome<T>) -> Outcome<T> {
-        let mut connection = self.current()?;
+        // What another process shredded, or connected under the same name, is not read with the key from before.
+        if self.vault.has_news()? {
+            self.take_news()?;
+        }
+        let mut connection = self.connection();
         let transaction = begin(&mut connection, TransactionBehavior::Deferred)?;
         work(&State::new(&transaction, &self.vault))
     }
 
     /// The same as [`Self::write`]; rolls back when `work` says false, too.
     fn write_if(&self, work: impl FnOnce(&State<'_>) -> Outcome<bool>) -> Outcome<bool> {
-        let mut connection = self.current()?;
-        let transaction = begin(&mut connection, TransactionBehavior::Immediate)?;
-        let done = work(&State::new(&transaction, &self.vault))?;
-        if done {
-            self.commit(transaction)?;
-        }
-        Ok(done)
+        self.transact(work, |done| *done)
     }
 
     /// Runs `work` alone, and makes what it did durable. Rolls back when it returns an error.
     fn write<T>(&self, work: impl FnOnce(&State<'_>) -> Outcome<T>) -> Outcome<T> {
-        let mut connection = self.current()?;
+        self.transact(work, |_| true)
+    }
+
+    fn transact<T>(&self, work: impl FnOnce(&State<'_>) -> Outcome<T>, stays: impl FnOnce(&T) -> bool) -> Outcome<T> {
+        let mut connection = self.connection();
         let transaction = begin(&mut connection, TransactionBehavior::Immediate)?;
-        let done = work(&State::new(&transaction, &self.vault))?;
-        self.commit(transaction)?;
+        let state = State::new(&transaction, &self.vault);
+        // Under the lock that whoever changes the keys of firms has too.
+        let news = self.vault.has_news()?;
+        if news {
+            sealed::settle(&state)?;
+        }
+        let done = work(&state)?;
+        if stays(&done) {
+            self.commit(transaction)?;
+            if news {
+                self.vault.settled();
+            }
+        }
         Ok(done)
     }
 }

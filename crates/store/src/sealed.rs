@@ -219,7 +219,7 @@ pub(crate) fn seal_all(state: &State<'_>) -> Outcome<()> {
     for (table, columns, which) in tables {
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         let next = format!(
-            "SELECT rowid, firm, {} FROM {table} WHERE rowid > ?1 AND {which} ORDER BY rowid LIMIT 1",
+            "SELECT rowid AS row_number, firm, {} FROM {table} WHERE rowid > ?1 AND {which} ORDER BY rowid LIMIT 1",
             names.join(", ")
         );
         let set: Vec<String> = names
@@ -233,7 +233,7 @@ pub(crate) fn seal_all(state: &State<'_>) -> Outcome<()> {
         while let Some((rowid, firm, values)) = first(state, &next, [last], |row| {
             let read = || -> rusqlite::Result<_> {
                 let values: rusqlite::Result<Vec<Option<String>>> = names.iter().map(|name| row.get(*name)).collect();
-                Ok((row.get::<_, i64>("rowid")?, row.get::<_, String>("firm")?, values?))
+                Ok((row.get::<_, i64>("row_number")?, row.get::<_, String>("firm")?, values?))
             };
             read().map_err(crate::error::meaning)
         })? {

@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //! - Whoever changes the file holds the write lock of the state file: there is one writer at a time, in all processes.
-//! - The file is replaced as a whole (written beside, synced, renamed), and what it replaced is overwritten: a key that was
-//!   destroyed is in no file that this program ever left behind.
+//! - The file is replaced as a whole (written beside, synced, renamed), and where a key was destroyed, what it replaced is
+//!   overwritten.
 //! - A key is in the file before a row is sealed with it, and has left the file before the firm's rows are deleted.
 //!
 //! # When it fails
@@ -158,10 +158,13 @@ impl KeyFile {
         }
     }
 
-    /// Replaces the file.
-    fn write(&self, ring: &KeyRing, wrapping: &[&WrappingKey]) -> Result<Held, FirmKeysError> {
+    /// Replaces the file. What it replaces is overwritten where it has something that the new one lacks.
+    fn write(&self, ring: &KeyRing, wrapping: &[&WrappingKey], lacks: bool) -> Result<Held, FirmKeysError> {
         let text = ring.write(wrapping).map_err(self.unusable())?;
-        replace(&self.path, text.as_bytes()).map_err(self.inaccessible())?;
+        let replaced = put(&self.path, text.as_bytes()).map_err(self.inaccessible())?;
+        if let Some(replaced) = replaced.filter(|_| lacks) {
+            overwrite(replaced).map_err(self.inaccessible())?;
+        }
         let stamp = fs::metadata(&self.path).map_err(self.inaccessible())?;
         Ok(Held {
             ring: ring.clone(),
@@ -176,6 +179,18 @@ impl KeyFile {
 /// # Errors
 /// What the system says. The file is the old or the new one, never a mixture.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes)?.map_or(Ok(()), overwrite)
+}
+
+/// Overwrites a file that has no name any more.
+fn overwrite(mut file: fs::File) -> io::Result<()> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+    file.write_all(&vec![0; length])?;
+    file.sync_all()
+}
+
+/// Replaces a file, and gives what it replaced.
+fn put(path: &Path, bytes: &[u8]) -> io::Result<Option<fs::File>> {
     let mut beside = OsString::from(path);
     beside.push(".writing");
     let mut options = fs::OpenOptions::new();
@@ -192,12 +207,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     };
     fs::rename(&beside, path)?;
     sync_folder(path)?;
-    if let Some(mut replaced) = replaced {
-        let length = usize::try_from(replaced.metadata()?.len()).unwrap_or_default();
-        replaced.write_all(&vec![0; length])?;
-        replaced.sync_all()?;
-    }
-    Ok(())
+    Ok(replaced)
 }
 
 /// Makes a change in the folder of a file durable.
@@ -246,7 +256,7 @@ impl Vault {
         };
         let held = KeyRing::new()
             .map_err(file.unusable())
-            .and_then(|ring| file.write(&ring, &[&file.wrapping]))?;
+            .and_then(|ring| file.write(&ring, &[&file.wrapping], false))?;
         Ok(Self {
             file: Some(file),
             held: Mutex::new(held),
@@ -259,7 +269,7 @@ impl Vault {
         let new = key.wrapping();
         let mut held = self.held();
         let wrapping: &[&WrappingKey] = if and_before { &[&file.wrapping, &new] } else { &[&new] };
-        *held = file.write(&held.ring, wrapping)?;
+        *held = file.write(&held.ring, wrapping, true)?;
         Ok(())
     }
 
@@ -318,7 +328,7 @@ impl Vault {
             Some(file) => {
                 let mut ring = held.ring.clone();
                 ring.add(firm).map_err(file.unusable())?;
-                *held = file.write(&ring, &[&file.wrapping])?;
+                *held = file.write(&ring, &[&file.wrapping], false)?;
             }
         }
         held.ring.key(firm).cloned().ok_or_else(|| FirmKeysError::KeyMissing {
@@ -337,7 +347,7 @@ impl Vault {
         }
         match &self.file {
             None => held.ring = ring,
-            Some(file) => *held = file.write(&ring, &[&file.wrapping])?,
+            Some(file) => *held = file.write(&ring, &[&file.wrapping], true)?,
         }
         Ok(true)
     }

@@ -105,6 +105,7 @@ fn crash(path: &Path, folder: &Path) -> PathBuf {
     let copy = folder.join("state.db");
     fs::copy(path, &copy).unwrap();
     fs::copy(beside(path, "-wal"), beside(&copy, "-wal")).unwrap();
+    fs::copy(beside(path, ".firm-keys"), beside(&copy, ".firm-keys")).unwrap();
     copy
 }
 
@@ -456,7 +457,8 @@ fn the_file_and_what_lies_beside_it_are_for_their_owner_alone() {
     let path = folder.path().join("state.db");
     let store = open(&path);
     fill(&store);
-    for file in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
+    for suffix in ["", "-wal", "-shm", ".firm-keys"] {
+        let file = beside(&path, suffix);
         assert_eq!(
             fs::metadata(&file).unwrap().permissions().mode() & 0o777,
             0o600,
@@ -490,11 +492,16 @@ fn nothing_readable_is_on_disk() {
         }
     }
     assert!(closed.len() >= 4096);
-    let names: Vec<_> = fs::read_dir(folder.path())
+    let mut names: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
-    assert_eq!(names, ["state.db"], "nothing else is left when it is closed");
+    names.sort();
+    assert_eq!(
+        names,
+        ["state.db", "state.db.firm-keys"],
+        "nothing else is left when it is closed"
+    );
 }
 
 /// Waits for another process for a while, not for ever.

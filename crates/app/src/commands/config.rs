@@ -23,6 +23,7 @@ pub(crate) async fn check(config: &Config) -> Result<ExitCode, Failure> {
         StoreName::Sqlite => {
             config.state_key()?;
             say!("state          {} (key given)", config.state_file().display());
+            say!("firm keys      {}", config.firm_keys_file().display());
         }
         StoreName::Dynamodb => say!("state          DynamoDB, tables {}*", config.aws.table_prefix),
     }

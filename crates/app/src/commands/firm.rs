@@ -13,7 +13,7 @@ use super::{backfill::Backfill, by_operator, firm_id, known_firm, print_json, st
 use crate::{
     cli::{FirmCommand, JsonFlag, ModeArgument, ProbeArguments},
     clock::SystemClock,
-    config::Config,
+    config::{Config, StoreName},
     failure::{Failure, Hinted as _, WithHint as _},
     wiring,
 };
@@ -59,7 +59,11 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
         FirmCommand::List(JsonFlag { json }) => list(&*state, json).await?,
         FirmCommand::Pause { id } => set_status(&*state, &id, FirmStatus::Paused).await?,
         FirmCommand::Resume { id } => set_status(&*state, &id, FirmStatus::Active).await?,
-        FirmCommand::Remove { id, yes } => {
+        FirmCommand::Remove { id, yes, shred: true } => {
+            drop(state);
+            shred(config, &id, yes).await?;
+        }
+        FirmCommand::Remove { id, yes, shred: false } => {
             let firm = known_firm(&*state, &id).await?;
             if !yes {
                 return Err(
@@ -72,7 +76,7 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
                 .remove_firm(&firm.id)
                 .await
                 .map_err(state_failed)?;
-            say!("Removed `{id}`.");
+            say!("Removed `{id}`. Backups of the state can still be read with its key; --shred destroys that too.");
         }
         FirmCommand::Credential { id, credential } => {
             let firm = known_firm(&*state, &id).await?;
@@ -125,6 +129,33 @@ fn new_firm(
         connected_at: now,
         photos_since: backfill.map_or(now, |Backfill(back)| now - back),
     })
+}
+
+/// Removes a practice for good. One that was removed before, and whose key is kept for its backups, too.
+async fn shred(config: &Config, id: &str, yes: bool) -> Result<(), Failure> {
+    if config.state.store != StoreName::Sqlite {
+        return Err(
+            Failure::new("what is stored in DynamoDB is not sealed with a key of each practice").with_hint(
+                "remove it without --shred, and delete the tables' backups and the versions of the bucket by their age",
+            ),
+        );
+    }
+    if !yes {
+        return Err(Failure::new(format!(
+            "`{id}`, everything stored for it, and what backups hold of it would be lost for good"
+        ))
+        .with_hint("add --yes if that is what you want; without --shred its backups stay readable"));
+    }
+    let state = wiring::state_file(config)?;
+    let firm = firm_id(id)?;
+    state.shred_firm(&firm, SystemClock.now()).map_err(state_failed)?;
+    state.record(&changed(&firm, "shredded")).await.map_err(state_failed)?;
+    say!(
+        "Removed `{id}` and destroyed its key. What backups of the state file hold of it cannot be read any more, \
+         unless a copy of {} from before is kept somewhere: replace those copies now.",
+        config.firm_keys_file().display()
+    );
+    Ok(())
 }
 
 async fn list(state: &dyn StateStore, json: bool) -> Result<(), Failure> {

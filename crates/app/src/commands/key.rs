@@ -16,6 +16,8 @@ use crate::{
 pub(crate) fn key(command: &KeyCommand) -> Result<ExitCode, Failure> {
     match command {
         KeyCommand::Generate { file } => generate(file),
+        // It needs a configuration, which the others do not.
+        KeyCommand::Rotate => Ok(ExitCode::SUCCESS),
         KeyCommand::Client { file, algorithm } => client(file, *algorithm),
         KeyCommand::Public { file, key_id } => public(file, key_id.as_deref()),
     }
