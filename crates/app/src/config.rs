@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -64,6 +65,8 @@ pub struct Config {
     pub workers: WorkersConfig,
     /// For how long what is finished is kept.
     pub retention: RetentionConfig,
+    /// What operators and their tools ask.
+    pub console: ConsoleConfig,
     /// Logs.
     pub log: LogConfig,
     /// Secrets that the environment brought, and where relative paths start.
@@ -287,6 +290,23 @@ pub struct RetentionConfig {
     pub audit_days: u64,
 }
 
+/// Section `console`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsoleConfig {
+    /// An address and a port; empty for none.
+    pub listen: String,
+    /// The file with the token that callers show.
+    pub token_file: String,
+}
+
+impl ConsoleConfig {
+    /// Where to listen, if anywhere.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listen.parse().ok()
+    }
+}
+
 /// Section `log`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -422,6 +442,17 @@ impl Config {
                     <= LONGEST_WINDOW_S,
                 "a window of assessments is out of range",
                 "each of assessments.solitary_window_seconds and assessments.widespread_window_seconds is 0 to 120",
+            ),
+            (
+                self.console.listen.is_empty() || self.console.address().is_some(),
+                "console.listen is no address",
+                "it is an address and a port such as 127.0.0.1:8470, or empty for none",
+            ),
+            (
+                self.console.address().is_none_or(|address| address.ip().is_loopback())
+                    || !self.console.token_file.is_empty(),
+                "console.listen is open to other machines, and there is no token",
+                "name a file with a token in console.token_file, or listen at 127.0.0.1",
             ),
             (
                 language.kind == LanguageKind::None || !language.model.is_empty(),

@@ -11,6 +11,7 @@
 mod firms;
 mod going_on;
 mod pipeline;
+mod stepped;
 mod sweep_memory;
 mod tokens;
 mod turns;
@@ -43,6 +44,7 @@ use tokio::sync::{Notify, watch};
 
 use going_on::Waiting;
 use pipeline::Step;
+pub use stepped::{Outcome, Stepped};
 pub use sweep_memory::SweepMemory;
 use tokens::Tokens;
 pub use turns::{EncounterPolls, Handled, Item, Refreshed, Shard, Swept};
@@ -147,6 +149,15 @@ pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// Firms were looked after: the engine is alive.
+    LookedAfter {
+        /// When, by our clock.
+        at: Timestamp,
+        /// Whether the state could be used.
+        is_usable: bool,
+    },
+    /// A step of the pipeline was taken.
+    Stepped(Box<Stepped>),
     /// A photo was found.
     Detected {
         /// Whose.

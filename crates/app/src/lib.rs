@@ -4,6 +4,7 @@ pub mod cli;
 pub mod clock;
 mod commands;
 pub mod config;
+pub mod console;
 pub mod driver;
 pub mod failure;
 pub mod functions;

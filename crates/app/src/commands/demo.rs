@@ -284,7 +284,9 @@ impl Show {
                 ));
             }
             Event::Resting { firm, reason, .. } => self.say(&format!("  {firm} rests: {reason}")),
-            Event::Detected { .. }
+            Event::LookedAfter { .. }
+            | Event::Stepped(_)
+            | Event::Detected { .. }
             | Event::Advanced { .. }
             | Event::Withheld { .. }
             | Event::Waiting { .. }

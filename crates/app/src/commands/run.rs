@@ -1,21 +1,22 @@
 //! `skin-assist run`.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use skin_assist_core::{
     audit::installation,
-    ports::{AuditAction, AuditRecord},
+    ports::{AuditAction, AuditRecord, StateStore},
     time::Clock as _,
 };
 
 use super::{operator, retention, state_failed};
 use crate::{
     clock::SystemClock,
-    config::Config,
-    driver::stop_signal,
+    config::{Config, StoreName, read_secret},
+    console::{Console, ConsoleOptions, Serving},
+    driver::{Observer, stop_signal},
     failure::{Failure, Hinted as _},
     telemetry, wiring,
 };
@@ -24,13 +25,21 @@ use crate::{
 /// done by then is picked up after its lease.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// For how long what the console read of the state is good.
+const STANDING_FOR: Duration = Duration::from_secs(5);
+const STANDING_FOR_WHERE_READS_COST: Duration = Duration::from_secs(60);
+
 /// Serves the configured EHR until Ctrl-C or SIGTERM.
 pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     // From here on a signal is a request to stop, not the end.
     let mut signals = Signals::listen()?;
     telemetry::begin(&config.log)?;
     let state = wiring::state(config).await?;
-    let engine = wiring::engine(config, Arc::clone(&state), Arc::new(|_| {})).await?;
+    let console = console(config, &state)?;
+    let observer: Observer = console
+        .as_ref()
+        .map_or_else(|| -> Observer { Arc::new(|_| {}) }, |(console, _)| console.observer());
+    let engine = wiring::engine(config, Arc::clone(&state), observer).await?;
     let started = AuditRecord {
         at: SystemClock.now(),
         firm: installation(),
@@ -50,6 +59,10 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         window_s = engine.quotas.window.as_secs(),
         version = env!("CARGO_PKG_VERSION")
     );
+    // Served until this function returns.
+    let _serving = console
+        .as_ref()
+        .map(|(console, listen)| Serving::start(Arc::clone(console), *listen));
     let (stopper, stop) = stop_signal();
     let mut running = std::pin::pin!(engine.run(stop));
     tokio::select! {
@@ -58,6 +71,9 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         () = signals.asked_to_stop() => {}
     }
     tracing::info!(event = "run.stopping");
+    if let Some((console, _)) = &console {
+        console.stopping();
+    }
     stopper.stop();
     tokio::select! {
         () = running => tracing::info!(event = "run.stopped"),
@@ -67,6 +83,27 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The console and its address, where one is configured.
+fn console(config: &Config, state: &Arc<dyn StateStore>) -> Result<Option<(Arc<Console>, SocketAddr)>, Failure> {
+    let Some(listen) = config.console.address() else {
+        return Ok(None);
+    };
+    let file = &config.console.token_file;
+    let token = (!file.is_empty())
+        .then(|| read_secret(&config.path(file), "the console's token"))
+        .transpose()?;
+    let options = ConsoleOptions {
+        listen,
+        token,
+        standing_for: match config.state.store {
+            StoreName::Sqlite => STANDING_FOR,
+            StoreName::Dynamodb => STANDING_FOR_WHERE_READS_COST,
+        },
+    };
+    let console = Console::new(Arc::clone(state), Arc::new(SystemClock), &options);
+    Ok(Some((console, listen)))
 }
 
 /// Ctrl-C and SIGTERM, listened to from its making on.

@@ -14,21 +14,23 @@ use skin_assist_core::{
     stages::{DiscoverFirms, TokenSource as _},
 };
 
-use super::{Driver, HOUSEKEEPING_EVERY, LIST_LEASE, READ_AT_ONCE, lock};
+use super::{Driver, Event, HOUSEKEEPING_EVERY, LIST_LEASE, READ_AT_ONCE, lock};
 
 impl Driver<'_> {
     /// Discovers firms, renews tokens ahead of their end, sweeps expired rows.
     pub(super) async fn look_after_firms(&self) {
         while !self.stop.is_stopping() {
-            match (DiscoverFirms {
-                firms: &*self.engine.state,
-            })
-            .run()
-            .await
-            {
+            let firms = &*self.engine.state;
+            let discovered = DiscoverFirms { firms }.run().await;
+            let is_usable = discovered.is_ok();
+            match discovered {
                 Ok(firms) => self.serve(firms).await,
                 Err(error) => _ = self.state_trouble(Stage::DiscoverFirms, &error),
             }
+            self.emit(&Event::LookedAfter {
+                at: self.now(),
+                is_usable,
+            });
             let firms: Vec<_> = lock(&self.firms).values().cloned().collect();
             join_all(firms.iter().map(|firm| self.token(firm, None))).await;
             if let Err(error) = self.engine.state.sweep_expired(self.now()).await {

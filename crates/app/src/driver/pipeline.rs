@@ -13,7 +13,7 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use super::{Driver, Event, LOOK_EVERY, STATE_PAUSE, lock};
+use super::{Driver, Event, LOOK_EVERY, STATE_PAUSE, Stepped, lock};
 
 /// How long a firm's items wait when the firm is not served by this process at the moment.
 const FIRM_PAUSE: Duration = Duration::from_secs(5);
@@ -128,9 +128,16 @@ impl Driver<'_> {
     /// Runs one item's stage. When the state store fails, the lease is left to expire: the one way of recovery.
     async fn work(&self, step: Step, work: Work) {
         let (firm, subject, stage) = (work.firm().clone(), work.subject(), step.stage());
+        let stepped = Stepped::began(&work, stage, self.now());
         match self.run_stage(step, work).await {
-            Ok(end) => self.tell(step, &firm, &subject, end),
+            Ok(end) => {
+                let stepped = stepped.ended(end.as_ref(), self.now());
+                self.emit(&Event::Stepped(Box::new(stepped)));
+                self.tell(step, &firm, &subject, end);
+            }
             Err(error) => {
+                let ended_at = self.now();
+                self.emit(&Event::Stepped(Box::new(Stepped { ended_at, ..stepped })));
                 _ = self.state_trouble(stage, &error);
                 self.engine.clock.sleep_until(self.now() + STATE_PAUSE).await;
             }

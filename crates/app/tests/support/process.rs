@@ -43,7 +43,7 @@ impl Installation {
         let config = format!(
             "[state]\n{state}\n[ehr]\nbase_url = \"{}\"\ntoken_url = \"{}\"\napi_key_file = \"api.key\"\n\
              photo_hosts = [\"127.0.0.1\"]\nallow_loopback_http = true\n\
-             [assessments]\nwidespread_window_seconds = 1\n[log]\nlevel = \"warn\"\n",
+             [assessments]\nwidespread_window_seconds = 1\n[console]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"warn\"\n",
             firms[0].api_base, firms[0].token_url
         );
         std::fs::write(&installation.config, config).unwrap();

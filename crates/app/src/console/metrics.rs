@@ -1,0 +1,353 @@
+//! What a running system measures, as Prometheus reads it (OpenMetrics text). docs/telemetry.md lists every metric.
+//!
+//! Two sources: what this process did, counted as it happens; and how the state stands, shared by all processes, read when it
+//! is asked for. Labels are bounded: firms, quotas, and words and reason codes of this software. Nothing of a patient.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+};
+
+use prometheus_client::{
+    encoding::text::{encode_eof, encode_registry},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::Histogram,
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+use skin_assist_core::{
+    domain::{FirmStatus, Mode, PollerFigures, Stage},
+    ports::{Overview, QuotaFigures},
+    time::Timestamp,
+};
+
+use crate::driver::{Event, Outcome, Stepped};
+
+/// What all names begin with.
+const PREFIX: &str = "skin_assist";
+
+/// Upper bounds of how long a step takes, in seconds: a lease is at most 60.
+const STEP_BOUNDS_S: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
+
+/// Upper bounds of how long a photo waits for its draft, in seconds. The objective's bound, 60, is one of them.
+const DRAFT_BOUNDS_S: [f64; 14] = [
+    1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 300.0, 900.0, 3600.0,
+];
+
+/// A gauge of real numbers.
+type Real = Gauge<f64, AtomicU64>;
+type Labels<const COUNT: usize> = [(&'static str, String); COUNT];
+type Histograms<const COUNT: usize> = Family<Labels<COUNT>, Histogram, fn() -> Histogram>;
+
+/// What this process has done.
+pub(super) struct Counted {
+    registry: Registry,
+    detected: Counter,
+    retracted: Counter,
+    resting: Family<Labels<1>, Counter>,
+    steps: Family<Labels<2>, Counter>,
+    reasons: Family<Labels<3>, Counter>,
+    step_seconds: Histograms<1>,
+    draft_seconds: Histograms<1>,
+    /// When firms were looked after last, and when that last went well.
+    looked_after: Mutex<LookedAfter>,
+}
+
+/// When the engine looked after its firms.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LookedAfter {
+    /// The last time, however it went.
+    pub(super) last: Option<Timestamp>,
+    /// The last time that the state could be used.
+    pub(super) well: Option<Timestamp>,
+}
+
+impl Counted {
+    pub(super) fn new() -> Self {
+        let mut counted = Self {
+            registry: Registry::with_prefix(PREFIX),
+            detected: Counter::default(),
+            retracted: Counter::default(),
+            resting: Family::default(),
+            steps: Family::default(),
+            reasons: Family::default(),
+            step_seconds: Family::new_with_constructor(|| Histogram::new(STEP_BOUNDS_S)),
+            draft_seconds: Family::new_with_constructor(|| Histogram::new(DRAFT_BOUNDS_S)),
+            looked_after: Mutex::default(),
+        };
+        // What has not happened yet is zero, not missing: an alert rule cannot tell a rate from nothing.
+        for stage in [Stage::DownloadPhoto, Stage::Infer, Stage::WriteBack] {
+            for outcome in Outcome::ALL {
+                drop(counted.steps.get_or_create(&step(stage, outcome)));
+            }
+            drop(counted.step_seconds.get_or_create(&[("stage", stage.to_string())]));
+        }
+        for from in [FILED, DETECTED] {
+            drop(counted.draft_seconds.get_or_create(&[("from", from.to_owned())]));
+        }
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        counted.registry.register("build", "What is running.", build);
+        counted.registry.register("photos_detected", "Photos found by this process.", counted.detected.clone());
+        counted.registry.register(
+            "photos_retracted",
+            "Photos retracted whose draft is or may be in the chart, as this process saw them.",
+            counted.retracted.clone(),
+        );
+        counted.registry.register(
+            "firm_rests",
+            "How often a practice's polls rested after an error, by reason.",
+            counted.resting.clone(),
+        );
+        counted.registry.register("steps", "Steps of the pipeline, by stage and outcome.", counted.steps.clone());
+        counted.registry.register(
+            "step_reasons",
+            "Steps that did not go on, by stage, outcome and reason code.",
+            counted.reasons.clone(),
+        );
+        counted.registry.register_with_unit(
+            "step",
+            "How long steps of the pipeline took, however they ended.",
+            Unit::Seconds,
+            counted.step_seconds.clone(),
+        );
+        counted.registry.register_with_unit(
+            "photo_to_draft",
+            "From a photo's filing (by the EHR's clock) or finding until its draft was in the chart.",
+            Unit::Seconds,
+            counted.draft_seconds.clone(),
+        );
+        counted
+    }
+
+    /// Takes note of what happened.
+    pub(super) fn observe(&self, event: &Event) {
+        match event {
+            Event::LookedAfter { at, is_usable } => {
+                let mut looked_after = self.looked_after.lock().unwrap_or_else(PoisonError::into_inner);
+                looked_after.last = Some(*at);
+                if *is_usable {
+                    looked_after.well = Some(*at);
+                }
+            }
+            Event::Detected { .. } => _ = self.detected.inc(),
+            Event::Retracted(_) => _ = self.retracted.inc(),
+            Event::Resting { reason, .. } => {
+                let labels = [("reason", reason.code().to_owned())];
+                self.resting.get_or_create(&labels).inc();
+            }
+            Event::Stepped(stepped) => self.stepped(stepped),
+            // Each of these is a step that was taken, and counted as one.
+            Event::Advanced { .. }
+            | Event::Delivered { .. }
+            | Event::Withheld { .. }
+            | Event::Uncertain { .. }
+            | Event::Waiting { .. }
+            | Event::Buried { .. } => {}
+        }
+    }
+
+    fn stepped(&self, stepped: &Stepped) {
+        let labels = step(stepped.stage, stepped.outcome);
+        self.steps.get_or_create(&labels).inc();
+        if let Some(reason) = &stepped.reason {
+            let [stage, outcome] = labels;
+            let labels = [stage, outcome, ("reason", reason.code().to_owned())];
+            self.reasons.get_or_create(&labels).inc();
+        }
+        let took = stepped.ended_at.since(stepped.began_at).as_secs_f64();
+        self.step_seconds
+            .get_or_create(&[("stage", stepped.stage.to_string())])
+            .observe(took);
+        if stepped.outcome == Outcome::Delivered {
+            let since = [(FILED, stepped.filed_at), (DETECTED, Some(stepped.detected_at))];
+            for (from, at) in since {
+                let Some(at) = at else { continue };
+                self.draft_seconds
+                    .get_or_create(&[("from", from.to_owned())])
+                    .observe(stepped.ended_at.since(at).as_secs_f64());
+            }
+        }
+    }
+
+    /// When the engine looked after its firms.
+    pub(super) fn looked_after(&self) -> LookedAfter {
+        *self.looked_after.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const FILED: &str = "filed";
+const DETECTED: &str = "detected";
+
+fn step(stage: Stage, outcome: Outcome) -> Labels<2> {
+    [("stage", stage.to_string()), ("outcome", outcome.as_str().to_owned())]
+}
+
+/// How the state stood.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Standing {
+    /// Every firm in numbers.
+    pub(super) firms: Vec<Overview>,
+    /// Every quota.
+    pub(super) quotas: Vec<QuotaFigures>,
+    /// Who polls.
+    pub(super) pollers: Vec<PollerFigures>,
+}
+
+/// What keeps a firm from being served, or nothing.
+pub(super) fn standing(firm: &Overview) -> &'static str {
+    match (&firm.credential_refused, firm.firm.status) {
+        (_, FirmStatus::Paused) => "paused",
+        (_, FirmStatus::Active) if firm.firm.mode == Mode::Off => "off",
+        (Some(_), FirmStatus::Active) => "stopped",
+        (None, FirmStatus::Active) => "served",
+    }
+}
+
+/// Everything as text: what this process counted, and how the state stands, if it could be read.
+pub(super) fn text(counted: &Counted, standing: Option<&Standing>) -> Result<String, fmt::Error> {
+    let mut text = String::new();
+    encode_registry(&mut text, &counted.registry)?;
+    let mut registry = Registry::with_prefix(PREFIX);
+    let readable: Gauge = Gauge::default();
+    readable.set(i64::from(standing.is_some()));
+    registry.register("state_readable", "1 when the state could be read for this answer.", readable);
+    if let Some(bytes) = resident_bytes() {
+        let resident: Gauge = Gauge::default();
+        resident.set(bytes);
+        registry.register_with_unit("process_resident_memory", "Memory of this process.", Unit::Bytes, resident);
+    }
+    if let Some(standing) = standing {
+        firms(&mut registry, &standing.firms);
+        quotas(&mut registry, standing);
+    }
+    encode_registry(&mut text, &registry)?;
+    encode_eof(&mut text)?;
+    Ok(text)
+}
+
+fn firms(registry: &mut Registry, firms: &[Overview]) {
+    let standings: Family<Labels<1>, Gauge> = Family::default();
+    for word in ["served", "paused", "off", "stopped"] {
+        drop(standings.get_or_create(&[("standing", word.to_owned())]));
+    }
+    let served: Family<Labels<1>, Gauge> = Family::default();
+    let watched: Family<Labels<1>, Gauge> = Family::default();
+    let waiting: Family<Labels<2>, Gauge> = Family::default();
+    let drafts: Family<Labels<2>, Gauge> = Family::default();
+    let dead: Family<Labels<1>, Gauge> = Family::default();
+    let read_up_to: Family<Labels<1>, Real> = Family::default();
+    let detection: Family<Labels<2>, Real> = Family::default();
+    for firm in firms {
+        let name = || ("firm", firm.firm.id.to_string());
+        let word = standing(firm);
+        standings.get_or_create(&[("standing", word.to_owned())]).inc();
+        served.get_or_create(&[name()]).set(i64::from(word == "served"));
+        watched.get_or_create(&[name()]).set(number(firm.watched_encounters));
+        for (step, items) in [
+            ("download", firm.waiting_download),
+            ("infer", firm.waiting_inference),
+            ("write-back", firm.waiting_delivery),
+        ] {
+            waiting
+                .get_or_create(&[name(), ("step", step.to_owned())])
+                .set(number(items));
+        }
+        for (state, count) in [
+            ("delivered", firm.delivered),
+            ("withheld", firm.withheld),
+            ("uncertain", firm.uncertain),
+            ("retracted", firm.retracted),
+        ] {
+            drafts
+                .get_or_create(&[name(), ("state", state.to_owned())])
+                .set(number(count));
+        }
+        dead.get_or_create(&[name()]).set(number(firm.dead_letters));
+        if let Some(cursor) = firm.cursor {
+            read_up_to
+                .get_or_create(&[name()])
+                .set(cursor.0.as_millis() as f64 / 1e3);
+        }
+        if firm.detection.photos > 0 {
+            for (quantile, millis) in [("0.5", firm.detection.p50_ms), ("0.95", firm.detection.p95_ms)] {
+                detection
+                    .get_or_create(&[name(), ("quantile", quantile.to_owned())])
+                    .set(millis as f64 / 1e3);
+            }
+        }
+    }
+    registry.register("firms", "Practices, by how they stand.", standings);
+    registry.register("firm_served", "1 for a practice that is served.", served);
+    registry.register("firm_watched_encounters", "Encounters under watch.", watched);
+    registry.register("firm_waiting_items", "Photos and results that wait, by step.", waiting);
+    registry.register("firm_drafts", "Results that are kept, by how their drafts stand.", drafts);
+    registry.register("firm_dead_letters", "What was given up and waits for an operator.", dead);
+    registry.register_with_unit(
+        "firm_read_up_to_timestamp",
+        "How far encounters were read, by the EHR's clock.",
+        Unit::Seconds,
+        read_up_to,
+    );
+    registry.register_with_unit(
+        "firm_detection",
+        "From filing to finding, of photos found in the last 24 hours, by the documents' own times.",
+        Unit::Seconds,
+        detection,
+    );
+}
+
+fn quotas(registry: &mut Registry, standing: &Standing) {
+    let share: Family<Labels<1>, Real> = Family::default();
+    let tokens: Family<Labels<1>, Real> = Family::default();
+    let price: Family<Labels<1>, Real> = Family::default();
+    let granted: Family<Labels<2>, Counter> = Family::default();
+    let refused: Family<Labels<1>, Counter> = Family::default();
+    for quota in &standing.quotas {
+        let name = || ("quota", quota.name.clone());
+        share.get_or_create(&[name()]).set(quota.bucket.share);
+        tokens.get_or_create(&[name()]).set(quota.bucket.tokens);
+        for (kind, calls) in &quota.granted {
+            granted
+                .get_or_create(&[name(), ("kind", kind.to_string())])
+                .inc_by(*calls);
+        }
+        refused.get_or_create(&[name()]).inc_by(quota.refused);
+    }
+    let mut prices: BTreeMap<&str, f64> = BTreeMap::new();
+    for (quota, price) in standing.pollers.iter().flat_map(|poller| &poller.prices) {
+        let highest = prices.entry(quota).or_default();
+        *highest = highest.max(*price);
+    }
+    for (quota, highest) in prices {
+        price.get_or_create(&[("quota", quota.to_owned())]).set(highest);
+    }
+    registry.register("quota_calls_granted", "Calls granted since the state was made, by kind.", granted);
+    registry.register("quota_calls_refused", "Calls that the EHR refused for the quota.", refused);
+    registry.register("quota_rate_share", "Part of the rate in use: 1, or less after a refusal.", share);
+    registry.register("quota_tokens", "Calls at hand when the quota was last used.", tokens);
+    registry.register(
+        "quota_price",
+        "What a poll has to be worth, in expected photos times seconds: low means that the quota is plenty.",
+        price,
+    );
+    let pollers: Gauge = Gauge::default();
+    pollers.set(number(standing.pollers.len() as u64));
+    registry.register("pollers", "Processes that poll.", pollers);
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Memory of this process, where the system tells.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}

@@ -1,0 +1,236 @@
+//! What operators' tools ask a running system: health, readiness, metrics; and that nobody else is answered.
+
+#![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use process::{Installation, Served};
+use skin_assist::{
+    clock::SystemClock,
+    console::{Console, ConsoleOptions, Serving},
+};
+use skin_assist_core::{phi::Secret, time::Clock as _};
+use skin_assist_simulator::{ClinicScript, Options, PracticeEhr, ScriptOptions};
+use skin_assist_store::{SqliteStore, StateKey};
+
+const RULES: &str = include_str!("../../../deploy/monitoring/alerts.yaml");
+const DASHBOARD: &str = include_str!("../../../deploy/monitoring/dashboard.json");
+const DOCUMENT: &str = include_str!("../../../docs/telemetry.md");
+
+/// Status, headers and body of one request.
+fn get(address: SocketAddr, path: &str, headers: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let host = if headers.contains("Host:") {
+        String::new()
+    } else {
+        format!("Host: {address}\r\n")
+    };
+    write!(stream, "GET {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_lowercase(), body.to_owned())
+}
+
+/// The names of metrics as an answer declares them, with what a counter and a histogram add to theirs.
+fn exported(metrics: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for declared in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = declared.split_once(' ').unwrap();
+        let endings: &[&str] = match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            "info" => &["_info"],
+            _ => &[""],
+        };
+        names.extend(endings.iter().map(|ending| format!("{name}{ending}")));
+    }
+    names
+}
+
+/// The names of metrics that a text mentions.
+fn mentioned(text: &str) -> BTreeSet<String> {
+    let is_of_a_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == ':';
+    text.split(|letter| !is_of_a_name(letter))
+        // `skin_assist:` is what a rule records.
+        .filter(|word| word.starts_with("skin_assist_") && !word.contains(':'))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The value of a metric with exactly these labels.
+fn value(metrics: &str, metric: &str) -> Option<f64> {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(metric))?;
+    line.trim().parse().ok()
+}
+
+#[test]
+fn a_running_system_says_how_it_is_and_what_it_did() {
+    let ehr = PracticeEhr::new(Options::default());
+    let served = Served::start(ehr.clone());
+    let options = ScriptOptions {
+        firms: 1,
+        visits_per_firm: 2,
+        duration: Duration::from_secs(60),
+        photo_width: 320,
+        photo_height: 240,
+        ..ScriptOptions::default()
+    };
+    let script = ClinicScript::generate(7, &options);
+    for firm in &script.firms {
+        ehr.add_firm(firm.clone()).unwrap();
+    }
+    let installation = Installation::connected(&ehr);
+    let config = std::fs::read_to_string(&installation.config).unwrap();
+    let config = config.replace("level = \"warn\"", "level = \"warn,skin_assist::console=info\"");
+    std::fs::write(&installation.config, config).unwrap();
+    ehr.play(&script, SystemClock.now(), 30.0).unwrap();
+    let engine = installation.start();
+    let address = loop {
+        served.sleep(Duration::from_millis(100));
+        let log = std::fs::read_to_string(installation.path("run.log")).unwrap();
+        let said = log.lines().find(|line| line.contains("console.started"));
+        if let Some(address) = said.and_then(|line| line.split("address=").nth(1)) {
+            break address.split_whitespace().next().unwrap().parse().unwrap();
+        }
+    };
+    let metrics = loop {
+        served.sleep(Duration::from_millis(500));
+        let (status, head, metrics) = get(address, "/metrics", "");
+        assert_eq!(status, 200);
+        assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"));
+        let is_over = ehr.script_progress().is_over();
+        let drafts = value(&metrics, "skin_assist_photo_to_draft_seconds_count{from=\"filed\"}").unwrap();
+        if is_over && ehr.report().compositions > 0 && drafts >= f64::from(ehr.report().compositions) {
+            break metrics;
+        }
+    };
+    assert_eq!(get(address, "/healthz", "").0, 200);
+    let (status, _, ready) = get(address, "/readyz", "");
+    assert_eq!((status, ready.as_str()), (200, "{\"ready\":true,\"reasons\":[]}"));
+    assert!(metrics.ends_with("# EOF\n"));
+    let delivered = "skin_assist_steps_total{stage=\"write-back\",outcome=\"delivered\"}";
+    assert!(value(&metrics, delivered).unwrap() > 0.0);
+    assert_eq!(value(&metrics, "skin_assist_firms{standing=\"served\"}"), Some(1.0));
+    assert!(value(&metrics, "skin_assist_process_resident_memory_bytes").unwrap() > 1e6);
+
+    let names = exported(&metrics);
+    for (what, text) in [("rule", RULES), ("panel", DASHBOARD)] {
+        let unknown: Vec<_> = mentioned(text).difference(&names).cloned().collect();
+        assert!(unknown.is_empty(), "a {what} asks for what nobody exports: {unknown:?}");
+    }
+    // Of a histogram the documentation has the name alone.
+    let documented = mentioned(DOCUMENT);
+    let of_a_histogram = |name: &str| {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|ending| name.strip_suffix(ending));
+        base.is_some_and(|base| documented.contains(base))
+    };
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !documented.contains(*name) && !of_a_histogram(name))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/telemetry.md: {missing:?}");
+    assert_eq!(engine.terminate(), Some(0));
+}
+
+/// A console over an empty state, served; nothing runs behind it.
+async fn empty(token: Option<&str>, folder: &std::path::Path) -> (Serving, SocketAddr) {
+    let state = SqliteStore::open(&folder.join("state.sqlite"), &StateKey::from_bytes([3; 32])).unwrap();
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let options = ConsoleOptions {
+        listen,
+        token: token.map(|token| Secret::new(token.to_owned())),
+        standing_for: Duration::from_secs(5),
+    };
+    let console = Console::new(Arc::new(state), Arc::new(SystemClock), &options);
+    let mut serving = Serving::start(console, listen);
+    let address = serving.address().await.unwrap();
+    (serving, address)
+}
+
+async fn ask(address: SocketAddr, path: &'static str, headers: &'static str) -> (u16, String, String) {
+    tokio::task::spawn_blocking(move || get(address, path, headers))
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_this_machine_s_names_are_answered_and_a_token_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_serving, address) = empty(Some("a token"), folder.path()).await;
+    let (status, ..) = ask(address, "/metrics", "Host: clinic.example.com\r\nAuthorization: Bearer a token\r\n").await;
+    assert_eq!(status, 421, "a page whose name leads here has a browser ask");
+    let (status, head, _) = ask(address, "/metrics", "").await;
+    assert_eq!(status, 401);
+    assert!(head.contains("www-authenticate: bearer"));
+    let (status, ..) = ask(address, "/metrics", "Authorization: Bearer a toke\r\n").await;
+    assert_eq!(status, 401);
+    let (status, head, _) = ask(address, "/metrics", "Authorization: Bearer a token\r\n").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("cache-control: no-store"));
+    assert_eq!(ask(address, "/nothing", "Authorization: Bearer a token\r\n").await.0, 404);
+    // A load balancer has no token.
+    assert_eq!(ask(address, "/healthz", "").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_engine_it_is_alive_and_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_serving, address) = empty(None, folder.path()).await;
+    assert_eq!(ask(address, "/healthz", "").await.0, 200);
+    let (status, _, body) = ask(address, "/readyz", "").await;
+    assert_eq!((status, body.as_str()), (503, "{\"ready\":false,\"reasons\":[\"starting\"]}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_had_when_it_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let listen = taken.local_addr().unwrap();
+    let state = SqliteStore::open(&folder.path().join("state.sqlite"), &StateKey::from_bytes([3; 32])).unwrap();
+    let options = ConsoleOptions {
+        listen,
+        token: None,
+        standing_for: Duration::from_secs(5),
+    };
+    let console = Console::new(Arc::new(state), Arc::new(SystemClock), &options);
+    let mut serving = Serving::start(console, listen);
+    let waited = tokio::time::timeout(Duration::from_millis(200), serving.address()).await;
+    assert!(waited.is_err(), "two listen at one address");
+    drop(taken);
+    assert_eq!(serving.address().await, Some(listen));
+    assert_eq!(ask(listen, "/healthz", "").await.0, 200);
+}
+
+#[test]
+fn it_is_not_opened_to_other_machines_without_a_token() {
+    let installation = Installation::new();
+    let status = |console: &str| {
+        let config = format!("[state]\nkey_file = \"state.key\"\n[console]\n{console}\n");
+        std::fs::write(&installation.config, config).unwrap();
+        installation.output(&["status"])
+    };
+    for (console, problem) in [
+        ("listen = \"0.0.0.0:8470\"", "there is no token"),
+        ("listen = \"8470\"", "console.listen is no address"),
+    ] {
+        let refused = status(console);
+        assert_eq!(refused.status.code(), Some(1));
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains(problem) && said.contains("hint: "), "{said}");
+    }
+    for console in ["listen = \"\"", "listen = \"0.0.0.0:8470\"\ntoken_file = \"token\""] {
+        assert!(status(console).status.success(), "{console}");
+    }
+}
