@@ -152,15 +152,15 @@ impl Sealer {
 
 /// A row, with the keys of firms.
 pub(crate) struct Row<'a> {
-    row: &'a rusqlite::Row<'a>,
+    columns: &'a rusqlite::Row<'a>,
     vault: &'a Vault,
     key: OnceCell<Option<Arc<DataKey>>>,
 }
 
 impl<'a> Row<'a> {
-    pub(crate) const fn new(row: &'a rusqlite::Row<'a>, vault: &'a Vault) -> Self {
+    pub(crate) const fn new(columns: &'a rusqlite::Row<'a>, vault: &'a Vault) -> Self {
         Self {
-            row,
+            columns,
             vault,
             key: OnceCell::new(),
         }
@@ -168,12 +168,11 @@ impl<'a> Row<'a> {
 
     /// Opens a sealed value of this row, which has to have its column `firm`.
     pub(crate) fn open(&self, table: &'static str, column: &'static str, kind: Kind, sealed: &str) -> Outcome<String> {
-        let key = match self.key.get() {
-            Some(key) => key,
-            None => {
-                let firm: String = self.row.get("firm").map_err(|_| damaged(table, "firm"))?;
-                self.key.get_or_init(|| self.vault.key(&firm))
-            }
+        let key = if let Some(key) = self.key.get() {
+            key
+        } else {
+            let firm: String = self.columns.get("firm").map_err(|_| damaged(table, "firm"))?;
+            self.key.get_or_init(|| self.vault.key(&firm))
         };
         let key = key.as_ref().ok_or_else(|| damaged(table, column))?;
         key.open(kind, sealed).map_err(|_| damaged(table, column))
@@ -184,14 +183,14 @@ impl<'a> Deref for Row<'a> {
     type Target = rusqlite::Row<'a>;
 
     fn deref(&self) -> &rusqlite::Row<'a> {
-        self.row
+        self.columns
     }
 }
 
 /// Seals every row of a state of the fourth edition or before, in the transaction that brings it to the fifth. A firm of which a
 /// backup tells that was shredded after it was made is removed instead.
 pub(crate) fn seal_all(state: &State<'_>) -> Outcome<()> {
-    use crate::{execute, firms, first, rows};
+    use crate::{execute, firms, rows};
 
     let known = rows(state, "SELECT firm, connected_at FROM firms ORDER BY firm", [], |row| {
         Ok((
@@ -211,43 +210,48 @@ pub(crate) fn seal_all(state: &State<'_>) -> Outcome<()> {
             [firm.as_str(), key.id()],
         )?;
     }
-    let mut tables: Vec<(&str, Vec<(&str, Kind)>, &str)> = SEALED
+    for (table, columns) in SEALED {
+        seal_rows(state, table, columns, "1")?;
+    }
+    seal_rows(state, "audit", &[("subject", AUDIT)], "action <> 'firm-changed'")
+}
+
+/// Seals those rows of a table of which the condition `which` is true.
+fn seal_rows(state: &State<'_>, table: &str, columns: &[(&str, Kind)], which: &str) -> Outcome<()> {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let next = format!(
+        "SELECT rowid AS row_number, firm, {} FROM {table} WHERE rowid > ?1 AND {which} ORDER BY rowid LIMIT 1",
+        names.join(", ")
+    );
+    let set: Vec<String> = names
         .iter()
-        .map(|(table, columns)| (*table, columns.to_vec(), "1"))
+        .zip(2..)
+        .map(|(name, place)| format!("{name} = ?{place}"))
         .collect();
-    tables.push(("audit", vec![("subject", AUDIT)], "action <> 'firm-changed'"));
-    for (table, columns, which) in tables {
-        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-        let next = format!(
-            "SELECT rowid AS row_number, firm, {} FROM {table} WHERE rowid > ?1 AND {which} ORDER BY rowid LIMIT 1",
-            names.join(", ")
-        );
-        let set: Vec<String> = names
+    let update = format!("UPDATE {table} SET {} WHERE rowid = ?1", set.join(", "));
+    let mut last = i64::MIN;
+    // One by one: a row that is changed must not be met again by the statement that reads.
+    while let Some((number, firm, values)) = crate::first(state, &next, [last], |row| {
+        let read = || -> rusqlite::Result<_> {
+            let values: rusqlite::Result<Vec<Option<String>>> = names.iter().map(|name| row.get(*name)).collect();
+            Ok((row.get::<_, i64>("row_number")?, row.get::<_, String>("firm")?, values?))
+        };
+        read().map_err(crate::error::meaning)
+    })? {
+        // Of a firm that was removed long ago there is its audit trail, and it has a key for that; of one that was shredded nothing is
+        // to be read.
+        let sealer = match (state.vault.key(&firm), state.vault.last_destroyed(&firm)) {
+            (None, Some(_)) => Sealer(None),
+            _ => Sealer(Some(state.vault.add(&firm)?)),
+        };
+        let sealed = values
             .iter()
-            .zip(2..)
-            .map(|(name, place)| format!("{name} = ?{place}"))
-            .collect();
-        let update = format!("UPDATE {table} SET {} WHERE rowid = ?1", set.join(", "));
-        let mut last = i64::MIN;
-        // One by one: a row that is changed must not be met again by the statement that reads.
-        while let Some((rowid, firm, values)) = first(state, &next, [last], |row| {
-            let read = || -> rusqlite::Result<_> {
-                let values: rusqlite::Result<Vec<Option<String>>> = names.iter().map(|name| row.get(*name)).collect();
-                Ok((row.get::<_, i64>("row_number")?, row.get::<_, String>("firm")?, values?))
-            };
-            read().map_err(crate::error::meaning)
-        })? {
-            // Of a firm that was removed long ago there is its audit trail.
-            let key = state.vault.add(&firm)?;
-            let sealed = values
-                .iter()
-                .zip(&columns)
-                .map(|(value, (_, kind))| value.as_ref().map(|value| key.seal(*kind, value)));
-            let mut parameters: Vec<Box<dyn rusqlite::ToSql>> = vec![Box::new(rowid)];
-            parameters.extend(sealed.map(|value| Box::new(value) as Box<dyn rusqlite::ToSql>));
-            execute(state, &update, rusqlite::params_from_iter(parameters))?;
-            last = rowid;
-        }
+            .zip(columns)
+            .map(|(value, (_, kind))| sealer.optional(*kind, value.as_deref()));
+        let mut parameters: Vec<Box<dyn rusqlite::ToSql>> = vec![Box::new(number)];
+        parameters.extend(sealed.map(|value| Box::new(value) as Box<dyn rusqlite::ToSql>));
+        crate::execute(state, &update, rusqlite::params_from_iter(parameters))?;
+        last = number;
     }
     Ok(())
 }

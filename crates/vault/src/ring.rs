@@ -81,7 +81,7 @@ pub struct Destroyed {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wrapped {
+struct FirmKey {
     firm: String,
     key: String,
     wrapped: String,
@@ -91,7 +91,7 @@ struct Wrapped {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
-    firms: Vec<Wrapped>,
+    firms: Vec<FirmKey>,
     destroyed: Vec<Destroyed>,
 }
 
@@ -203,7 +203,7 @@ impl KeyRing {
             return Err(RingError::Changed);
         }
         let mut firms = BTreeMap::new();
-        for Wrapped { firm, key, wrapped } in content.firms {
+        for FirmKey { firm, key, wrapped } in content.firms {
             let bytes = unwrap(&root.siv, &about(&firm, &key), &wrapped).map_err(|_| RingError::Changed)?;
             let key = Arc::new(DataKey::new(key, &bytes));
             firms.insert(firm, Held { key, wrapped });
@@ -220,7 +220,7 @@ impl KeyRing {
     /// # Errors
     /// [`RingError::NotARing`] when it cannot be written as JSON, which does not happen.
     pub fn write(&self, wrapping: &[&WrappingKey]) -> Result<String, RingError> {
-        let firms = self.firms.iter().map(|(firm, held)| Wrapped {
+        let firms = self.firms.iter().map(|(firm, held)| FirmKey {
             firm: firm.clone(),
             key: held.key.id().to_owned(),
             wrapped: held.wrapped.clone(),

@@ -181,7 +181,15 @@ fn a_firm_that_was_shredded_does_not_come_back_from_a_file_of_the_fourth_edition
     let restored = SqliteStore::open_with(&earlier, &place.firm_keys(), &key(7)).unwrap();
     assert_eq!(firms(&restored), [""; 0]);
     drop(restored);
-    // Nothing is left of it but the records that there was something.
+    // Nothing is left of it but the records that there was something, of what is not to be read.
+    let restored = SqliteStore::open_with(&earlier, &place.firm_keys(), &key(7)).unwrap();
+    let subjects: Vec<String> = block_on(restored.records())
+        .unwrap()
+        .into_iter()
+        .map(|record| record.subject)
+        .collect();
+    assert_eq!(subjects, ["[shredded]", "plain-gone", "removed"]);
+    drop(restored);
     let raw = raw(&earlier, 7);
     assert!(
         texts(&raw)
