@@ -237,6 +237,11 @@ const METHODS: &[(&str, &str, &[Access])] = &[
     ("InferenceRecords", "earlier_draft", &[("AssistResults", &["GetItem"])]),
     (
         "InferenceRecords",
+        "draft_before",
+        &[("AssistResults", &["GetItem", "Query"])],
+    ),
+    (
+        "InferenceRecords",
         "record_findings",
         &[
             ("AssistResults", &["PutItem"]),
@@ -263,6 +268,12 @@ const METHODS: &[(&str, &str, &[Access])] = &[
         "record_intent",
         &[("AssistResults", &["UpdateItem"]), ANEW],
     ),
+    (
+        "Deliveries",
+        "record_update_intent",
+        &[("AssistResults", &["UpdateItem"]), ANEW],
+    ),
+    ("Deliveries", "delivery_of", &[("AssistResults", &["GetItem"])]),
     ("Deliveries", "record_delivered", &[("AssistResults", &["UpdateItem"])]),
     ("Deliveries", "record_uncertain", &[("AssistResults", &["UpdateItem"])]),
     ("Deliveries", "record_withheld", &[("AssistResults", &["UpdateItem"])]),
