@@ -310,7 +310,7 @@ fn changes_that_are_lost_or_interrupted_are_made_once() {
                 .ehr
                 .set_faults(|faults| faults.drop_composition_replies = random.random_range(0..4));
             if random.random_bool(0.5) {
-                let turns = random.random_range(20..600);
+                let turns = random.random_range(5..150);
                 crashes += usize::from(world.crash_after(turns, Duration::from_secs(20)));
             } else {
                 world.run_for(Duration::from_secs(random.random_range(5..30)));
@@ -354,11 +354,24 @@ fn changes_that_are_lost_or_interrupted_are_made_once() {
 #[test]
 fn a_practice_that_is_switched_off_while_drafts_are_written() {
     let (mut under_way, mut waited) = (0, 0);
-    for steps in 0..20 {
+    let five = || {
         let (world, visit) = one_visit(74, Setting::modmed());
         for seed in 0..5 {
             attach(&world, &visit, seed);
         }
+        world
+    };
+    let undisturbed = five();
+    let begun_at = undisturbed.clock_now();
+    undisturbed.run_for(2 * MINUTE);
+    let posted = |world: &World| {
+        let report = world.report();
+        let drafts = report.photos.into_iter().flat_map(|photo| photo.drafts);
+        drafts.map(|draft| draft.posted_at).collect::<Vec<_>>()
+    };
+    let last = posted(&undisturbed).into_iter().max().unwrap().since(begun_at);
+    for steps in 0..16 {
+        let world = five();
         let firm = FirmId::new(FIRM);
         let switch = |mode| {
             let switched = world.state.set_mode(&firm, mode, None).now_or_never();
@@ -366,12 +379,8 @@ fn a_practice_that_is_switched_off_while_drafts_are_written() {
             world.clock_now()
         };
         let mut off_at = world.clock_now();
-        world.run_with(MINUTE, 2 * steps * STEP, || off_at = switch(Mode::Off));
-        let posted = |world: &World| {
-            let report = world.report();
-            let drafts = report.photos.into_iter().flat_map(|photo| photo.drafts);
-            drafts.map(|draft| draft.posted_at).collect::<Vec<_>>()
-        };
+        let wait = (last + steps * STEP).saturating_sub(15 * STEP);
+        world.run_with(MINUTE, wait, || off_at = switch(Mode::Off));
         let in_time = posted(&world);
         assert!(in_time.iter().all(|at| *at < off_at + Duration::from_secs(30)));
         under_way += in_time.iter().filter(|at| **at > off_at).count();

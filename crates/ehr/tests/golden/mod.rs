@@ -114,7 +114,8 @@ pub(crate) fn added() -> Golden {
         resource: Phi::new(resource.to_string()),
     };
     let (client, recorder) = recorded(profile);
-    let update = client.update(&firm(), &token(), &written, &second);
+    let (firm, token) = (firm(), token());
+    let update = client.update(&firm, &token, &written, &second);
     let reference = futures::executor::block_on(update).unwrap();
     assert_eq!(reference, DraftReference("Composition/81".to_owned()));
     Golden {
