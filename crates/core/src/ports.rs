@@ -15,8 +15,8 @@ mod state;
 pub use audit::{AuditChain, AuditPage, AuditTrail, Kept, Removed, Retention, RetentionLimits};
 pub use ehr::{
     ChartReader, ContextPart, ContextSubject, DocumentQuery, DocumentSearches, DraftAbilities, DraftSearch,
-    DraftWriter, Ehr, EncounterQuery, FinishedVisit, FirmSettings, Page, PageLink, PatientContext, PhotoLocation,
-    PhotoSource, Settlement, TokenEndpoint, Visit,
+    DraftWriter, EarlierInChart, Ehr, EncounterQuery, FinishedVisit, FirmSettings, Page, PageLink, PatientContext,
+    PhotoLocation, PhotoSource, Settlement, TokenEndpoint, Visit, WrittenDraft,
 };
 pub use error::{Class, DraftError, EhrError, LanguageError, PhotoRefusal, StateError, VisionError};
 pub use models::{

@@ -15,7 +15,7 @@ mod synthesizer;
 
 pub use composer::{Composer, Judged, JudgedClass};
 pub use knowledge::{ICD_10_CM, Knowledge, KnowledgeError, RXNORM, SNOMED_CT};
-pub use note::compose_note;
+pub use note::{ToEarlier, compose_note, note_to_earlier};
 pub use rules::{Rule, Rules};
 pub use synthesizer::{Spending, Synthesizer};
 

@@ -13,7 +13,7 @@ use golden::Standing;
 
 fn main() {
     let folder = PathBuf::from(std::env::args_os().nth(1).expect("the name of a folder"));
-    for golden in golden::drafts() {
+    for golden in golden::drafts().into_iter().chain([golden::added()]) {
         let folder = folder.join(match golden.standing {
             Standing::Valid => "valid",
             Standing::WithoutAuthor => "without-author",

@@ -6,6 +6,7 @@
 
 mod document_reference;
 mod provenance;
+mod update;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -20,7 +21,8 @@ use crate::{
     urls::encode_segment,
 };
 use document_reference::document_reference;
-use provenance::provenance;
+use provenance::{PROVENANCE, provenance};
+pub(crate) use update::{has, updated};
 
 /// `Composition.identifier.system` of our drafts; the value is the reference code.
 pub const IDENTIFIER_SYSTEM: &str = "https://skin-assist.example/fhir/draft";
@@ -85,7 +87,7 @@ impl References<'_> {
             contained.push(device(&draft.versions.pipeline));
         }
         if rules.provenance == ProvenanceRule::Contained {
-            contained.push(provenance(draft, self)?);
+            contained.push(provenance(draft, self, PROVENANCE)?);
         }
         Ok((contained, author))
     }
@@ -132,7 +134,7 @@ fn composition(draft: &Draft, rules: &DraftRules, service: &str) -> Result<Compo
         author,
         relates_to: match rules.addendum {
             AddendumRule::Text => Vec::new(),
-            AddendumRule::RelatesTo => draft.appends.iter().map(appends).collect(),
+            AddendumRule::RelatesTo | AddendumRule::Update => draft.appends.iter().map(appends).collect(),
         },
         title: Block::paragraph(&note.title).text().to_owned(),
         section: [

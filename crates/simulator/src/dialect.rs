@@ -32,6 +32,8 @@ pub struct Dialect {
     pub attachments: AttachmentForm,
     /// What may be written back.
     pub drafts: DraftRules,
+    /// Whether results of the laboratory, pathology among them, can be searched: `GET Observation`.
+    pub laboratory: bool,
     /// How references are written.
     pub references: ReferenceForm,
     /// Whether results carry `meta.versionId`.
@@ -269,6 +271,8 @@ pub struct DraftRules {
     pub readable: bool,
     /// Whether `If-None-Exist` is heeded; where it is not, it is ignored in silence.
     pub conditional_create: bool,
+    /// Whether a Composition can be changed by `PUT` with `If-Match`, as long as it is in that version.
+    pub updatable: bool,
     /// The values taken as `Composition.status` and as `DocumentReference.docStatus`.
     pub statuses: Vec<&'static str>,
     /// Who may be the author.
@@ -353,11 +357,13 @@ impl Dialect {
                 targets: vec![DraftTarget::Composition],
                 readable: false,
                 conditional_create: false,
+                updatable: false,
                 statuses: vec!["preliminary"],
                 author: AuthorRule::Practitioner,
                 contained: Vec::new(),
                 transcription: true,
             },
+            laboratory: false,
             references: ReferenceForm::Absolute,
             version_ids: false,
             totals: Totals::PageLocal,
@@ -432,11 +438,13 @@ impl Dialect {
                 targets: vec![DraftTarget::Composition, DraftTarget::DocumentReference],
                 readable: true,
                 conditional_create: true,
+                updatable: true,
                 statuses: vec!["preliminary", "final"],
                 author: AuthorRule::Optional,
                 contained: vec!["Device", "Provenance"],
                 transcription: false,
             },
+            laboratory: true,
             references: ReferenceForm::Relative,
             version_ids: true,
             totals: Totals::True,
@@ -484,6 +492,7 @@ impl Dialect {
                 targets: vec![DraftTarget::DocumentReference],
                 readable: true,
                 conditional_create: false,
+                updatable: false,
                 statuses: vec!["preliminary"],
                 author: AuthorRule::PractitionerOrDevice,
                 contained: vec!["Device", "Provenance"],

@@ -28,7 +28,7 @@ use crate::{
     script::ClinicScript,
     specification::{
         Credentials, DocumentSpec, EncounterSpec, EncounterStatus, Endpoints, Error, FirmSpec, Options, PhotoContent,
-        PhotoSpec,
+        PhotoSpec, ResultSpec, Review,
     },
     state::{Firm, State},
 };
@@ -237,6 +237,22 @@ impl PracticeEhr {
     /// Marks a document as entered in error. It stays listed, with that status.
     pub fn retract_document(&self, now: Timestamp, firm: &str, document: &str) -> Result<(), Error> {
         self.state().retract_document(now, firm, document)
+    }
+
+    /// Files an earlier result of tissue.
+    pub fn file_result(&self, now: Timestamp, firm: &str, spec: ResultSpec) -> Result<(), Error> {
+        self.state().file_result(now, firm, spec)
+    }
+
+    /// A clinician signs a draft (`status` = `final`) or writes something into its title, or takes it off the chart. Its reference is
+    /// that of the report. False where there is no such draft.
+    pub fn review_draft(&self, now: Timestamp, firm: &str, reference: &str, review: Review) -> bool {
+        self.state().review_draft(now, firm, reference, review)
+    }
+
+    /// A draft as the chart has it now.
+    pub fn draft(&self, firm: &str, reference: &str) -> Option<serde_json::Value> {
+        self.state().draft(firm, reference)
     }
 
     /// Takes a visit and its documents off the chart: they are neither listed nor read any more.

@@ -41,5 +41,5 @@ pub use report::{DocumentReport, DraftReport, PhotoReport, Placement, Region, Re
 pub use script::{ClinicScript, ScriptAction, ScriptEvent, ScriptOptions};
 pub use specification::{
     CategorySpec, Credentials, DocumentSpec, EncounterSpec, EncounterStatus, Endpoints, Error, ExpectedRoute, FirmSpec,
-    Options, PhotoContent, PhotoSpec, PractitionerSpec,
+    Options, PhotoContent, PhotoSpec, PractitionerSpec, ResultSpec, Review,
 };

@@ -343,6 +343,30 @@ pub struct EncounterSpec {
     pub status: EncounterStatus,
 }
 
+/// What a clinician does with a draft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Review {
+    /// It is final from now on.
+    Sign,
+    /// Something else stands in it.
+    Edit,
+    /// It is taken off the chart.
+    Remove,
+}
+
+/// An earlier result of tissue, as a laboratory files it.
+#[derive(Debug, Clone)]
+pub struct ResultSpec {
+    /// The Patient's id; one that does not exist yet is made.
+    pub patient: String,
+    /// What was found: SNOMED CT.
+    pub finding: String,
+    /// Where: SNOMED CT.
+    pub site: String,
+    /// What the pathologist wrote: free text, with whatever such texts have in them.
+    pub text: String,
+}
+
 /// Where a photo's bytes come from.
 #[derive(Debug, Clone)]
 pub enum PhotoContent {

@@ -23,7 +23,7 @@ use crate::{
     quota::{Counters, Window},
     report::{Placement, Region},
     script::ScriptEvent,
-    specification::{EncounterStatus, Error, ExpectedRoute, FirmSpec, Options, PhotoContent},
+    specification::{EncounterStatus, Error, ExpectedRoute, FirmSpec, Options, PhotoContent, ResultSpec},
 };
 
 /// Everything behind the practice's lock.
@@ -65,6 +65,15 @@ pub(crate) struct Firm {
     /// Encounter id to indexes of documents.
     pub(crate) documents_by_encounter: HashMap<String, Vec<usize>>,
     pub(crate) drafts: Vec<StoredDraft>,
+    pub(crate) results: Vec<LaboratoryResult>,
+}
+
+/// An earlier result.
+#[derive(Debug, Clone)]
+pub(crate) struct LaboratoryResult {
+    pub(crate) id: String,
+    pub(crate) spec: ResultSpec,
+    pub(crate) filed_at: Timestamp,
 }
 
 /// Records in the order in which they were added, found by id.
@@ -254,6 +263,9 @@ pub(crate) struct StoredDraft {
     pub(crate) id: String,
     pub(crate) patient: String,
     pub(crate) posted_at: Timestamp,
+    /// When it was last changed, and how often it was written: its version.
+    pub(crate) changed_at: Timestamp,
+    pub(crate) version: usize,
     pub(crate) identifier: Option<String>,
     pub(crate) placement: Placement,
     pub(crate) encounter: Option<String>,
@@ -375,6 +387,7 @@ impl State {
             documents_by_patient: HashMap::new(),
             documents_by_encounter: HashMap::new(),
             drafts: Vec::new(),
+            results: Vec::new(),
             spec,
         };
         self.windows.entry(firm.api_key.clone()).or_default();

@@ -5,7 +5,7 @@ use std::{convert::identity, time::Duration};
 use async_trait::async_trait;
 use rusqlite::params;
 use skin_assist_core::{
-    domain::{Assessment, AssistResult, Delivery, DraftReference, Reason, Stage},
+    domain::{Assessment, AssessmentId, AssistResult, Delivery, DraftReference, FirmId, Reason, Stage},
     lease::Lease,
     phi::Phi,
     ports::{AuditAction, Deliveries, StateError},
@@ -50,7 +50,10 @@ fn read_delivery(columns: &Columns<'_, '_>) -> Outcome<Delivery> {
     let at = || columns.time("delivery_at");
     Ok(match columns.get::<String>("delivery")?.as_str() {
         "pending" => Delivery::Pending,
-        "intended" => Delivery::Intended { at: at()? },
+        "intended" => Delivery::Intended {
+            at: at()?,
+            updates: columns.optional_text("reference", DraftReference)?,
+        },
         "delivered" => Delivery::Delivered {
             reference: columns.text("reference", DraftReference)?,
             at: at()?,
@@ -85,6 +88,49 @@ pub(crate) fn open_if_cancelled(state: &State<'_>, assessment: &Assessment, now:
 }
 
 impl SqliteStore {
+    /// Records the intent to post, or to change the version `updates` of an earlier draft.
+    fn intend(
+        &self,
+        lease: &Lease<AssistResult>,
+        updates: Option<&DraftReference>,
+        unsettled: Option<&Reason>,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        let assessment = &lease.item().assessment;
+        let retracted = self.write(|state| {
+            let seal = state.sealer(&assessment.firm);
+            // Who wants to post knows that the EHR does not have the draft, unless an earlier post is unsettled: one whose
+            // photo was retracted meanwhile is cancelled now, and the lease with it.
+            let retracted = first(
+                state,
+                "UPDATE assist_results
+                 SET delivery = CASE WHEN NOT retracted THEN 'intended' WHEN ?5 IS NULL THEN 'cancelled'
+                         ELSE 'uncertain' END,
+                     delivery_at = ?4, reason_code = iif(retracted, ?5, NULL), reason_hint = iif(retracted, ?6, NULL),
+                     available_at = iif(retracted, NULL, available_at), fence = fence + retracted,
+                     reference = iif(retracted, NULL, ?7)
+                 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3
+                 RETURNING retracted",
+                params![
+                    assessment.firm.as_str(),
+                    seal.assessment(&assessment.id),
+                    lease.fence().0 as i64,
+                    Millis(now),
+                    unsettled.map(Reason::code),
+                    unsettled.map(Reason::hint),
+                    seal.optional(REFERENCE, updates.map(|updates| updates.0.as_str()))
+                ],
+                |row| Columns { table: TABLE, row }.get::<bool>("retracted"),
+            )?;
+            let retracted = retracted.ok_or(StateError::LeaseLost)?;
+            if retracted && unsettled.is_none() {
+                assessments::cancelled(state, assessment, now)?;
+            }
+            Ok(retracted)
+        })?;
+        if retracted { Err(StateError::LeaseLost) } else { Ok(()) }
+    }
+
     /// Ends a lease on a result in `delivery`, which waits for nobody.
     fn end_delivery(
         &self,
@@ -161,36 +207,28 @@ impl Deliveries for SqliteStore {
         unsettled: Option<&Reason>,
         now: Timestamp,
     ) -> Outcome<()> {
-        let assessment = &lease.item().assessment;
-        let retracted = self.write(|state| {
-            // Who wants to post knows that the EHR does not have the draft, unless an earlier post is unsettled: one whose
-            // photo was retracted meanwhile is cancelled now, and the lease with it.
-            let retracted = first(
+        self.intend(lease, None, unsettled, now)
+    }
+
+    async fn record_update_intent(
+        &self,
+        lease: &Lease<AssistResult>,
+        updates: &DraftReference,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.intend(lease, Some(updates), None, now)
+    }
+
+    async fn delivery_of(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<Delivery>> {
+        self.read(|state| {
+            first(
                 state,
-                "UPDATE assist_results
-                 SET delivery = CASE WHEN NOT retracted THEN 'intended' WHEN ?5 IS NULL THEN 'cancelled'
-                         ELSE 'uncertain' END,
-                     delivery_at = ?4, reason_code = iif(retracted, ?5, NULL), reason_hint = iif(retracted, ?6, NULL),
-                     available_at = iif(retracted, NULL, available_at), fence = fence + retracted
-                 WHERE firm = ?1 AND assessment = ?2 AND fence = ?3
-                 RETURNING retracted",
-                params![
-                    assessment.firm.as_str(),
-                    state.sealer(&assessment.firm).assessment(&assessment.id),
-                    lease.fence().0 as i64,
-                    Millis(now),
-                    unsettled.map(Reason::code),
-                    unsettled.map(Reason::hint)
-                ],
-                |row| Columns { table: TABLE, row }.get::<bool>("retracted"),
-            )?;
-            let retracted = retracted.ok_or(StateError::LeaseLost)?;
-            if retracted && unsettled.is_none() {
-                assessments::cancelled(state, assessment, now)?;
-            }
-            Ok(retracted)
-        })?;
-        if retracted { Err(StateError::LeaseLost) } else { Ok(()) }
+                "SELECT * FROM assist_results
+                 WHERE firm = ?1 AND assessment = ?2 AND delivery <> 'cancelled' AND NOT retracted",
+                [firm.as_str(), &state.sealer(firm).assessment(assessment)],
+                |row| read_delivery(&Columns { table: TABLE, row }),
+            )
+        })
     }
 
     async fn record_delivered(
@@ -216,7 +254,7 @@ impl Deliveries for SqliteStore {
             fenced(execute(
                 state,
                 "UPDATE assist_results SET delivery = iif(retracted, 'cancelled', 'pending'), delivery_at = NULL,
-                     available_at = iif(retracted, NULL, ?4)
+                     reference = NULL, available_at = iif(retracted, NULL, ?4)
                  WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
                 params![
                     assessment.firm.as_str(),

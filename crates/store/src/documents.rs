@@ -190,7 +190,9 @@ fn retract(state: &State<'_>, firm: &FirmId, document: &DocumentId, now: Timesta
         state,
         "UPDATE assist_results SET delivery = 'cancelled', delivery_at = ?3, retracted = 1, available_at = NULL,
              fence = fence + 1
-         WHERE firm = ?1 AND assessment = ?2 AND delivery IN ('pending', 'withheld', 'buried')",
+         WHERE firm = ?1 AND assessment = ?2 AND (delivery IN ('pending', 'withheld') OR delivery = 'buried' AND EXISTS
+             -- Without a letter an operator discarded it: that holds for its other photos, too.
+             (SELECT 1 FROM dead_letters l WHERE l.firm = ?1 AND l.kind = 'result' AND l.subject = ?2))",
         params![firm.as_str(), assessment, Millis(now)],
     )?;
     let posted = first(

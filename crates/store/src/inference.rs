@@ -17,7 +17,7 @@ use crate::{
     Outcome, SqliteStore, audit,
     codec::{Columns, Millis, to_json},
     documents, execute, fence_floor, fenced, firms, first,
-    sealed::{ASSESSMENT, FINDINGS, NOTE, PHOTO, REFERENCE, RESULT_KEY, State, TOP_FINDING},
+    sealed::{ASSESSMENT, FINDINGS, NOTE, PATIENT, PHOTO, REFERENCE, RESULT_KEY, Row, State, TOP_FINDING},
 };
 
 /// How a delivery is written down.
@@ -40,7 +40,10 @@ impl<'a> DeliveryColumns<'a> {
         };
         match delivery {
             Delivery::Pending => plain("pending", None, true),
-            Delivery::Intended { at } => plain("intended", Some(*at), true),
+            Delivery::Intended { at, updates } => Self {
+                reference: updates.as_ref().map(|updates| updates.0.as_str()),
+                ..plain("intended", Some(*at), true)
+            },
             Delivery::Delivered { reference, at } => Self {
                 reference: Some(&reference.0),
                 ..plain("delivered", Some(*at), false)
@@ -200,21 +203,48 @@ impl InferenceRecords for SqliteStore {
         self.read(|state| {
             first(
                 state,
-                "SELECT assessed_at FROM assist_results
+                "SELECT firm, assessment, assessed_at FROM assist_results
                  WHERE firm = ?1 AND assessment = ?2
                      AND delivery IN ('pending', 'intended', 'delivered', 'uncertain') AND NOT retracted",
                 [firm.as_str(), &state.sealer(firm).assessment(assessment)],
-                |row| {
-                    let columns = Columns {
-                        table: "assist_results",
-                        row,
-                    };
-                    Ok(EarlierDraft {
-                        assessment: assessment.clone(),
-                        date: columns.time("assessed_at")?,
-                    })
-                },
+                read_earlier,
             )
         })
     }
+
+    async fn draft_before(&self, watch: &DocumentWatch) -> Outcome<Option<EarlierDraft>> {
+        self.read(|state| {
+            let seal = state.sealer(&watch.firm);
+            first(
+                state,
+                "SELECT r.firm, r.assessment, r.assessed_at
+                 FROM document_watch d JOIN assist_results r ON r.firm = d.firm AND r.assessment = d.assessment
+                 WHERE d.firm = ?1 AND d.encounter = ?2 AND d.category = ?3 AND d.route = ?4 AND d.patient = ?5
+                     AND d.gathers_until IS NULL AND r.assessment <> ?6 AND r.assessed_at < ?7
+                     AND r.delivery IN ('pending', 'intended', 'delivered', 'uncertain') AND NOT r.retracted
+                 ORDER BY r.assessed_at DESC, r.assessment DESC LIMIT 1",
+                params![
+                    watch.firm.as_str(),
+                    seal.encounter(&watch.encounter),
+                    watch.category.as_str(),
+                    watch.route.as_str(),
+                    seal.seal(PATIENT, watch.patient.as_str()),
+                    seal.assessment(&watch.assessment),
+                    Millis(watch.detected_at)
+                ],
+                read_earlier,
+            )
+        })
+    }
+}
+
+fn read_earlier(row: &Row<'_>) -> Outcome<EarlierDraft> {
+    let columns = Columns {
+        table: "assist_results",
+        row,
+    };
+    Ok(EarlierDraft {
+        assessment: columns.text("assessment", AssessmentId::new)?,
+        date: columns.time("assessed_at")?,
+    })
 }

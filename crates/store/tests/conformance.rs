@@ -236,7 +236,12 @@ fn the_suite_notices_other_broken_rules() {
             &["assessments::lost_bytes", "documents::each_step"],
         ),
         (Mutation::LooksMisplaced, &["assessments::what_is_closed"]),
-        (Mutation::EarlierDraftsUntold, &["assessments::an_earlier_draft"]),
+        (
+            Mutation::EarlierDraftsUntold,
+            &["assessments::an_earlier_draft", "assessments::a_later_photo_names"],
+        ),
+        (Mutation::LaterDraftsAreEarlier, &["assessments::a_later_photo_names"]),
+        (Mutation::UpdatesUntold, &["deliveries::an_intent_names"]),
         (Mutation::AllDraftsAreEarlier, &["assessments::an_earlier_draft"]),
         (Mutation::ChangesUnaudited, &["audit::a_change"]),
         (Mutation::EntriesApart, &["audit::a_change"]),

@@ -146,12 +146,13 @@ pub fn cases() -> Vec<Case> {
             a_photo_waits_for_further_ones, siblings_tell_how_they_stand, what_is_closed_is_finished_by_one_result,
             what_is_not_ready_closes_nothing, concurrent_workers_judge_each_photo_once, lost_bytes_open_it_again,
             a_retracted_photo_leaves, a_photo_retracted_during_the_post_leaves_if_it_failed,
-            what_is_given_up_keeps_its_photos, an_earlier_draft_is_one_in_the_chart_or_on_its_way;
+            what_is_given_up_keeps_its_photos, an_earlier_draft_is_one_in_the_chart_or_on_its_way,
+            a_later_photo_names_the_latest_draft_before_it, what_an_operator_discarded_stays_discarded;
         deliveries:
             a_result_comes_back_as_it_was_recorded, a_delivery_ends_with_its_reference,
             an_intent_outlives_its_lease, a_retry_withdraws_the_intent, a_release_keeps_the_intent,
             an_uncertain_result_waits_for_an_operator, a_withheld_result_is_not_posted,
-            results_of_a_firm_are_listed,
+            results_of_a_firm_are_listed, an_intent_names_what_it_changes,
             what_is_given_up_is_a_dead_letter_and_can_be_replayed, concurrent_writers_share_no_result;
         retraction:
             before_the_result, under_a_lease, before_the_post, after_an_intent, while_uncertain, after_delivery,

@@ -10,14 +10,14 @@ mod report;
 mod scenario;
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicU64, Ordering},
 };
 
 use async_trait::async_trait;
 use futures::executor::block_on;
 use skin_assist_core::{
-    domain::{DraftNote, Versions},
+    domain::{DraftNote, PatientFacts, Versions},
     phi::Phi,
     ports::{ChatModel, Completion, LanguageError, LanguageModel as _, Prompt},
     synthesis::{self, Composer, Knowledge, Rule, Rules, Spending, Synthesizer},
@@ -52,6 +52,23 @@ impl ChatModel for Compliant {
 
     fn model(&self) -> &'static str {
         "compliant"
+    }
+}
+
+/// A model that says nothing of use, and keeps what it was asked.
+#[derive(Default)]
+struct Listening(Mutex<Vec<String>>);
+
+#[async_trait]
+impl ChatModel for Listening {
+    async fn complete(&self, prompt: &Prompt) -> Result<Completion, LanguageError> {
+        let whole = format!("{}\n{}\n{}", prompt.system, prompt.user.expose(), prompt.schema);
+        self.0.lock().expect("nobody panics with it").push(whole);
+        Err(LanguageError::Refused { what: "it listens" })
+    }
+
+    fn model(&self) -> &'static str {
+        "listening"
     }
 }
 
@@ -117,6 +134,19 @@ impl RedTeam {
             leaked: chat.leaks.load(Ordering::Relaxed) > 0,
             fallback,
         }
+    }
+
+    /// What a language model is asked of a patient of whom this was read, on any findings: all of it.
+    pub fn prompt(&self, patient: PatientFacts) -> String {
+        let asked = Arc::new(Listening::default());
+        let composer = Composer::new(self.knowledge.clone());
+        let synthesizer = Synthesizer::new(asked.clone(), composer, Spending::default());
+        let scenario = scenarios().remove(0);
+        scenario.with_patient(patient, |request, _| {
+            block_on(synthesizer.synthesize(request)).expect("it falls back");
+        });
+        let asked = asked.0.lock().expect("nobody panics with it");
+        asked.join("\n")
     }
 
     /// The draft that the composer writes.

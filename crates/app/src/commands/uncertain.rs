@@ -54,7 +54,11 @@ pub(crate) async fn uncertain(config: &Config, command: UncertainCommand) -> Res
                 Found {
                     delivered: Some(reference),
                     ..
-                } => UncertainResolution::Delivered(DraftReference(reference)),
+                } => {
+                    // Whoever looked may name a version that somebody changed since it was written: nothing is added to it.
+                    let named = DraftReference(reference);
+                    UncertainResolution::Delivered(DraftReference(named.resource().to_owned()))
+                }
                 Found { post_again: true, .. } => UncertainResolution::PostAgain,
                 Found { .. } => UncertainResolution::Discard,
             };

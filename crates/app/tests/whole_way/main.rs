@@ -10,6 +10,7 @@ mod deployment;
 mod dynamodb;
 mod functions;
 mod language;
+mod later_photos;
 mod quirks;
 mod replaced_models;
 mod shares;

@@ -333,6 +333,8 @@ fn retract(
         result_letter = attributes.optional_number::<i64>("letter")?;
         let write = Write::update(&ASSIST_RESULTS, result).when_is("delivery", Some(text(state.delivery)));
         match state.delivery {
+            // Without a letter an operator discarded it: that holds for its other photos, too.
+            "buried" if result_letter.is_none() => {}
             "pending" | "withheld" | "buried" => {
                 cancelled = true;
                 plan.writes.push(deliveries::cancelled(write, now));

@@ -95,7 +95,10 @@ fn stands(write: Write, delivery: &str, at: Option<Timestamp>) -> Write {
 pub(super) fn new(write: Write, delivery: &Delivery, due_at: Timestamp) -> Write {
     match delivery {
         Delivery::Pending => wait_in(stands(write, "pending", None), QUEUE_NAME, due_at),
-        Delivery::Intended { at } => wait_in(stands(write, "intended", Some(*at)), QUEUE_NAME, due_at),
+        Delivery::Intended { at, updates } => {
+            let write = wait_in(stands(write, "intended", Some(*at)), QUEUE_NAME, due_at);
+            write.set_or_remove("reference", updates.as_ref().map(|updates| text(&updates.0)))
+        }
         Delivery::Delivered { reference, at } => {
             stands(write, "delivered", Some(*at)).set("reference", text(&reference.0))
         }
@@ -113,7 +116,10 @@ pub(super) fn read_delivery(row: &Row) -> Outcome<Delivery> {
     let at = || attributes.time("delivery_at");
     Ok(match attributes.text("delivery")? {
         "pending" => Delivery::Pending,
-        "intended" => Delivery::Intended { at: at()? },
+        "intended" => Delivery::Intended {
+            at: at()?,
+            updates: attributes.optional_named("reference", DraftReference)?,
+        },
         "delivered" => Delivery::Delivered {
             reference: attributes.named("reference", DraftReference)?,
             at: at()?,
@@ -176,6 +182,34 @@ impl DynamoStore {
             }
         }
         Err(contended())
+    }
+
+    /// Records the intent to post, or to change the version `updates` of an earlier draft.
+    async fn intend(
+        &self,
+        lease: &Lease<AssistResult>,
+        updates: Option<&DraftReference>,
+        unsettled: Option<&Reason>,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        // Who wants to post knows that the EHR does not have the draft, unless an earlier post is unsettled: one whose photo
+        // was retracted meanwhile is cancelled now, and the lease with it.
+        let retracted = self
+            .write_result(lease, unsettled.is_none().then_some(now), |write, retracted| {
+                let write = match (retracted, unsettled) {
+                    (false, _) => because(stands(write, "intended", Some(now)), None)
+                        .set_or_remove("reference", updates.map(|updates| text(&updates.0))),
+                    (true, None) => because(stands(wait_no_more(write).raise_fence(), "cancelled", Some(now)), None)
+                        .remove(ATTENTION),
+                    (true, Some(reason)) => {
+                        let write = stands(wait_no_more(write).raise_fence(), "uncertain", Some(now));
+                        because(write, Some(reason)).set_or_remove(ATTENTION, attention("uncertain", true).map(text))
+                    }
+                };
+                vec![write]
+            })
+            .await?;
+        if retracted { Err(StateError::LeaseLost) } else { Ok(()) }
     }
 
     /// Ends a lease on a result in `delivery`, which waits for nobody.
@@ -242,23 +276,31 @@ impl Deliveries for DynamoStore {
         unsettled: Option<&Reason>,
         now: Timestamp,
     ) -> Outcome<()> {
-        // Who wants to post knows that the EHR does not have the draft, unless an earlier post is unsettled: one whose photo
-        // was retracted meanwhile is cancelled now, and the lease with it.
-        let retracted = self
-            .write_result(lease, unsettled.is_none().then_some(now), |write, retracted| {
-                let write = match (retracted, unsettled) {
-                    (false, _) => because(stands(write, "intended", Some(now)), None),
-                    (true, None) => because(stands(wait_no_more(write).raise_fence(), "cancelled", Some(now)), None)
-                        .remove(ATTENTION),
-                    (true, Some(reason)) => {
-                        let write = stands(wait_no_more(write).raise_fence(), "uncertain", Some(now));
-                        because(write, Some(reason)).set_or_remove(ATTENTION, attention("uncertain", true).map(text))
-                    }
-                };
-                vec![write]
-            })
-            .await?;
-        if retracted { Err(StateError::LeaseLost) } else { Ok(()) }
+        self.intend(lease, None, unsettled, now).await
+    }
+
+    async fn record_update_intent(
+        &self,
+        lease: &Lease<AssistResult>,
+        updates: &DraftReference,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.intend(lease, Some(updates), None, now).await
+    }
+
+    async fn delivery_of(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<Delivery>> {
+        let Some(row) = self.get(&ASSIST_RESULTS, &key(firm, assessment)).await? else {
+            return Ok(None);
+        };
+        let attributes = Attributes {
+            table: TABLE,
+            row: &row,
+        };
+        let state = State::read(&attributes)?;
+        if state.delivery == "cancelled" || state.retracted_at.is_some() {
+            return Ok(None);
+        }
+        read_delivery(&row).map(Some)
     }
 
     async fn record_delivered(
@@ -283,7 +325,7 @@ impl Deliveries for DynamoStore {
             let write = if retracted {
                 stands(wait_no_more(write), "cancelled", None).remove(ATTENTION)
             } else {
-                wait_in(stands(write, "pending", None), QUEUE_NAME, retry_at)
+                wait_in(stands(write, "pending", None), QUEUE_NAME, retry_at).remove("reference")
             };
             vec![write]
         });

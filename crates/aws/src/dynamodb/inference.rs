@@ -26,7 +26,7 @@ use skin_assist_core::{
 use super::{
     Ask, DynamoStore, Outcome, TRIES, Transacted, Written, assessments,
     audit::entry_of,
-    codec::{Attributes, Row, bytes, number, seconds, text, time},
+    codec::{Attributes, Row, bytes, number, seconds, text, time, to_json},
     deliveries::{self, State},
     documents,
     error::{contended, damaged, unavailable},
@@ -286,6 +286,9 @@ impl InferenceRecords for DynamoStore {
         done.extend(companions.map(|companion| assessments::done(lead, companion)));
         let mut writes = done.clone();
         writes.extend(new_result(firm, result, generation)?);
+        if lead.gathers_until.is_none() {
+            writes.push(named_later(lead, result)?);
+        }
         let assessment = &result.assessment.id;
         let record = entry_of(
             Stage::Infer,
@@ -325,6 +328,45 @@ impl InferenceRecords for DynamoStore {
             date: attributes.time("assessed_at")?,
         }))
     }
+
+    async fn draft_before(&self, watch: &DocumentWatch) -> Outcome<Option<EarlierDraft>> {
+        let rows = Ask {
+            latest_first: true,
+            ..Ask::beginning(&ASSIST_RESULTS, watch.firm.as_str(), &visit_prefix(watch)?)
+        };
+        for row in &self.all(rows).await? {
+            let attributes = Attributes { table: TABLE, row };
+            let assessment = attributes.named("assessment", AssessmentId::new)?;
+            if assessment == watch.assessment || attributes.time("assessed_at")? >= watch.detected_at {
+                continue;
+            }
+            let earlier = self.earlier_draft(&watch.firm, &assessment).await?;
+            if earlier.is_some() {
+                return Ok(earlier);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How long a result is remembered for drafts of further photos of its visit. No visit is watched for longer.
+const NAMED_FOR: Duration = Duration::from_secs(60 * 24 * 60 * 60);
+
+/// How the items begin that lead from a visit to its results.
+fn visit_prefix(watch: &DocumentWatch) -> Outcome<String> {
+    let visit = to_json(&(&watch.encounter, &watch.category, watch.route, &watch.patient))?;
+    Ok(format!("visit#{visit}#"))
+}
+
+/// The row by which drafts of further photos find a result. It expires; the result does not.
+fn named_later(watch: &DocumentWatch, result: &AssistResult) -> Outcome<Write> {
+    let (at, assessment) = (result.assessed_at, &result.assessment.id);
+    let item = format!("{}{:015}#{assessment}", visit_prefix(watch)?, at.as_millis());
+    let row = Write::put(&ASSIST_RESULTS, Key::new(watch.firm.as_str(), item)).or_replace();
+    Ok(row
+        .set("assessment", text(assessment.as_str()))
+        .set("assessed_at", time(at))
+        .set(DELETE_AT, seconds(at + NAMED_FOR)))
 }
 
 #[cfg(test)]

@@ -160,7 +160,8 @@ pub const DOCUMENT_WATCH: Table = Table {
 };
 
 /// Results and findings: `part` is the firm. `item` is [`RESULT_PREFIX`] and the assessment for how a draft stands, and
-/// `note#`, `findings#` with further digits for what it says and for findings that were paid for, which expire.
+/// `note#`, `findings#` with further digits for what it says and for findings that were paid for, which expire; and `visit#`, by which
+/// drafts of further photos find those of their visit, which expire too.
 pub const ASSIST_RESULTS: Table = Table {
     indexes: &[
         DUE,

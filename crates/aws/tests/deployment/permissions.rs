@@ -241,6 +241,11 @@ const METHODS: &[(&str, &str, &[Access])] = &[
     ("InferenceRecords", "earlier_draft", &[("AssistResults", &["GetItem"])]),
     (
         "InferenceRecords",
+        "draft_before",
+        &[("AssistResults", &["GetItem", "Query"])],
+    ),
+    (
+        "InferenceRecords",
         "record_findings",
         &[
             ("AssistResults", &["PutItem"]),
@@ -268,6 +273,12 @@ const METHODS: &[(&str, &str, &[Access])] = &[
         "record_intent",
         &[("AssistResults", &["UpdateItem"]), ANEW],
     ),
+    (
+        "Deliveries",
+        "record_update_intent",
+        &[("AssistResults", &["UpdateItem"]), ANEW],
+    ),
+    ("Deliveries", "delivery_of", &[("AssistResults", &["GetItem"])]),
     ("Deliveries", "record_delivered", JOURNAL),
     ("Deliveries", "record_uncertain", JOURNAL),
     ("Deliveries", "record_withheld", &[("AssistResults", &["UpdateItem"])]),

@@ -254,6 +254,9 @@ pub enum Delivery {
     Intended {
         /// When the intent was recorded.
         at: Timestamp,
+        /// The version of an earlier draft that it was to be added to; none where it was to be posted by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        updates: Option<DraftReference>,
     },
     /// In the chart.
     Delivered {

@@ -95,10 +95,32 @@ impl Draft {
     }
 }
 
-/// The EHR's name for a draft it took, such as `Composition/81`.
+/// The EHR's name for a draft it took, such as `Composition/81`; with the version that was written, where a later draft may be added
+/// to it: `Composition/81/_history/1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DraftReference(pub String);
+
+/// What stands between a resource and its version.
+const HISTORY: &str = "/_history/";
+
+impl DraftReference {
+    /// The resource, whatever its version.
+    pub fn resource(&self) -> &str {
+        self.0.split_once(HISTORY).map_or(&self.0, |(resource, _)| resource)
+    }
+
+    /// The version that was written, where it is known.
+    pub fn version(&self) -> Option<&str> {
+        self.0.split_once(HISTORY).map(|(_, version)| version)
+    }
+
+    /// The same resource in this version.
+    #[must_use]
+    pub fn in_version(&self, version: &str) -> Self {
+        Self(format!("{}{HISTORY}{version}", self.resource()))
+    }
+}
 
 impl fmt::Display for DraftReference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -222,6 +222,8 @@ pub struct DraftAbilities {
     pub settlement: Settlement,
     /// What becomes of a draft whose visit is over.
     pub finished_visit: FinishedVisit,
+    /// Whether a draft of further photos may be added to the earlier one, as long as nobody touched that.
+    pub updates_drafts: bool,
 }
 
 /// How it is settled whether the EHR has a draft whose reply was lost.
@@ -237,6 +239,28 @@ pub enum Settlement {
     },
     /// By posting again: the EHR recognises the identifier and does not take a second one.
     PostAgain,
+}
+
+/// How an earlier draft stands in the chart, to which another one is to be added.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EarlierInChart {
+    /// As it was written, and preliminary still.
+    AsWritten(WrittenDraft),
+    /// The other one was added to it already: this is it.
+    HasIt(DraftReference),
+    /// Somebody signed it, changed it, or the EHR did: it is not ours to change any more.
+    Changed,
+    /// It is not there any more.
+    Gone,
+}
+
+/// A draft as it was read from the chart, in the very version that was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenDraft {
+    /// Its name, with the version.
+    pub reference: DraftReference,
+    /// The resource as JSON.
+    pub resource: Phi<String>,
 }
 
 /// What becomes of a draft whose visit was finished meanwhile.
@@ -261,6 +285,27 @@ pub trait DraftWriter: Send + Sync {
 
     /// Looks for the draft by its identity, where the EHR can. One call, none when unsupported.
     async fn find(&self, firm: &Firm, token: &AccessToken, draft: &Draft) -> Result<DraftSearch, EhrError>;
+
+    /// Looks at the version of an earlier draft that `draft` is to be added to, or was perhaps. One call. Only where
+    /// [`DraftAbilities::updates_drafts`].
+    async fn look_at_earlier(
+        &self,
+        firm: &Firm,
+        token: &AccessToken,
+        earlier: &DraftReference,
+        draft: &Draft,
+    ) -> Result<EarlierInChart, EhrError>;
+
+    /// Adds the draft to the earlier one, exactly once per call and only as long as that is in the version that was read:
+    /// where somebody changed it meanwhile, [`EhrError::Changed`] is not taken. Sent again, however often, it is added once. One
+    /// call. The reference has the new version, where the EHR tells it.
+    async fn update(
+        &self,
+        firm: &Firm,
+        token: &AccessToken,
+        earlier: &WrittenDraft,
+        draft: &Draft,
+    ) -> Result<DraftReference, DraftError>;
 
     /// Whether the visit is over by now. One call.
     async fn is_visit_over(&self, firm: &Firm, token: &AccessToken, encounter: &EncounterId) -> Result<bool, EhrError>;

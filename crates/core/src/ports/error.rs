@@ -110,6 +110,12 @@ pub enum EhrError {
         /// The HTTP status.
         status: u16,
     },
+    /// 409, 412, or 404 and 410 to a change: the resource is not there in the version that was to be changed (any more).
+    #[error("the resource was changed in the EHR meanwhile ({status})")]
+    Changed {
+        /// The HTTP status.
+        status: u16,
+    },
     /// 5xx, a connection refused or broken, a time-out.
     #[error("the EHR cannot be reached or is failing: {what}")]
     Unavailable {
@@ -142,7 +148,9 @@ impl EhrError {
         match self {
             Self::Unauthorized => Class::Unauthorized,
             Self::OverQuota { retry_after } => Class::Transient(*retry_after),
-            Self::Unavailable { .. } | Self::Malformed { .. } | Self::PhotoUrlExpired => Class::Transient(None),
+            Self::Unavailable { .. } | Self::Malformed { .. } | Self::Changed { .. } | Self::PhotoUrlExpired => {
+                Class::Transient(None)
+            }
             Self::Forbidden
             | Self::NotFound { .. }
             | Self::CredentialRefused { .. }
@@ -181,6 +189,10 @@ impl EhrError {
                 "give it one of the kind that the profile asks for with `skin-assist firm credential`",
             ),
             Self::Rejected { .. } => Reason::new("ehr.rejected", "the profile does not fit this EHR; see the log"),
+            Self::Changed { .. } => Reason::new(
+                "ehr.changed-meanwhile",
+                "somebody works on the same draft: it is looked at again",
+            ),
             Self::Unavailable { .. } => Reason::new("ehr.unavailable", "the EHR was down or unreachable; replay later"),
             Self::Malformed { .. } => Reason::new("ehr.malformed", "the EHR's answers cannot be read; see the log"),
             Self::NoAuthor => Reason::new(

@@ -22,10 +22,10 @@ use crate::{
     audit::TRAIL_SHORTENED,
     domain::{
         AssessmentId, AssistResult, CategoryCode, CategoryUse, ClosedAssessment, Credential, Cursor, DeadLetter,
-        DocumentId, DocumentStep, DocumentWatch, DraftReference, EarlierDraft, Encounter, EncounterId, EncounterWatch,
-        Findings, Firm, FirmId, FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, PhotoBytes,
-        PollerFigures, PollerId, Reason, ReferenceCode, ResultKey, Sibling, Stage, StoredPhoto, WatchList,
-        WatchedEncounter,
+        Delivery, DocumentId, DocumentStep, DocumentWatch, DraftReference, EarlierDraft, Encounter, EncounterId,
+        EncounterWatch, Findings, Firm, FirmId, FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode,
+        NewCredential, PhotoBytes, PollerFigures, PollerId, Reason, ReferenceCode, ResultKey, Sibling, Stage,
+        StoredPhoto, WatchList, WatchedEncounter,
     },
     lease::Lease,
     phi::Phi,
@@ -385,6 +385,11 @@ pub trait InferenceRecords: Send + Sync {
     /// The draft about an assessment, as an addendum names it: none where there is no result, or where its draft is not in the
     /// chart nor on its way there (kept back, given up, cancelled).
     async fn earlier_draft(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<EarlierDraft>>;
+
+    /// The latest such draft about another photo of the document's visit, patient, category and route, of those for which no further
+    /// ones are waited, whose result was made before the document was found: photos that were found together stand each for
+    /// itself.
+    async fn draft_before(&self, watch: &DocumentWatch) -> Outcome<Option<EarlierDraft>>;
 }
 
 /// Results on their way into the chart: leases, and the journal of the one write that cannot be taken back.
@@ -408,6 +413,19 @@ pub trait Deliveries: Send + Sync {
         unsettled: Option<&Reason>,
         now: Timestamp,
     ) -> Outcome<()>;
+
+    /// Records the intent to add the draft to this version of an earlier one, before that is done; for the rest as
+    /// [`Self::record_intent`] does where nothing is unsettled.
+    async fn record_update_intent(
+        &self,
+        lease: &Lease<AssistResult>,
+        updates: &DraftReference,
+        now: Timestamp,
+    ) -> Outcome<()>;
+
+    /// How the draft about an assessment stands; none where there is no result, where it was cancelled, or where a photo of it was
+    /// retracted.
+    async fn delivery_of(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<Delivery>>;
 
     /// Records the EHR's acknowledgement. Audited as [`AuditAction::DraftWritten`].
     async fn record_delivered(

@@ -137,7 +137,11 @@ impl Infer<'_> {
     async fn group(&self, lease: &Lease<DocumentWatch>) -> Result<Result<Group, Timestamp>, StateError> {
         let lead = lease.item();
         let Some(gathers_until) = lead.gathers_until else {
-            let (assessment, photos) = (Assessment::of(lead), vec![lead.clone()]);
+            let assessment = Assessment {
+                earlier: self.records.draft_before(lead).await?,
+                ..Assessment::of(lead)
+            };
+            let photos = vec![lead.clone()];
             return Ok(Ok(Group { assessment, photos }));
         };
         let siblings = self.queue.siblings(lead).await?;

@@ -4,6 +4,10 @@
 //! intent and no acknowledgement was posted perhaps. Where the EHR can search, the search decides; where it recognises
 //! the draft's identifier, the post is repeated; where it can do neither, the result becomes uncertain, is shown to an
 //! operator, and is never posted again by itself.
+//!
+//! The draft of photos that followed names the earlier one, so it waits a little for that to be delivered. Where the EHR allows it, it is
+//! added to the earlier one instead, which is a change of the very version that was written: sent twice it is made once, and what
+//! somebody signed or changed is left alone. Whether an interrupted update was made, a look at the earlier draft tells.
 
 use std::time::Duration;
 
@@ -14,10 +18,12 @@ use super::{
 use crate::{
     domain::{AccessToken, AssistResult, Delivery, Draft, DraftReference, Firm, Mode, Reason, Stage},
     lease::Lease,
+    phi::Phi,
     ports::{
-        CallKind, Class, Deliveries, DraftAbilities, DraftError, DraftSearch, DraftWriter, EhrError, FinishedVisit,
-        Settlement, StateError,
+        CallKind, Class, Deliveries, DraftAbilities, DraftError, DraftSearch, DraftWriter, EarlierInChart, EhrError,
+        FinishedVisit, Settlement, StateError, WrittenDraft,
     },
+    synthesis::{ToEarlier, note_to_earlier},
     time::{Elapsed, Timestamp, within},
 };
 
@@ -60,6 +66,24 @@ const REPLY_LOST: Reason = Reason::new(
     "look for the reference code in the chart, then `skin-assist uncertain resolve`",
 );
 
+/// Why a draft waits that is added to another one.
+const EARLIER_FIRST: Reason = Reason::new(
+    "draft.earlier-first",
+    "the draft that it is added to is written first; it follows by itself",
+);
+
+/// Why a draft is uncertain that was to be added to an earlier one which somebody changed since.
+const UPDATE_UNSETTLED: Reason = Reason::new(
+    "draft.update-unsettled",
+    "look for the reference code in the earlier draft, then `skin-assist uncertain resolve`",
+);
+
+/// How long after it was made a draft waits at most for the earlier one.
+const EARLIER_PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// When it is looked again whether the earlier one is in the chart.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What a post needs of its lease. It does not begin with less: it would be cut off, and be uncertain for nothing.
 const POST_NEEDS: Duration = Duration::from_secs(15);
 
@@ -79,12 +103,56 @@ pub struct WriteBack<'a> {
     pub quota: Quota<'a>,
 }
 
-/// What came out of all that is to be done before a post.
+/// What came out of all that is to be done before a draft is written.
 enum Before {
-    Post(Box<Draft>),
+    Write(Box<Write>),
     Known(DraftReference),
     Withhold(Reason),
     Wait(Timestamp),
+    Unsettled(Reason),
+}
+
+/// What is to be written.
+struct Write {
+    draft: Draft,
+    /// The earlier draft that it is to be added to; none where it is posted by itself.
+    into: Option<WrittenDraft>,
+    /// An earlier post of it may have been taken: this one asks.
+    repeated: bool,
+}
+
+/// A write that was begun and of which nobody knows what became.
+struct Interrupted {
+    at: Timestamp,
+    /// The earlier draft's version that was to be changed; none where it was a post.
+    updates: Option<DraftReference>,
+}
+
+/// What the chart holds of the earlier draft, as far as the journal tells.
+enum Earlier {
+    /// There is none, or it is not in the chart.
+    No,
+    /// It is there, or may be.
+    Named,
+    /// It is there, in the version that was written, and may be added to.
+    Written(DraftReference),
+}
+
+/// The switch to silent mode holds for a draft that an interrupted write did not bring into the chart, too.
+fn not_written_to(firm: &Firm) -> Option<Before> {
+    (firm.mode == Mode::Silent).then_some(Before::Withhold(SILENT))
+}
+
+/// The draft of a result, as it stands to the earlier one.
+fn draft_of(result: &AssistResult, stands: ToEarlier) -> Draft {
+    let assessment = &result.assessment;
+    let note = note_to_earlier(result.note.expose(), assessment, stands);
+    let versions = result.versions.clone();
+    let mut draft = Draft::new(assessment, Phi::new(note), versions, result.assessed_at);
+    if stands == ToEarlier::Alone {
+        draft.appends = None;
+    }
+    draft
 }
 
 impl WriteBack<'_> {
@@ -99,18 +167,16 @@ impl WriteBack<'_> {
     async fn deliver(&self, firm: &Firm, lease: Lease<AssistResult>) -> Result<StepEnd, StateError> {
         let clock = self.quota.clock;
         let result = lease.item();
-        let draft = Draft::new(
-            &result.assessment,
-            result.note.clone(),
-            result.versions.clone(),
-            result.assessed_at,
-        );
         let abilities = self.writer.abilities();
-        let interrupted = match result.delivery {
-            Delivery::Intended { at } => Some(at),
+        let interrupted = match &result.delivery {
+            Delivery::Intended { at, updates } => Some(Interrupted {
+                at: *at,
+                updates: updates.clone(),
+            }),
             _ => None,
         };
-        match (interrupted, abilities.settlement, firm.mode) {
+        let post = interrupted.as_ref().filter(|interrupted| interrupted.updates.is_none());
+        match (post, abilities.settlement, firm.mode) {
             // As in a pause, it waits: what is kept back would be lost to a firm that is switched on again.
             (_, _, Mode::Off) => {
                 self.deliveries.release_delivery(lease, clock.now() + OFF_PAUSE).await?;
@@ -120,89 +186,122 @@ impl WriteBack<'_> {
             (Some(_), Settlement::Operator, _) | (Some(_), Settlement::PostAgain, Mode::Silent) => {
                 return self.uncertain(lease, INTERRUPTED).await;
             }
-            (None, _, Mode::Silent) => return self.withheld(lease, SILENT).await,
-            (None, ..) if !abilities.holds_drafts => return self.withheld(lease, NO_DRAFTS).await,
+            (None, _, Mode::Silent) if interrupted.is_none() => return self.withheld(lease, SILENT).await,
+            (None, ..) if interrupted.is_none() && !abilities.holds_drafts => {
+                return self.withheld(lease, NO_DRAFTS).await;
+            }
             _ => {}
         }
+        let Some(earlier) = self.earlier(result, abilities, interrupted.is_none()).await? else {
+            let until = clock.now() + LOOK_AGAIN;
+            self.deliveries.release_delivery(lease, until).await?;
+            return Ok(StepEnd::Waiting {
+                until,
+                reason: EARLIER_FIRST,
+                renew_token: false,
+            });
+        };
 
         // Everything that may wait comes before the intent, so that an intent is as short as the post itself.
         let begin_by = lease.deadline() - POST_NEEDS;
-        let before = self.before(firm, draft, interrupted, abilities);
-        let draft = match within(clock, begin_by, before).await {
-            Ok(Ok(Before::Post(draft))) if clock.now() <= begin_by => draft,
-            Ok(Ok(Before::Post(_))) => return self.not_taken(lease, &Elapsed.into(), interrupted.is_some()).await,
-            Ok(Ok(Before::Known(reference))) => return self.delivered(lease, &reference).await,
-            Ok(Ok(Before::Withhold(reason))) => return self.withheld(lease, reason).await,
-            Ok(Ok(Before::Wait(until))) => return self.search_again(lease, until, NOT_SETTLED).await,
-            Ok(Err(error)) => return self.not_taken(lease, &error, interrupted.is_some()).await,
-            Err(elapsed) => return self.not_taken(lease, &elapsed.into(), interrupted.is_some()).await,
+        let before = self.before(firm, result, interrupted.as_ref(), earlier, abilities);
+        let kept = interrupted.is_some();
+        match within(clock, begin_by, before).await {
+            Ok(Ok(Before::Write(write))) if clock.now() <= begin_by => self.write(firm, lease, &write).await,
+            Ok(Ok(Before::Write(_))) => self.not_taken(lease, &Elapsed.into(), kept).await,
+            Ok(Ok(Before::Known(reference))) => self.delivered(lease, &reference).await,
+            Ok(Ok(Before::Withhold(reason))) => self.withheld(lease, reason).await,
+            Ok(Ok(Before::Wait(until))) => self.search_again(lease, until, NOT_SETTLED).await,
+            Ok(Ok(Before::Unsettled(reason))) => self.uncertain(lease, reason).await,
+            Ok(Err(error)) => self.not_taken(lease, &error, kept).await,
+            Err(elapsed) => self.not_taken(lease, &elapsed.into(), kept).await,
+        }
+    }
+
+    /// Records the intent, and writes.
+    async fn write(&self, firm: &Firm, lease: Lease<AssistResult>, write: &Write) -> Result<StepEnd, StateError> {
+        let (clock, draft) = (self.quota.clock, &write.draft);
+        let answer = if let Some(earlier) = &write.into {
+            let updates = &earlier.reference;
+            self.deliveries
+                .record_update_intent(&lease, updates, clock.now())
+                .await?;
+            let update = self.writer.update(firm, self.token, earlier, draft);
+            within(clock, lease.deadline(), update).await
+        } else {
+            let unsettled = write.repeated.then_some(INTERRUPTED);
+            self.deliveries
+                .record_intent(&lease, unsettled.as_ref(), clock.now())
+                .await?;
+            within(clock, lease.deadline(), self.writer.post(firm, self.token, draft)).await
         };
-        // Where posting again is the way to ask, an earlier post is still unsettled.
-        let repeated = interrupted.is_some() && abilities.settlement == Settlement::PostAgain;
-        let unsettled = repeated.then_some(INTERRUPTED);
-        self.deliveries
-            .record_intent(&lease, unsettled.as_ref(), clock.now())
-            .await?;
-        let answer = within(clock, lease.deadline(), self.writer.post(firm, self.token, &draft)).await;
         match answer {
             Ok(Ok(reference)) => self.delivered(lease, &reference).await,
             Ok(Err(DraftError::NotTaken(error))) => {
                 self.quota.notice(&error).await?;
-                self.not_taken(lease, &error.into(), repeated).await
+                self.not_taken(lease, &error.into(), write.repeated).await
             }
             Ok(Err(DraftError::Unknown(_))) | Err(_) => {
                 let again = verdict(Class::Transient(None), Stage::WriteBack, lease.attempt(), clock.now());
-                match (abilities.settlement, again) {
-                    // The intent stays: the next attempt begins with the search, or repeats the post.
-                    (Settlement::PostAgain | Settlement::Search { .. }, Verdict::Retry { at, .. }) => {
-                        self.search_again(lease, at, REPLY_LOST).await
-                    }
+                let operator = write.into.is_none() && self.writer.abilities().settlement == Settlement::Operator;
+                match again {
+                    // The intent stays: the next attempt begins with the search or the look, or repeats the post.
+                    Verdict::Retry { at, .. } if !operator => self.search_again(lease, at, REPLY_LOST).await,
                     _ => self.uncertain(lease, REPLY_LOST).await,
                 }
             }
         }
     }
 
-    /// Looks for the draft first where an earlier post was interrupted, asks whether the visit is over where that
-    /// matters, and takes the grant.
+    /// What is in the chart of the draft that this one names; none where that is on its way and may be waited for.
+    async fn earlier(
+        &self,
+        result: &AssistResult,
+        abilities: DraftAbilities,
+        may_wait: bool,
+    ) -> Result<Option<Earlier>, StateError> {
+        let Some(earlier) = &result.assessment.earlier else {
+            return Ok(Some(Earlier::No));
+        };
+        let firm = &result.assessment.firm;
+        Ok(match self.deliveries.delivery_of(firm, &earlier.assessment).await? {
+            None | Some(Delivery::Withheld { .. } | Delivery::Buried { .. }) => Some(Earlier::No),
+            Some(Delivery::Pending | Delivery::Intended { .. })
+                if may_wait && self.quota.clock.now() < result.assessed_at + EARLIER_PATIENCE =>
+            {
+                None
+            }
+            Some(Delivery::Delivered { reference, .. })
+                if abilities.updates_drafts && reference.version().is_some() =>
+            {
+                Some(Earlier::Written(reference))
+            }
+            Some(_) => Some(Earlier::Named),
+        })
+    }
+
+    /// Finds out first what became of an interrupted write, asks whether the visit is over and how the earlier draft stands
+    /// where that matters, and takes the grant.
     async fn before(
         &self,
         firm: &Firm,
-        mut draft: Draft,
-        interrupted: Option<Timestamp>,
+        result: &AssistResult,
+        interrupted: Option<&Interrupted>,
+        earlier: Earlier,
         abilities: DraftAbilities,
     ) -> Result<Before, StageError> {
-        if let (Some(posted_at), Settlement::PostAgain) = (interrupted, abilities.settlement)
-            && self.quota.clock.now() < posted_at + LONGEST_POST
+        let mut draft = match earlier {
+            Earlier::No => draft_of(result, ToEarlier::Alone),
+            Earlier::Named | Earlier::Written(_) => draft_of(result, ToEarlier::Named),
+        };
+        if let Some(interrupted) = interrupted
+            && let Some(before) = self.settle(firm, &draft, interrupted, abilities).await?
         {
-            // Two posts that are processed at the same time may both find no draft there yet.
-            return Ok(Before::Wait(posted_at + LONGEST_POST));
-        }
-        if let (Some(posted_at), Settlement::Search { visible_within }) = (interrupted, abilities.settlement) {
-            let search = self.writer.find(firm, self.token, &draft);
-            match self.quota.call(CallKind::Draft, search).await? {
-                DraftSearch::Found(reference) => return Ok(Before::Known(reference)),
-                DraftSearch::Absent => {
-                    let settled_at = posted_at + LONGEST_POST + visible_within;
-                    if self.quota.clock.now() < settled_at {
-                        return Ok(Before::Wait(settled_at));
-                    }
-                    // The switch to silent mode holds for a draft that an interrupted post did not bring into the
-                    // chart, too.
-                    if firm.mode == Mode::Silent {
-                        return Ok(Before::Withhold(SILENT));
-                    }
-                }
-                DraftSearch::Unsupported => {
-                    return Err(EhrError::Malformed {
-                        what: "the search for drafts is not supported after all",
-                    }
-                    .into());
-                }
-            }
+            return Ok(before);
         }
         // Whether a draft that may be in the chart is there can only be learned by posting it once more.
-        let repeated = interrupted.is_some() && abilities.settlement == Settlement::PostAgain;
+        let post = interrupted.filter(|interrupted| interrupted.updates.is_none());
+        let repeated = post.is_some() && abilities.settlement == Settlement::PostAgain;
         let asks = match abilities.finished_visit {
             FinishedVisit::Post => false,
             FinishedVisit::PostWithoutVisit => true,
@@ -217,8 +316,74 @@ impl WriteBack<'_> {
                 draft.encounter = None;
             }
         }
+        if let Earlier::Written(reference) = &earlier
+            && !repeated
+            && draft.encounter.is_some()
+        {
+            let added = draft_of(result, ToEarlier::Added);
+            let look = self.writer.look_at_earlier(firm, self.token, reference, &added);
+            match self.quota.call(CallKind::Draft, look).await? {
+                EarlierInChart::HasIt(reference) => return Ok(Before::Known(reference)),
+                EarlierInChart::AsWritten(written) => {
+                    self.quota.take(CallKind::Draft).await?;
+                    return Ok(Before::Write(Box::new(Write {
+                        draft: added,
+                        into: Some(written),
+                        repeated,
+                    })));
+                }
+                EarlierInChart::Changed => {}
+                EarlierInChart::Gone => draft = draft_of(result, ToEarlier::Alone),
+            }
+        }
         self.quota.take(CallKind::Draft).await?;
-        Ok(Before::Post(Box::new(draft)))
+        Ok(Before::Write(Box::new(Write {
+            draft,
+            into: None,
+            repeated,
+        })))
+    }
+
+    /// What became of an interrupted write: none where it was not made and can be no more, or where only another post can tell.
+    async fn settle(
+        &self,
+        firm: &Firm,
+        draft: &Draft,
+        interrupted: &Interrupted,
+        abilities: DraftAbilities,
+    ) -> Result<Option<Before>, StageError> {
+        let now = || self.quota.clock.now();
+        // When it can be processed no more.
+        let ended_at = interrupted.at + LONGEST_POST;
+        if let Some(reference) = &interrupted.updates {
+            let look = self.writer.look_at_earlier(firm, self.token, reference, draft);
+            return Ok(match self.quota.call(CallKind::Draft, look).await? {
+                EarlierInChart::HasIt(reference) => Some(Before::Known(reference)),
+                EarlierInChart::AsWritten(_) if now() < ended_at => Some(Before::Wait(ended_at)),
+                EarlierInChart::AsWritten(_) => not_written_to(firm),
+                // It may have been added, and somebody took it out again: a person has to decide.
+                EarlierInChart::Changed | EarlierInChart::Gone => Some(Before::Unsettled(UPDATE_UNSETTLED)),
+            });
+        }
+        match abilities.settlement {
+            // Two posts that are processed at the same time may both find no draft there yet.
+            Settlement::PostAgain => Ok((now() < ended_at).then_some(Before::Wait(ended_at))),
+            Settlement::Search { visible_within } => {
+                let search = self.writer.find(firm, self.token, draft);
+                match self.quota.call(CallKind::Draft, search).await? {
+                    DraftSearch::Found(reference) => Ok(Some(Before::Known(reference))),
+                    DraftSearch::Absent if now() < ended_at + visible_within => {
+                        Ok(Some(Before::Wait(ended_at + visible_within)))
+                    }
+                    DraftSearch::Absent => Ok(not_written_to(firm)),
+                    DraftSearch::Unsupported => Err(EhrError::Malformed {
+                        what: "the search for drafts is not supported after all",
+                    }
+                    .into()),
+                }
+            }
+            Settlement::Operator => Ok(None),
+        }
     }
 
     async fn withheld(&self, lease: Lease<AssistResult>, reason: Reason) -> Result<StepEnd, StateError> {

@@ -60,7 +60,7 @@ pub fn compose_note(
         title: format!(
             "AI-generated draft{}: {} skin photo assessment",
             if request.assessment.earlier.is_some() {
-                ", addendum"
+                ADDENDUM
             } else {
                 ""
             },
@@ -77,6 +77,49 @@ pub fn compose_note(
             sex: request.patient.sex,
         },
     }
+}
+
+/// How the draft of further photos stands to the earlier one when it is written, which was not known when its note was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToEarlier {
+    /// The earlier one is not in the chart: this one stands alone.
+    Alone,
+    /// It is in the chart, or may be, and stays as it is: this one names it.
+    Named,
+    /// This one becomes a part of it.
+    Added,
+}
+
+/// The note of an assessment whose draft stands so to the earlier one. One that names no earlier one is as it was.
+#[must_use]
+pub fn note_to_earlier(note: &DraftNote, assessment: &Assessment, stands: ToEarlier) -> DraftNote {
+    let mut note = note.clone();
+    let Some(line) = addendum_line(assessment).filter(|_| stands != ToEarlier::Named) else {
+        return note;
+    };
+    let added = added_line(assessment).filter(|_| stands == ToEarlier::Added);
+    if stands == ToEarlier::Alone {
+        note.title = note.title.replacen(ADDENDUM, "", 1);
+    }
+    for section in &mut note.sections {
+        let paragraphs = std::mem::take(&mut section.paragraphs).into_iter();
+        let told = paragraphs.filter_map(|text| if text == line { added.clone() } else { Some(text) });
+        section.paragraphs = told.collect();
+    }
+    note
+}
+
+/// In the title of a draft that names an earlier one.
+const ADDENDUM: &str = ", addendum";
+
+/// What is said where the draft becomes a part of the earlier one.
+fn added_line(assessment: &Assessment) -> Option<String> {
+    let (earlier, code) = (assessment.earlier.as_ref()?, assessment.earlier_reference_code()?);
+    Some(format!(
+        "Added to the AI-generated draft with reference code {code} of {}: further photos of the same visit and category. \
+         What stands above was written without them and is not changed.",
+        earlier.date
+    ))
 }
 
 /// What an addendum says of the draft that it is added to.

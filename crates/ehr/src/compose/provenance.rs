@@ -16,7 +16,10 @@ const MODEL_CARD: &str = "https://skin-assist.example/fhir/model-card";
 /// `identifier.system` of a prompt; the value is the SHA-256 of the whole prompt, hexadecimal.
 const PROMPT_SHA256: &str = "https://skin-assist.example/fhir/prompt-sha256";
 
-pub(super) fn provenance(draft: &Draft, references: &References<'_>) -> Result<Value, EhrError> {
+/// Its id in a draft.
+pub(super) const PROVENANCE: &str = "provenance";
+
+pub(super) fn provenance(draft: &Draft, references: &References<'_>, id: &str) -> Result<Value, EhrError> {
     let mut entities = Vec::new();
     for document in &draft.documents {
         let image = references.to("DocumentReference", document.as_str())?;
@@ -40,7 +43,7 @@ pub(super) fn provenance(draft: &Draft, references: &References<'_>) -> Result<V
     let date = draft.date.to_string();
     Ok(json!({
         "resourceType": "Provenance",
-        "id": "provenance",
+        "id": id,
         "target": [{ "reference": "#" }],
         "occurredDateTime": date,
         "recorded": date,

@@ -50,6 +50,9 @@ pub enum AddendumRule {
     Text,
     /// For a Composition: in `relatesTo` too, by its identifier.
     RelatesTo,
+    /// For a Composition: in no draft of its own, but in the earlier one, which it is added to as long as that is preliminary and in the
+    /// version that was written. The EHR has versions and heeds `If-Match`. Otherwise as `relates-to`.
+    Update,
 }
 
 /// What a draft becomes.
@@ -152,6 +155,7 @@ impl DraftRules {
     pub(crate) fn abilities(&self) -> DraftAbilities {
         DraftAbilities {
             holds_drafts: self.target != DraftTarget::None,
+            updates_drafts: self.updates(),
             settlement: match (self.search, self.conditional_create) {
                 (DraftSearchRule::Identifier, _) => Settlement::Search {
                     visible_within: Duration::from_secs(self.visible_within_s.into()),
@@ -167,6 +171,11 @@ impl DraftRules {
         }
     }
 
+    /// Whether a draft may be added to an earlier one.
+    pub(crate) fn updates(&self) -> bool {
+        self.addendum == AddendumRule::Update
+    }
+
     pub(super) fn check(&self) -> Result<(), ProfileError> {
         let invalid = |key, problem| Err(ProfileError::Invalid { key, problem });
         match (self.target, self.content) {
@@ -177,6 +186,9 @@ impl DraftRules {
                 "draft.content",
                 "a DocumentReference needs to know its attachment's type",
             ),
+            (target, _) if self.updates() && target != DraftTarget::Composition => {
+                invalid("draft.addendum", "only a Composition is updated")
+            }
             _ => Ok(()),
         }
     }

@@ -6,9 +6,10 @@ use skin_assist_core::{
         DocumentId, Draft, DraftNote, DraftReference, FirmId, NormalisedBox, NoteRegion, NoteSection, Reason,
         ReferenceCode,
     },
-    ports::{DraftError, DraftSearch, DraftWriter, EhrError, Settlement},
+    phi::Phi,
+    ports::{DraftError, DraftSearch, DraftWriter, EarlierInChart, EhrError, Settlement, WrittenDraft},
 };
-use skin_assist_ehr::{LABEL, NOT_BY_THE_AUTHOR, Profile};
+use skin_assist_ehr::{AddendumRule, LABEL, NOT_BY_THE_AUTHOR, Profile};
 use skin_assist_transport::TransportError;
 
 use crate::script::{
@@ -420,4 +421,160 @@ fn an_addendum_relates_to_the_earlier_draft() {
 fn earlier_code() -> String {
     let earlier = crate::golden::cases::earlier();
     ReferenceCode::of(&FirmId::new("derm"), &earlier.assessment).to_string()
+}
+
+#[test]
+fn what_was_written_stays_when_a_draft_is_added_to_it() {
+    let added = crate::golden::added().resource;
+    let posted = |case: &str| {
+        let name = format!("fhir-r4.case.{case}.0");
+        let mut drafts = crate::golden::drafts().into_iter();
+        drafts.find(|golden| golden.name == name).unwrap().resource
+    };
+    let (earlier, addendum) = (posted("benign"), posted("addendum"));
+    let list = |resource: &Value, key: &str| resource[key].as_array().cloned().unwrap_or_default();
+    let before = list(&earlier, "section").len();
+    assert_eq!(list(&added, "section")[..before], list(&earlier, "section"));
+    assert_eq!(list(&added, "section").len(), before + list(&addendum, "section").len());
+    let told = list(&added, "section")[before].to_string();
+    assert!(told.contains(LABEL) && told.contains("Added to the AI-generated draft") && !told.contains("Addendum"));
+    let images = |resource: &Value| list(resource, "extension").len();
+    assert_eq!(images(&added), images(&earlier) + images(&addendum));
+    // The earlier one's identity; the new one's date; one author, and a Provenance for each, with ids of their own.
+    assert_eq!(added["identifier"]["value"], earlier_code());
+    assert_eq!(added["date"], addendum["date"]);
+    let ids: Vec<Value> = list(&added, "contained")
+        .iter()
+        .map(|inner| inner["id"].clone())
+        .collect();
+    let code = addendum["identifier"]["value"].as_str().unwrap();
+    assert_eq!(
+        ids,
+        [
+            json!("skin-assist"),
+            json!("provenance"),
+            json!(format!("provenance-{code}"))
+        ]
+    );
+    assert_eq!((&added["status"], &added["id"]), (&json!("preliminary"), &json!("81")));
+}
+
+fn updating() -> Profile {
+    let mut profile = profile();
+    profile.draft.addendum = AddendumRule::Update;
+    profile
+}
+
+#[test]
+fn only_what_was_written_and_nobody_touched_is_added_to() {
+    let draft = draft(note());
+    let written = DraftReference("Composition/81".into()).in_version("3");
+    let look = |answer: Answer| {
+        let script = Script::of([answer]);
+        let client = client_with(updating(), &script, &Script::of([]));
+        let found = run(client.look_at_earlier(&firm("derm-a"), &token(), &written, &draft));
+        assert_eq!(script.urls(), [format!("{SERVICE}/Composition/81")]);
+        found
+    };
+    let chart = |version: Value, status: &str, text: &str| {
+        json!({ "resourceType": "Composition", "id": "81", "meta": { "versionId": version }, "status": status,
+            "section": [{ "text": { "div": text } }] })
+    };
+    let as_written = chart(json!("3"), "preliminary", "its text");
+    let EarlierInChart::AsWritten(found) = look(reply_json(&as_written)).unwrap() else {
+        panic!("it is as it was written")
+    };
+    let resource: Value = serde_json::from_str(found.resource.expose()).unwrap();
+    assert_eq!((found.reference, resource), (written.clone(), as_written));
+    for (version, status) in [
+        (json!("4"), "preliminary"),
+        (json!("3"), "final"),
+        (json!("3"), "entered-in-error"),
+        (Value::Null, "preliminary"),
+    ] {
+        let touched = reply_json(&chart(version, status, "its text"));
+        assert_eq!(look(touched), Ok(EarlierInChart::Changed));
+    }
+    // Whoever changed it since: what was added is there, and nothing is added to it any more.
+    let code = format!("Reference code {}.", draft.reference_code);
+    let has = chart(json!("9"), "final", &code);
+    let named = DraftReference("Composition/81".into());
+    assert_eq!(look(reply_json(&has)), Ok(EarlierInChart::HasIt(named)));
+    assert_eq!(look(status(410)), Ok(EarlierInChart::Gone));
+    assert!(look(status(500)).is_err());
+    let another =
+        json!({ "resourceType": "Composition", "id": "82", "meta": { "versionId": "3" }, "status": "preliminary" });
+    assert!(
+        look(reply_json(&another)).is_err(),
+        "it is not the one that was asked for"
+    );
+}
+
+#[test]
+fn a_draft_is_added_in_the_version_that_was_read_alone() {
+    let draft = draft(note());
+    let reference = |version: Option<&str>| {
+        let reference = DraftReference("Composition/81".into());
+        version.map_or(reference.clone(), |version| reference.in_version(version))
+    };
+    let earlier = WrittenDraft {
+        reference: reference(Some("3")),
+        resource: Phi::new(r#"{"resourceType":"Composition","id":"81","section":[{"title":"kept"}]}"#.to_owned()),
+    };
+    let update = |answer: Answer| {
+        let script = Script::of([answer]);
+        let client = client_with(updating(), &script, &Script::of([]));
+        let outcome = run(client.update(&firm("derm-a"), &token(), &earlier, &draft));
+        let request = script.request();
+        assert_eq!(
+            (request.method().as_str(), request.uri().to_string()),
+            ("PUT", format!("{SERVICE}/Composition/81"))
+        );
+        assert_eq!(request.headers()["if-match"], "W/\"3\"");
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        assert_eq!(body["section"][0]["title"], "kept");
+        outcome
+    };
+    let version = |text: &str| reply(200, &[("etag", text)], "");
+    assert_eq!(update(version("W/\"4\"")), Ok(reference(Some("4"))));
+    assert_eq!(update(reply(200, &[], "")), Ok(reference(None)), "nobody knows which");
+    let contradiction = reply(200, &[("etag", "W/\"4\"")], r#"{"meta":{"versionId":"5"}}"#);
+    assert_eq!(update(contradiction), Ok(reference(None)));
+    for refused in [409, 412, 404, 410] {
+        let outcome = update(status(refused));
+        let expected = Err(DraftError::NotTaken(EhrError::Changed { status: refused }));
+        assert_eq!(outcome, expected);
+    }
+    assert!(matches!(update(status(403)), Err(DraftError::NotTaken(_))));
+    for unknown in [status(502), status(202), status(408), lost()] {
+        assert!(matches!(update(unknown), Err(DraftError::Unknown(_))));
+    }
+    assert!(matches!(update(not_sent()), Err(DraftError::NotTaken(_))));
+}
+
+#[test]
+fn the_version_that_was_written_is_kept_where_a_draft_may_be_added_to() {
+    for (answer, version) in [
+        (reply(201, &[("location", "Composition/81/_history/7")], ""), Some("7")),
+        (
+            reply(201, &[("location", "Composition/81"), ("etag", "W/\"8\"")], ""),
+            Some("8"),
+        ),
+        (
+            reply(201, &[("location", "Composition/81")], r#"{"meta":{"versionId":"9"}}"#),
+            Some("9"),
+        ),
+        (reply(201, &[("location", "Composition/81")], ""), None),
+        (
+            reply(201, &[("location", "Composition/81"), ("etag", "\"a b\"")], ""),
+            None,
+        ),
+    ] {
+        let script = Script::of([answer.clone(), answer]);
+        for (profile, version) in [(updating(), version), (profile(), None)] {
+            let client = client_with(profile, &script, &Script::of([]));
+            let reference = run(client.post(&firm("derm-a"), &token(), &draft(note()))).unwrap();
+            assert_eq!((reference.resource(), reference.version()), ("Composition/81", version));
+        }
+    }
 }

@@ -16,17 +16,18 @@ use http::{Request, Response};
 use serde_json::Value;
 use skin_assist_core::{
     domain::{
-        AccessToken, Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, EarlierDraft, EncounterId,
-        Firm, FirmId, FirmStatus, LanguageUse, Mode, ModelVersion, NormalisedBox, NoteRegion, NoteSection, PatientId,
-        PractitionerId, Route, Versions,
+        AccessToken, Assessment, AssessmentId, CategoryCode, DocumentId, Draft, DraftNote, DraftReference,
+        EarlierDraft, EncounterId, Firm, FirmId, FirmStatus, LanguageUse, Mode, ModelVersion, NormalisedBox,
+        NoteRegion, NoteSection, PatientId, PractitionerId, ReferenceCode, Route, Versions,
     },
     phi::{Phi, Secret},
-    ports::DraftWriter,
+    ports::{DraftWriter, WrittenDraft},
+    synthesis::{ToEarlier, note_to_earlier},
     time::Timestamp,
 };
 use skin_assist_ehr::{
-    AuthorRule, DraftContent, DraftTarget, EhrClient, EhrConnection, LABEL, Limits, Profile, ProvenanceRule,
-    ReferenceForm,
+    AddendumRule, AuthorRule, DraftContent, DraftTarget, EhrClient, EhrConnection, LABEL, Limits, Profile,
+    ProvenanceRule, ReferenceForm,
 };
 use skin_assist_transport::{Transport, TransportError};
 
@@ -84,6 +85,44 @@ pub(crate) fn drafts() -> Vec<Golden> {
         }
     }
     found
+}
+
+/// What is in the chart when the case of an addendum was added to that of a benign lesion, under a profile that takes it.
+pub(crate) fn added() -> Golden {
+    let mut profile = Profile::shipped("fhir-r4").unwrap();
+    profile.draft.addendum = AddendumRule::Update;
+    let [mut first, mut second] = ["benign", "addendum"].map(|name| {
+        let mut cases = cases::cases().into_iter();
+        let case = cases.find(|case| case.name == name).unwrap();
+        let mut draft = draft(case.note, case.earlier);
+        draft.versions = case.versions;
+        draft
+    });
+    let earlier = cases::earlier();
+    first.reference_code = ReferenceCode::of(&first.firm, &earlier.assessment);
+    first.date = earlier.date;
+    let assessment = Assessment {
+        earlier: Some(earlier),
+        ..assessment()
+    };
+    second.note = Phi::new(note_to_earlier(second.note.expose(), &assessment, ToEarlier::Added));
+    let mut resource = posted(profile.clone(), &first).remove(0);
+    resource["id"] = "81".into();
+    resource["meta"]["versionId"] = "1".into();
+    let written = WrittenDraft {
+        reference: DraftReference("Composition/81".to_owned()).in_version("1"),
+        resource: Phi::new(resource.to_string()),
+    };
+    let (client, recorder) = recorded(profile);
+    let (firm, token) = (firm(), token());
+    let update = client.update(&firm, &token, &written, &second);
+    let reference = futures::executor::block_on(update).unwrap();
+    assert_eq!(reference, DraftReference("Composition/81".to_owned()));
+    Golden {
+        name: "fhir-r4.added".to_owned(),
+        standing: Standing::Valid,
+        resource: recorder.sent().remove(0),
+    }
 }
 
 /// The profile as it is shipped, and each way in which a practice may change how a draft looks.
@@ -231,8 +270,8 @@ fn hostile() -> DraftNote {
     }
 }
 
-/// What posting a draft sends.
-fn posted(profile: Profile, draft: &Draft) -> Vec<Value> {
+/// A client whose requests are remembered.
+fn recorded(profile: Profile) -> (EhrClient, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let connection = EhrConnection {
         profile,
@@ -245,16 +284,18 @@ fn posted(profile: Profile, draft: &Draft) -> Vec<Value> {
         limits: Limits::default(),
     };
     let client = EhrClient::new(connection, Arc::clone(&recorder) as _, Arc::clone(&recorder) as _).unwrap();
-    futures::executor::block_on(client.post(&firm(), &token(), draft)).unwrap();
-    let bodies = recorder.bodies.lock().unwrap();
-    bodies
-        .iter()
-        .map(|body| serde_json::from_slice(body).unwrap())
-        .collect()
+    (client, recorder)
 }
 
-pub(crate) fn draft(note: DraftNote, earlier: Option<EarlierDraft>) -> Draft {
-    let assessment = Assessment {
+/// What posting a draft sends.
+fn posted(profile: Profile, draft: &Draft) -> Vec<Value> {
+    let (client, recorder) = recorded(profile);
+    futures::executor::block_on(client.post(&firm(), &token(), draft)).unwrap();
+    recorder.sent()
+}
+
+fn assessment() -> Assessment {
+    Assessment {
         id: AssessmentId::new("0123456789abcdef"),
         firm: FirmId::new("derm"),
         encounter: EncounterId::new("e|1"),
@@ -262,8 +303,15 @@ pub(crate) fn draft(note: DraftNote, earlier: Option<EarlierDraft>) -> Draft {
         practitioner: Some(PractitionerId::new("201")),
         category: CategoryCode::new("12"),
         route: Route::Solitary,
-        earlier,
+        earlier: None,
         documents: BTreeSet::from([DocumentId::new("file|139977")]),
+    }
+}
+
+pub(crate) fn draft(note: DraftNote, earlier: Option<EarlierDraft>) -> Draft {
+    let assessment = Assessment {
+        earlier,
+        ..assessment()
     };
     let versions = Versions {
         models: vec![ModelVersion {
@@ -318,12 +366,25 @@ struct Recorder {
     bodies: Mutex<Vec<Bytes>>,
 }
 
+impl Recorder {
+    fn sent(&self) -> Vec<Value> {
+        let bodies = self.bodies.lock().unwrap();
+        let read = |body: &Bytes| serde_json::from_slice(body).unwrap();
+        bodies.iter().map(read).collect()
+    }
+}
+
 #[async_trait]
 impl Transport for Recorder {
     async fn send(&self, request: Request<Bytes>, _limit_bytes: usize) -> Result<Response<Bytes>, TransportError> {
         let location = format!("{}/1", request.uri().path());
+        let status = if request.method() == http::Method::PUT {
+            200
+        } else {
+            201
+        };
         self.bodies.lock().unwrap().push(request.into_body());
-        let reply = Response::builder().status(201).header("location", location);
+        let reply = Response::builder().status(status).header("location", location);
         Ok(reply.body(Bytes::new()).unwrap())
     }
 }

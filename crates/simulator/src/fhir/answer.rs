@@ -5,7 +5,10 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{Response, StatusCode, header::LOCATION};
+use http::{
+    Response, StatusCode,
+    header::{ETAG, LOCATION},
+};
 use serde_json::{Value, json};
 
 use crate::{faults::PhotoFault, photos::PhotoCache, reply, specification::PhotoContent, state::Document};
@@ -16,6 +19,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) resource: Value,
     pub(crate) location: Option<String>,
+    /// The version, as it goes into `ETag`.
+    pub(crate) version: Option<usize>,
     pub(crate) gaps: Vec<Gap>,
 }
 
@@ -77,6 +82,7 @@ impl Answer {
             status: StatusCode::OK,
             resource,
             location: None,
+            version: None,
             gaps: Vec::new(),
         }
     }
@@ -87,8 +93,12 @@ impl Answer {
             gap.fill(&mut self.resource, photos);
         }
         let response = reply::fhir(self.status, &self.resource);
-        match &self.location {
+        let response = match &self.location {
             Some(location) => reply::with_header(response, LOCATION, location),
+            None => response,
+        };
+        match self.version {
+            Some(version) => reply::with_header(response, ETAG, &format!("W/\"{version}\"")),
             None => response,
         }
     }

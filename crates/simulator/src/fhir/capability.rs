@@ -7,7 +7,7 @@ use crate::{
     state::State,
 };
 
-use super::draft::composition_search;
+use super::{draft::composition_search, observation::observation_search};
 
 /// FHIR's type of a search parameter.
 fn parameter_type(name: &str) -> &'static str {
@@ -55,12 +55,20 @@ fn statement(dialect: &Dialect, base: &str, token_url: &str) -> Value {
     if taken(DraftTarget::Composition) {
         let search = composition_search();
         let mut composition = if drafts.readable {
-            resource("Composition", &["create", "read", "search-type"], Some(&search))
+            let update = drafts.updatable.then_some("update");
+            let interactions: Vec<&str> = ["create", "read", "search-type"].into_iter().chain(update).collect();
+            resource("Composition", &interactions, Some(&search))
         } else {
             resource("Composition", &["create"], None)
         };
         composition["conditionalCreate"] = json!(drafts.conditional_create);
+        if drafts.updatable {
+            composition["versioning"] = json!("versioned-update");
+        }
         resources.push(composition);
+    }
+    if dialect.laboratory {
+        resources.push(resource("Observation", &["search-type"], Some(&observation_search())));
     }
     let binary = dialect.has_binaries().then_some("Binary");
     for name in ["Patient", "Practitioner", "ValueSet"].into_iter().chain(binary) {

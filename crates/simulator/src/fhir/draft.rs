@@ -1,6 +1,7 @@
 //! Drafts: made, found again, never deduplicated unless the client asks for it.
 //!
-//! What is posted twice is there twice; `If-None-Exist` prevents that where the dialect heeds it. Elements that the EHR
+//! What is posted twice is there twice; `If-None-Exist` prevents that where the dialect heeds it. A Composition is changed in the
+//! version that `If-Match` names and in no other. Elements that the EHR
 //! does not know are kept as they came.
 
 use http::StatusCode;
@@ -12,7 +13,7 @@ use crate::{
     ehr::Prepared,
     reply::Refusal,
     report::Placement,
-    specification::EncounterStatus,
+    specification::{EncounterStatus, Review},
     state::{Firm, State, StoredDraft},
 };
 
@@ -43,6 +44,21 @@ pub(crate) fn composition_search() -> SearchRules {
     }
 }
 
+/// The resource that a client sent.
+fn sent(call: &Call) -> Result<Value, Refusal> {
+    let media_type = call.header("content-type").unwrap_or_default();
+    if !["application/fhir+json", "application/json"]
+        .iter()
+        .any(|known| media_type.starts_with(known))
+    {
+        return Err(Refusal {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ..Refusal::bad("the body is to be application/fhir+json")
+        });
+    }
+    serde_json::from_slice(call.body).map_err(|error| Refusal::bad(format!("the body is not JSON: {error}")))
+}
+
 impl State {
     pub(crate) fn create_draft(
         &mut self,
@@ -51,18 +67,7 @@ impl State {
         target: DraftTarget,
         call: &Call,
     ) -> Result<Prepared, Refusal> {
-        let media_type = call.header("content-type").unwrap_or_default();
-        if !["application/fhir+json", "application/json"]
-            .iter()
-            .any(|known| media_type.starts_with(known))
-        {
-            return Err(Refusal {
-                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                ..Refusal::bad("the body is to be application/fhir+json")
-            });
-        }
-        let resource: Value = serde_json::from_slice(call.body)
-            .map_err(|error| Refusal::bad(format!("the body is not JSON: {error}")))?;
+        let resource = sent(call)?;
         let condition = call
             .header("if-none-exist")
             .filter(|_| self.options.dialect.drafts.conditional_create)
@@ -78,6 +83,91 @@ impl State {
             return Ok(Prepared::Dropped);
         }
         Ok(Prepared::Answer(answer))
+    }
+
+    /// Changes a Composition that is in the version of `If-Match`.
+    pub(crate) fn update_draft(
+        &mut self,
+        now: Timestamp,
+        prefix: &str,
+        id: &str,
+        call: &Call,
+    ) -> Result<Prepared, Refusal> {
+        let mut resource = sent(call)?;
+        let base = self.fhir_base(prefix);
+        let firm = self.firm(prefix).ok_or_else(|| Refusal::not_found("no such firm"))?;
+        let known = firm
+            .drafts
+            .iter()
+            .position(|draft| draft.reference() == format!("Composition/{id}"));
+        let known = known.ok_or_else(|| Refusal::not_found(format!("Composition {id} is not known")))?;
+        if resource["resourceType"] != "Composition" || resource["id"] != id {
+            return Err(Refusal::bad("the body is not the Composition at this address"));
+        }
+        let expected = call
+            .header("if-match")
+            .ok_or_else(|| Refusal::bad("If-Match is to name the version that is changed"))?;
+        if expected != format!("W/\"{}\"", firm.drafts[known].version) {
+            return Err(Refusal {
+                status: StatusCode::PRECONDITION_FAILED,
+                ..Refusal::bad("it is not in this version any more")
+            });
+        }
+        composition::validate(&self.options.dialect.drafts, &base, firm, &resource)?;
+        if let Some(meta) = resource["meta"].as_object_mut() {
+            meta.remove("versionId");
+            meta.remove("lastUpdated");
+        }
+        let (images, provenance) = (
+            validation::images(&resource),
+            validation::provenance_sources(&base, &resource),
+        );
+        let Ok(firm) = self.firm_mut(prefix) else {
+            return Err(Refusal::not_found("no such firm"));
+        };
+        let draft = &mut firm.drafts[known];
+        draft.version += 1;
+        draft.changed_at = now;
+        draft.images = images;
+        draft.provenance = provenance;
+        draft.resource = resource;
+        let draft = draft.clone();
+        if self.faults.take_dropped_reply() {
+            return Ok(Prepared::Dropped);
+        }
+        Ok(Prepared::Answer(self.draft_answer(&draft)))
+    }
+
+    /// What a clinician does with a draft.
+    pub(crate) fn review_draft(&mut self, now: Timestamp, prefix: &str, reference: &str, review: Review) -> bool {
+        let Ok(firm) = self.firm_mut(prefix) else {
+            return false;
+        };
+        let Some(known) = firm.drafts.iter().position(|draft| draft.reference() == reference) else {
+            return false;
+        };
+        let draft = &mut firm.drafts[known];
+        (draft.version, draft.changed_at) = (draft.version + 1, now);
+        match review {
+            Review::Sign => draft.resource["status"] = json!("final"),
+            Review::Edit => draft.resource["title"] = json!("Edited by the clinician"),
+            Review::Remove => drop(firm.drafts.remove(known)),
+        }
+        true
+    }
+
+    /// A draft as it is handed out, by its reference.
+    pub(crate) fn draft(&self, prefix: &str, reference: &str) -> Option<Value> {
+        let mut drafts = self.firm(prefix)?.drafts.iter();
+        let draft = drafts.find(|draft| draft.reference() == reference)?;
+        Some(self.draft_resource(draft))
+    }
+
+    fn draft_answer(&self, draft: &StoredDraft) -> Answer {
+        Answer {
+            version: self.options.dialect.version_ids.then_some(draft.version),
+            ..Answer::ok(self.draft_resource(draft))
+        }
     }
 
     fn create_once(
@@ -98,7 +188,7 @@ impl State {
                 [draft] => {
                     return Ok(Answer {
                         location: Some(self.address(prefix, target.name(), &draft.id)),
-                        ..Answer::ok(self.draft_resource(draft))
+                        ..self.draft_answer(draft)
                     });
                 }
                 _ => {
@@ -144,6 +234,8 @@ impl State {
             id: id.clone(),
             patient: links.patient,
             posted_at: now,
+            changed_at: now,
+            version: 1,
             identifier,
             placement,
             encounter: links.encounter,
@@ -154,7 +246,7 @@ impl State {
         let answer = Answer {
             status: StatusCode::CREATED,
             location: Some(self.address(prefix, target.name(), &id)),
-            ..Answer::ok(self.draft_resource(&draft))
+            ..self.draft_answer(&draft)
         };
         if let Ok(firm) = self.firm_mut(prefix) {
             firm.drafts.push(draft);
@@ -165,7 +257,7 @@ impl State {
     /// A draft as it is handed out.
     pub(crate) fn draft_resource(&self, draft: &StoredDraft) -> Value {
         let mut resource = draft.resource.clone();
-        self.stamp(&mut resource, draft.posted_at, 1);
+        self.stamp(&mut resource, draft.changed_at, draft.version);
         resource
     }
 
@@ -243,7 +335,7 @@ impl State {
         let mut drafts = self.firm(prefix).into_iter().flat_map(|firm| &firm.drafts);
         drafts
             .find(|draft| draft.target == target && draft.id == id)
-            .map(|draft| Answer::ok(self.draft_resource(draft)))
+            .map(|draft| self.draft_answer(draft))
             .ok_or_else(|| Refusal::not_found(format!("{} {id} is not known", target.name())))
     }
 }

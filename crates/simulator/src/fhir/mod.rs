@@ -16,6 +16,7 @@ mod document_reference;
 mod draft;
 mod encounter;
 mod note;
+mod observation;
 mod parameters;
 mod validation;
 
@@ -55,6 +56,8 @@ enum Target {
     DraftCreate(DraftTarget),
     CompositionSearch,
     CompositionRead(String),
+    CompositionUpdate(String),
+    ObservationSearch,
     Batch,
     PatientRead(String),
     PractitionerRead(String),
@@ -82,6 +85,13 @@ impl Target {
         let words: Vec<&str> = segments.iter().map(String::as_str).collect();
         let drafts = &dialect.drafts;
         let taken = |target: DraftTarget| drafts.targets.contains(&target);
+        if let ["Composition", id] = words.as_slice()
+            && *method == Method::PUT
+            && drafts.updatable
+            && taken(DraftTarget::Composition)
+        {
+            return Self::CompositionUpdate((*id).to_owned());
+        }
         let (get, post) = match words.as_slice() {
             [""] if dialect.batch => (None, Some(Self::Batch)),
             ["Encounter"] => (Some(Self::EncounterSearch), None),
@@ -100,6 +110,7 @@ impl Target {
             ["Composition", id] if taken(DraftTarget::Composition) && drafts.readable => {
                 (Some(Self::CompositionRead((*id).to_owned())), None)
             }
+            ["Observation"] if dialect.laboratory => (Some(Self::ObservationSearch), None),
             ["Patient", id] => (Some(Self::PatientRead((*id).to_owned())), None),
             ["Practitioner", id] => (Some(Self::PractitionerRead((*id).to_owned())), None),
             ["ValueSet", "document-category"] => (Some(Self::DocumentCategories), None),
@@ -125,7 +136,7 @@ impl Target {
             Self::EncounterSearch => CallKind::Encounter,
             Self::DocumentSearch => CallKind::Document,
             Self::DocumentRead(_) | Self::BinaryRead(_) => CallKind::Read,
-            Self::DraftCreate(_) => CallKind::Draft,
+            Self::DraftCreate(_) | Self::CompositionUpdate(_) => CallKind::Draft,
             _ => CallKind::Context,
         }
     }
@@ -356,6 +367,8 @@ impl State {
             Target::DraftCreate(draft) => return self.create_draft(now, firm, *draft, call),
             Target::CompositionSearch => self.search_compositions(now, firm, call)?,
             Target::CompositionRead(id) => self.read_draft(firm, DraftTarget::Composition, id)?,
+            Target::CompositionUpdate(id) => return self.update_draft(now, firm, id, call),
+            Target::ObservationSearch => self.search_observations(now, firm, call)?,
             Target::Batch => self.process_batch(now, firm, call)?,
             Target::PatientRead(id) => Answer::ok(self.read_patient(firm, id)?),
             Target::PractitionerRead(id) => Answer::ok(self.read_practitioner(firm, id)?),

@@ -121,18 +121,23 @@ impl Findings {
         }
     }
 
-    /// What is contained is of these types. A Provenance among it is the only one, about the resource that it is in, by somebody
-    /// who is known, from photos of this firm.
+    /// What is contained is of these types. A Provenance among it is the only one of its id, about the resource that it is in, by
+    /// somebody who is known, from photos of this firm.
     pub(crate) fn contained(&mut self, taken: &[&str], base: &str, firm: &Firm, resource: &Value) {
         let mut contained = resource["contained"].as_array().into_iter().flatten();
         if !contained.all(|inner| taken.iter().any(|kind| inner["resourceType"] == *kind)) {
             self.invalid("contained", "has a resource of a type that is not taken");
         }
-        let mut stated = provenances(resource);
-        let Some(provenance) = stated.next() else { return };
-        if stated.next().is_some() {
-            self.invalid("contained", "has a second Provenance");
+        let ids: Vec<&Value> = provenances(resource).map(|provenance| &provenance["id"]).collect();
+        for (place, provenance) in provenances(resource).enumerate() {
+            if ids[..place].contains(&&provenance["id"]) {
+                self.invalid("contained", "has a second Provenance of this id");
+            }
+            self.provenance(base, firm, resource, provenance);
         }
+    }
+
+    fn provenance(&mut self, base: &str, firm: &Firm, resource: &Value, provenance: &Value) {
         if provenance.pointer("/target/0/reference").and_then(Value::as_str) != Some("#") {
             self.invalid("contained.target", "is not what it is contained in");
         }

@@ -1,6 +1,6 @@
 //! Drafts where an EHR takes more than a transcription.
 
-use skin_assist_simulator::{AuthorRule, DraftTarget};
+use skin_assist_simulator::{AuthorRule, DraftTarget, ResultSpec, Review};
 
 use super::*;
 
@@ -216,4 +216,104 @@ fn an_ehr_may_take_no_draft_or_final_ones_only() {
     let mut signed = draft;
     signed["status"] = json!("final");
     assert_eq!(practice.create(later(120), &signed, None).status(), StatusCode::CREATED);
+}
+
+#[test]
+fn a_draft_is_changed_in_the_version_that_is_named_and_in_no_other() {
+    let practice = Practice::speaking(Dialect::fhir_r4());
+    let (patient, encounter, document) = visit_with_photo(&practice);
+    let draft = plain_composition(&patient, &encounter, &document);
+    let created = practice.create(later(120), &draft, None);
+    assert_eq!(created.headers()["etag"], "W/\"1\"");
+    let mut read = practice.read(later(121), "Composition/700001");
+    read["title"] = json!("Changed");
+    let put = |version: Option<&str>, resource: &Value| {
+        let mut request = practice.request("PUT", "Composition/700001", Bytes::from(resource.to_string()));
+        if let Some(version) = version {
+            request.headers_mut().insert("if-match", version.parse().unwrap());
+        }
+        practice
+            .ehr
+            .handle(later(130), Host::Api, &request)
+            .into_response()
+            .unwrap()
+    };
+    assert_eq!(put(None, &read).status(), StatusCode::BAD_REQUEST);
+    assert_eq!(put(Some("W/\"2\""), &read).status(), StatusCode::PRECONDITION_FAILED);
+    let mut other = read.clone();
+    other["id"] = json!("700002");
+    assert_eq!(put(Some("W/\"1\""), &other).status(), StatusCode::BAD_REQUEST);
+    let mut invalid = read.clone();
+    invalid["status"] = json!("draft");
+    assert!(put(Some("W/\"1\""), &invalid).status().is_client_error());
+    let changed = put(Some("W/\"1\""), &read);
+    assert_eq!(
+        (changed.status(), &changed.headers()["etag"]),
+        (StatusCode::OK, &"W/\"2\"".parse().unwrap())
+    );
+    assert_eq!(
+        put(Some("W/\"1\""), &read).status(),
+        StatusCode::PRECONDITION_FAILED,
+        "once"
+    );
+    let stored = practice.read(later(140), "Composition/700001");
+    assert_eq!(
+        (&stored["title"], &stored["meta"]["versionId"]),
+        (&json!("Changed"), &json!("2"))
+    );
+    // A clinician's review makes a version of its own.
+    for (review, element, value) in [
+        (Review::Edit, "title", json!("Edited by the clinician")),
+        (Review::Sign, "status", json!("final")),
+    ] {
+        assert!(
+            practice
+                .ehr
+                .review_draft(later(150), "alpha", "Composition/700001", review)
+        );
+        assert_eq!(
+            practice.ehr.draft("alpha", "Composition/700001").unwrap()[element],
+            value
+        );
+    }
+    assert_eq!(put(Some("W/\"2\""), &read).status(), StatusCode::PRECONDITION_FAILED);
+    assert!(
+        practice
+            .ehr
+            .review_draft(later(160), "alpha", "Composition/700001", Review::Remove)
+    );
+    assert_eq!(put(Some("W/\"4\""), &read).status(), StatusCode::NOT_FOUND);
+    assert_eq!(practice.ehr.report().compositions, 0);
+    // Where drafts cannot be changed there is no such call.
+    let practice = Practice::new();
+    let request = practice.request("PUT", "Composition/700001", Bytes::from(read.to_string()));
+    let refused = practice.ehr.handle(later(130), Host::Api, &request).into_response();
+    assert!(refused.unwrap().status().is_client_error());
+}
+
+#[test]
+fn earlier_results_are_the_patients_and_of_the_laboratory() {
+    let practice = Practice::speaking(Dialect::fhir_r4());
+    for (patient, finding) in [("30001", "372244006"), ("30002", "400096001")] {
+        let result = ResultSpec {
+            patient: patient.to_owned(),
+            finding: finding.to_owned(),
+            site: "14975008".to_owned(),
+            text: "Final diagnosis.".to_owned(),
+        };
+        practice.ehr.file_result(later(60), "alpha", result).unwrap();
+    }
+    let found = practice.read(later(61), "Observation?patient=30001&category=laboratory&_count=100");
+    assert_eq!(ids(&found), ["result-1"]);
+    let result = &found["entry"][0]["resource"];
+    assert_eq!(result["valueCodeableConcept"]["coding"][0]["code"], "372244006");
+    assert_eq!(result["subject"]["reference"], "Patient/30001");
+    let none = practice.read(later(61), "Observation?patient=30001&category=vital-signs");
+    assert!(ids(&none).is_empty());
+    assert_eq!(practice.get(later(61), "Observation").0, StatusCode::BAD_REQUEST);
+    let without = Practice::new();
+    assert_eq!(
+        without.get(later(61), "Observation?patient=30001").0,
+        StatusCode::NOT_FOUND
+    );
 }

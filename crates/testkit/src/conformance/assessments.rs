@@ -10,18 +10,19 @@ use futures::FutureExt;
 use skin_assist_core::{
     domain::{
         Assessment, AssessmentId, AssistResult, CategoryCode, ClosedAssessment, DocumentId, DocumentStep,
-        DocumentWatch, FirmId, Gathering, JourneyState, PhotoFindings, Route, SiblingState, Stage, gather,
+        DocumentWatch, FirmId, Gathering, JourneyState, PatientId, PhotoFindings, Route, SiblingState, Stage, gather,
     },
     lease::Lease,
     phi::Phi,
     ports::{StateError, UncertainResolution},
+    time::Timestamp,
 };
 
 use super::{
     Bench,
     fixtures::{
-        LEASE, REASON, Store, acquired, add_firm, at, document, document_lease, findings, photo, record_documents,
-        reference, result, result_lease, results_due, retract,
+        LEASE, REASON, Store, acquired, add_firm, at, document, document_lease, download, encounter_lease, findings,
+        photo, record_documents, reference, result, result_lease, results_due, retract, watch_encounters,
     },
 };
 
@@ -479,5 +480,72 @@ pub(super) async fn an_earlier_draft_is_one_in_the_chart_or_on_its_way(bench: Be
         if let Some(earlier) = earlier {
             assert_eq!((earlier.assessment, earlier.date), (closed.id, at(31)));
         }
+    }
+}
+
+pub(super) async fn a_later_photo_names_the_latest_draft_before_it(bench: Bench) {
+    let store = bench.store().await;
+    let firm = add_firm(&store, "a").await;
+    watch_encounters(&store, &firm, &["e", "f"], at(0)).await;
+    let judge = async |watch: DocumentWatch, now: Timestamp| {
+        let lease = encounter_lease(&store, &firm, watch.encounter.as_str(), now).await;
+        store.record_documents(lease, &[watch], &[], now).await.unwrap();
+        download(&store, now).await;
+        let lease = document_lease(&store, DocumentStep::Infer, now).await;
+        let made = result(lease.item(), "one", now);
+        store.record_result(lease, &made).await.unwrap();
+        made.assessment.id
+    };
+    let first = judge(document(&firm, "e", "a", at(0)), at(10)).await;
+    let second = judge(document(&firm, "e", "b", at(5)), at(20)).await;
+    // Another visit, another category, another patient, and one for which further photos were waited.
+    judge(document(&firm, "f", "c", at(0)), at(21)).await;
+    let mut other = document(&firm, "e", "d", at(0));
+    other.category = CategoryCode::new("another");
+    judge(other, at(22)).await;
+    let mut other = document(&firm, "e", "e", at(0));
+    other.patient = PatientId::new("another");
+    judge(other, at(23)).await;
+    let earlier = async |detected_at: Timestamp| {
+        let watch = document(&firm, "e", "z", detected_at);
+        let earlier = store.draft_before(&watch).await.unwrap();
+        earlier.map(|earlier| (earlier.assessment, earlier.date))
+    };
+    assert_eq!(earlier(at(10)).await, None, "they were found before there was a draft");
+    assert_eq!(earlier(at(11)).await, Some((first.clone(), at(10))));
+    assert_eq!(earlier(at(30)).await, Some((second.clone(), at(20))), "the latest");
+    // One that is kept back is no earlier draft, and neither is one that was cancelled.
+    for lease in store.acquire_results(at(30), LEASE, 10).await.unwrap() {
+        if lease.item().assessment.id == second {
+            store.record_withheld(lease, &REASON, at(30)).await.unwrap();
+        } else {
+            store.release_delivery(lease, at(31)).await.unwrap();
+        }
+    }
+    assert_eq!(earlier(at(30)).await, Some((first.clone(), at(10))));
+    assert!(store.delivery_of(&firm, &first).await.unwrap().is_some());
+    retract(&store, &firm, "a", at(32)).await;
+    assert_eq!(earlier(at(30)).await, None);
+    assert_eq!(store.delivery_of(&firm, &first).await.unwrap(), None, "cancelled");
+}
+
+/// Who discards a draft decides about all its photos: one that is retracted later does not bring the others back.
+pub(super) async fn what_an_operator_discarded_stays_discarded(bench: Bench) {
+    let store = bench.store().await;
+    let firm = downloaded(&store, &["a", "b", "c"]).await;
+    let (lease, closed) = close(&store, &["b", "c"]).await;
+    let made = result_of(lease.item(), &closed, "all three");
+    store.record_result(lease, &made).await.unwrap();
+    let lease = result_lease(&store, at(31)).await;
+    store.record_intent(&lease, None, at(31)).await.unwrap();
+    store.record_uncertain(lease, &REASON, at(32)).await.unwrap();
+    store
+        .resolve(&firm, &closed.id, &UncertainResolution::Discard, at(33))
+        .await
+        .unwrap();
+    for photo in ["b", "a"] {
+        assert_eq!(retract(&store, &firm, photo, at(34)).await, [], "nobody is alarmed");
+        assert!(acquired(&store, DocumentStep::Infer, at(1000)).await.is_empty());
+        assert_eq!(results_due(&store, at(1000)).await, 0);
     }
 }

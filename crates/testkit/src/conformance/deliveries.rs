@@ -58,7 +58,13 @@ pub(super) async fn an_intent_outlives_its_lease(bench: Bench) {
     let lease = result_lease(&store, at(0)).await;
     store.record_intent(&lease, None, at(3)).await.unwrap();
     let lease = result_lease(&store, at(30)).await;
-    assert_eq!(lease.item().delivery, Delivery::Intended { at: at(3) });
+    assert_eq!(
+        lease.item().delivery,
+        Delivery::Intended {
+            at: at(3),
+            updates: None
+        }
+    );
     assert_eq!(lease.attempt(), 2);
     store.record_intent(&lease, None, at(31)).await.unwrap();
     store.record_delivered(lease, &reference(1), at(32)).await.unwrap();
@@ -95,7 +101,13 @@ pub(super) async fn a_release_keeps_the_intent(bench: Bench) {
     let lease = result_lease(&store, at(9)).await;
     assert_eq!(
         (&lease.item().delivery, lease.attempt()),
-        (&Delivery::Intended { at: at(1) }, 1)
+        (
+            &Delivery::Intended {
+                at: at(1),
+                updates: None
+            },
+            1
+        )
     );
 }
 
@@ -253,4 +265,49 @@ pub(super) async fn concurrent_writers_share_no_result(bench: Bench) {
     let leased: Vec<_> = leased.into_iter().flatten().collect();
     assert_eq!(leased.len(), 40, "each result is leased");
     assert_eq!(leased.iter().collect::<HashSet<_>>().len(), 40, "none twice");
+}
+
+/// Whoever finds the intent knows which draft to look at; what comes after it forgets that.
+pub(super) async fn an_intent_names_what_it_changes(bench: Bench) {
+    let changed = reference(1).in_version("3");
+    let intended = |updates| Delivery::Intended { at: at(1), updates };
+    for end in ["crashed", "retried", "posted", "delivered"] {
+        let store = bench.store().await;
+        let (firm, result) = one_result(&store).await;
+        let id = &result.assessment.id;
+        assert_eq!(store.delivery_of(&firm, id).await.unwrap(), Some(Delivery::Pending));
+        let lease = result_lease(&store, at(0)).await;
+        store.record_update_intent(&lease, &changed, at(1)).await.unwrap();
+        let expected = match end {
+            "crashed" => intended(Some(changed.clone())),
+            "retried" => {
+                store.retry_delivery(lease, at(2)).await.unwrap();
+                Delivery::Pending
+            }
+            "posted" => {
+                store.record_intent(&lease, None, at(1)).await.unwrap();
+                intended(None)
+            }
+            _ => {
+                let written = changed.in_version("4");
+                store.record_delivered(lease, &written, at(2)).await.unwrap();
+                Delivery::Delivered {
+                    reference: written,
+                    at: at(2),
+                }
+            }
+        };
+        assert_eq!(
+            store.delivery_of(&firm, id).await.unwrap(),
+            Some(expected.clone()),
+            "{end}"
+        );
+        if end != "delivered" {
+            let lease = result_lease(&store, at(100)).await;
+            assert_eq!(lease.item().delivery, expected, "{end}");
+            store.record_withheld(lease, &REASON, at(101)).await.unwrap();
+        }
+        let other = skin_assist_core::domain::AssessmentId::new("another");
+        assert_eq!(store.delivery_of(&firm, &other).await.unwrap(), None);
+    }
 }

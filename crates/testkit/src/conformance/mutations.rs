@@ -12,21 +12,23 @@ use async_trait::async_trait;
 use skin_assist_core::{
     domain::{
         AssessmentId, AssistResult, CategoryCode, CategoryUse, ClosedAssessment, Credential, Cursor, DeadLetter,
-        DocumentId, DocumentStep, DocumentWatch, DraftReference, EarlierDraft, Encounter, EncounterId, EncounterWatch,
-        Findings, Firm, FirmId, FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential,
-        PollerFigures, PollerId, Reason, ResultKey, Sibling, Stage, StoredPhoto, WatchList, WatchedEncounter,
+        DocumentId, DocumentStep, DocumentWatch, EarlierDraft, Encounter, EncounterId, EncounterWatch, Findings, Firm,
+        FirmId, FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential, PollerFigures, PollerId,
+        Reason, ResultKey, Sibling, Stage, StoredPhoto, WatchList, WatchedEncounter,
     },
     lease::{Fence, Lease},
     phi::Phi,
     polling::Learned,
     ports::{
-        CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency, DocumentQueue, EncounterWatches,
+        CallGrants, CallKind, Changes, Credentials, DetectionLatency, DocumentQueue, EncounterWatches,
         FirmAdministration, Firms, Grant, InferenceRecords, LanguageSpending, LanguageSpent, Look, Operations,
         Overview, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft,
         StateError, StateStore, UncertainResolution, WatchLists,
     },
     time::Timestamp,
 };
+
+mod deliveries;
 
 use super::Backend;
 
@@ -97,6 +99,10 @@ pub enum Mutation {
     EarlierDraftsUntold,
     /// What was kept back or given up counts as an earlier draft too.
     AllDraftsAreEarlier,
+    /// Drafts that were made after a photo was found are earlier ones too.
+    LaterDraftsAreEarlier,
+    /// An intent to change an earlier draft is recorded as one to post.
+    UpdatesUntold,
     /// How long photos took to be found is not told.
     DetectionUntold,
     /// An operator's change is made without its entry in the audit trail.
@@ -641,6 +647,18 @@ impl InferenceRecords for MutatedStore {
             _ => self.store.earlier_draft(firm, assessment).await,
         }
     }
+
+    async fn draft_before(&self, watch: &DocumentWatch) -> Outcome<Option<EarlierDraft>> {
+        match self.mutation {
+            Mutation::EarlierDraftsUntold => Ok(None),
+            Mutation::LaterDraftsAreEarlier => {
+                let mut later = watch.clone();
+                later.detected_at = later.detected_at + Duration::from_secs(3600);
+                self.store.draft_before(&later).await
+            }
+            _ => self.store.draft_before(watch).await,
+        }
+    }
 }
 
 #[async_trait]
@@ -651,64 +669,6 @@ impl LanguageSpending for MutatedStore {
 
     async fn add_language_spent(&self, firm: &FirmId, at: Timestamp, spent: &LanguageSpent) -> Outcome<()> {
         self.store.add_language_spent(firm, at, spent).await
-    }
-}
-
-#[async_trait]
-impl Deliveries for MutatedStore {
-    async fn acquire_results(
-        &self,
-        now: Timestamp,
-        lease_for: Duration,
-        limit: usize,
-    ) -> Outcome<Vec<Lease<AssistResult>>> {
-        let leases = self.store.acquire_results(now, self.asked(lease_for), limit).await?;
-        Ok(leases
-            .into_iter()
-            .map(|lease| self.granted(&lease, now, lease_for))
-            .collect())
-    }
-
-    async fn record_intent(
-        &self,
-        lease: &Lease<AssistResult>,
-        unsettled: Option<&Reason>,
-        now: Timestamp,
-    ) -> Outcome<()> {
-        self.store.record_intent(&self.returned(lease), unsettled, now).await
-    }
-
-    async fn record_delivered(
-        &self,
-        lease: Lease<AssistResult>,
-        reference: &DraftReference,
-        now: Timestamp,
-    ) -> Outcome<()> {
-        self.store.record_delivered(self.returned(&lease), reference, now).await
-    }
-
-    async fn record_uncertain(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
-        self.store.record_uncertain(self.returned(&lease), reason, now).await
-    }
-
-    async fn record_withheld(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
-        self.store.record_withheld(self.returned(&lease), reason, now).await
-    }
-
-    async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
-        self.store.retry_delivery(self.returned(&lease), retry_at).await
-    }
-
-    async fn retry_search(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
-        self.store.retry_search(self.returned(&lease), retry_at).await
-    }
-
-    async fn release_delivery(&self, lease: Lease<AssistResult>, due_at: Timestamp) -> Outcome<()> {
-        self.store.release_delivery(self.returned(&lease), due_at).await
-    }
-
-    async fn bury_delivery(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
-        self.store.bury_delivery(self.returned(&lease), reason, now).await
     }
 }
 

@@ -170,17 +170,6 @@ impl Scenario {
     }
 
     pub(super) fn with_request<T>(&self, body: impl FnOnce(&SynthesisRequest<'_>, &[AssessedPhoto]) -> T) -> T {
-        let assessment = Assessment {
-            id: AssessmentId::new("x"),
-            firm: FirmId::new("a"),
-            encounter: EncounterId::new("visit"),
-            patient: PatientId::new("55512345"),
-            practitioner: None,
-            category: CategoryCode::new(self.category.clone()),
-            route: self.findings.route,
-            earlier: None,
-            documents: BTreeSet::from([Self::document()]),
-        };
         let term = |text: &str| ContextTerm(text.to_owned());
         let [name, first_name, birth_date, number, telephone] = CANARY;
         let description = format!(
@@ -201,6 +190,26 @@ impl Scenario {
             }]),
             prior_results_incomplete: false,
             description: Some(Phi::new(description)),
+        };
+        self.with_patient(patient, body)
+    }
+
+    /// The same with what was read of a patient.
+    pub(super) fn with_patient<T>(
+        &self,
+        patient: PatientFacts,
+        body: impl FnOnce(&SynthesisRequest<'_>, &[AssessedPhoto]) -> T,
+    ) -> T {
+        let assessment = Assessment {
+            id: AssessmentId::new("x"),
+            firm: FirmId::new("a"),
+            encounter: EncounterId::new("visit"),
+            patient: PatientId::new("55512345"),
+            practitioner: None,
+            category: CategoryCode::new(self.category.clone()),
+            route: self.findings.route,
+            earlier: None,
+            documents: BTreeSet::from([Self::document()]),
         };
         let photos = [AssessedPhoto {
             document: Self::document(),
