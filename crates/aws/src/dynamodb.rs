@@ -37,6 +37,7 @@ mod error;
 mod firms;
 mod grants;
 mod inference;
+mod looks;
 mod memory;
 mod operations;
 mod proposals;
@@ -109,7 +110,7 @@ pub struct DynamoStore {
     /// The numbers of the audit records that this process wrote last.
     audited: Mutex<HashMap<FirmId, u64>>,
     /// Looks as they were when this process last read them.
-    moved_looks: Mutex<HashMap<FirmId, watch_lists::MovedLooks>>,
+    moved_looks: Mutex<HashMap<FirmId, looks::MovedLooks>>,
     /// Encounters as they were when this process last read them.
     watching: Mutex<HashMap<FirmId, Arc<watching::Watching>>>,
 }

@@ -208,7 +208,7 @@ fn look_at_changes(world: &World) -> DocumentsPolled {
                 in_hand: None,
             },
             audit: state,
-            quiet: None,
+            notes: None,
             windows: engine.windows,
         };
         let mut polled = DocumentsPolled::default();
