@@ -1,8 +1,8 @@
 //! What a deployment on AWS consumes: its cycles and functions on a simulated clinic day, every request to DynamoDB counted by
 //! the capacity that the emulator says it took, every invocation by its length.
 //!
-//! `aws_cost FIRMS CALLS_PER_MINUTE SHARD_SIZE LEAST_PRICE SWEEP_SECONDS` prints one JSON object: what one hour of the clinic and
-//! one hour of the night took. `cargo xtask aws-cost` runs it with what the template says, and puts prices to it.
+//! `aws_cost FIRMS CALLS_PER_MINUTE SHARD_SIZE LEAST_PRICE SWEEP_SECONDS MINUTES` prints one JSON object: what so many minutes of the
+//! clinic and of the night took. `cargo xtask aws-cost` runs it with what the template says, and puts prices to it.
 
 #![allow(
     clippy::print_stdout,
@@ -52,8 +52,12 @@ const NIGHT_AT: f64 = 23.0 * 3600.0;
 /// The day starts with the practices.
 const DAY_BEGINS_AT: f64 = 7.0 * 3600.0;
 
-/// Between measured hours a cycle runs so often, for the state to be what it would be.
+/// Between measured hours a cycle runs so often, for the state to be what it would be: with many practices less often, which play
+/// for long. Just before a measured hour each runs.
 const SPARSE: Duration = Duration::from_secs(300);
+const SPARSER: Duration = Duration::from_secs(1200);
+const MANY: u32 = 50;
+const ALL_BEFORE: Duration = Duration::from_secs(600);
 
 /// What the functions and tables took.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -81,8 +85,19 @@ struct Consumption {
 
 type Shared = Arc<Mutex<(Option<&'static str>, Consumption)>>;
 
+/// What kind of row of the watch an update is about, for those that are written often.
+fn kind_of_row(request: &[u8]) -> &'static str {
+    let request: Value = serde_json::from_slice(request).unwrap_or_default();
+    let of_key = |attribute: &str| request["Key"][attribute]["S"].as_str().unwrap_or_default().to_owned();
+    match (of_key("part").as_str(), of_key("item").as_str()) {
+        ("watch-lists", _) => " (lease)",
+        (_, item) if item.starts_with("looks") => " (looks)",
+        _ => "",
+    }
+}
+
 /// Adds what the answer says was consumed.
-fn count(consumption: &Shared, operation: &str, answer: &[u8]) {
+fn count(consumption: &Shared, operation: &str, request: &[u8], answer: &[u8]) {
     let mut shared = consumption.lock().unwrap();
     let Some(function) = shared.0 else { return };
     *shared.1.requests.entry(function.to_owned()).or_default() += 1;
@@ -102,7 +117,7 @@ fn count(consumption: &Shared, operation: &str, answer: &[u8]) {
         let name = table["TableName"].as_str().unwrap_or_default();
         let name = name.split_once('-').map_or(name, |(_, name)| name);
         let units = table["CapacityUnits"].as_f64().unwrap_or_default();
-        let key = format!("{function} {operation} {name}");
+        let key = format!("{function} {operation} {name}{}", kind_of_row(request));
         let into = if reads {
             &mut shared.1.read_units
         } else {
@@ -182,13 +197,14 @@ fn days(firms: u32) -> Trace {
 
 fn main() {
     let numbers: Vec<f64> = std::env::args().skip(1).map(|text| text.parse().unwrap()).collect();
-    let [firms, calls, shard_size, least_price, sweep_seconds] = numbers[..] else {
-        panic!("aws_cost FIRMS CALLS_PER_MINUTE SHARD_SIZE LEAST_PRICE SWEEP_SECONDS")
+    let [firms, calls, shard_size, least_price, sweep_seconds, minutes] = numbers[..] else {
+        panic!("aws_cost FIRMS CALLS_PER_MINUTE SHARD_SIZE LEAST_PRICE SWEEP_SECONDS MINUTES")
     };
-    let (firms, calls) = (firms as u32, calls as u32);
+    let (firms, calls, minutes) = (firms as u32, calls as u32, minutes as u32);
+    let sparse = if firms < MANY { SPARSE } else { SPARSER };
     let consumption: Shared = Arc::default();
     let told = Arc::clone(&consumption);
-    let meter: Meter = Arc::new(move |operation, _, answer| count(&told, operation, answer));
+    let meter: Meter = Arc::new(move |operation, request, answer| count(&told, operation, request, answer));
     let server = Server::dynoxide();
     let store = Arc::new(DynamoStore::new(
         &Connection::metered_to_emulator(server.endpoint(), meter),
@@ -238,7 +254,7 @@ fn main() {
     };
     let mut hours = BTreeMap::new();
     for (name, from) in [("busy", day + BUSY_AT), ("night", day + NIGHT_AT)] {
-        run_until(at(from) - SPARSE * 2, SPARSE);
+        run_until(at(from) - ALL_BEFORE, sparse);
         run_until(at(from), MINUTE);
         eprintln!("{name}: measured from here on");
         consumption.lock().unwrap().1 = Consumption::default();
@@ -247,7 +263,7 @@ fn main() {
         let executions = Cell::new((0_u64, Duration::ZERO));
         world.clock.run(async {
             let began = world.clock_now();
-            join_all((0..60).map(async |minute: u32| {
+            join_all((0..minutes).map(async |minute: u32| {
                 world.clock.sleep_until(began + MINUTE * minute).await;
                 let started = world.clock_now();
                 deployment.cycle().await;

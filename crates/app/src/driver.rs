@@ -18,7 +18,10 @@ mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,13 +33,14 @@ use skin_assist_core::{
     lease::Lease,
     polling::{
         Decision, Hold, Observation, PipelineShares, PolicyFigures, PolicyName, PolicySettings, PollCall, PollPolicy,
+        is_better_paused,
     },
     ports::{
         Class, Ehr, Grant, LanguageModel, Photos, QuotaKey, RetractedDraft, StateError, StateStore, TokenEndpoint,
         VisionModel,
     },
     stages::{
-        DocumentsPolled, GrantInHand, NoToken, PollDocuments, PollEncounters, QuietLooks, Quota, StageError, retry,
+        DocumentsPolled, GrantInHand, NoToken, PollDocuments, PollEncounters, Quota, StageError, SweepNotes, retry,
     },
     time::{Clock, Timestamp},
 };
@@ -297,8 +301,10 @@ impl Engine {
             tokens: Tokens::default(),
             shares: Mutex::default(),
             waiting: Waiting::default(),
-            quiet: QuietLooks::default(),
+            notes: SweepNotes::default(),
             memory: None,
+            next_cycle: Timestamp::NEVER,
+            paused: AtomicBool::new(false),
             observations: Mutex::default(),
             observed: Notify::new(),
             wake: [Notify::new(), Notify::new(), Notify::new()],
@@ -334,10 +340,14 @@ struct Driver<'a> {
     shares: Mutex<PipelineShares>,
     /// Polls that wait for a grant to go on.
     waiting: Waiting,
-    /// Looks that are recorded when the watch lists are given back: of a sweep.
-    quiet: QuietLooks,
-    /// What is known between sweeps.
+    /// What a sweep knows, and looks that it records when it gives the watch lists back.
+    notes: SweepNotes,
+    /// Of a sweep.
     memory: Option<&'a SweepMemory>,
+    /// When the next cycle begins, of a sweep.
+    next_cycle: Timestamp,
+    /// Whether the sweep found a pause until then the better bargain.
+    paused: AtomicBool,
     /// What the policy is to be told by the other loops.
     observations: Mutex<Vec<Observation>>,
     observed: Notify,
@@ -396,17 +406,24 @@ impl Driver<'_> {
     async fn poll_by(&self, mut policy: Box<dyn PollPolicy>) {
         let mut running: FuturesUnordered<BoxFuture<'_, Vec<Observation>>> = FuturesUnordered::new();
         let mut remembered_at = self.now();
+        let mut refused_until = Timestamp::ALWAYS;
         loop {
             self.pass_on(&mut *policy);
             let mut wait_until = Timestamp::NEVER;
             while !self.is_ending() && running.len() < self.engine.workers.poll {
                 match policy.next(self.now()) {
+                    Decision::Poll(call) if !self.may_make(&call).await => {
+                        // Nothing is waited for: the policy was told that somebody else polls the firm.
+                        policy.observe(Observation::NotGranted(call, self.now()), self.now());
+                        self.pass_on(&mut *policy);
+                    }
                     // The grant first: what is decided is done at once, and never on old knowledge.
                     Decision::Poll(call) => match self.grant(&call).await {
                         Grant::Granted => running.push(self.make(call).boxed()),
                         Grant::Wait(until) => {
                             let now = self.now();
-                            policy.observe(Observation::NotGranted(call, until.max(now + GRANT_PAUSE)), now);
+                            refused_until = until.max(now + GRANT_PAUSE);
+                            policy.observe(Observation::NotGranted(call, refused_until), now);
                         }
                     },
                     Decision::Wait(until) => {
@@ -415,9 +432,7 @@ impl Driver<'_> {
                     }
                 }
             }
-            // A policy that waits for longer than a sweep lasts has nothing more for it.
-            let is_swept = self.horizon != Timestamp::NEVER && wait_until >= self.horizon;
-            let ends = (self.is_ending() || is_swept) && running.is_empty();
+            let ends = running.is_empty() && (self.is_ending() || self.is_swept(&*policy, wait_until, refused_until));
             if ends || self.now() >= remembered_at + REMEMBER_EVERY {
                 remembered_at = self.now();
                 self.remember(&mut *policy).await;
@@ -445,6 +460,28 @@ impl Driver<'_> {
                     if !self.is_ending() => {}
             }
         }
+    }
+
+    /// Whether the call's firm is this run's to poll. A sweep leases the watch list of a firm when it has a call for it.
+    async fn may_make(&self, call: &PollCall) -> bool {
+        let needs_the_list = !matches!(call, PollCall::Encounters { .. });
+        self.memory.is_none() || !needs_the_list || self.hold(call.firm()).await
+    }
+
+    /// Whether a sweep is over whose policy has nothing to do before `wait_until`: when that is for longer than it lasts, or when a pause
+    /// until the next cycle is the better bargain. Never while a call waits for its grant, which was refused until `refused_until`: what has
+    /// to be looked at is.
+    fn is_swept(&self, policy: &dyn PollPolicy, wait_until: Timestamp, refused_until: Timestamp) -> bool {
+        if self.horizon == Timestamp::NEVER || wait_until <= self.now() {
+            return false;
+        }
+        let pause = self.next_cycle.since(self.now());
+        let price = self.engine.settings.least_price;
+        let pauses = refused_until <= self.now() && is_better_paused(policy, pause, price);
+        if pauses {
+            self.paused.store(true, Ordering::Relaxed);
+        }
+        pauses || wait_until >= self.horizon
     }
 
     /// Keeps what the policy has learned.
@@ -535,7 +572,7 @@ impl Driver<'_> {
             watch: state,
             lists: state,
             quota,
-            quiet: (self.horizon != Timestamp::NEVER).then_some(&self.quiet),
+            notes: self.memory.map(|_| &self.notes),
             windows: self.engine.windows,
         };
         match call {

@@ -36,7 +36,7 @@ const BATCH: usize = 10;
 const AT_ONCE: usize = 4;
 
 /// How many sweeps the state machine makes in a cycle.
-const SWEEPS_OF_A_CYCLE: u64 = 3;
+pub const SWEEPS_OF_A_CYCLE: u32 = 3;
 
 /// Time that a function keeps free at its end.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -239,13 +239,13 @@ impl Functions {
                 } = read(event)?;
                 let began = self.engine.clock.now();
                 let until = until.min(began + self.sweep_for);
-                let swept = self.engine.sweep(&firms, until, &self.memory).await?;
+                let next_cycle = began + Duration::from_secs(sweep_every_seconds) * SWEEPS_OF_A_CYCLE;
+                let swept = self.engine.sweep(&firms, until, next_cycle, &self.memory).await?;
                 // Sweeps begin at even times, however long one had something to do.
                 let took = self.engine.clock.now().since(began).as_secs();
                 let pause_seconds = sweep_every_seconds.saturating_sub(took).max(1);
                 // The other sweeps of the cycle would find nothing either.
-                let cycle = Duration::from_secs(SWEEPS_OF_A_CYCLE * sweep_every_seconds);
-                let idle = swept.idle_until.is_some_and(|idle_until| idle_until >= began + cycle);
+                let idle = swept.idle_until.is_some_and(|idle_until| idle_until >= next_cycle);
                 Ok(json!({ "firms": swept.firms, "pause_seconds": pause_seconds, "idle": idle }))
             }
             FunctionName::DownloadPhoto | FunctionName::Infer | FunctionName::WriteBack => {

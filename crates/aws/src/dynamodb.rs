@@ -37,6 +37,7 @@ mod error;
 mod firms;
 mod grants;
 mod inference;
+mod looks;
 mod memory;
 mod operations;
 mod proposals;
@@ -112,7 +113,7 @@ pub struct DynamoStore {
     /// What the next write puts into the audit trail beside its own.
     beside: Mutex<Option<AuditRecord>>,
     /// Looks as they were when this process last read them.
-    moved_looks: Mutex<HashMap<FirmId, watch_lists::MovedLooks>>,
+    moved_looks: Mutex<HashMap<FirmId, looks::MovedLooks>>,
     /// Encounters as they were when this process last read them.
     watching: Mutex<HashMap<FirmId, Arc<watching::Watching>>>,
 }

@@ -254,7 +254,6 @@ async fn an_interrupted_removal_is_finished_by_whoever_comes_next() {
             ("Firms", "url-prefixes", "/"),
             ("Credentials", "a", "credential"),
             ("EncounterWatch", "watch-lists", "a"),
-            ("EncounterWatch", "a", "looks"),
             ("EncounterWatch", "a", "cursor"),
             ("EncounterWatch", "a", "learned"),
         ] {

@@ -209,10 +209,25 @@ pub trait PollPolicy: Send {
         Learned::default()
     }
 
+    /// For how many photos times seconds longer photos are to be expected to wait if nobody looks for this long. Without bounds for
+    /// a policy that expects nothing in particular.
+    fn loss_of_a_pause(&self, _pause: Duration) -> f64 {
+        f64::INFINITY
+    }
+
     /// How it stands.
     fn figures(&self) -> PolicyFigures {
         PolicyFigures::default()
     }
+}
+
+/// A second of a cycle, its state machine's and a sweep's, costs about what so many calls do (docs/aws.md).
+const CALLS_FOR_A_SECOND: f64 = 1.5;
+
+/// Whether polling in sweeps does better to pause for this long than to go on: whether photos would gain less from it than the calls
+/// would that its seconds cost.
+pub fn is_better_paused(policy: &dyn PollPolicy, pause: Duration, least_price: f64) -> bool {
+    policy.loss_of_a_pause(pause) < CALLS_FOR_A_SECOND * pause.as_secs_f64() * least_price
 }
 
 /// How a policy stands.

@@ -16,6 +16,7 @@ mod quota;
 mod reading;
 mod refresh_credentials;
 pub mod retry;
+mod sweep_notes;
 mod write_back;
 
 use access::Access;
@@ -23,10 +24,11 @@ pub use access::{NoToken, TokenSource};
 pub use discover_firms::DiscoverFirms;
 pub use download_photo::DownloadPhoto;
 pub use infer::Infer;
-pub use poll_documents::{DocumentsPolled, Held, PollDocuments, QuietLooks};
+pub use poll_documents::{DocumentsPolled, Held, PollDocuments};
 pub use poll_encounters::{EncountersPolled, MOST_ENCOUNTER_PAGES, PollEncounters};
 pub use quota::{GrantInHand, HOLD_AFTER_REFUSAL, Quota};
 pub use refresh_credentials::{RefreshCredentials, TokenState};
+pub use sweep_notes::{RecordedPhotos, SweepNotes};
 pub use write_back::WriteBack;
 
 use crate::{

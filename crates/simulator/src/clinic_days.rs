@@ -14,12 +14,14 @@ mod memory;
 mod outcome;
 mod play;
 mod plot;
+mod sweeps;
 mod trace;
 
 pub use bound::lower_bound;
 pub use conditions::{Conditions, Span};
 pub use generate::{Burst, GenerateOptions, generate};
 pub use outcome::{CallCounts, Ledger, LiveDelay, Outcome, PhotoDelay};
-pub use play::{Scenario, SearchKind, Sweeps, play};
+pub use play::{Scenario, SearchKind, play};
 pub use plot::plot;
+pub use sweeps::Sweeps;
 pub use trace::{EventKind, Trace, TraceError, TraceEvent};

@@ -128,6 +128,7 @@ pub fn cases() -> Vec<Case> {
             a_lease_is_exclusive_and_expires, those_free_for_longest_come_first,
             those_of_some_firms_are_granted_alone, concurrent_pollers_share_no_firm,
             a_renewal_keeps_list_and_fence, a_lost_lease_is_not_renewed, a_paused_firm_is_not_polled,
+            looks_are_noted_when_a_list_is_given_back, a_list_that_is_lost_is_not_given_back,
             a_release_frees_at_once, looks_are_noted_and_keep_the_lease, looks_cancel_what_was_retracted,
             looks_alarm_of_what_was_delivered, an_unknown_encounter_is_passed_over, a_look_may_come_after_the_watch,
             an_encounter_has_its_own_lease, pollers_come_and_go;

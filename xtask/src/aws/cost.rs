@@ -4,7 +4,11 @@
 //! for an hour of the clinic and an hour of the night: invocations and how long they last, units of capacity as the
 //! emulator says that DynamoDB takes them, photos. A month is so many hours of each kind.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+};
 
 use serde_json::Value;
 
@@ -32,8 +36,17 @@ const MEMORY_OF_A_PROCESSOR: f64 = 1769.0;
 /// What a function's own lines and the platform's take in a log, for an invocation: assumed.
 const LOG_BYTES: f64 = 600.0;
 
-/// Numbers of practices that are run.
-const FIRMS: [u32; 3] = [1, 10, 100];
+/// Numbers of practices that are run, and how many minutes of each kind of hour are counted.
+const RUNS: [(u32, u32); 3] = [(1, 60), (10, 60), (100, 10)];
+
+/// The number of practices for which the counts are extrapolated.
+const MOST_FIRMS: f64 = 1000.0;
+
+/// What a call to the EHR sends out of AWS, in bytes: assumed.
+const BYTES_OF_A_CALL: f64 = 2000.0;
+
+/// Requests to the key for a photo and its draft: assumed. Tables and the bucket keep what they got for minutes.
+const KEY_REQUESTS_OF_A_PHOTO: f64 = 12.0;
 
 /// Runs and writes the report.
 pub(crate) fn run(quick: bool) -> Result<(), String> {
@@ -45,22 +58,29 @@ pub(crate) fn run(quick: bool) -> Result<(), String> {
     let (shard, price, sweep) = (shard?, price?, sweep?);
     let server = dynoxide::find_or_install()?;
     let mut bills = Vec::new();
-    for firms in if quick { &FIRMS[..1] } else { &FIRMS[..] } {
-        println!("==> {firms} practices on {CALLS_PER_MINUTE} calls a minute, {shard} in a shard");
-        let mut command =
-            cargo("run --release --quiet --locked --package skin-assist --features servers --example aws_cost --");
+    for (firms, minutes) in if quick { &RUNS[..1] } else { &RUNS[..] } {
+        println!("==> {firms} practices on {CALLS_PER_MINUTE} calls a minute, {shard} in a shard, {minutes} minutes");
+        let mut command = cargo("run --quiet --locked --package skin-assist --features servers --example aws_cost --");
         command.env(dynoxide::VARIABLE, &server);
         command.args(
-            [f64::from(*firms), f64::from(CALLS_PER_MINUTE), shard, price, sweep].map(|number| number.to_string()),
+            [
+                f64::from(*firms),
+                f64::from(CALLS_PER_MINUTE),
+                shard,
+                price,
+                sweep,
+                f64::from(*minutes),
+            ]
+            .map(|number| number.to_string()),
         );
         let counted: Value = serde_json::from_str(&output(&mut command)?)
             .map_err(|error| format!("aws_cost printed no JSON: {error}"))?;
-        let bill = Bill::of(&counted, f64::from(*firms), &prices, &memory)?;
+        let bill = Bill::of(&counted, f64::from(*firms), f64::from(*minutes), &prices, &memory)?;
         println!("{}", bill.lines());
         bills.push(bill);
     }
     if !quick {
-        let text = report(&bills, &prices, &template, [shard, price, sweep]);
+        let text = report(&bills, &prices, &template, [shard, price, sweep])?;
         fs::write(root().join(REPORT), text).map_err(|error| format!("{REPORT} cannot be written: {error}"))?;
         println!("written to {REPORT}");
     }
@@ -127,13 +147,15 @@ struct Bill {
     reads: f64,
     photos: f64,
     logs: f64,
+    network: f64,
+    key_requests: f64,
     calls: f64,
     /// The largest positions among the tables: what, dollars.
     largest: Vec<(String, f64)>,
 }
 
 /// A number counted in both kinds of hours, for a month.
-fn monthly(counted: &Value, read: impl Fn(&Value) -> f64) -> f64 {
+fn monthly(counted: &Value, read: &dyn Fn(&Value) -> f64) -> f64 {
     BUSY_HOURS * read(&counted["busy"]) + NIGHT_HOURS * read(&counted["night"])
 }
 
@@ -143,12 +165,20 @@ fn sum(map: &Value) -> f64 {
 }
 
 impl Bill {
-    fn of(counted: &Value, firms: f64, prices: &Prices, memory: &BTreeMap<String, f64>) -> Result<Self, String> {
+    fn of(
+        counted: &Value,
+        firms: f64,
+        minutes: f64,
+        prices: &Prices,
+        memory: &BTreeMap<String, f64>,
+    ) -> Result<Self, String> {
+        // Of an hour.
+        let monthly = |counted: &Value, read: &dyn Fn(&Value) -> f64| monthly(counted, read) * 60.0 / minutes;
         let number = |value: &Value| value.as_f64().unwrap_or(0.0);
         let mut functions = 0.0;
         for (function, megabytes) in memory {
-            let invocations = monthly(counted, |hour| number(&hour["invocations"][function]));
-            let seconds = monthly(counted, |hour| {
+            let invocations = monthly(counted, &|hour| number(&hour["invocations"][function]));
+            let seconds = monthly(counted, &|hour| {
                 // A small function has a small part of a processor.
                 let processor = number(&hour["processor_seconds"][function]) * MEMORY_OF_A_PROCESSOR / megabytes;
                 number(&hour["seconds"][function]) + REQUEST_SECONDS * number(&hour["requests"][function]) + processor
@@ -156,8 +186,8 @@ impl Bill {
             functions += invocations * prices.of("lambda_request")?
                 + seconds * megabytes / 1024.0 * prices.of("lambda_gb_second")?;
         }
-        let executions = monthly(counted, |hour| number(&hour["executions"]));
-        let lasted = monthly(counted, |hour| number(&hour["execution_seconds"]));
+        let executions = monthly(counted, &|hour| number(&hour["executions"]));
+        let lasted = monthly(counted, &|hour| number(&hour["execution_seconds"]));
         let mut largest: BTreeMap<String, f64> = BTreeMap::new();
         for (kind, price, unit) in [
             ("write_units", "dynamodb_write_unit", "writes"),
@@ -165,7 +195,7 @@ impl Bill {
         ] {
             for hour in ["busy", "night"] {
                 for name in counted[hour][kind].as_object().into_iter().flat_map(|map| map.keys()) {
-                    let units = monthly(counted, |hour| number(&hour[kind][name]));
+                    let units = monthly(counted, &|hour| number(&hour[kind][name]));
                     largest.insert(format!("{name} ({unit})"), units * prices.of(price)?);
                 }
             }
@@ -173,20 +203,45 @@ impl Bill {
         let mut largest: Vec<(String, f64)> = largest.into_iter().collect();
         largest.sort_by(|one, other| other.1.total_cmp(&one.1));
         largest.truncate(8);
-        let photos = monthly(counted, |hour| number(&hour["photos"]));
-        let invocations = monthly(counted, |hour| sum(&hour["invocations"]));
+        let photos = monthly(counted, &|hour| number(&hour["photos"]));
+        let invocations = monthly(counted, &|hour| sum(&hour["invocations"]));
+        let calls = monthly(counted, &|hour| number(&hour["calls"]));
         Ok(Self {
             firms,
             state_machine: executions * prices.of("express_execution")?
                 + lasted * prices.of("express_gb")? * prices.of("express_gb_second")?,
             functions,
-            writes: monthly(counted, |hour| sum(&hour["write_units"])) * prices.of("dynamodb_write_unit")?,
-            reads: monthly(counted, |hour| sum(&hour["read_units"])) * prices.of("dynamodb_read_unit")?,
+            writes: monthly(counted, &|hour| sum(&hour["write_units"])) * prices.of("dynamodb_write_unit")?,
+            reads: monthly(counted, &|hour| sum(&hour["read_units"])) * prices.of("dynamodb_read_unit")?,
             photos: photos * (prices.of("s3_put")? + prices.of("s3_get")?),
             logs: invocations * LOG_BYTES / 1e9 * prices.of("log_gb")?,
-            calls: monthly(counted, |hour| number(&hour["calls"])),
+            network: calls * BYTES_OF_A_CALL / 1e9 * prices.of("egress_gb")?,
+            key_requests: photos * KEY_REQUESTS_OF_A_PHOTO * prices.of("key_request")?,
+            calls,
             largest,
         })
+    }
+
+    /// On the straight line through two counts.
+    fn extrapolated(fewer: &Self, more: &Self, firms: f64) -> Self {
+        let on_the_line = |of: fn(&Self) -> f64| {
+            let slope = (of(more) - of(fewer)) / (more.firms - fewer.firms);
+            of(more) + slope * (firms - more.firms)
+        };
+        Self {
+            firms,
+            // A cycle lasts no longer than a minute, however many practices it serves.
+            state_machine: more.state_machine,
+            functions: on_the_line(|bill| bill.functions),
+            writes: on_the_line(|bill| bill.writes),
+            reads: on_the_line(|bill| bill.reads),
+            photos: on_the_line(|bill| bill.photos),
+            logs: on_the_line(|bill| bill.logs),
+            network: on_the_line(|bill| bill.network),
+            key_requests: on_the_line(|bill| bill.key_requests),
+            calls: on_the_line(|bill| bill.calls),
+            largest: Vec::new(),
+        }
     }
 
     fn total(&self) -> f64 {
@@ -207,28 +262,37 @@ impl Bill {
     }
 }
 
-fn report(bills: &[Bill], prices: &Prices, template: &str, [shard, price, sweep]: [f64; 3]) -> String {
-    let alarms = template.matches("Type: AWS::CloudWatch::Alarm").count() as f64;
-    let fixed = prices.of("key_month").unwrap_or(0.0)
-        + prices.of("secret_month").unwrap_or(0.0)
-        + alarms * prices.of("alarm_month").unwrap_or(0.0);
+fn report(bills: &[Bill], prices: &Prices, template: &str, [shard, price, sweep]: [f64; 3]) -> Result<String, String> {
+    let [.., fewer, more] = bills else {
+        return Err("two numbers of practices at least have to be counted".to_owned());
+    };
+    let extrapolated = Bill::extrapolated(fewer, more, MOST_FIRMS);
+    let all: Vec<&Bill> = bills.iter().chain([&extrapolated]).collect();
+    let minutes: Vec<String> = RUNS
+        .iter()
+        .map(|(firms, minutes)| format!("{minutes} minutes of {firms}"))
+        .collect();
     let mut text = format!(
         "# What a deployment on AWS costs\n\n\
          Written by `cargo xtask aws-cost`; do not edit. Counted on a simulated clinic day of practices on {CALLS_PER_MINUTE} calls a minute\n\
          with the template's defaults ({shard} practices in a shard, sweeps of {sweep} s, calls that are worth {price} at least): each request to DynamoDB by the capacity that the emulator says it takes, each\n\
          invocation by its length. Prices: {}, {} ([prices.json](../../deploy/aws/prices.json)).\n\n\
-         A month is {BUSY_HOURS:.0} hours like 11:00 to 12:00 and {NIGHT_HOURS:.0} like 23:00 to 24:00. An invocation lasts as long as the EHR and the quota\n\
+         A month is {BUSY_HOURS:.0} hours like that from 11:00 on and {NIGHT_HOURS:.0} like that from 23:00 on, counted over {}. An invocation lasts as long as the EHR and the quota\n\
          let it wait, {:.0} ms for each request to DynamoDB, and the processor's time scaled to the function's share of a\n\
-         processor, the practice EHR's work included: all of it on the high side. The models are left out.\n\n\
+         processor, the practice EHR's work included: all of it on the high side. The models are left out.\n\
+         {MOST_FIRMS:.0} practices are extrapolated on the straight line through {:.0} and {:.0}, also on the high side: all of them share the {CALLS_PER_MINUTE} calls a minute.\n\n\
          | practices | state machine | functions | writes | reads | photos | **all** | **for a practice** | the published design |\n\
          | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         prices.text("source"),
         prices.text("as_of"),
+        minutes.join(", "),
         REQUEST_SECONDS * 1000.0,
+        fewer.firms,
+        more.firms,
     );
-    for bill in bills {
+    let reference = prices.of("reference_firm_month")?;
+    for bill in &all {
         let total = bill.total();
-        let reference = prices.of("reference_firm_month").unwrap_or(0.0);
         _ = writeln!(
             text,
             "| {} | ${:.2} | ${:.2} | ${:.2} | ${:.2} | ${:.2} | **${total:.2}** | **${:.3}** | ${:.0} ({:.0} ×) |",
@@ -243,21 +307,8 @@ fn report(bills: &[Bill], prices: &Prices, template: &str, [shard, price, sweep]
             reference * bill.firms / total,
         );
     }
-    _ = write!(
-        text,
-        "\nBeside it, whatever the number of practices: a key ${:.2}, a secret ${:.2}, {alarms:.0} alarms ${:.2}: ${fixed:.2} a month.",
-        prices.of("key_month").unwrap_or(0.0),
-        prices.of("secret_month").unwrap_or(0.0),
-        alarms * prices.of("alarm_month").unwrap_or(0.0)
-    );
-    for bill in bills {
-        _ = write!(
-            text,
-            " Logs of {} practices, {LOG_BYTES:.0} bytes assumed for an invocation: ${:.2}.",
-            bill.firms, bill.logs
-        );
-    }
-    text.push_str("\n\n## The largest positions among the tables\n");
+    beside(&mut text, &all, prices, template)?;
+    text.push_str("\n## The largest positions among the tables\n");
     for bill in bills {
         _ = write!(
             text,
@@ -268,7 +319,68 @@ fn report(bills: &[Bill], prices: &Prices, template: &str, [shard, price, sweep]
             _ = writeln!(text, "| {name} | {dollars:.2} |");
         }
     }
-    text
+    Ok(text)
+}
+
+/// What is paid beside orchestration, compute and tables.
+fn beside(text: &mut String, bills: &[&Bill], prices: &Prices, template: &str) -> Result<(), String> {
+    let alarms = template.matches("Type: AWS::CloudWatch::Alarm").count() as f64;
+    let own = metrics_of_filters(template);
+    let (key, secret) = (prices.of("key_month")?, prices.of("secret_month")?);
+    let (alarm, metric) = (prices.of("alarm_month")?, prices.of("metric_month")?);
+    let cycles = 60.0 * (BUSY_HOURS + NIGHT_HOURS) * prices.of("schedule_invocation")?;
+    let same = [
+        ("the key".to_owned(), key),
+        ("the secret".to_owned(), secret),
+        (format!("{alarms:.0} alarms"), alarms * alarm),
+        (
+            format!("{own} metrics from logs, if all have values"),
+            own as f64 * metric,
+        ),
+        ("the schedule".to_owned(), cycles),
+    ];
+    _ = write!(
+        text,
+        "\n## Beside it\n\n\
+         In dollars a month. Logs: {LOG_BYTES:.0} bytes for an invocation; network: {BYTES_OF_A_CALL:.0} bytes to the EHR for each call; requests to the key: {KEY_REQUESTS_OF_A_PHOTO:.0} for a photo; all assumed.\n\n| |"
+    );
+    for bill in bills {
+        _ = write!(text, " {} practices |", bill.firms);
+    }
+    text.push_str("\n| --- |");
+    text.push_str(&" ---: |".repeat(bills.len()));
+    let mut row = |name: &str, of: &dyn Fn(&Bill) -> f64, digits: usize| {
+        _ = write!(text, "\n| {name} |");
+        for bill in bills {
+            _ = write!(text, " {:.digits$} |", of(bill));
+        }
+    };
+    for (name, dollars) in &same {
+        row(name, &|_| *dollars, 2);
+    }
+    row("requests to the key", &|bill| bill.key_requests, 2);
+    row("logs", &|bill| bill.logs, 2);
+    row("network", &|bill| bill.network, 2);
+    let fixed: f64 = same.iter().map(|(_, dollars)| dollars).sum();
+    let all = |bill: &Bill| fixed + bill.key_requests + bill.logs + bill.network;
+    row("**all of this**", &all, 2);
+    row("**for a practice**", &|bill| all(bill) / bill.firms, 3);
+    row(
+        "**with the table above**",
+        &|bill| (all(bill) + bill.total()) / bill.firms,
+        3,
+    );
+    text.push('\n');
+    Ok(())
+}
+
+/// How many metrics the template makes out of logs.
+fn metrics_of_filters(template: &str) -> usize {
+    let names = template
+        .split("Type: AWS::Logs::MetricFilter")
+        .skip(1)
+        .filter_map(|filter| filter.split_once("MetricName: ")?.1.lines().next());
+    names.collect::<BTreeSet<_>>().len()
 }
 
 #[cfg(test)]
@@ -282,7 +394,7 @@ mod tests {
         let prices = Prices(json!({
             "express_execution": 1.0, "express_gb_second": 1.0, "express_gb": 0.5, "lambda_request": 2.0,
             "lambda_gb_second": 4.0, "dynamodb_write_unit": 3.0, "dynamodb_read_unit": 5.0, "s3_put": 7.0, "s3_get": 1.0,
-            "log_gb": 0.0,
+            "log_gb": 0.0, "egress_gb": 0.0, "key_request": 0.0,
         }));
         let memory = BTreeMap::from([("f".to_owned(), 1024.0)]);
         let hour = json!({
@@ -290,13 +402,26 @@ mod tests {
             "write_units": {"f PutItem T": 1.0}, "read_units": {"f GetItem T": 2.0}, "photos": 1, "executions": 1,
             "execution_seconds": 2.0, "calls": 3,
         });
-        let bill = Bill::of(&json!({ "busy": hour, "night": hour }), 1.0, &prices, &memory).unwrap();
+        let counted = json!({ "busy": hour, "night": hour });
+        let bill = Bill::of(&counted, 1.0, 60.0, &prices, &memory).unwrap();
         let of_an_hour =
             [bill.state_machine, bill.functions, bill.writes, bill.reads, bill.photos].map(|of| of / 730.0);
         for (found, expected) in of_an_hour.into_iter().zip([2.0, 42.0, 3.0, 10.0, 8.0]) {
             assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
         }
         assert_eq!(bill.largest[0].0, "f GetItem T (reads)");
+
+        let of_half_an_hour = Bill::of(&counted, 2.0, 30.0, &prices, &memory).unwrap();
+        assert!((of_half_an_hour.total() / bill.total() - 2.0).abs() < 1e-9);
+        let many = Bill::extrapolated(&bill, &of_half_an_hour, 11.0);
+        assert!(
+            (many.functions / bill.functions - 11.0).abs() < 1e-9,
+            "on the line through 1 and 2"
+        );
+        assert!(
+            (many.state_machine / bill.state_machine - 2.0).abs() < 1e-9,
+            "a cycle lasts no longer"
+        );
     }
 
     #[test]
@@ -309,5 +434,7 @@ mod tests {
         assert_eq!(parameter_default(template, "ShardSize"), Ok(25.0));
         assert!(parameter_default(template, "Other").is_err());
         assert!(memory_of_functions("MemorySize: 1").is_err());
+        let filter = |name: &str| format!("    Type: AWS::Logs::MetricFilter\n      - MetricName: {name}\n");
+        assert_eq!(metrics_of_filters(&[filter("a"), filter("b"), filter("a")].concat()), 2);
     }
 }

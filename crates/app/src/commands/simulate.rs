@@ -23,6 +23,7 @@ use crate::{
     cli::{SearchArgument, SimulateArguments},
     clock::SystemClock,
     failure::{Failure, Hinted as _, WithHint as _},
+    functions::SWEEPS_OF_A_CYCLE,
 };
 
 /// With fewer calls a minute hardly anything can be polled.
@@ -114,6 +115,7 @@ fn play_all(path: &Path, budget: u32, arguments: &SimulateArguments) -> Result<(
                 sweeps: arguments.sweep_seconds.map(|every| Sweeps {
                     every: Duration::from_secs(every),
                     lasting: Duration::from_secs(arguments.sweep_lasting.min(every)),
+                    cycle: Duration::from_secs(every) * SWEEPS_OF_A_CYCLE,
                 }),
                 conditions: Conditions::default(),
             };

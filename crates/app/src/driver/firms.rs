@@ -155,6 +155,9 @@ impl Driver<'_> {
         self.tell_policy(Observation::Firms(served));
         self.tell_policy(Observation::Learned(learned));
         for watching in brought {
+            if let (Some(_), Observation::Watching(firm, list)) = (self.memory, &watching) {
+                self.notes.watching(firm, list);
+            }
             self.tell_policy(watching);
         }
     }
@@ -163,20 +166,45 @@ impl Driver<'_> {
     pub(super) async fn give_lists_back(&self) {
         let leases: Vec<_> = std::mem::take(&mut *lock(&self.lists)).into_values().collect();
         let now = self.now();
-        for lease in &leases {
-            let looks = self.quiet.take(&lease.item().firm);
-            if looks.is_empty() {
-                continue;
-            }
-            match self.engine.state.record_looks(lease, &looks, now).await {
-                // Whoever has the list now looks again.
-                Ok(_) | Err(StateError::LeaseLost) => {}
-                Err(error) => _ = self.state_trouble(Stage::PollDocuments, &error),
+        let given = stream::iter(leases).map(|lease| async move {
+            let looks = self.notes.take_quiet(&lease.item().firm);
+            self.engine.state.give_watch_list_back(lease, &looks, now).await
+        });
+        for outcome in given.buffer_unordered(READ_AT_ONCE).collect::<Vec<_>>().await {
+            if let Err(error) = outcome {
+                // Whoever has the list next looks again.
+                _ = self.state_trouble(Stage::PollDocuments, &error);
             }
         }
-        if let Err(error) = self.engine.state.release_watch_lists(leases, now).await {
-            _ = self.state_trouble(Stage::DiscoverFirms, &error);
+    }
+
+    /// Leases a firm's watch list when a sweep makes its first call for the firm. Where somebody else has it, the firm is left to
+    /// them: then this policy polls it no more.
+    pub(super) async fn hold(&self, firm: &FirmId) -> bool {
+        if lock(&self.lists).contains_key(firm) {
+            return true;
         }
+        let firms = std::slice::from_ref(firm);
+        match self
+            .engine
+            .state
+            .acquire_watch_lists_of(firms, self.now(), LIST_LEASE)
+            .await
+        {
+            Ok(leases) => {
+                let held = !leases.is_empty();
+                let leases = leases.into_iter().map(|lease| (lease.item().firm.clone(), lease));
+                lock(&self.lists).extend(leases);
+                if held {
+                    return true;
+                }
+            }
+            Err(error) => _ = self.state_trouble(Stage::PollDocuments, &error),
+        }
+        let mut polled = lock(&self.polled).clone();
+        polled.remove(firm);
+        self.poll_these(polled).await;
+        false
     }
 
     /// At the end of a run that others share firms with.

@@ -1,11 +1,12 @@
 //! What a process that sweeps again and again remembers in between.
 
-use std::{sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use skin_assist_core::{
     domain::FirmId,
     polling::Learned,
     ports::{PollingMemory, StateError},
+    stages::{RecordedPhotos, SweepNotes},
     time::Timestamp,
 };
 
@@ -14,8 +15,8 @@ use super::lock;
 /// For how long what was learned is kept in the process before it is written, and what is known before it is read.
 const LEARNED_FOR: Duration = Duration::from_secs(600);
 
-/// What is remembered between the sweeps of a process, so that it need not be read and written in each: what polling learned.
-/// When the process ends, what it learned last is lost.
+/// What is remembered between the sweeps of a process, so that it need not be read and written in each: what polling learned, and
+/// which photos are recorded. When the process ends, what it learned last is lost.
 #[derive(Debug, Default)]
 pub struct SweepMemory(Mutex<Remembered>);
 
@@ -28,6 +29,9 @@ struct Remembered {
     /// What was learned and not written yet, and since when.
     gained: Learned,
     gaining_since: Option<Timestamp>,
+    /// Photos that are recorded, and since when they are remembered: as long as what was learned, and then found out anew.
+    photos: BTreeMap<FirmId, RecordedPhotos>,
+    photos_since: Option<Timestamp>,
 }
 
 impl SweepMemory {
@@ -105,12 +109,29 @@ impl SweepMemory {
         }
         written
     }
+
+    /// Tells a sweep which photos of these firms are recorded.
+    pub(super) fn recall_photos(&self, notes: &SweepNotes, firms: &[FirmId], now: Timestamp) {
+        let mut remembered = lock(&self.0);
+        if remembered.photos_since.is_none_or(|since| since + LEARNED_FOR <= now) {
+            remembered.photos.clear();
+            remembered.photos_since = Some(now);
+        }
+        for firm in firms {
+            if let Some(photos) = remembered.photos.get(firm) {
+                notes.recall(firm, photos.clone());
+            }
+        }
+    }
+
+    /// Keeps what a sweep knows of them.
+    pub(super) fn remember_photos(&self, notes: &SweepNotes) {
+        lock(&self.0).photos.extend(notes.recorded());
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use async_trait::async_trait;
     use futures::executor::block_on;
     use skin_assist_core::polling::Count;

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -21,7 +21,7 @@ use skin_assist_core::{
 };
 
 use super::{
-    Driver, Engine, LIST_LEASE, READ_AT_ONCE, SweepMemory, lock,
+    Driver, Engine, READ_AT_ONCE, SweepMemory, lock,
     pipeline::{Step, Work},
     stop_signal,
 };
@@ -69,9 +69,9 @@ pub struct EncounterPolls {
 /// What a sweep came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Swept {
-    /// Firms whose watch lists it held.
+    /// Firms that it polled, without those whose watch lists others had.
     pub firms: usize,
-    /// Until when nothing is worth a call, where nothing was worth one at all.
+    /// Until when nothing more is worth a call, or a pause is the better bargain.
     pub idle_until: Option<Timestamp>,
 }
 
@@ -179,53 +179,47 @@ impl Engine {
         Ok(polls)
     }
 
-    /// Polls these firms as the policy says until nothing is worth a call or `until` is reached. What was begun by then is
-    /// finished. Watch lists are leased only when something is worth a call, and those that others have are left to them.
-    pub async fn sweep(&self, firms: &[FirmId], until: Timestamp, memory: &SweepMemory) -> Result<Swept, StateError> {
+    /// Polls these firms as the policy says until nothing is worth a call, `until` is reached, or a pause until `next_cycle` is the
+    /// better bargain. What was begun by then is finished. A watch list is leased with the first call for its firm, and those that
+    /// others have are left to them.
+    pub async fn sweep(
+        &self,
+        firms: &[FirmId],
+        until: Timestamp,
+        next_cycle: Timestamp,
+        memory: &SweepMemory,
+    ) -> Result<Swept, StateError> {
         let (_running, stop) = stop_signal();
         let driver = Driver {
             memory: Some(memory),
+            next_cycle,
             ..self.driver(stop, until)
         };
         let served = driver.serve_these(firms).await?;
-        driver
-            .poll_these(served.iter().map(|firm| firm.id.clone()).collect())
-            .await;
-        let driver = &driver;
         let ids: Vec<FirmId> = served.iter().map(|firm| firm.id.clone()).collect();
+        driver.poll_these(ids.iter().cloned().collect()).await;
+        memory.recall_photos(&driver.notes, &ids, self.clock.now());
         let told = stream::iter(ids).map(|firm| driver.tell_last_poll(firm));
         told.buffered(READ_AT_ONCE).try_collect::<Vec<()>>().await?;
         let mut policy = self.policy.build(self.settings);
         driver.pass_on(&mut *policy);
         let now = self.clock.now();
         match policy.next(now) {
-            Decision::Wait(wait_until) if wait_until >= until => {
+            Decision::Wait(wait_until) if driver.is_swept(&*policy, wait_until, Timestamp::ALWAYS) => {
                 return Ok(Swept {
                     firms: 0,
-                    idle_until: Some(wait_until),
+                    idle_until: Some(wait_until.max(driver.paused_until())),
                 });
             }
             Decision::Wait(_) => {}
-            // Not made, but decided on anew once the lists are leased.
+            // Not made, but decided on anew.
             Decision::Poll(call) => policy.observe(Observation::NotGranted(call, now), now),
         }
-        let firms: Vec<FirmId> = served.iter().map(|firm| firm.id.clone()).collect();
-        let leases = self.state.acquire_watch_lists_of(&firms, now, LIST_LEASE).await?;
-        let lists: BTreeMap<_, _> = leases
-            .into_iter()
-            .map(|lease| (lease.item().firm.clone(), lease))
-            .collect();
-        let held: BTreeSet<FirmId> = lists.keys().cloned().collect();
-        *lock(&driver.lists) = lists;
-        if held.len() < firms.len() {
-            driver.poll_these(held.clone()).await;
-        }
-        if !held.is_empty() {
-            driver.poll_by(policy).await;
-        }
+        driver.poll_by(policy).await;
+        memory.remember_photos(&driver.notes);
         Ok(Swept {
-            firms: held.len(),
-            idle_until: None,
+            firms: lock(&driver.polled).len(),
+            idle_until: Some(driver.paused_until()).filter(|until| *until > now),
         })
     }
 
@@ -335,6 +329,15 @@ async fn acquire(proposals: &dyn Proposals, item: &Item, now: Timestamp) -> Resu
 }
 
 impl Driver<'_> {
+    /// When the next cycle begins, if a pause until then is the better bargain.
+    fn paused_until(&self) -> Timestamp {
+        if self.paused.load(Ordering::Relaxed) {
+            self.next_cycle
+        } else {
+            Timestamp::ALWAYS
+        }
+    }
+
     /// Takes over those of these firms that are active.
     async fn serve_these(&self, firms: &[FirmId]) -> Result<Vec<Arc<Firm>>, StateError> {
         let state = &self.engine.state;

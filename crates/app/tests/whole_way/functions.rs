@@ -13,7 +13,7 @@ use skin_assist_core::domain::{DocumentId, DocumentStep, FirmId};
 
 use crate::{
     CLINIC, MINUTE,
-    deployment::{Deployment, Events, invoke, object_record, stream_record},
+    deployment::{Deployment, Events, functions, invoke, object_record, stream_record},
     support::World,
 };
 
@@ -174,4 +174,49 @@ fn times_are_kept() {
     Deployment::run(&world, Events::Delivered, 3 * MINUTE);
     let ended = world.clock_now().since(crate::support::MORNING);
     assert!(ended < 3 * MINUTE, "a cycle takes less than a minute: {ended:?}");
+}
+
+/// In the clinic a cycle goes on; hours after it, with the same price, one sweep makes the calls that are worth it and ends the
+/// cycle, although others would be worth theirs before the next.
+#[test]
+fn a_cycle_ends_where_its_seconds_are_worth_more_than_what_it_would_find() {
+    let world = World::new(9, 1);
+    let mut functions = functions(&world, 2);
+    functions.engine.settings.least_price = 0.004;
+    let (mut busy, mut night) = (Vec::new(), Vec::new());
+    world.clock.run(async {
+        let shards = functions.engine.shards(2).await.unwrap();
+        let mut event = json!(shards[0]);
+        event["sweep_every_seconds"] = 17.into();
+        for cycle in 0..60 {
+            let in_the_clinic = cycle < 30;
+            let began = world.clock_now();
+            let deadline = || world.clock_now() + Duration::from_secs(20);
+            functions
+                .invoke(FunctionName::PollEncounters, &event, deadline())
+                .await
+                .unwrap();
+            let begins = world.clock_now();
+            let swept = functions
+                .invoke(FunctionName::PollDocuments, &event, deadline())
+                .await
+                .unwrap();
+            let lasted = world.clock_now().since(begins);
+            match cycle {
+                15..30 => busy.push((swept["idle"] == true, lasted)),
+                50.. => night.push((swept["idle"] == true, lasted)),
+                _ => {}
+            }
+            let pause = if in_the_clinic { MINUTE } else { 6 * MINUTE };
+            world.clock.sleep_until(began + pause).await;
+        }
+    });
+    let long = Duration::from_secs(13);
+    assert!(busy.iter().all(|(idle, _)| !idle), "{busy:?}");
+    assert!(busy.iter().any(|(_, lasted)| *lasted >= long), "{busy:?}");
+    assert!(night.iter().all(|(idle, lasted)| *idle && *lasted < long), "{night:?}");
+    assert!(
+        night.iter().any(|(_, lasted)| *lasted > Duration::ZERO),
+        "no calls were made: {night:?}"
+    );
 }

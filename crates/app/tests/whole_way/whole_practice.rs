@@ -207,7 +207,7 @@ fn look_at_changes(world: &World) -> DocumentsPolled {
                 clock,
                 in_hand: None,
             },
-            quiet: None,
+            notes: None,
             windows: engine.windows,
         };
         let mut polled = DocumentsPolled::default();

@@ -151,6 +151,16 @@ impl<'row> Attributes<'row> {
         self.number(attribute).map(Timestamp::from_millis)
     }
 
+    /// The time in the attribute with this name behind a sign.
+    pub(crate) fn look(&self, sign: char, name: &str) -> Outcome<Timestamp> {
+        let digits = self
+            .row
+            .get(&format!("{sign}{name}"))
+            .and_then(|value| value.as_n().ok());
+        let millis = digits.and_then(|digits| digits.parse().ok());
+        millis.map(Timestamp::from_millis).ok_or_else(|| self.damaged("look"))
+    }
+
     /// A floating point number.
     pub(crate) fn float(&self, attribute: &'static str) -> Outcome<f64> {
         let found = self.text(attribute)?.parse().ok();

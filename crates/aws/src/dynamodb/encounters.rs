@@ -28,8 +28,8 @@ use super::{
     due::{all_or, uncounted},
     error::contended,
     firms::{self, first_fence},
+    looks::Looks,
     schema::{DELETE_AT, ENCOUNTER_WATCH, FIRMS},
-    watch_lists::Looks,
     watching::{self, Known},
     write::{Key, Write},
 };

@@ -205,7 +205,6 @@ impl FirmAdministration for DynamoStore {
                     .set("generation", number(generation)),
                 credentials::new(&firm.id, credential, fence),
                 watch_lists::new_lease(firm, fence),
-                watch_lists::new_looks(&firm.id),
                 memory::new(&firm.id),
             ];
             match self.transact(&writes).await? {
@@ -286,7 +285,6 @@ impl FirmAdministration for DynamoStore {
                 Write::update(&FIRMS, generation_key(firm)).set("removing", flag(true)),
                 Write::delete(&CREDENTIALS, credentials::key(firm)),
                 Write::delete(&ENCOUNTER_WATCH, watch_lists::lease_key(firm)),
-                Write::delete(&ENCOUNTER_WATCH, watch_lists::looks_key(firm)),
                 Write::delete(&ENCOUNTER_WATCH, encounters::cursor_key(firm)),
                 Write::delete(&ENCOUNTER_WATCH, memory::key(firm)),
             ];

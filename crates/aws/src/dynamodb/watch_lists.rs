@@ -1,16 +1,14 @@
 //! Firms' watch lists as what is leased to pollers, the documents' cursor that moves under such a lease, and the pollers at
 //! work.
 //!
-//! A firm has two rows for it, made with it, since a write is paid for by the size of its row. The *lease* is small and in one
-//! partition with those of all firms, of which one read proposes what is free. It has the fence, the documents' cursor, and
-//! the latest looks at encounters: so acquiring is one write, a look is one under the fence, whatever the number of
-//! encounters, and giving back is one. The *looks*, in the firm's own partition, are all the others: when there are more than
-//! a few in the lease's row they are moved there, first into the one row and then out of the other.
+//! The lease's row is made with the firm. It is small, since a write is paid for by the size of its row, and in one partition with
+//! those of all firms, of which one read proposes what is free. It has the fence, the documents' cursor, and the latest looks at
+//! encounters ([`looks`]): so acquiring is one write, a look is one under the fence, whatever the number of encounters, and
+//! giving back is one.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use skin_assist_core::{
     domain::{Cursor, Firm, FirmId, PollerFigures, PollerId, WatchList},
@@ -24,7 +22,8 @@ use super::{
     arrivals::Arrivals,
     codec::{Attributes, Row, flag, number, seconds, text, time, to_json},
     due::all_or,
-    encounters, lock,
+    encounters,
+    looks::{self, noted},
     schema::{DELETE_AT, ENCOUNTER_WATCH},
     write::{Key, Write},
 };
@@ -41,24 +40,9 @@ const POLLER_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The looks of one write: an expression has room for no more.
 const MOST_LOOKS_AT_ONCE: usize = 100;
 
-/// More looks than these are moved out of the lease's row, so that it has about a kilobyte.
-const MOST_LATEST: usize = 16;
-
-/// So many looks at encounters that are forgotten are forgotten together.
-const STALE_LOOKS: usize = 50;
-
 /// Where the lease on a firm's list is.
 pub(super) fn lease_key(firm: &FirmId) -> Key {
     Key::new(LEASES, firm.as_str())
-}
-
-/// Where the firm's looks are, but for the latest.
-pub(super) fn looks_key(firm: &FirmId) -> Key {
-    Key::new(firm.as_str(), "looks")
-}
-
-fn no_looks() -> AttributeValue {
-    AttributeValue::M(HashMap::new())
 }
 
 /// The lease of a new firm: free. `moved` counts how often looks were moved out of it; `debt` is what a release takes back
@@ -71,42 +55,7 @@ pub(super) fn new_lease(firm: &Firm, fence: u64) -> Write {
         .set("free_at", number(0))
         .set("parked", flag(!firm.is_served()))
         .set("moved", number(0))
-        .set("looks", no_looks())
-}
-
-/// The looks of a new firm.
-pub(super) fn new_looks(firm: &FirmId) -> Write {
-    Write::put(&ENCOUNTER_WATCH, looks_key(firm)).set("looks", no_looks())
-}
-
-/// When encounters were looked at under leases on their firm's list.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
-    latest: HashMap<String, Timestamp>,
-    moved: Arc<HashMap<String, Timestamp>>,
-    all: Option<Timestamp>,
-}
-
-impl Looks {
-    /// The last look at an encounter since it was first seen. A search for all documents of the firm is a look at each
-    /// encounter that had been seen by then; the row of none of them is written for it.
-    pub(super) fn at(&self, encounter: &str, first_seen_at: Timestamp) -> Option<Timestamp> {
-        let since = |at: &Timestamp| *at >= first_seen_at;
-        let own = [&self.latest, &*self.moved].map(|looks| looks.get(encounter).copied().filter(since));
-        own[0].max(own[1]).max(self.all.filter(since))
-    }
-}
-
-/// The looks of a firm that were moved out of its lease's row, as they were after so many moves under a fence of this firm.
-#[derive(Debug, Clone)]
-pub(super) struct MovedLooks {
-    fence: u64,
-    moves: u64,
-    looks: Arc<HashMap<String, Timestamp>>,
-}
-
-fn owned(looks: HashMap<&str, Timestamp>) -> HashMap<String, Timestamp> {
-    looks.into_iter().map(|(id, at)| (id.to_owned(), at)).collect()
+        .set("looks", looks::none())
 }
 
 /// A lease that may be free.
@@ -142,67 +91,20 @@ fn under(lease: &Lease<WatchList>) -> Write {
         .set("debt", number(0))
 }
 
-/// Notes looks at encounters.
-fn noted<'a>(write: Write, looks: impl IntoIterator<Item = (&'a str, Timestamp)>) -> Write {
-    looks
-        .into_iter()
-        .enumerate()
-        .fold(write, |write, (place, (encounter, at))| {
-            let look = format!("look{place}");
-            write
-                .set_by(&format!("#looks.#{look} = :{look}"))
-                .alias(&look, encounter)
-                .value(&look, time(at))
-        })
+/// Ends the lease. Without progress the attempt is taken back.
+pub(super) fn freed(lease: &Lease<WatchList>, progress: bool, now: Timestamp) -> Write {
+    let write = Write::update(&ENCOUNTER_WATCH, lease_key(&lease.item().firm))
+        .fenced(lease.fence())
+        .set("debt", number(0))
+        .set("free_at", time(now));
+    if progress {
+        write.set("attempt", number(0))
+    } else {
+        write.set_by("#attempt = #attempt - #debt")
+    }
 }
 
 impl DynamoStore {
-    /// When the firm's encounters were looked at.
-    pub(super) async fn looks(&self, firm: &FirmId) -> Outcome<Looks> {
-        let Some(row) = self.get(&ENCOUNTER_WATCH, &lease_key(firm)).await? else {
-            return Ok(Looks::default());
-        };
-        let attributes = Attributes {
-            table: TABLE,
-            row: &row,
-        };
-        Ok(Looks {
-            moved: self.moved_looks(firm, &attributes).await?,
-            latest: owned(attributes.times("looks")?),
-            all: attributes.optional_time("all_looked_at")?,
-        })
-    }
-
-    /// The looks that were moved out of the lease's row: as this process knows them, where there was no move since.
-    async fn moved_looks(&self, firm: &FirmId, lease: &Attributes<'_>) -> Outcome<Arc<HashMap<String, Timestamp>>> {
-        let (fence, moves) = (lease.number("fence")?, lease.number("moved")?);
-        if moves == 0 {
-            return Ok(Arc::default());
-        }
-        // A firm that was removed and connected again counts from the beginning, under a higher fence.
-        let known = lock(&self.moved_looks).get(firm).cloned();
-        if let Some(known) = known.filter(|known| known.moves == moves && known.fence <= fence) {
-            return Ok(known.looks);
-        }
-        let looks = match self.get(&ENCOUNTER_WATCH, &looks_key(firm)).await? {
-            Some(row) => Arc::new(owned(
-                Attributes {
-                    table: TABLE,
-                    row: &row,
-                }
-                .times("looks")?,
-            )),
-            None => Arc::default(),
-        };
-        let known = MovedLooks {
-            fence,
-            moves,
-            looks: Arc::clone(&looks),
-        };
-        lock(&self.moved_looks).insert(firm.clone(), known);
-        Ok(looks)
-    }
-
     async fn acquire_watch_list(
         &self,
         firm: FirmId,
@@ -229,75 +131,6 @@ impl DynamoStore {
         // Housekeeping: the lease is good without it.
         _ = self.move_looks(&lease, &row, now).await;
         Ok(Some(lease))
-    }
-
-    /// Moves the looks out of the lease's row, as it was just read, when there are many. Whoever lost the lease meanwhile
-    /// writes what was true, and the next one moves it again.
-    async fn move_looks(&self, lease: &Lease<WatchList>, row: &Row, now: Timestamp) -> Outcome<()> {
-        let attributes = Attributes { table: TABLE, row };
-        let latest = attributes.times("looks")?;
-        if latest.len() <= MOST_LATEST {
-            return Ok(());
-        }
-        let firm = &lease.item().firm;
-        let moving: Vec<(&str, Timestamp)> = latest.into_iter().take(MOST_LOOKS_AT_ONCE).collect();
-        let into = noted(
-            Write::update(&ENCOUNTER_WATCH, looks_key(firm)).when_there(),
-            moving.iter().copied(),
-        );
-        let Written::Done(looks) = self.change(into).await? else {
-            return Ok(());
-        };
-        let moves: u64 = attributes.number("moved")?;
-        let out_of = Write::update(&ENCOUNTER_WATCH, lease_key(firm))
-            .fenced(lease.fence())
-            .set("moved", number(moves + 1));
-        // Only what is still as it was moved.
-        let out_of = moving.iter().enumerate().fold(out_of, |write, (place, (id, at))| {
-            let look = format!("look{place}");
-            write
-                .when(&format!("#looks.#{look} = :{look}"))
-                .remove(&format!("looks.#{look}"))
-                .alias(&look, id)
-                .value(&look, time(*at))
-        });
-        if let Written::Done(_) = self.write(out_of).await? {
-            let known = MovedLooks {
-                fence: lease.fence().0,
-                moves: moves + 1,
-                looks: Arc::new(owned(
-                    Attributes {
-                        table: TABLE,
-                        row: &looks,
-                    }
-                    .times("looks")?,
-                )),
-            };
-            lock(&self.moved_looks).insert(firm.clone(), known);
-        }
-        self.forget_stale_looks(firm, &looks, now).await
-    }
-
-    /// Forgets looks at encounters whose rows are gone.
-    async fn forget_stale_looks(&self, firm: &FirmId, row: &Row, now: Timestamp) -> Outcome<()> {
-        let oldest = now - encounters::KEPT_FOR;
-        let looks = Attributes { table: TABLE, row }.times("looks")?;
-        let stale: Vec<&str> = looks
-            .iter()
-            .filter(|(_, at)| **at < oldest)
-            .map(|(id, _)| *id)
-            .take(MOST_LOOKS_AT_ONCE)
-            .collect();
-        if stale.len() < STALE_LOOKS {
-            return Ok(());
-        }
-        let write = Write::update(&ENCOUNTER_WATCH, looks_key(firm)).when_there();
-        let write = stale.iter().enumerate().fold(write, |write, (place, id)| {
-            write
-                .remove(&format!("looks.#look{place}"))
-                .alias(&format!("look{place}"), id)
-        });
-        self.write(write).await.map(drop)
     }
 
     async fn renew_watch_list(
@@ -334,15 +167,6 @@ impl DynamoStore {
             }
             Written::Refused(None) => Ok(None),
         }
-    }
-
-    async fn release_watch_list(&self, lease: Lease<WatchList>, now: Timestamp) -> Outcome<()> {
-        let free = Write::update(&ENCOUNTER_WATCH, lease_key(&lease.item().firm))
-            .fenced(lease.fence())
-            .set_by("#attempt = #attempt - #debt")
-            .set("debt", number(0))
-            .set("free_at", time(now));
-        self.write(free).await.map(drop)
     }
 
     /// The pollers' rows.
@@ -469,11 +293,15 @@ impl WatchLists for DynamoStore {
 
     async fn release_watch_lists(&self, leases: Vec<Lease<WatchList>>, now: Timestamp) -> Outcome<()> {
         stream::iter(leases)
-            .map(|lease| self.release_watch_list(lease, now))
+            .map(|lease| self.write(freed(&lease, false, now)))
             .buffered(AT_ONCE)
-            .try_collect::<Vec<()>>()
+            .try_collect::<Vec<Written>>()
             .await?;
         Ok(())
+    }
+
+    async fn give_watch_list_back(&self, lease: Lease<WatchList>, looks: &[Look], now: Timestamp) -> Outcome<()> {
+        self.give_back(lease, looks, now).await
     }
 
     async fn record_looks(

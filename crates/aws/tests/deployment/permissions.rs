@@ -55,7 +55,7 @@ const FUNCTIONS: &[Function] = &[
             ("EncounterWatches", "cursor"),
             ("EncounterWatches", "watch_list"),
             ("WatchLists", "acquire_watch_lists_of"),
-            ("WatchLists", "release_watch_lists"),
+            ("WatchLists", "give_watch_list_back"),
             ("PollingMemory", "learned"),
             ("PollingMemory", "add_learned"),
         ],
@@ -139,12 +139,12 @@ const METHODS: &[(&str, &str, &[Access])] = &[
     (
         "EncounterWatches",
         "watches_of",
-        &[("EncounterWatch", &["BatchGetItem", "GetItem"])],
+        &[("EncounterWatch", &["BatchGetItem", "GetItem", "Query"])],
     ),
     (
         "EncounterWatches",
         "acquire_encounters",
-        &[("EncounterWatch", &["GetItem", "UpdateItem"])],
+        &[("EncounterWatch", &["GetItem", "Query", "UpdateItem"])],
     ),
     ("EncounterWatches", "record_documents", ARRIVALS),
     (
@@ -164,7 +164,7 @@ const METHODS: &[(&str, &str, &[Access])] = &[
     ),
     (
         "WatchLists",
-        "release_watch_lists",
+        "give_watch_list_back",
         &[("EncounterWatch", &["UpdateItem"])],
     ),
     ("WatchLists", "record_looks", ARRIVALS),

@@ -22,7 +22,10 @@ mod visit;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use super::{
     Answer, Count, Decision, Hold, Learned, Observation, PolicyFigures, PolicySettings, PollCall, PollPolicy,
@@ -595,6 +598,12 @@ impl PollPolicy for Adaptive {
             }
         }
         Decision::Wait(timestamp(earliest))
+    }
+
+    fn loss_of_a_pause(&self, pause: Duration) -> f64 {
+        // What comes evenly waits for half of the pause. What has come already is less than a call is worth, or was looked at.
+        let pause = pause.as_secs_f64();
+        self.model.expected_rate() * pause * pause / 2.0
     }
 
     fn figures(&self) -> PolicyFigures {

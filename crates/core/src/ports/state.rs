@@ -267,6 +267,18 @@ pub trait WatchLists: Send + Sync {
     /// Ends the leases: others may acquire them at once. Those that are lost already are passed over.
     async fn release_watch_lists(&self, leases: Vec<Lease<WatchList>>, now: Timestamp) -> Outcome<()>;
 
+    /// Ends a lease, and notes the looks at encounters that were made under it and showed nothing new. If the lease is lost
+    /// already it is passed over; the looks may be noted or not.
+    async fn give_watch_list_back(&self, lease: Lease<WatchList>, looks: &[Look], now: Timestamp) -> Outcome<()> {
+        if !looks.is_empty() {
+            match self.record_looks(&lease, looks, now).await {
+                Ok(_) | Err(StateError::LeaseLost) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.release_watch_lists(vec![lease], now).await
+    }
+
     /// Records what looks at encounters of a leased list showed, and notes when they were made, in one transaction. Keeps the
     /// lease. A photo that is known already is left as it is; documents that are not current and have not been delivered are
     /// cancelled. An encounter that is not known is passed over with all that was found of it. Alarms are audited as

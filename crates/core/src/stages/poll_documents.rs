@@ -1,12 +1,11 @@
 //! New photos of watched encounters.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
-use super::{Access, Quota, StageError, TokenSource};
+use super::{Access, Quota, StageError, SweepNotes, TokenSource};
 use crate::{
     domain::{
         Assessment, CategoryCode, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId,
@@ -43,39 +42,11 @@ pub struct PollDocuments<'a> {
     pub lists: &'a dyn WatchLists,
     /// The quota.
     pub quota: Quota<'a>,
-    /// Where looks under the lease of the watch list are noted that showed nothing, to be recorded together later; where
+    /// Where looks under the lease of the watch list are noted that showed nothing new, to be recorded together later; where
     /// there is no such place they are recorded at once. If they are lost, those encounters are looked at again.
-    pub quiet: Option<&'a QuietLooks>,
+    pub notes: Option<&'a SweepNotes>,
     /// How long further photos are waited for.
     pub windows: GatheringWindows,
-}
-
-/// Looks that showed nothing and are not recorded yet.
-#[derive(Debug, Default)]
-pub struct QuietLooks(Mutex<BTreeMap<FirmId, BTreeMap<EncounterId, Timestamp>>>);
-
-impl QuietLooks {
-    fn held(&self) -> MutexGuard<'_, BTreeMap<FirmId, BTreeMap<EncounterId, Timestamp>>> {
-        // A panic while the lock was held cannot leave the map half written.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, firm: &FirmId, looks: &[Look]) {
-        let noted = looks.iter().map(|look| (look.encounter.clone(), look.at));
-        self.held().entry(firm.clone()).or_default().extend(noted);
-    }
-
-    /// Those of a firm, for [`WatchLists::record_looks`]; they are no longer here then.
-    pub fn take(&self, firm: &FirmId) -> Vec<Look> {
-        let looks = self.held().remove(firm).unwrap_or_default();
-        let looks = looks.into_iter().map(|(encounter, at)| Look {
-            encounter,
-            at,
-            found: Vec::new(),
-            retracted: Vec::new(),
-        });
-        looks.collect()
-    }
 }
 
 /// What a look at a batch brought.
@@ -105,7 +76,11 @@ impl PollDocuments<'_> {
     ) -> Result<(), StageError> {
         let list = held().ok_or(StateError::LeaseLost)?;
         let deadline = || held().as_ref().unwrap_or(&list).deadline();
-        let watches = self.watch.watches_of(&firm.id, encounters).await?;
+        let noted = self.notes.and_then(|notes| notes.watches_of(&firm.id, encounters));
+        let watches = match noted {
+            Some(watches) => watches,
+            None => self.watch.watches_of(&firm.id, encounters).await?,
+        };
         let together = self.chart.document_searches().visits_in_one_call.max(1);
         for group in watches.chunks(together) {
             let group: Vec<&EncounterWatch> = group.iter().collect();
@@ -121,12 +96,14 @@ impl PollDocuments<'_> {
                 };
                 looks.push(look_at(firm, watch, listed, self.windows, self.quota.clock.now()));
             }
-            let recorded = match self.quiet {
-                Some(quiet) if looks.iter().all(Look::is_empty) => {
-                    quiet.note(&firm.id, &looks);
-                    RecordedDocuments::default()
+            let recorded = if self.notes.is_some_and(|notes| notes.note_quiet(firm, &looks)) {
+                RecordedDocuments::default()
+            } else {
+                let recorded = self.lists.record_looks(&list, &looks, self.quota.clock.now()).await?;
+                if let Some(notes) = self.notes {
+                    notes.note_recorded(firm, &looks);
                 }
-                _ => self.lists.record_looks(&list, &looks, self.quota.clock.now()).await?,
+                recorded
             };
             tell(&looks, recorded, listing.answer, polled);
         }

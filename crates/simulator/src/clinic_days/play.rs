@@ -19,7 +19,7 @@ use skin_assist_core::{
     domain::{Cursor, Encounter, FirmId},
     polling::{
         AdaptivePart, Answer, Decision, Hold, NewPhotos, Observation, PipelineShares, PolicyName, PolicySettings,
-        PollCall, PollPolicy, ServedFirm, Turn,
+        PollCall, PollPolicy, ServedFirm, Turn, is_better_paused,
     },
     ports::{CallKind, DocumentSearches, Grant},
     quota::{Allowance, TokenBucket},
@@ -33,6 +33,7 @@ use super::{
     ledger::Counter,
     memory::Memory,
     outcome::Outcome,
+    sweeps::Sweeps,
     trace::{EventKind, Trace},
 };
 
@@ -70,15 +71,6 @@ pub struct Scenario {
     pub sweeps: Option<Sweeps>,
     /// What goes wrong.
     pub conditions: Conditions,
-}
-
-/// Sweeps, as functions make them that cannot go on all the time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sweeps {
-    /// One begins each time that this has passed.
-    pub every: Duration,
-    /// It begins no call after this time.
-    pub lasting: Duration,
 }
 
 const DAY: f64 = 86_400.0;
@@ -193,6 +185,8 @@ struct Player<'a> {
     /// When the present sweep began, if it is not over.
     sweeping_since: Option<Timestamp>,
     next_sweep: Timestamp,
+    /// The last poll that was not granted waits until then.
+    refused_until: Timestamp,
     allowance: Allowance,
     bucket: TokenBucket,
     random: ChaCha8Rng,
@@ -242,6 +236,7 @@ pub fn play(trace: &Trace, scenario: &Scenario, mut progress: impl FnMut(f64)) -
         memory: Memory::default(),
         sweeping_since: None,
         next_sweep: start,
+        refused_until: start,
         allowance: Allowance::of(scenario.budget_per_minute, WINDOW),
         bucket: TokenBucket::empty(start),
         random: ChaCha8Rng::seed_from_u64(scenario.seed),
@@ -413,7 +408,7 @@ impl Player<'_> {
             }
             match self.policy.next(now) {
                 Decision::Wait(until) => {
-                    if self.ends_sweep(until) {
+                    if self.ends_sweep(until, now) {
                         self.pump_later(self.next_sweep);
                     } else if until < Timestamp::NEVER {
                         self.pump_later(until.max(now + Duration::from_millis(1)));
@@ -423,6 +418,7 @@ impl Player<'_> {
                 Decision::Poll(poll) => match self.take(poll.kind(), now) {
                     Grant::Granted => self.begin(poll, now),
                     Grant::Wait(until) => {
+                        self.refused_until = until;
                         self.policy.observe(Observation::NotGranted(poll, until), now);
                     }
                 },
@@ -460,11 +456,17 @@ impl Player<'_> {
     }
 
     /// Whether the policy has nothing more for the present sweep, which is over then.
-    fn ends_sweep(&mut self, until: Timestamp) -> bool {
+    fn ends_sweep(&mut self, until: Timestamp, now: Timestamp) -> bool {
         let Some((sweeps, since)) = self.scenario.sweeps.zip(self.sweeping_since) else {
             return false;
         };
-        let ends = until >= since + sweeps.lasting;
+        let pause = (since + sweeps.cycle).since(now);
+        let idle = self.in_flight == 0 && self.refused_until <= now;
+        let pauses = idle && is_better_paused(&*self.policy, pause, self.scenario.least_price);
+        if pauses {
+            self.next_sweep = self.next_sweep.max(since + sweeps.cycle);
+        }
+        let ends = pauses || until >= since + sweeps.lasting;
         if ends {
             self.sweeping_since = None;
         }

@@ -17,6 +17,7 @@ fn swept(lasting: u64, search: SearchKind) -> Scenario {
         sweeps: Some(Sweeps {
             every: Duration::from_secs(20),
             lasting: Duration::from_secs(lasting),
+            cycle: Duration::from_secs(60),
         }),
         ..scenario(PolicyName::Adaptive, BUDGET)
     }
@@ -49,4 +50,37 @@ fn short_sweeps_lose_nothing() {
     let outcome = played(&trace, &scenario);
     assert_in_order(&outcome, &scenario);
     assert_eq!(outcome.missed, 0);
+}
+
+/// With a price that seconds of a cycle are weighed by, what is left out is paid for by little delay.
+#[test]
+fn what_pauses_save_costs_little() {
+    let trace = days(FIRMS, 33);
+    let economical = |cycle: u64| {
+        let scenario = swept(14, SearchKind::Patient);
+        let sweeps = scenario.sweeps.map(|sweeps| Sweeps {
+            cycle: Duration::from_secs(cycle),
+            ..sweeps
+        });
+        let scenario = Scenario {
+            least_price: 0.004,
+            sweeps,
+            ..scenario
+        };
+        let outcome = played(&trace, &scenario);
+        assert_in_order(&outcome, &scenario);
+        assert_eq!(outcome.missed, 0);
+        outcome
+    };
+    // A pause that ends with the sweep is none.
+    let (without, with) = (economical(20), economical(60));
+    let calls =
+        |outcome: &skin_assist_simulator::clinic_days::Outcome| outcome.calls.document + outcome.calls.encounter;
+    assert!(calls(&with) < calls(&without), "no pause was made");
+    assert!(
+        with.weighted_mean_s < without.weighted_mean_s + 3.0,
+        "{} s, not {} s",
+        with.weighted_mean_s,
+        without.weighted_mean_s
+    );
 }

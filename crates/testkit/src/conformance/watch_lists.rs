@@ -215,6 +215,62 @@ pub(super) async fn a_paused_firm_is_not_polled(bench: Bench) {
     assert_eq!(firms(&leased(&store, at(12), 10).await), ["a"], "its lease was ended");
 }
 
+/// However many they are, for whichever process asks, and never to a time before a look that is known.
+pub(super) async fn looks_are_noted_when_a_list_is_given_back(bench: Bench) {
+    let handles = bench.0.fresh().await;
+    let (store, another) = (&handles[0], handles.last().unwrap());
+    let firm = add_firm(store, "a").await;
+    let names: Vec<String> = (0..130).map(|number| format!("e{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    watch_encounters(store, &firm, &names[..90], at(0)).await;
+    watch_encounters(store, &firm, &names[90..], at(1)).await;
+    let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+    for (turn, looked_at) in [
+        &names[..1],
+        &names[..0],
+        &names[1..120],
+        &names[100..],
+        &names[3..5],
+        &names[4..30],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let begins = 10 + 2000 * turn as u64;
+        let by = &handles[turn % handles.len()];
+        let lease = watch_list_lease(by, at(begins)).await;
+        assert_eq!(lease.attempt(), 1, "what was given back does not count");
+        let looks: Vec<Look> = looked_at
+            .iter()
+            .map(|name| Look {
+                at: at(begins + 3),
+                ..look(name, &[], &[])
+            })
+            .collect();
+        by.give_watch_list_back(lease, &looks, at(begins + 5)).await.unwrap();
+        expected.extend(looked_at.iter().map(|name| ((*name).to_owned(), begins + 3)));
+        for reader in [store, another] {
+            let looked_at: BTreeMap<String, u64> = watching(reader, &firm, at(2))
+                .await
+                .into_iter()
+                .filter_map(|watch| Some((watch.encounter.id.to_string(), watch.looked_at?)))
+                .map(|(id, looked_at)| (id, looked_at.since(at(0)).as_secs()))
+                .collect();
+            assert_eq!(looked_at, expected, "turn {turn}");
+        }
+    }
+}
+
+pub(super) async fn a_list_that_is_lost_is_not_given_back(bench: Bench) {
+    let store = bench.store().await;
+    let (_, lost) = one_list(&store).await;
+    let live = watch_list_lease(&store, at(30)).await;
+    let looks: Vec<Look> = (0..40).map(|number| look(&format!("e{number}"), &[], &[])).collect();
+    store.give_watch_list_back(lost, &looks, at(35)).await.unwrap();
+    assert!(leased(&store, at(36), 10).await.is_empty());
+    store.record_looks(&live, &[look("e", &[], &[])], at(37)).await.unwrap();
+}
+
 pub(super) async fn a_release_frees_at_once(bench: Bench) {
     let store = bench.store().await;
     add_firm(&store, "a").await;

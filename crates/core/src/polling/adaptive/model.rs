@@ -426,6 +426,16 @@ impl Model {
         practice.summed = self.now;
     }
 
+    /// Photos a second that are to be expected of the firms that can be polled, as their visits were last summed up.
+    pub(super) fn expected_rate(&self) -> f64 {
+        let polled = |practice: &&Practice| practice.served && practice.resting_until <= self.now;
+        self.firms
+            .iter()
+            .filter(polled)
+            .map(|practice| practice.intensity)
+            .sum()
+    }
+
     /// After how many seconds a firm's encounters are polled whatever is expected of them.
     fn longest_unpolled(&self) -> f64 {
         LONGEST_UNPOLLED.max(LONGEST_UNPOLLED_PER_FIRM * self.served as f64)

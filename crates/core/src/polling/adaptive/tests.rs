@@ -1,6 +1,6 @@
 //! The policy at work on a small EHR of its own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
 use crate::{
@@ -363,4 +363,54 @@ fn a_photo_without_a_visit_has_encounters_polled_once() {
     assert!(polls.contains(&shown[0]), "{polls:?}, shown at {shown:?}");
     let after = polls.iter().filter(|second| **second > shown[0]).count();
     assert!(after < 4, "{polls:?}, shown at {shown:?}");
+}
+
+/// In an hour of the clinic a pause costs what photos come to; at night next to nothing.
+#[test]
+fn a_pause_costs_what_is_to_be_expected() {
+    let mut policy = Adaptive::new(PolicySettings::one_by_one());
+    let firm = FirmId::new("f");
+    let served = ServedFirm {
+        firm: firm.clone(),
+        quota: "q".to_owned(),
+    };
+    policy.observe(Observation::Firms(vec![served]), at(0));
+    let minute = Duration::from_secs(60);
+    assert!(policy.loss_of_a_pause(minute) < 1e-3, "nobody is there");
+    let visit = |number: usize| Encounter {
+        id: EncounterId::new(format!("v{number}")),
+        patient: PatientId::new("p"),
+        practitioner: None,
+        status: EncounterStatus::Open,
+        last_updated: Some(at(0)),
+    };
+    let seen = |encounters, seconds| Observation::EncountersSeen {
+        firm: firm.clone(),
+        encounters,
+        answer: answer(at(seconds)),
+    };
+    policy.observe(seen((0..10).map(visit).collect(), 1), at(1));
+    let busy = policy.loss_of_a_pause(minute);
+    assert!(busy > 1.0, "{busy}");
+    let half = policy.loss_of_a_pause(minute / 2);
+    assert!(
+        (half * 4.0 - busy).abs() < 1e-9,
+        "it grows with the square of the pause"
+    );
+    let resting = Observation::Resting {
+        firm: firm.clone(),
+        until: at(90),
+    };
+    policy.observe(resting, at(2));
+    assert_eq!(
+        policy.loss_of_a_pause(minute).to_bits(),
+        0.0_f64.to_bits(),
+        "who cannot be polled loses nothing"
+    );
+    assert!(
+        PolicyName::RoundRobin
+            .build(PolicySettings::one_by_one())
+            .loss_of_a_pause(minute)
+            .is_infinite()
+    );
 }
