@@ -105,7 +105,7 @@ impl Weights {
 }
 
 /// A weighted sum as a level.
-#[inline(always)]
+#[inline]
 fn level(sum: i32) -> u8 {
     ((sum + (1 << (WEIGHT_BITS - 1))) >> WEIGHT_BITS).clamp(0, 255) as u8
 }

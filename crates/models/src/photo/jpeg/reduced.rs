@@ -257,10 +257,12 @@ impl Baseline {
             let part = f64::from(*side) / 8.0;
             stored.width() * part >= SPARE * f64::from(width) && stored.height() * part >= SPARE * f64::from(height)
         };
-        let side = match resize.takes_single_pixels() {
-            true => 8,
-            false => [1, 2, 4].into_iter().find(enough).unwrap_or(8),
+        let sides = if resize.takes_single_pixels() {
+            &[][..]
+        } else {
+            &[1, 2, 4]
         };
+        let side = sides.iter().copied().find(enough).unwrap_or(8);
         // As libjpeg does: colour that the photo has at a lower resolution is reduced less, as long as it is in both directions.
         let own_side = |component: &Component| {
             let mut own = side;

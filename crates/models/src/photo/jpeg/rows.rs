@@ -53,7 +53,7 @@ impl Plane {
         let (across, down) = self.expanded;
         let own = (row / down).min(self.used.1 - 1);
         // The nearer row three times, the one on the other side of the pixel once.
-        let other = if row % 2 == 0 {
+        let other = if row.is_multiple_of(2) {
             own.saturating_sub(1)
         } else {
             (own + 1).min(self.used.1 - 1)
