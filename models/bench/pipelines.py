@@ -5,7 +5,9 @@
 `customary` is what services do: OpenCV decodes the whole photo, resizes it, and one session uses all cores. `pillow` and
 `opencv` are the best that could be written: JPEG's scaled decoding (draft mode, IMREAD_REDUCED_*), one-thread sessions in
 as many processes as there are cores; on the solitary route the photo is decoded at half size for detector and crop, and
-in full only when the crop would be too small. `exact` is for comparing findings: the whole photo in full, by Pillow.
+in full only when the crop would be too small. Two are for comparing findings: `exact` decodes the whole photo in full, by
+Pillow, which is how the reference packs were trained; `same` decodes, in Pillow's draft mode, at the size that Skin Assist
+decodes at, the photo and the crop each for itself, and is the same in everything else.
 
 Prints a line `ready` when all is loaded, then one JSON object: photos, seconds, latencies in milliseconds. With
 `--findings` prints one JSON object for each photo instead: the probabilities, and the detector's box. With `--peak`
@@ -32,6 +34,8 @@ class Pipeline:
         import onnxruntime
 
         self.numpy, self.kind = numpy, kind
+        # Of the detector's best box, also where it is too low.
+        self.score = None
         manifest = tomllib.loads((pack / "pack.toml").read_text())
         self.models = {model["task"]: model for model in manifest["model"]}
         options = onnxruntime.SessionOptions()
@@ -46,9 +50,8 @@ class Pipeline:
     def run(self, task, pixels):
         """The output for an RGB image of the right size."""
         numpy, given = self.numpy, self.models[task]["input"]
-        scale = numpy.float32(given["scale"]) / numpy.asarray(given["std"], numpy.float32)
-        shift = numpy.asarray(given["mean"], numpy.float32) / numpy.asarray(given["std"], numpy.float32)
-        tensor = numpy.ascontiguousarray((pixels * scale - shift).transpose(2, 0, 1)[None], numpy.float32)
+        scale, mean, std = (numpy.asarray(given[name], numpy.float32) for name in ("scale", "mean", "std"))
+        tensor = numpy.ascontiguousarray(((pixels * scale - mean) / std).transpose(2, 0, 1)[None], numpy.float32)
         return self.sessions[task].run(None, {given["name"]: tensor})[0]
 
     def detect(self, pixels):
@@ -57,6 +60,7 @@ class Pipeline:
         rows = self.run("detector", pixels)[0]
         scores = rows[4:].max(0)
         best = scores.argmax()
+        self.score = float(scores[best])
         if scores[best] < model["score_threshold"]:
             return None
         x, y, width, height = rows[:4, best] / model["input"]["width"]
@@ -77,8 +81,36 @@ class Pipeline:
         half = max(box[2] * width, box[3] * height) * self.models["detector"]["crop_margin"] / 2
         return max(round(x - half), 0), max(round(y - half), 0), min(round(x + half), width), min(round(y + half), height)
 
+    def look_same(self, data):
+        """As Skin Assist: a JPEG is decoded at an eighth, a quarter, a half or in full, at least 1.15 times as large as needed."""
+        import io
+
+        from PIL import Image
+
+        def reduced(box, task):
+            """What the network of a task sees of a part of the photo."""
+            image = Image.open(io.BytesIO(data))
+            if image.getexif().get(0x0112, 1) != 1:
+                sys.exit("photos for this comparison are upright")
+            sizes = list(zip((box[2] - box[0], box[3] - box[1]), self.side(task), strict=True))
+            part = next((part for part in (8, 4, 2) if all(size / part >= 1.15 * side for size, side in sizes)), 1)
+            if part > 1:
+                image.draft(None, (image.size[0] // part, image.size[1] // part))
+            small = image.resize(self.side(task), Image.Resampling.BILINEAR, box=[edge / part for edge in box])
+            return self.numpy.asarray(small.convert("RGB"))
+
+        whole = Image.open(io.BytesIO(data)).size
+        if "detector" not in self.models:
+            return self.probabilities(reduced((0, 0, *whole), "classifier")), None
+        box = self.detect(reduced((0, 0, *whole), "detector"))
+        if box is None:
+            return None, None
+        return self.probabilities(reduced(self.square(box, *whole), "classifier")), box
+
     def look(self, data):
         """Probabilities and box."""
+        if self.kind == "same":
+            return self.look_same(data)
         return self.look_opencv(data) if self.kind in ("customary", "opencv") else self.look_pillow(data)
 
     def look_pillow(self, data):
@@ -195,7 +227,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--packs", type=Path)
     parser.add_argument("--route", help="a folder in --packs")
-    parser.add_argument("--pipeline", choices=["customary", "pillow", "opencv", "exact"])
+    parser.add_argument("--pipeline", choices=["customary", "pillow", "opencv", "exact", "same"])
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--findings", action="store_true")
@@ -221,7 +253,7 @@ def main():
         for photo in photos:
             probabilities, box = pipeline.look(photo.read_bytes())
             shown = None if probabilities is None else [float(value) for value in probabilities]
-            print(json.dumps({"photo": photo.name, "probabilities": shown, "box": box}))
+            print(json.dumps({"photo": photo.name, "probabilities": shown, "box": box, "score": pipeline.score}))
         return None
     context = multiprocessing.get_context("spawn")
     ready, results, start = context.Queue(), context.Queue(), context.Event()

@@ -86,6 +86,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
         [] => (false, None),
         ["--quick"] => (true, None),
         ["--prepared", folder] => (false, Some(Path::new(folder))),
+        ["--quick", "--prepared", folder] => (true, Some(Path::new(folder))),
         ["agreement"] => return agreement::run(None),
         ["agreement", "--prepared", folder] => return agreement::run(Some(Path::new(folder))),
         ["bad-input"] => return bad_input::run(None),

@@ -7,6 +7,7 @@
 
 mod jpeg;
 mod orientation;
+mod png;
 mod quality;
 mod raster;
 mod sniff;
@@ -18,15 +19,19 @@ use skin_assist_core::ports::PhotoRefusal;
 
 use crate::pack::Resize;
 
-pub(crate) use jpeg::reduced::Plane;
+pub(crate) use jpeg::reduced::Part;
 pub use orientation::{Orientation, Rectangle};
 pub use quality::measure;
 pub use sniff::Format;
 
+/// While it is decoded a photo takes at most so many bytes for each pixel that is allowed, whatever kind of file it is.
+pub const BYTES_PER_PIXEL: u64 = 6;
+
 /// What a photo may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Width times height, at most.
+    /// Width times height, at most; of a kind of file whose decoder holds more than [`BYTES_PER_PIXEL`] bytes for a pixel as
+    /// many fewer.
     pub max_pixels: u64,
 }
 
@@ -45,6 +50,15 @@ impl Limits {
             return Err(PhotoRefusal::Broken);
         }
         if u64::from(width) * u64::from(height) > self.max_pixels {
+            return Err(PhotoRefusal::TooManyPixels);
+        }
+        Ok(())
+    }
+
+    /// Whether a decoder that holds `bytes` for a pixel may be started.
+    fn check_memory(self, width: u32, height: u32, bytes: u64) -> Result<(), PhotoRefusal> {
+        let needed = (u64::from(width) * u64::from(height)).saturating_mul(bytes);
+        if needed > self.max_pixels.saturating_mul(BYTES_PER_PIXEL) {
             return Err(PhotoRefusal::TooManyPixels);
         }
         Ok(())
@@ -186,14 +200,14 @@ impl OpenPhoto {
     }
 
     /// Decodes a rectangle of the stored image, large enough to be reduced to `small`.
-    pub(crate) fn planes(
+    pub(crate) fn part(
         baseline: &jpeg::reduced::Baseline,
         stored: Rectangle,
         small: (u32, u32),
         resize: Resize,
-        planes: &mut Vec<Plane>,
+        part: &mut Part,
     ) -> Result<(), PhotoRefusal> {
-        catch_unwind(AssertUnwindSafe(|| baseline.decode(stored, small, resize, planes)))
+        catch_unwind(AssertUnwindSafe(|| baseline.decode(stored, small, resize, part)))
             .unwrap_or(Err(PhotoRefusal::Broken))
     }
 }
@@ -239,7 +253,11 @@ pub fn decode(bytes: &[u8], limits: Limits) -> Result<Photo, PhotoRefusal> {
     let format = sniff::sniff(bytes)?;
     let decoded = catch_unwind(AssertUnwindSafe(|| match format {
         Format::Jpeg => jpeg::decode(bytes, limits),
-        Format::Png | Format::Tiff | Format::WebP => raster::decode(bytes, format, limits),
+        Format::Png => match png::decode(bytes, limits)? {
+            Some(decoded) => Ok(decoded),
+            None => raster::decode(bytes, format, limits),
+        },
+        Format::Tiff | Format::WebP => raster::decode(bytes, format, limits),
     }))
     .unwrap_or(Err(PhotoRefusal::Broken))?;
     Ok(Photo::from_decoded(decoded, format))

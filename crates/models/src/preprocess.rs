@@ -2,21 +2,20 @@
 //!
 //! A pack's manifest states the preprocessing of its training and this module follows it, since resize semantics change
 //! results more than the choice of a decoder. `stretch-triangle` is a convolution with the triangle filter whose support
-//! grows with the reduction (what Pillow calls `BILINEAR`), to the model's size whatever the aspect ratio. Turning
-//! upright happens on the small image; apart from the rounding between the two passes (at most one level of 255) the
-//! result is the same as turning the large one first.
+//! grows with the reduction (what Pillow calls `BILINEAR`, and the same to the last bit), to the model's size whatever the
+//! aspect ratio. Turning upright happens on the small image; apart from the rounding between the two passes (at most one
+//! level of 255) the result is the same as turning the large one first.
 
-use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
-};
+mod resample;
+
 use skin_assist_core::{domain::NormalisedBox, ports::PhotoRefusal};
 
 use crate::{
     pack::{ColourOrder, ModelInput, Resize},
-    photo::{OpenPhoto, Orientation, Photo, Plane, Rectangle, Source},
+    photo::{OpenPhoto, Orientation, Part, Photo, Rectangle, Source},
     runtime::Tensor,
 };
+use resample::{Place, Resampler, Rows};
 
 /// Buffers of so many bytes are kept for the next photo.
 const KEPT_BYTES: usize = 32 << 20;
@@ -54,8 +53,49 @@ impl SmallImage {
 /// Makes small images of photos; keeps its buffers for the next.
 #[derive(Debug, Default)]
 pub struct Reducer {
-    resizer: Resizer,
-    planes: Vec<Plane>,
+    resampler: Resampler,
+    part: Part,
+}
+
+impl Rows for Photo {
+    fn place(&self) -> Place {
+        let size = self.stored_size();
+        Place {
+            begin: (0, 0),
+            size,
+            image: size,
+        }
+    }
+
+    fn is_grey(&self) -> bool {
+        false
+    }
+
+    fn row(&self, row: u32, [red, green, blue]: &mut [Vec<i16>; 3]) {
+        let length = self.stored_size().0 as usize * 3;
+        let pixels = self.pixels()[row as usize * length..][..length].chunks_exact(3);
+        for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
+            [*red, *green, *blue] = [pixel[0], pixel[1], pixel[2]].map(i16::from);
+        }
+    }
+}
+
+impl Rows for Part {
+    fn place(&self) -> Place {
+        Place {
+            begin: self.begin,
+            size: self.size,
+            image: self.image,
+        }
+    }
+
+    fn is_grey(&self) -> bool {
+        Self::is_grey(self)
+    }
+
+    fn row(&self, row: u32, colours: &mut [Vec<i16>; 3]) {
+        Self::row(self, row, colours);
+    }
 }
 
 impl Reducer {
@@ -104,22 +144,9 @@ impl Reducer {
     }
 
     fn reduce(&mut self, photo: &Photo, stored: Rectangle, width: u32, height: u32, resize: Resize) -> SmallImage {
-        let orientation = photo.orientation();
-        let small = stored_measures(orientation, width, height);
-        let pixels = self.resize(
-            photo.pixels(),
-            photo.stored_size(),
-            PixelType::U8x3,
-            stored,
-            small,
-            resize,
-        );
-        if orientation == Orientation::Upright {
-            return SmallImage { pixels, width, height };
-        }
-        upright(orientation, width, height, |at| {
-            [pixels[at * 3], pixels[at * 3 + 1], pixels[at * 3 + 2]]
-        })
+        let small = stored_measures(photo.orientation(), width, height);
+        let rows = self.resampler.resize(photo, stored, small, resize);
+        upright(photo.orientation(), width, height, &rows, false)
     }
 
     fn reduce_open(
@@ -141,51 +168,16 @@ impl Reducer {
         };
         let orientation = photo.orientation();
         let small = stored_measures(orientation, width, height);
-        let mut planes = std::mem::take(&mut self.planes);
-        let decoded = OpenPhoto::planes(baseline, stored, small, resize, &mut planes);
-        let reduced = decoded.map(|()| {
-            // Reducing is linear, and so is the way from luma and colour to RGB: it comes last, on the small image.
-            let mut reduced = planes.iter().map(|plane| {
-                let size = (plane.width, plane.height);
-                self.resize(&plane.pixels, size, PixelType::U8, plane.rectangle(), small, resize)
-            });
-            (reduced.next().unwrap_or_default(), reduced.next(), reduced.next())
-        });
-        // What an unusually large photo took is given back.
-        if planes.iter().map(|plane| plane.pixels.capacity()).sum::<usize>() <= KEPT_BYTES {
-            self.planes = planes;
+        // What a photo that does not decode took is given back, and what an unusually large one took.
+        let mut part = std::mem::take(&mut self.part);
+        OpenPhoto::part(baseline, stored, small, resize, &mut part)?;
+        let wanted = part.wanted.unwrap_or(stored);
+        let rows = self.resampler.resize(&part, wanted, small, resize);
+        let image = upright(orientation, width, height, &rows, part.is_grey());
+        if part.bytes() <= KEPT_BYTES {
+            self.part = part;
         }
-        Ok(match reduced? {
-            (luma, Some(blue), Some(red)) => upright(orientation, width, height, |at| rgb(luma[at], blue[at], red[at])),
-            (luma, ..) => upright(orientation, width, height, |at| [luma[at]; 3]),
-        })
-    }
-
-    /// Resizes a rectangle of an image. Can fail only when a size does not fit, and a photo's and a rectangle's from
-    /// this module do; if they did not, a black image would be what the model sees, and the assertion tells the
-    /// developer.
-    fn resize(
-        &mut self,
-        pixels: &[u8],
-        size: (u32, u32),
-        kind: PixelType,
-        wanted: Rectangle,
-        small: (u32, u32),
-        resize: Resize,
-    ) -> Vec<u8> {
-        let mut target = Image::new(small.0, small.1, kind);
-        let algorithm = match resize {
-            Resize::Triangle | Resize::LetterboxTriangle => ResizeAlg::Convolution(FilterType::Bilinear),
-            Resize::Bilinear | Resize::LetterboxBilinear => ResizeAlg::Interpolation(FilterType::Bilinear),
-        };
-        let options =
-            ResizeOptions::new()
-                .resize_alg(algorithm)
-                .crop(wanted.left, wanted.top, wanted.width(), wanted.height());
-        let resized = ImageRef::new(size.0, size.1, pixels, kind)
-            .is_ok_and(|image| self.resizer.resize(&image, &mut target, &options).is_ok());
-        debug_assert!(resized, "the crop {wanted:?} lies in the photo of {size:?}");
-        target.into_vec()
+        Ok(image)
     }
 }
 
@@ -281,28 +273,20 @@ const fn stored_measures(orientation: Orientation, width: u32, height: u32) -> (
     }
 }
 
-/// An upright image of stored pixels, which `pixel` gives by their number.
-fn upright(orientation: Orientation, width: u32, height: u32, pixel: impl Fn(usize) -> [u8; 3]) -> SmallImage {
+/// An upright image of rows as they are stored, one colour after the other in each, or grey.
+fn upright(orientation: Orientation, width: u32, height: u32, rows: &[u8], is_grey: bool) -> SmallImage {
     let stored = stored_measures(orientation, width, height);
+    let line = stored.0 as usize;
+    let (row, colour) = if is_grey { (line, 0) } else { (line * 3, line) };
     let mut pixels = Vec::with_capacity(width as usize * height as usize * 3);
     for y in 0..height {
         for x in 0..width {
             let (stored_x, stored_y) = orientation.stored_pixel(x, y, stored.0, stored.1);
-            pixels.extend_from_slice(&pixel(stored_y as usize * stored.0 as usize + stored_x as usize));
+            let at = stored_y as usize * row + stored_x as usize;
+            pixels.extend_from_slice(&[rows[at], rows[at + colour], rows[at + 2 * colour]]);
         }
     }
     SmallImage { pixels, width, height }
-}
-
-/// RGB of luma and colour differences (JFIF 1.02), in fixed point of 16 bits.
-fn rgb(luma: u8, blue: u8, red: u8) -> [u8; 3] {
-    let (luma, blue, red) = (i32::from(luma) << 16, i32::from(blue) - 128, i32::from(red) - 128);
-    let level = |value: i32| ((value + 0x8000) >> 16).clamp(0, 255) as u8;
-    [
-        level(luma + 91_881 * red),
-        level(luma - 22_554 * blue - 46_802 * red),
-        level(luma + 116_130 * blue),
-    ]
 }
 
 /// The tensor `[1, 3, height, width]` of a small image: `(value × scale − mean) / std` by channel.

@@ -79,6 +79,7 @@ fn odd_kinds_have_the_colours_that_they_mean() {
     close("a JPEG in CMYK with Adobe's marker", inks);
     close("a JPEG in YCCK with Adobe's marker", inks);
     close("a PNG that is transparent throughout", [255; 3]);
+    close("an interlaced PNG", [0; 3]);
     // Seven parts of 255 of grey over white.
     close("a grey PNG with alpha", [251; 3]);
     close("a TIFF with alpha", [131; 3]);

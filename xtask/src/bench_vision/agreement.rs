@@ -1,12 +1,13 @@
 //! `cargo xtask bench vision agreement`: our findings against Python's, on 1,000 generated photos of each route, with the
 //! reference packs.
 //!
-//! Python decodes each photo in full, by Pillow, which is how the packs were trained. Compared are the most probable
-//! class, its margin before the second where the two disagree, and the greatest difference of a probability.
+//! Python decodes by Pillow, in two ways: at the size that ours decodes at, as the fast Python pipelines do, so that both see
+//! the same photo; and in full, which is how the packs were trained. Compared are the most probable class, its margin before
+//! the second where the two disagree, and the greatest difference of a probability. Where only one finds a lesion, the margin
+//! is that of the detector's best score, in Python, from its threshold.
 
 use std::{
     collections::HashMap,
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     thread,
@@ -22,70 +23,94 @@ const COUNT: usize = 1000;
 /// Photos in one call: a command line has an end.
 const AT_ONCE: usize = 250;
 
+/// How Python decodes: its name there, and what the table says.
+const DECODINGS: [(&str, &str); 2] = [("same", "at the same size"), ("exact", "in full")];
+
 /// With a prepared folder it only prints.
 pub(super) fn run(prepared: Option<&Path>) -> Result<(), String> {
     let setting = prepared.map_or_else(|| setting(0.0), |folder| prepared_setting(folder, 0.0))?;
     let models = prepared.map_or_else(reference_packs, |_| setting.pipelines.with_file_name("models"));
     let mut table = String::from(
-        "| route | photos | the same class first | of the others, greatest margin | lesion found by one only | probabilities apart, median | 99 % | most |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        "| route | Python decodes | photos | the same class first, or both find nothing | of the others, greatest margin | lesion found by one only | \
+         greatest margin from the threshold | probabilities apart, median | 99 % | most |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for route in ["widespread", "solitary"] {
         let photos = match prepared {
             None => photos(route)?,
             Some(_) => jpegs(&setting.pipelines.with_file_name("agreement").join(route))?,
         };
-        let (mut ours, mut theirs) = (HashMap::new(), HashMap::new());
         println!("==> {route}, {} photos", photos.len());
         let (setting, models) = (&setting, &models);
-        let both = |some| -> Result<_, String> {
-            let ours = findings(&mut our_command(setting, route, some))?;
-            Ok((ours, findings(&mut their_command(setting, models, route, some))?))
-        };
-        let done: Vec<_> = thread::scope(|scope| {
-            let parts: Vec<_> = photos
-                .chunks(AT_ONCE)
-                .map(|some| scope.spawn(move || both(some)))
-                .collect();
-            parts.into_iter().map(thread::ScopedJoinHandle::join).collect()
-        });
-        for part in done {
-            let (one, other) = part.map_err(|_| "a comparison broke off")??;
-            ours.extend(one);
-            theirs.extend(other);
+        let ours = in_parts(&photos, |some| findings(&mut our_command(setting, route, some)))?;
+        for (pipeline, decodes) in DECODINGS {
+            let theirs = in_parts(&photos, |some| {
+                findings(&mut their_command(setting, models, route, pipeline, some))
+            })?;
+            let compared = compare(&ours, &theirs)?;
+            for (photo, one, other) in &compared.others {
+                println!("{photo}, Python decodes {decodes}: {one:?} and {other:?}");
+            }
+            table += &line(route, decodes, compared, threshold(models, route)?);
         }
-        let compared = compare(&ours, &theirs)?;
-        for (photo, one, other) in &compared.others {
-            println!("{photo}: {one:?} and {other:?}");
-        }
-        let margins = compared
-            .others
-            .iter()
-            .map(|(_, one, other)| margin(one).max(margin(other)));
-        let mut apart = compared.apart;
-        let at = |apart: &mut Vec<f64>, part| quantile(apart, part);
-        _ = writeln!(
-            table,
-            "| {route} | {} | {} ({:.2} %) | {} | {} | {:.1e} | {:.1e} | {:.1e} |",
-            photos.len(),
-            compared.same,
-            100.0 * compared.same as f64 / photos.len().max(1) as f64,
-            margins
-                .fold(None, |most: Option<f64>, margin| Some(
-                    most.map_or(margin, |most| most.max(margin))
-                ))
-                .map_or("-".to_owned(), |most| format!("{most:.1e}")),
-            compared.one_sided,
-            at(&mut apart, 0.5),
-            at(&mut apart, 0.99),
-            at(&mut apart, 1.0),
-        );
     }
     println!("{table}");
     if prepared.is_some() {
         return Ok(());
     }
     put_part("agreement", &table)
+}
+
+/// What comes of all photos, some at a time and as many at once as that makes.
+fn in_parts(
+    photos: &[PathBuf],
+    of: impl Fn(&[PathBuf]) -> Result<Findings, String> + Sync,
+) -> Result<Findings, String> {
+    let done: Vec<_> = thread::scope(|scope| {
+        let parts: Vec<_> = photos.chunks(AT_ONCE).map(|some| scope.spawn(|| of(some))).collect();
+        parts.into_iter().map(thread::ScopedJoinHandle::join).collect()
+    });
+    let mut all = Findings::new();
+    for part in done {
+        all.extend(part.map_err(|_| "a comparison broke off")??);
+    }
+    Ok(all)
+}
+
+/// A row of the table.
+fn line(route: &str, decodes: &str, compared: Compared, threshold: f64) -> String {
+    let photos = compared.same + compared.others.len() + compared.one_sided.len();
+    let greatest = |margins: &mut dyn Iterator<Item = f64>| {
+        let greatest = margins.fold(None, |most: Option<f64>, margin| {
+            Some(most.map_or(margin, |most| most.max(margin)))
+        });
+        greatest.map_or("-".to_owned(), |most| format!("{most:.1e}"))
+    };
+    let mut others = compared.others.iter();
+    let margins = greatest(&mut others.by_ref().map(|(_, one, other)| margin(one).max(margin(other))));
+    let scores = greatest(&mut compared.one_sided.iter().map(|score| (score - threshold).abs()));
+    let mut apart = compared.apart;
+    let [median, high, most] = [0.5, 0.99, 1.0].map(|part| quantile(&mut apart, part));
+    format!(
+        "| {route} | {decodes} | {photos} | {} ({:.2} %) | {margins} | {} | {scores} | {median:.1e} | {high:.1e} | {most:.1e} |\n",
+        compared.same,
+        100.0 * compared.same as f64 / photos.max(1) as f64,
+        compared.one_sided.len(),
+    )
+}
+
+/// The detector's threshold; 0 where there is none.
+fn threshold(models: &Path, route: &str) -> Result<f64, String> {
+    let path = models.join(format!("reference-{route}/pack.toml"));
+    let manifest = fs::read_to_string(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let value = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("score_threshold = "));
+    value.map_or(Ok(0.0), |value| {
+        value
+            .parse()
+            .map_err(|error| format!("{} has no threshold: {error}", path.display()))
+    })
 }
 
 /// Photos as charts have them, rendered once.
@@ -120,11 +145,17 @@ fn our_command(setting: &Setting, route: &str, photos: &[PathBuf]) -> std::proce
     command
 }
 
-fn their_command(setting: &Setting, models: &Path, route: &str, photos: &[PathBuf]) -> std::process::Command {
+fn their_command(
+    setting: &Setting,
+    models: &Path,
+    route: &str,
+    pipeline: &str,
+    photos: &[PathBuf],
+) -> std::process::Command {
     let mut command = program(&setting.python.to_string_lossy());
     command
         .arg(&setting.pipelines)
-        .args(["--findings", "--pipeline", "exact", "--packs"]);
+        .args(["--findings", "--pipeline", pipeline, "--packs"]);
     command.arg(models).args(["--route", &format!("reference-{route}")]);
     command.args(photos);
     command
@@ -134,14 +165,25 @@ fn reference_packs() -> PathBuf {
     root().join("models")
 }
 
-/// Probabilities by photo; none where no lesion was found.
-fn findings(command: &mut std::process::Command) -> Result<HashMap<String, Option<Vec<f64>>>, String> {
+/// What came of a photo.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    /// None where no lesion was found.
+    probabilities: Option<Vec<f64>>,
+    /// Of the detector's best box, where it is told.
+    score: Option<f64>,
+}
+
+/// By photo.
+fn findings(command: &mut std::process::Command) -> Result<Findings, String> {
     let printed = output(command)?;
     let read = |line: &str| {
         let line = json(line)?;
         let photo = line["photo"].as_str().ok_or("a photo without a name")?.to_owned();
         let numbers = |values: &Vec<Value>| values.iter().map(Value::as_f64).collect::<Option<Vec<_>>>();
-        Ok((photo, line["probabilities"].as_array().and_then(numbers)))
+        let probabilities = line["probabilities"].as_array().and_then(numbers);
+        let score = line["score"].as_f64();
+        Ok((photo, Found { probabilities, score }))
     };
     printed.lines().map(read).collect()
 }
@@ -151,23 +193,24 @@ struct Compared {
     same: usize,
     /// Photo and both probabilities, where another class comes first.
     others: Vec<(String, Vec<f64>, Vec<f64>)>,
-    one_sided: usize,
+    /// Scores of Python's best boxes where only one of the two found a lesion.
+    one_sided: Vec<f64>,
     /// The greatest difference of a probability, by photo.
     apart: Vec<f64>,
 }
 
-type Findings = HashMap<String, Option<Vec<f64>>>;
+type Findings = HashMap<String, Found>;
 
 fn compare(ours: &Findings, theirs: &Findings) -> Result<Compared, String> {
     let mut compared = Compared {
         same: 0,
         others: Vec::new(),
-        one_sided: 0,
+        one_sided: Vec::new(),
         apart: Vec::new(),
     };
     for (photo, one) in ours {
         let other = theirs.get(photo).ok_or_else(|| format!("Python saw no {photo}"))?;
-        match (one, other) {
+        match (&one.probabilities, &other.probabilities) {
             (Some(one), Some(other)) => {
                 let apart = one.iter().zip(other).map(|(one, other)| (one - other).abs());
                 compared.apart.push(apart.fold(0.0, f64::max));
@@ -178,7 +221,7 @@ fn compare(ours: &Findings, theirs: &Findings) -> Result<Compared, String> {
                 }
             }
             (None, None) => compared.same += 1,
-            _ => compared.one_sided += 1,
+            _ => compared.one_sided.push(other.score.unwrap_or(f64::NAN)),
         }
     }
     Ok(compared)
@@ -206,8 +249,11 @@ mod tests {
     #[test]
     fn findings_are_compared_by_their_first_class() {
         let of = |values: &[(&str, Option<[f64; 2]>)]| -> Findings {
-            let entry =
-                |(name, values): &(&str, Option<[f64; 2]>)| ((*name).to_owned(), values.map(|values| values.to_vec()));
+            let entry = |(name, values): &(&str, Option<[f64; 2]>)| {
+                let probabilities = values.map(|values| values.to_vec());
+                let score = Some(0.31);
+                ((*name).to_owned(), Found { probabilities, score })
+            };
             values.iter().map(entry).collect()
         };
         let ours = of(&[
@@ -223,7 +269,13 @@ mod tests {
             ("d", Some([1.0, 0.0])),
         ]);
         let compared = compare(&ours, &theirs).unwrap();
-        assert_eq!((compared.same, compared.others.len(), compared.one_sided), (2, 1, 1));
+        assert_eq!(
+            (compared.same, compared.others.len(), compared.one_sided.len()),
+            (2, 1, 1)
+        );
+        let line = line("solitary", "in full", compare(&ours, &theirs).unwrap(), 0.3);
+        let expected = "| solitary | in full | 4 | 2 (50.00 %) | 1.0e-1 | 1 | 1.0e-2 | 1.0e-1 | 1.0e-1 | 1.0e-1 |\n";
+        assert_eq!(line, expected);
         assert!((compared.apart.iter().copied().fold(0.0, f64::max) - 0.1).abs() < 1e-9);
         assert!((margin(&compared.others[0].2) - 0.1).abs() < 1e-9);
         assert!(compare(&ours, &Findings::new()).is_err());
@@ -231,6 +283,7 @@ mod tests {
 
     #[test]
     fn the_reference_packs_are_where_python_looks_for_them() {
+        assert_eq!(threshold(&reference_packs(), "solitary"), Ok(0.3));
         for route in ["widespread", "solitary"] {
             assert!(
                 Path::new(&reference_packs())

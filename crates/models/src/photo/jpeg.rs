@@ -9,6 +9,7 @@
 
 mod huffman;
 pub(super) mod reduced;
+mod rows;
 mod transform;
 
 use std::ops::Range;
@@ -77,15 +78,15 @@ pub(super) fn open(bytes: &[u8], limits: Limits) -> Result<Opened, PhotoRefusal>
     let structure = walk(bytes, limits)?;
     match Baseline::new(bytes, &structure) {
         Some(baseline) => Ok(Opened::Baseline(Box::new(baseline), structure.orientation())),
-        None => decode_whole(bytes, &structure).map(Opened::Whole),
+        None => decode_whole(bytes, &structure, limits).map(Opened::Whole),
     }
 }
 
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<Decoded, PhotoRefusal> {
-    decode_whole(bytes, &walk(bytes, limits)?)
+    decode_whole(bytes, &walk(bytes, limits)?, limits)
 }
 
-fn decode_whole(bytes: &[u8], structure: &Structure<'_>) -> Result<Decoded, PhotoRefusal> {
+fn decode_whole(bytes: &[u8], structure: &Structure<'_>, limits: Limits) -> Result<Decoded, PhotoRefusal> {
     let options = DecoderOptions::default()
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX))
@@ -94,6 +95,12 @@ fn decode_whole(bytes: &[u8], structure: &Structure<'_>) -> Result<Decoded, Phot
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|_| PhotoRefusal::Broken)?;
     let (width, height) = (structure.width, structure.height);
+    // The pixels; and of a progressive image each coefficient until the last scan.
+    let components = decoder
+        .input_colorspace()
+        .map_or(4, |kind| kind.num_components() as u64);
+    let coefficients = if structure.scan.is_some() { 0 } else { 2 * components };
+    limits.check_memory(width, height, 3 + coefficients)?;
     if decoder.dimensions() != Some((width as usize, height as usize)) {
         return Err(PhotoRefusal::Broken);
     }

@@ -1,11 +1,11 @@
-//! PNG, TIFF and WebP, by the `image` crate under limits.
+//! TIFF, WebP and interlaced PNG, by the `image` crate under limits.
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use skin_assist_core::ports::PhotoRefusal;
 
-use super::{Decoded, Format, Limits, Orientation, tiff};
+use super::{Decoded, Format, Limits, Orientation, png::over_white, tiff};
 
 /// The most bytes that a decoder holds for a pixel: 16-bit RGBA, and the same again for its own use.
 const BYTES_PER_PIXEL: u64 = 16;
@@ -21,11 +21,8 @@ pub(super) fn decode(bytes: &[u8], format: Format, limits: Limits) -> Result<Dec
             limits.check(width, height)?;
             ImageFormat::Tiff
         }
-        Format::Png | Format::Jpeg => {
-            let (width, height) = png_size(bytes)?;
-            limits.check(width, height)?;
-            ImageFormat::Png
-        }
+        // Its header was looked at before.
+        Format::Png | Format::Jpeg => ImageFormat::Png,
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), image_format);
     let mut image_limits = image::Limits::default();
@@ -39,6 +36,7 @@ pub(super) fn decode(bytes: &[u8], format: Format, limits: Limits) -> Result<Dec
     let mut decoder = reader.into_decoder().map_err(|error| refusal(&error))?;
     let (width, height) = decoder.dimensions();
     limits.check(width, height)?;
+    limits.check_memory(width, height, held(format, decoder.color_type()))?;
     let orientation = if format == Format::Tiff {
         let tag = decoder.orientation().map_or(1, image::metadata::Orientation::to_exif);
         Orientation::from_exif_value(tag.into()).unwrap_or_default()
@@ -49,7 +47,7 @@ pub(super) fn decode(bytes: &[u8], format: Format, limits: Limits) -> Result<Dec
     };
     let image = DynamicImage::from_decoder(decoder).map_err(|error| refusal(&error))?;
     let pixels = if image.color().has_alpha() {
-        over_white(&image.into_rgba8())
+        all_over_white(&image.into_rgba8())
     } else {
         image.into_rgb8().into_raw()
     };
@@ -61,6 +59,23 @@ pub(super) fn decode(bytes: &[u8], format: Format, limits: Limits) -> Result<Dec
     })
 }
 
+/// The bytes that are held for a pixel at a time, as measured (`docs/benchmarks/vision.md`): the decoder's own, the image as it
+/// delivers it, and the copies on the way to 8-bit RGB.
+fn held(format: Format, kind: ColorType) -> u64 {
+    let delivered = u64::from(kind.bytes_per_pixel());
+    let own = match format {
+        Format::WebP => 4,
+        Format::Tiff => delivered,
+        Format::Png | Format::Jpeg => 0,
+    };
+    let copies = match kind {
+        ColorType::Rgb8 => 0,
+        _ if kind.has_alpha() && kind != ColorType::Rgba8 => 7,
+        _ => 3,
+    };
+    own + delivered + copies
+}
+
 /// What a decoder's error means. A kind of pixels that it does not know is no damage.
 fn refusal(error: &ImageError) -> PhotoRefusal {
     match error {
@@ -69,23 +84,10 @@ fn refusal(error: &ImageError) -> PhotoRefusal {
     }
 }
 
-/// Width and height from the header chunk, which must come first.
-fn png_size(bytes: &[u8]) -> Result<(u32, u32), PhotoRefusal> {
-    let header = bytes.get(8..24).ok_or(PhotoRefusal::Broken)?;
-    if &header[4..8] != b"IHDR" {
-        return Err(PhotoRefusal::Broken);
-    }
-    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    Ok((number(8), number(12)))
-}
-
-/// Transparent pixels over white, rounded to the nearest.
-fn over_white(image: &image::RgbaImage) -> Vec<u8> {
+/// Transparent pixels over white.
+fn all_over_white(image: &image::RgbaImage) -> Vec<u8> {
+    let pixel = |of: &[u8]| [0, 1, 2].map(|colour| over_white(of[colour], of[3]));
     let mut pixels = Vec::with_capacity(image.as_raw().len() / 4 * 3);
-    for pixel in image.as_raw().chunks_exact(4) {
-        let alpha = u32::from(pixel[3]);
-        let blend = |value: u8| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
-        pixels.extend_from_slice(&[blend(pixel[0]), blend(pixel[1]), blend(pixel[2])]);
-    }
+    pixels.extend(image.as_raw().chunks_exact(4).flat_map(pixel));
     pixels
 }

@@ -354,6 +354,7 @@ fn kinds() -> Vec<File> {
             written(ColorType::Rgb16, ImageFormat::Png, &[1, 200, 2, 100, 3, 50]),
             SEEN,
         ),
+        file("an interlaced PNG", interlaced_png(), SEEN),
         file(
             "a PNG of 16 bits with alpha",
             written(ColorType::Rgba16, ImageFormat::Png, &[1, 200, 2, 100, 3, 50, 0, 128]),
@@ -496,24 +497,32 @@ fn exif() -> Vec<File> {
 #[allow(dead_code, reason = "the tests take the small ones only")]
 pub(crate) fn large() -> Vec<File> {
     let (side, seen) = (10_000, Outcome::Seen(10_000, 10_000));
+    // Decoders of some kinds hold more for a pixel than is allowed.
     let rows = |bytes_per_pixel: usize| {
         zlib(std::iter::repeat_n(
             0,
             (side as usize * bytes_per_pixel + 1) * side as usize,
         ))
     };
-    let mut webp = Cursor::new(Vec::new());
-    let image = RgbImage::from_pixel(side, side, image::Rgb([190, 140, 120]));
-    image
-        .write_to(&mut webp, ImageFormat::WebP)
-        .expect("memory can be written");
-    drop(image);
+    let webp = |height: u32| {
+        let mut webp = Cursor::new(Vec::new());
+        let image = RgbImage::from_pixel(side, height, image::Rgb([190, 140, 120]));
+        image
+            .write_to(&mut webp, ImageFormat::WebP)
+            .expect("memory can be written");
+        webp.into_inner()
+    };
     let strip = zlib(std::iter::repeat_n(0, side as usize * side as usize * 3));
     vec![
         file(
             "a progressive JPEG of 100 megapixels",
             blank_progressive(side, side),
-            seen,
+            TOO_MANY,
+        ),
+        file(
+            "a progressive JPEG of 60 megapixels",
+            blank_progressive(side, 6_000),
+            Outcome::Seen(side, 6_000),
         ),
         file(
             "a PNG of 100 megapixels",
@@ -525,7 +534,8 @@ pub(crate) fn large() -> Vec<File> {
             png(side, side, 16, 6, &[], &rows(8), &[]),
             seen,
         ),
-        file("a WebP of 100 megapixels", webp.into_inner(), seen),
+        file("a WebP of 100 megapixels", webp(side), TOO_MANY),
+        file("a WebP of 80 megapixels", webp(8_000), Outcome::Seen(side, 8_000)),
         file(
             "a TIFF of 100 megapixels",
             tiff(side, side, &[(259, 3, 1, 8)], &strip),
@@ -597,6 +607,18 @@ fn png(
         bytes.extend_from_slice(content);
         bytes.extend_from_slice(&sum.sum().to_be_bytes());
     }
+    bytes
+}
+
+/// A black one in the seven passes of Adam7, with a few bytes more than they need.
+fn interlaced_png() -> Vec<u8> {
+    let pixels = zlib(std::iter::repeat_n(0, (SIDE * SIDE * 3 + SIDE * 7) as usize));
+    let mut bytes = png(SIDE, SIDE, 8, 2, &[], &pixels, &[]);
+    // The last byte of the header, and the sum over the chunk.
+    bytes[28] = 1;
+    let mut sum = Crc::new();
+    sum.update(&bytes[12..29]);
+    bytes[29..33].copy_from_slice(&sum.sum().to_be_bytes());
     bytes
 }
 

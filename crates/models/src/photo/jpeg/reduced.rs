@@ -21,16 +21,14 @@ use super::{
     super::orientation::Rectangle,
     Structure,
     huffman::{AcTable, Bits, Damaged, DcTable, PADDING},
-    transform::{Patterns, Steps},
+    transform::{Block, Steps},
 };
 use crate::pack::Resize;
 
 /// The reader's state is noted every so many units.
 const NOTE_EVERY: u32 = 16;
-/// A plane is decoded so many times as large as it is needed, at least: what is resized then loses nothing that shows.
-/// Colour is coarser in the photo itself.
-const LUMA_SPARE: f64 = 1.15;
-const CHROMA_SPARE: f64 = 1.0;
+/// A photo is decoded so many times as large as it is needed, at least: what is resized then loses nothing that shows.
+const SPARE: f64 = 1.15;
 
 impl From<Damaged> for PhotoRefusal {
     fn from(_: Damaged) -> Self {
@@ -74,54 +72,41 @@ pub(crate) struct Baseline {
     notes: OnceLock<Vec<Note>>,
 }
 
-/// A part of one plane: 8-bit values, row by row.
+/// What was decoded of a photo, at a size that may be reduced.
 #[derive(Debug, Default)]
-pub(crate) struct Plane {
-    /// The values.
-    pub(crate) pixels: Vec<u8>,
-    /// Values in a row.
-    pub(crate) width: u32,
-    /// Rows.
-    pub(crate) height: u32,
-    /// The wanted rectangle in this plane.
+pub(crate) struct Part {
+    /// A plane for each component.
+    pub(super) planes: Vec<Plane>,
+    /// Where the part begins in the image of that size.
+    pub(crate) begin: (u32, u32),
+    /// Width and height of the part.
+    pub(crate) size: (u32, u32),
+    /// Width and height of the image of that size.
+    pub(crate) image: (u32, u32),
+    /// The wanted rectangle in the image of that size.
     pub(crate) wanted: Option<Rectangle>,
 }
 
-impl Plane {
-    /// The wanted rectangle; all of it where none was set.
-    pub(crate) fn rectangle(&self) -> Rectangle {
-        self.wanted.unwrap_or(Rectangle {
-            left: 0.0,
-            top: 0.0,
-            right: f64::from(self.width),
-            bottom: f64::from(self.height),
-        })
-    }
+/// A part of one plane: 8-bit values, row by row.
+#[derive(Debug, Default)]
+pub(super) struct Plane {
+    /// The values, as whole blocks have them.
+    pub(super) pixels: Vec<u8>,
+    /// Values in a row.
+    pub(super) width: u32,
+    /// Width and height without what only fills up the last blocks.
+    pub(super) used: (u32, u32),
+    /// Pixels of the part for each value, across and down.
+    pub(super) expanded: (u32, u32),
+    /// Such pixels are weighted between values; at an eighth libjpeg repeats them.
+    pub(super) is_smooth: bool,
 }
 
-/// Patterns of a component at the size that it is decoded in.
-enum Scale {
-    Whole(Patterns<64>),
-    Half(Patterns<16>),
-    Quarter(Patterns<4>),
-    Eighth(Patterns<1>),
-}
-
-impl Scale {
-    fn new(side: u32, steps: &Steps) -> Self {
-        match side {
-            1 => Self::Eighth(Patterns::new(steps)),
-            2 => Self::Quarter(Patterns::new(steps)),
-            4 => Self::Half(Patterns::new(steps)),
-            _ => Self::Whole(Patterns::new(steps)),
-        }
-    }
-}
-
-/// How a pass over the data decodes: the scale of each component.
+/// How a pass over the data decodes.
 struct Pass {
-    scales: Vec<Scale>,
-    /// Pixels of a block, across and down, by component.
+    /// Pixels of a block, across and down, where a component has as many blocks as any.
+    side: u32,
+    /// The same by component.
     sides: Vec<u32>,
     columns: Range<u32>,
     rows: Range<u32>,
@@ -189,34 +174,48 @@ impl Baseline {
         (self.width, self.height)
     }
 
-    /// Decodes a rectangle of the stored image into a plane for each component, each large enough to be reduced to
-    /// `small`; at full size where reducing takes single pixels.
+    /// Decodes a rectangle of the stored image, large enough to be reduced to `small`; at full size where reducing takes
+    /// single pixels.
     pub(in crate::photo) fn decode(
         &self,
         stored: Rectangle,
         small: (u32, u32),
         resize: Resize,
-        planes: &mut Vec<Plane>,
+        part: &mut Part,
     ) -> Result<(), PhotoRefusal> {
         let pass = self.pass(stored, small, resize);
+        let unit = (self.most_blocks.0 * pass.side, self.most_blocks.1 * pass.side);
+        part.begin = (pass.columns.start * unit.0, pass.rows.start * unit.1);
+        part.image = (
+            (self.width * pass.side).div_ceil(8),
+            (self.height * pass.side).div_ceil(8),
+        );
+        part.size = (
+            (pass.columns.len() as u32 * unit.0).min(part.image.0 - part.begin.0),
+            (pass.rows.len() as u32 * unit.1).min(part.image.1 - part.begin.1),
+        );
+        let reduced = f64::from(pass.side) / 8.0;
+        part.wanted = Some(Rectangle {
+            left: stored.left * reduced,
+            top: stored.top * reduced,
+            right: stored.right * reduced,
+            bottom: stored.bottom * reduced,
+        });
+        let planes = &mut part.planes;
         planes.resize_with(self.components.len(), Plane::default);
         for ((component, side), plane) in self.components.iter().zip(&pass.sides).zip(&mut *planes) {
-            let across = f64::from(component.blocks.0 * side) / f64::from(8 * self.most_blocks.0);
-            let down = f64::from(component.blocks.1 * side) / f64::from(8 * self.most_blocks.1);
-            plane.width = pass.columns.len() as u32 * component.blocks.0 * side;
-            plane.height = pass.rows.len() as u32 * component.blocks.1 * side;
+            let (across, down) = (component.blocks.0 * side, component.blocks.1 * side);
+            plane.width = pass.columns.len() as u32 * across;
+            let height = pass.rows.len() as u32 * down;
             // Each value is written below; what an earlier photo left is not read.
-            plane.pixels.resize(plane.width as usize * plane.height as usize, 0);
-            let (left, top) = (
-                f64::from(pass.columns.start * component.blocks.0 * side),
-                f64::from(pass.rows.start * component.blocks.1 * side),
+            plane.pixels.resize(plane.width as usize * height as usize, 0);
+            let used = |image: u32, most: u32, own: u32, before: u32| (image * own).div_ceil(8 * most) - before;
+            plane.used = (
+                used(self.width, self.most_blocks.0, across, pass.columns.start * across).min(plane.width),
+                used(self.height, self.most_blocks.1, down, pass.rows.start * down).min(height),
             );
-            plane.wanted = Some(Rectangle {
-                left: stored.left * across - left,
-                top: stored.top * down - top,
-                right: (stored.right * across - left).min(f64::from(plane.width)),
-                bottom: (stored.bottom * down - top).min(f64::from(plane.height)),
-            });
+            plane.expanded = (unit.0 / across, unit.1 / down);
+            plane.is_smooth = pass.side > 1;
         }
         let everything = pass.columns == (0..self.units.0) && pass.rows == (0..self.units.1);
         if everything && self.notes.get().is_none() {
@@ -254,29 +253,28 @@ impl Baseline {
 
     /// At which scale and which units are needed.
     fn pass(&self, stored: Rectangle, (width, height): (u32, u32), resize: Resize) -> Pass {
-        let side = |component: &Component, index: usize| {
-            let spare = if index == 0 { LUMA_SPARE } else { CHROMA_SPARE };
-            let across = stored.width() * f64::from(component.blocks.0) / f64::from(self.most_blocks.0);
-            let down = stored.height() * f64::from(component.blocks.1) / f64::from(self.most_blocks.1);
-            let enough = |side: &u32| {
-                if resize.takes_single_pixels() {
-                    return false;
-                }
-                let part = f64::from(*side) / 8.0;
-                across * part >= spare * f64::from(width) && down * part >= spare * f64::from(height)
-            };
-            [1, 2, 4].into_iter().find(enough).unwrap_or(8)
+        let enough = |side: &u32| {
+            let part = f64::from(*side) / 8.0;
+            stored.width() * part >= SPARE * f64::from(width) && stored.height() * part >= SPARE * f64::from(height)
         };
-        let sides: Vec<u32> = self
-            .components
-            .iter()
-            .enumerate()
-            .map(|(index, component)| side(component, index))
-            .collect();
-        let scales = self.components.iter().zip(&sides);
-        let scales = scales
-            .map(|(component, side)| Scale::new(*side, &component.steps))
-            .collect();
+        let sides = if resize.takes_single_pixels() {
+            &[][..]
+        } else {
+            &[1, 2, 4]
+        };
+        let side = sides.iter().copied().find(enough).unwrap_or(8);
+        // As libjpeg does: colour that the photo has at a lower resolution is reduced less, as long as it is in both directions.
+        let own_side = |component: &Component| {
+            let mut own = side;
+            while own < 8
+                && (self.most_blocks.0 * side).is_multiple_of(component.blocks.0 * own * 2)
+                && (self.most_blocks.1 * side).is_multiple_of(component.blocks.1 * own * 2)
+            {
+                own *= 2;
+            }
+            own
+        };
+        let sides = self.components.iter().map(own_side).collect();
         // The resizing filter reaches beyond the rectangle, by as many pixels of the photo as one of the result stands for.
         let reach = |stored: f64, small: u32| (stored / f64::from(small)).max(1.0) + 2.0;
         let range = |from: f64, to: f64, reach: f64, blocks: u32, units: u32| {
@@ -286,7 +284,7 @@ impl Baseline {
             first.min(units - 1)..end.clamp(1, units)
         };
         Pass {
-            scales,
+            side,
             sides,
             columns: range(
                 stored.left,
@@ -371,14 +369,14 @@ impl Baseline {
                         x: ((column - pass.columns.start) * component.blocks.0 + across) as usize,
                         y: ((row - pass.rows.start) * component.blocks.1 + down) as usize,
                     };
-                    match &pass.scales[index] {
-                        Scale::Eighth(patterns) => {
+                    match pass.sides[index] {
+                        1 => {
                             ac.pass(bits)?;
-                            put(plane, at, &patterns.begin(*predicted));
+                            put(plane, at, &Block::new(*predicted, &component.steps).pixels::<1>());
                         }
-                        Scale::Quarter(patterns) => block(bits, ac, patterns, *predicted, plane, at)?,
-                        Scale::Half(patterns) => block(bits, ac, patterns, *predicted, plane, at)?,
-                        Scale::Whole(patterns) => block(bits, ac, patterns, *predicted, plane, at)?,
+                        2 => block::<4>(bits, ac, component, *predicted, plane, at)?,
+                        4 => block::<16>(bits, ac, component, *predicted, plane, at)?,
+                        _ => block::<64>(bits, ac, component, *predicted, plane, at)?,
                     }
                 }
             }
@@ -404,27 +402,24 @@ struct Place {
 fn block<const AREA: usize>(
     bits: &mut Bits<'_>,
     ac: &AcTable,
-    patterns: &Patterns<AREA>,
+    component: &Component,
     first: i32,
     plane: &mut Plane,
     at: Place,
 ) -> Result<(), Damaged> {
-    let mut pixels = patterns.begin(first);
-    ac.coefficients(bits, |place, value| patterns.add(&mut pixels, place, value))?;
-    put(plane, at, &pixels);
+    let mut block = Block::new(first, &component.steps);
+    ac.coefficients(bits, |place, value| block.set(place, value, &component.steps))?;
+    put(plane, at, &block.pixels::<AREA>());
     Ok(())
 }
 
 #[inline(always)]
-fn put<const AREA: usize>(plane: &mut Plane, at: Place, pixels: &[f32; AREA]) {
+fn put<const AREA: usize>(plane: &mut Plane, at: Place, pixels: &[u8; AREA]) {
     let side = AREA.isqrt();
     let width = plane.width as usize;
     for (row, values) in pixels.chunks_exact(side).enumerate() {
         let begin = (at.y * side + row) * width + at.x * side;
-        for (target, value) in plane.pixels[begin..begin + side].iter_mut().zip(values) {
-            // Cut off at the ends, and to a whole number.
-            *target = *value as u8;
-        }
+        plane.pixels[begin..begin + side].copy_from_slice(values);
     }
 }
 
