@@ -67,10 +67,12 @@ pub(crate) fn firm() -> Firm {
 }
 
 pub(crate) fn connection(profile: Profile) -> EhrConnection {
+    // The operator's, where neither the profile nor the EHR says where tokens are issued.
+    let is_unknown = profile.token.url.is_none() && !profile.token.discovery;
     EhrConnection {
         profile,
         base_url: Url::parse(BASE).expect("a URL"),
-        token_url: None,
+        token_url: is_unknown.then(|| Url::parse("https://login.example/token").expect("a URL")),
         api_key: Secret::new("api-key".to_owned()),
         further_api_keys: BTreeMap::new(),
         photo_hosts: vec![HostPattern::parse(PHOTO_HOST).expect("a host")],

@@ -372,6 +372,18 @@ fn result(watch: &DocumentWatch) -> AssistResult {
     }
 }
 
+/// Records that these documents were found.
+async fn look(store: &SqliteStore, found: Vec<DocumentWatch>, now: Timestamp) -> Result<(), StateError> {
+    let encounters = [EncounterId::new("e")];
+    let mut leases = store
+        .acquire_encounters(&FirmId::new("a"), &encounters, now, LEASE)
+        .await?;
+    store
+        .record_documents(leases.remove(0), &found, &[], now)
+        .await
+        .map(drop)
+}
+
 /// A firm with something in each table and each state, at 100 seconds.
 async fn fill(store: &SqliteStore) -> Result<(), StateError> {
     let id = FirmId::new("a");
@@ -444,11 +456,7 @@ async fn fill(store: &SqliteStore) -> Result<(), StateError> {
 
     // Photos that end in each way: two results, one of them uncertain, one given up, one at the models, one found.
     let found = ["delivered", "uncertain", "buried", "d"].map(watch);
-    let look = |store: &SqliteStore, found: Vec<DocumentWatch>, now| {
-        let lease = block_on(store.acquire_encounters(&FirmId::new("a"), &[EncounterId::new("e")], now, LEASE));
-        block_on(store.record_documents(lease?.remove(0), &found, &[], now)).map(drop)
-    };
-    look(store, found.to_vec(), at(10))?;
+    look(store, found.to_vec(), at(10)).await?;
     for lease in store
         .acquire_documents(DocumentStep::Download, at(11), LEASE, 10)
         .await?
@@ -481,7 +489,7 @@ async fn fill(store: &SqliteStore) -> Result<(), StateError> {
             store.release_delivery(lease, at(40)).await?;
         }
     }
-    look(store, vec![watch("waiting")], at(50))?;
+    look(store, vec![watch("waiting")], at(50)).await?;
     store.take(&quota(), CallKind::Read, at(60)).await?;
     let spent = result(&watch("d"))
         .versions
