@@ -13,9 +13,11 @@ mod bench_vision;
 mod dependency_rules;
 mod documented;
 mod dynoxide;
+mod fuzz;
 mod house;
 mod interop;
 mod language_server;
+mod lints;
 mod ministack;
 mod model_servers;
 mod onnx_runtime;
@@ -24,6 +26,8 @@ mod pinned;
 mod process;
 mod proof;
 mod redteam;
+mod reproducible;
+mod sbom;
 mod steps;
 mod systemd;
 mod validators;
@@ -73,6 +77,13 @@ Commands:
                     Compare the findings on 1,000 photos of each route with Python's, with the reference packs.
   bench vision bad-input
                     Look at bad and hostile files, each in a process of its own, and measure its peak memory.
+  fuzz [TARGET] [--seconds N]
+                    Build the fuzz targets and run them, or one, for N seconds (60). docs/fuzzing.md has the rest.
+  fuzz prepare DIR  Put the programs, their inputs and what runs them into a folder for a machine without Rust.
+  fuzz record FILE  Write the results of such a run into docs/fuzzing.md.
+  sbom [FILE]       Write what the program is made of as CycloneDX, and have it validated by OWASP's library, installed under target/sbom on
+                    the first run; with FILE only write it there.
+  reproducible      Build the release binary twice in two folders and compare them, in minutes; docs/supply-chain.md has the rest.
   models [ARG]...   Train the reference model packs again (Python and about 25 minutes); ARGs go to
                     models/train/train.py, see models/README.md.
 ";
@@ -112,13 +123,16 @@ fn main() -> ExitCode {
         ["interop"] => interop::run(),
         ["model-servers"] => model_servers::alone(),
         ["bench"] => bench::run(None),
-        ["bench", "polling" | "vision", "--help" | "-h"] => {
+        ["bench", "polling" | "vision", "--help" | "-h"] | ["fuzz" | "sbom" | "reproducible", "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
         }
         ["bench", "polling", rest @ ..] => bench_polling::run(rest),
         ["bench", "vision", rest @ ..] => bench_vision::run(rest),
         ["bench", name] if !name.starts_with('-') => bench::run(Some(name)),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["sbom", rest @ ..] => sbom::alone(rest),
+        ["reproducible", rest @ ..] => reproducible::run(rest),
         ["models", rest @ ..] => packs::train(rest),
         ["help" | "--help" | "-h"]
         | [

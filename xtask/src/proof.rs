@@ -9,8 +9,9 @@ use std::{
 
 use crate::{
     aws::{check, end_to_end},
-    dependency_rules, documented, dynoxide, house, ministack, onnx_runtime,
+    dependency_rules, documented, dynoxide, house, lints, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
+    sbom,
     steps::Steps,
     systemd, validators,
 };
@@ -35,6 +36,7 @@ fn without_building(steps: &mut Steps) {
     steps.step("format", || process::run(&mut cargo("fmt --all --check")));
     steps.step("dependency rules", dependency_rules::check);
     steps.step("house checks", house::check);
+    steps.step("lints of each crate", lints::check);
     steps.step("documented", documented::check);
 }
 
@@ -43,6 +45,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     let mut steps = Steps::begin();
     without_building(&mut steps);
     deny(&mut steps, all);
+    sbom::check(&mut steps, all);
     steps.step("clippy", || {
         process::run(&mut cargo(&format!(
             "clippy --workspace --all-targets --locked --features {SERVER_TESTS} -- -D warnings"
