@@ -9,7 +9,7 @@ use super::{Access, Quota, StageError, SweepNotes, TokenSource};
 use crate::{
     domain::{
         Assessment, CategoryCode, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId,
-        EncounterWatch, Firm, FirmId, GatheringWindows, Route, WATCH_LIFE, WatchList,
+        EncounterWatch, Firm, GatheringWindows, Route, WATCH_LIFE, WatchList,
     },
     lease::Lease,
     polling::{Answer, NewPhotos},
