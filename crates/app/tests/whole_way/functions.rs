@@ -9,7 +9,10 @@ use skin_assist::{
     driver::Event,
     functions::{FunctionError, FunctionName},
 };
-use skin_assist_core::domain::{DocumentId, DocumentStep, FirmId};
+use skin_assist_core::{
+    domain::{DocumentId, DocumentStep, FirmId},
+    time::Clock as _,
+};
 
 use crate::{
     CLINIC, MINUTE,
