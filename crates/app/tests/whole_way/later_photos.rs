@@ -1,14 +1,13 @@
 //! Photos that follow when the draft of earlier ones was made: named in a draft of their own, or added to the earlier one where the
-//! EHR allows it; whoever crashes, signs, edits or takes off meanwhile. And a practice that is switched off while drafts are written.
+//! EHR allows it; whoever crashes, signs, edits or takes off meanwhile.
 
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use http::StatusCode;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use skin_assist_core::{
-    domain::{AssistResult, Delivery, FirmId, Mode},
+    domain::{AssistResult, Delivery, FirmId},
     time::Timestamp,
 };
 use skin_assist_ehr::AddendumRule;
@@ -347,50 +346,4 @@ fn changes_that_are_lost_or_interrupted_are_made_once() {
         };
         assert_eq!(references.iter().filter(printed).count(), 1, "{code} is told once");
     }
-}
-
-/// What is promised: what had begun may come to its end within its lease of 30 seconds; everything else waits until the practice is
-/// switched on again, and is then written once.
-#[test]
-fn a_practice_that_is_switched_off_while_drafts_are_written() {
-    let (mut under_way, mut waited) = (0, 0);
-    let five = || {
-        let (world, visit) = one_visit(74, Setting::modmed());
-        for seed in 0..5 {
-            attach(&world, &visit, seed);
-        }
-        world
-    };
-    let undisturbed = five();
-    let begun_at = undisturbed.clock_now();
-    undisturbed.run_for(2 * MINUTE);
-    let posted = |world: &World| {
-        let report = world.report();
-        let drafts = report.photos.into_iter().flat_map(|photo| photo.drafts);
-        drafts.map(|draft| draft.posted_at).collect::<Vec<_>>()
-    };
-    let last = posted(&undisturbed).into_iter().max().unwrap().since(begun_at);
-    for steps in 0..16 {
-        let world = five();
-        let firm = FirmId::new(FIRM);
-        let switch = |mode| {
-            let switched = world.state.set_mode(&firm, mode, None).now_or_never();
-            switched.unwrap().unwrap();
-            world.clock_now()
-        };
-        let mut off_at = world.clock_now();
-        let wait = (last + steps * STEP).saturating_sub(15 * STEP);
-        world.run_with(MINUTE, wait, || off_at = switch(Mode::Off));
-        let in_time = posted(&world);
-        assert!(in_time.iter().all(|at| *at < off_at + Duration::from_secs(30)));
-        under_way += in_time.iter().filter(|at| **at > off_at).count();
-        world.run_for(MINUTE);
-        assert_eq!(posted(&world), in_time, "nothing is written while it is off");
-        waited += 5 - in_time.len();
-        switch(Mode::Draft);
-        world.run_for(3 * MINUTE);
-        world.assert_delivered_once(0);
-    }
-    assert!(under_way > 0, "no draft was on its way at the switch");
-    assert!(waited > 0, "none waited");
 }
