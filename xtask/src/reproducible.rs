@@ -210,6 +210,7 @@ fn sections(file: &[u8]) -> Option<Vec<(String, &[u8])>> {
     let mut found = Vec::new();
     for index in 0..count {
         let header = header(index)?;
+        file.get(header..header.checked_add(size)?)?;
         let name = names.get(place(header, 4)?..)?;
         let name = name.split(|byte| *byte == 0).next()?;
         found.push((String::from_utf8_lossy(name).into_owned(), content(header)?));
