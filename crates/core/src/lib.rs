@@ -3,6 +3,7 @@
 //! Charts are watched, photos are found, models look at them, a draft goes back - for many clinics at once, on one
 //! quota, with nothing lost and nothing done twice. See ARCHITECTURE.md.
 
+pub mod circuit;
 pub mod domain;
 pub mod lease;
 pub mod phi;
