@@ -110,6 +110,7 @@ const ROOMS: &[Room] = &[
 /// Packages from outside that only these crates may depend on. A name that ends in `-` stands for all that begin so.
 const VENDORS: &[(&str, &[&str])] = &[
     ("reqwest", &[TRANSPORT]),
+    ("hyper", &[TRANSPORT]),
     ("ring", &[EHR, SIMULATOR]),
     // The fuzz targets damage rows past the store.
     ("rusqlite", &[STORE, FUZZING]),

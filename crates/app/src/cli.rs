@@ -521,15 +521,35 @@ pub(crate) enum CategoriesCommand {
 pub(crate) enum DeadLettersCommand {
     /// Lists what was given up, with reason and hint.
     List(JsonFlag),
-    /// Puts it back where it failed.
-    Replay {
+    /// Shows one.
+    Show {
         /// Its number; see the list.
-        #[arg(required_unless_present = "all")]
-        id: Option<i64>,
-        /// All of them.
-        #[arg(long, conflicts_with = "id")]
-        all: bool,
+        id: i64,
+        #[command(flatten)]
+        json: JsonFlag,
     },
+    /// Puts it back where it failed. Of many, ten are due at once and the others one after the other, so that photos of today
+    /// are not kept waiting.
+    Replay(ReplayArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArguments {
+    /// Its number; see the list.
+    #[arg(required_unless_present = "all")]
+    pub(crate) id: Option<i64>,
+    /// All of them, those first that were given up first.
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) all: bool,
+    /// Of all, only so many.
+    #[arg(long, requires = "all", value_name = "NUMBER")]
+    pub(crate) limit: Option<usize>,
+    /// Seconds between two of them; left out, as many as take a tenth of the EHR's calls.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) every: Option<u64>,
+    /// Change nothing: say what would be put back, and when it would be due.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@
 //! lost signal loses nothing. The driver reads no clock and starts no task: under a virtual clock a whole clinic day
 //! runs deterministically in one future.
 
+mod bulkhead;
 mod firms;
 mod going_on;
 mod pipeline;
@@ -33,7 +34,7 @@ use skin_assist_core::{
     lease::Lease,
     polling::{
         Decision, Hold, Observation, PipelineShares, PolicyFigures, PolicyName, PolicySettings, PollCall, PollPolicy,
-        is_better_paused,
+        Shedding, is_better_paused,
     },
     ports::{
         Class, Ehr, Grant, LanguageModel, Photos, QuotaKey, RetractedDraft, StateError, StateStore, TokenEndpoint,
@@ -46,6 +47,7 @@ use skin_assist_core::{
 };
 use tokio::sync::{Notify, watch};
 
+use bulkhead::Bulkhead;
 use going_on::Waiting;
 use pipeline::Step;
 pub use stepped::{Outcome, Stepped};
@@ -61,6 +63,9 @@ const LIST_LEASE: Duration = Duration::from_secs(20);
 
 /// How often what was learned is kept.
 const REMEMBER_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a poll waits whose firm has as many under way as it may.
+const PLACE_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long the policy waits at least when the quota has nothing.
 const GRANT_PAUSE: Duration = Duration::from_millis(1);
@@ -300,6 +305,7 @@ impl Engine {
             figures: Mutex::default(),
             tokens: Tokens::default(),
             shares: Mutex::default(),
+            shedding: Mutex::default(),
             waiting: Waiting::default(),
             notes: SweepNotes::default(),
             memory: None,
@@ -308,6 +314,9 @@ impl Engine {
             observations: Mutex::default(),
             observed: Notify::new(),
             wake: [Notify::new(), Notify::new(), Notify::new()],
+            poll_places: Mutex::new(Bulkhead::new(self.workers.poll)),
+            step_places: [self.workers.download, self.workers.infer, self.workers.write_back]
+                .map(|places| Mutex::new(Bulkhead::new(places))),
         }
     }
 }
@@ -338,6 +347,8 @@ struct Driver<'a> {
     tokens: Tokens,
     /// What reads and drafts of each firm may use of the quota.
     shares: Mutex<PipelineShares>,
+    /// Whether calls are short, and who waits then.
+    shedding: Mutex<Shedding>,
     /// Polls that wait for a grant to go on.
     waiting: Waiting,
     /// What a sweep knows, and looks that it records when it gives the watch lists back.
@@ -353,6 +364,20 @@ struct Driver<'a> {
     observed: Notify,
     /// Wakes the loop of each pipeline step.
     wake: [Notify; 3],
+    /// How many polls each firm has under way.
+    poll_places: Mutex<Bulkhead>,
+    /// The same of each pipeline step.
+    step_places: [Mutex<Bulkhead>; 3],
+}
+
+/// Whether a call of the policy may be made.
+enum Admission {
+    /// Now: it has its grant and its place.
+    Granted,
+    /// Not before then: nor may others on the same quota.
+    NotYet(Timestamp),
+    /// Not before then, for reasons of its firm alone.
+    FirmWaits(Timestamp),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -418,12 +443,18 @@ impl Driver<'_> {
                         self.pass_on(&mut *policy);
                     }
                     // The grant first: what is decided is done at once, and never on old knowledge.
-                    Decision::Poll(call) => match self.grant(&call).await {
-                        Grant::Granted => running.push(self.make(call).boxed()),
-                        Grant::Wait(until) => {
+                    Decision::Poll(call) => match self.admit(&call).await {
+                        Admission::Granted => running.push(self.make(call).boxed()),
+                        Admission::NotYet(until) => {
                             let now = self.now();
                             refused_until = until.max(now + GRANT_PAUSE);
                             policy.observe(Observation::NotGranted(call, refused_until), now);
+                        }
+                        Admission::FirmWaits(until) => {
+                            // The quota has calls for the others.
+                            let (now, firm) = (self.now(), call.firm().clone());
+                            policy.observe(Observation::NotGranted(call, now), now);
+                            policy.observe(Observation::Resting { firm, until }, now);
                         }
                     },
                     Decision::Wait(until) => {
@@ -502,19 +533,30 @@ impl Driver<'_> {
         }
     }
 
-    /// Takes a grant for a call of the policy.
-    async fn grant(&self, call: &PollCall) -> Grant {
+    /// Takes a place and a grant for a call of the policy. [`Self::make`] gives the place back.
+    async fn admit(&self, call: &PollCall) -> Admission {
+        let now = self.now();
         let Some(firm) = self.firm(call.firm()) else {
-            return Grant::Wait(self.now() + HOUSEKEEPING_EVERY);
+            return Admission::NotYet(now + HOUSEKEEPING_EVERY);
         };
+        if let Some(until) = self.engine.ehr.rests_until(&firm, call.kind(), now) {
+            return Admission::FirmWaits(until);
+        }
         let key = self.engine.quotas.of(&firm);
         if let Some(until) = self.waiting.until(&key, call.kind()) {
-            return Grant::Wait(until);
+            return Admission::NotYet(until);
         }
-        match self.engine.state.take(&key, call.kind(), self.now()).await {
-            Ok(grant) => grant,
-            Err(error) => Grant::Wait(self.state_trouble(Stage::PollDocuments, &error)),
+        let firms = lock(&self.polled).len();
+        if !lock(&self.poll_places).enter(&firm.id, firms, self.tokens.is_ill(&firm.id)) {
+            return Admission::FirmWaits(now + PLACE_PAUSE);
         }
+        let until = match self.engine.state.take(&key, call.kind(), now).await {
+            Ok(Grant::Granted) => return Admission::Granted,
+            Ok(Grant::Wait(until)) => until,
+            Err(error) => self.state_trouble(Stage::PollDocuments, &error),
+        };
+        lock(&self.poll_places).leave(&firm.id, None);
+        Admission::NotYet(until)
     }
 
     fn pass_on(&self, policy: &mut dyn PollPolicy) {
@@ -528,10 +570,18 @@ impl Driver<'_> {
     /// Makes a call of the policy and says what it showed.
     async fn make(&self, call: PollCall) -> Vec<Observation> {
         let Some(firm) = self.firm(call.firm()) else {
+            lock(&self.poll_places).leave(call.firm(), None);
             return vec![Observation::Ended(call)];
         };
         let mut observations = Vec::new();
-        match self.attempt(&firm, &call, &mut observations).await {
+        let outcome = self.attempt(&firm, &call, &mut observations).await;
+        let went_well = match &outcome {
+            Ok(()) => Some(true),
+            Err(StageError::State(_)) => None,
+            Err(_) => Some(false),
+        };
+        lock(&self.poll_places).leave(&firm.id, went_well);
+        match outcome {
             Ok(()) => {}
             Err(error) if error.class() == Class::LeaseLost => {}
             Err(StageError::NoToken(NoToken { until, .. })) => observations.push(Observation::Resting {

@@ -371,7 +371,7 @@ pub async fn engine_with(
     vision: impl Future<Output = Result<Arc<dyn VisionModel>, Failure>>,
     observer: Observer,
 ) -> Result<Engine, Failure> {
-    let ehr = ehr(config)?;
+    let ehr = Arc::new(ehr(config)?.as_ref().clone().with_circuits(Arc::new(SystemClock)));
     Ok(Engine {
         clock: Arc::new(SystemClock),
         state,

@@ -131,15 +131,37 @@ fn an_operator_connects_a_practice_and_repairs_what_failed() {
         ehr.set_photo_fault("elm", document, None).unwrap();
     }
     let number = letters[0]["id"].to_string();
+    let shown = installation.succeed(&["dead-letters", "show", &number]);
+    assert!(
+        shown.contains("  reason: photo.") && shown.contains("  hint: "),
+        "{shown}"
+    );
+    assert_eq!(
+        installation.json(&["dead-letters", "show", &number, "--json"]),
+        letters[0]
+    );
+    assert!(
+        installation
+            .fail(&["dead-letters", "show", "4711"])
+            .contains("there is no dead letter 4711")
+    );
+    let dry = installation.succeed(&["dead-letters", "replay", "--all", "--limit", "2", "--dry-run"]);
+    assert!(dry.contains("Nothing was changed. Would be put back: 2."), "{dry}");
+    assert_eq!(
+        installation.json(&["dead-letters", "list", "--json"]),
+        serde_json::json!(letters)
+    );
     assert!(
         installation
             .succeed(&["dead-letters", "replay", &number])
             .contains("Put back: 1.")
     );
+    let two = ["dead-letters", "replay", "--all", "--limit", "2"];
+    assert!(installation.succeed(&two).contains("Put back: 2."));
     assert!(
         installation
             .succeed(&["dead-letters", "replay", "--all"])
-            .contains("Put back: 3.")
+            .contains("Put back: 1.")
     );
     wait_for(&served, || (ehr.report().compositions == 5).then_some(()));
     assert_eq!(ehr.report().duplicates(), 0);

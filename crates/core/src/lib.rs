@@ -4,6 +4,7 @@
 //! quota, with nothing lost and nothing done twice. See ARCHITECTURE.md.
 
 pub mod audit;
+pub mod circuit;
 pub mod domain;
 pub mod lease;
 pub mod phi;

@@ -9,6 +9,7 @@ mod learned;
 mod reference;
 mod round_robin;
 mod share;
+mod shedding;
 mod watch_list;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
@@ -26,6 +27,7 @@ pub use learned::{Count, Learned};
 pub use reference::Reference;
 pub use round_robin::RoundRobin;
 pub use share::{PipelineShares, Turn};
+pub use shedding::{LIVE_FOR, Shedding, ShortageChange};
 
 /// A poll to make.
 #[derive(Debug, Clone, PartialEq, Eq)]

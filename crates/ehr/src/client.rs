@@ -7,18 +7,21 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, header, response::Parts as Head};
 use serde_json::json;
 use skin_assist_core::{
+    circuit::RestingHost,
     domain::{AccessToken, DocumentCategory, DocumentSummary, Encounter, Firm},
     phi::Phi,
     ports::{
-        ChartReader, DocumentQuery, DocumentSearches, EhrError, EncounterQuery, FirmSettings, Page, PageLink, Visit,
+        CallKind, ChartReader, DocumentQuery, DocumentSearches, EhrError, EncounterQuery, FirmSettings, Page, PageLink,
+        Visit,
     },
     synthesis::Knowledge,
-    time::Timestamp,
+    time::{Clock, Timestamp},
 };
 use skin_assist_transport::Transport;
 use url::Url;
 
 use crate::{
+    circuit::{self, Breaker, GuardedTransport},
     connection::{ConnectionError, EhrConnection},
     context::ContextMemory,
     profile::{ChangeSearch, DocumentRules, DocumentSearch, Granularity, NextPage, PagingRules},
@@ -46,6 +49,8 @@ pub struct EhrClient {
     pub(crate) photos: Arc<dyn Transport>,
     pub(crate) token_memory: Arc<TokenMemory>,
     pub(crate) context: Arc<ContextMemory>,
+    /// Where there are circuits: they are in front of `api`.
+    breaker: Option<Breaker>,
     /// Which facts of a chart bear on a differential; none only if the shipped file were broken, which a test excludes.
     pub(crate) knowledge: Arc<Option<Knowledge>>,
 }
@@ -77,8 +82,22 @@ impl EhrClient {
             photos,
             token_memory: Arc::default(),
             context: Arc::default(),
+            breaker: None,
             knowledge: Arc::new(Knowledge::shipped().ok()),
         })
+    }
+
+    /// The same client, which leaves a host of the EHR or of its token endpoint alone for a while when it fails again and again
+    /// ([`skin_assist_core::circuit`]). For a run, whose calls are many; not for a person who asks once.
+    #[must_use]
+    pub fn with_circuits(mut self, clock: Arc<dyn Clock>) -> Self {
+        let breaker = Breaker::new(clock);
+        self.api = Arc::new(GuardedTransport {
+            inner: self.api,
+            breaker: breaker.clone(),
+        });
+        self.breaker = Some(breaker);
+        self
     }
 
     /// What it is connected to.
@@ -516,6 +535,18 @@ impl ChartReader for EhrClient {
             search.visits = visits;
         }
         self.page(token, search, read).await
+    }
+
+    fn rests_until(&self, firm: &Firm, kind: CallKind, now: Timestamp) -> Option<Timestamp> {
+        let breaker = self.breaker.as_ref()?;
+        let host = circuit::name(&self.connection.service(firm).ok()?.root())?;
+        breaker.circuits.rests_until(&host, kind != CallKind::Draft, now)
+    }
+
+    fn resting_hosts(&self, now: Timestamp) -> Vec<RestingHost> {
+        self.breaker
+            .as_ref()
+            .map_or_else(Vec::new, |breaker| breaker.circuits.resting(now))
     }
 }
 

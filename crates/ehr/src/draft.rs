@@ -8,7 +8,7 @@ use skin_assist_core::{
     phi::Phi,
     ports::{DraftAbilities, DraftError, DraftSearch, DraftWriter, EarlierInChart, EhrError, WrittenDraft},
 };
-use skin_assist_transport::TransportError;
+use skin_assist_transport::{NotOnTrial, TransportError};
 
 use crate::{
     client::{EhrClient, expected},
@@ -247,14 +247,10 @@ impl EhrClient {
             let value = HeaderValue::try_from(condition.finish()).map_err(unsendable)?;
             further.push((HeaderName::from_static("if-none-exist"), value));
         }
-        self.request(
-            firm,
-            Method::POST,
-            &service.collection(resource),
-            token,
-            &further,
-            body.into(),
-        )
+        let url = service.collection(resource);
+        let mut request = self.request(firm, Method::POST, &url, token, &further, body.into())?;
+        request.extensions_mut().insert(NotOnTrial);
+        Ok(request)
     }
 }
 

@@ -20,6 +20,7 @@
 //! # Failure
 //! Texts in errors and logs are this software's own. Bodies, URLs with a query, names and tokens are in neither.
 
+mod circuit;
 mod client;
 mod client_key;
 mod compose;

@@ -100,10 +100,57 @@ pub(crate) fn read(response: &Response<Bytes>) -> Result<Reply, EhrError> {
     })
 }
 
-/// JSON, at most 128 deep (serde_json's own limit).
+/// How deep JSON may be nested: a FHIR resource is a dozen deep.
+const DEEPEST_JSON: usize = 100;
+
+/// How many values JSON may have: ten times what the largest pages do. A value in memory is up to a hundred times as large as
+/// in its text, so that the limit on bytes alone bounds nothing.
+const MOST_JSON_VALUES: usize = 200_000;
+
+/// Refuses JSON that would need more memory, or more stack, than an answer is worth, before any of it is read. Whether it is JSON
+/// at all is not asked here.
+fn within_limits(text: &[u8]) -> Result<(), EhrError> {
+    let (mut depth, mut values) = (0_usize, 1_usize);
+    let (mut in_string, mut is_escaped) = (false, false);
+    for byte in text {
+        if in_string {
+            match byte {
+                _ if is_escaped => is_escaped = false,
+                b'\\' => is_escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                depth += 1;
+                values += 1;
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' => values += 1,
+            _ => {}
+        }
+        if depth > DEEPEST_JSON {
+            return Err(EhrError::Malformed {
+                what: "its JSON is nested too deeply",
+            });
+        }
+        if values > MOST_JSON_VALUES {
+            return Err(EhrError::Malformed {
+                what: "its JSON has more values than allowed",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// JSON, as deep and with as many values as an answer may be.
 pub(crate) fn json(body: &[u8]) -> Result<Value, EhrError> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let first = body.iter().copied().find(|byte| !byte.is_ascii_whitespace());
+    within_limits(body)?;
     serde_json::from_slice(body).map_err(|error| {
         let what = match first {
             None => "it is empty",
@@ -194,14 +241,32 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_named() {
-        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let many = |values: usize| format!("[{}1]", "1,".repeat(values - 2));
+        let quoted = format!("[\"\\\"{}\"]", "[{,".repeat(MOST_JSON_VALUES));
+        for sound in [nested(DEEPEST_JSON), many(MOST_JSON_VALUES), quoted] {
+            assert!(json(sound.as_bytes()).is_ok());
+        }
         for (body, expected) in [
             (&b"<html><body>Service unavailable"[..], "it is HTML or XML, not JSON"),
             (b"", "it is empty"),
             (b" \n", "it is empty"),
             (b"{\"resourceType\":\"Bundle\",\"entry\":[{", "its JSON is cut off"),
             (b"nothing", "it is not JSON"),
-            (deep.as_bytes(), "it is not JSON"),
+            (nested(DEEPEST_JSON + 1).as_bytes(), "its JSON is nested too deeply"),
+            ("{\"a\":".repeat(1_000_000).as_bytes(), "its JSON is nested too deeply"),
+            (
+                many(MOST_JSON_VALUES + 1).as_bytes(),
+                "its JSON has more values than allowed",
+            ),
+            (
+                "[{\"\":0},".repeat(MOST_JSON_VALUES).as_bytes(),
+                "its JSON is nested too deeply",
+            ),
+            (
+                "{\"\":0},".repeat(MOST_JSON_VALUES).as_bytes(),
+                "its JSON has more values than allowed",
+            ),
         ] {
             assert_eq!(json(body), Err(EhrError::Malformed { what: expected }));
         }

@@ -7,6 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
+/// An extension of a request that must not be sent on trial, to a host that may not answer: its lost reply would leave
+/// something undecided.
+#[derive(Debug, Clone, Copy)]
+pub struct NotOnTrial;
+
 /// Carries one request to its host and brings the reply back.
 ///
 /// # Contract

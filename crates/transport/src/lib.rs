@@ -8,5 +8,5 @@ mod exchange;
 mod reqwest_transport;
 
 pub use addresses::{is_loopback_host, is_loopback_name, is_public};
-pub use exchange::{Transport, TransportError};
-pub use reqwest_transport::{ClientIdentity, HttpOptions, HttpSetupError, ReqwestTransport};
+pub use exchange::{NotOnTrial, Transport, TransportError};
+pub use reqwest_transport::{ClientIdentity, HttpOptions, HttpSetupError, Names, ReqwestTransport};

@@ -132,8 +132,17 @@ impl ReqwestTransport {
     /// # Errors
     /// [`HttpSetupError`] when the proxy or TLS cannot be set up.
     pub fn for_photos(options: &HttpOptions) -> Result<Self, HttpSetupError> {
+        Self::for_photos_by(options, Arc::new(SystemNames))
+    }
+
+    /// The same, with names looked up elsewhere than where the system looks. What is found is checked all the same.
+    ///
+    /// # Errors
+    /// [`HttpSetupError`] when the proxy or TLS cannot be set up.
+    pub fn for_photos_by(options: &HttpOptions, names: Arc<dyn Names>) -> Result<Self, HttpSetupError> {
         let resolver = Arc::new(PublicResolver {
             allow_loopback: options.allow_loopback_http,
+            names,
         });
         Self::new(options, true, false, || {
             Ok(common(options)?.dns_resolver(Arc::clone(&resolver)))
@@ -267,8 +276,11 @@ fn classify(error: &reqwest::Error, status: Option<StatusCode>) -> TransportErro
         };
         return TransportError::NotSent { what };
     }
+    let of_http = causes.find_map(|cause| cause.downcast_ref::<hyper::Error>());
     let what = if error.is_timeout() {
         "it took too long"
+    } else if of_http.is_some_and(hyper::Error::is_parse) {
+        "its head is not HTTP, or longer than allowed"
     } else {
         "the connection broke"
     };
@@ -290,14 +302,37 @@ struct AddressNotPublic;
 /// to, so a name cannot change its mind in between.
 struct PublicResolver {
     allow_loopback: bool,
+    names: Arc<dyn Names>,
+}
+
+/// Where names lead to.
+#[async_trait]
+pub trait Names: Send + Sync {
+    /// The addresses of a host.
+    async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// The system's own resolver.
+struct SystemNames;
+
+#[async_trait]
+impl Names for SystemNames {
+    async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        Ok(tokio::net::lookup_host((host, 0))
+            .await?
+            .map(|found| found.ip())
+            .collect())
+    }
 }
 
 impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let may_be_loopback = self.allow_loopback && is_loopback_name(name.as_str());
+        let names = Arc::clone(&self.names);
         Box::pin(async move {
             // The port is the URL's; the library fills it in.
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = names.addresses(name.as_str()).await?.into_iter();
+            let found = found.map(|address| SocketAddr::new(address, 0)).collect();
             checked(found, may_be_loopback)
                 .map(|found| Box::new(found.into_iter()) as Addrs)
                 .map_err(Into::into)

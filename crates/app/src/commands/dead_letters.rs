@@ -1,21 +1,30 @@
 //! `skin-assist dead-letters`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use skin_assist_core::{
     domain::{DeadLetter, DeadLetterSubject},
-    ports::AuditAction,
-    time::Clock as _,
+    ports::{AuditAction, StateError, StateStore},
+    time::{Clock as _, Timestamp},
 };
 
 use super::{by_operator, print_json, state_failed, table::table};
 use crate::{
-    cli::{DeadLettersCommand, JsonFlag},
+    cli::{DeadLettersCommand, JsonFlag, ReplayArguments},
     clock::SystemClock,
     config::Config,
     failure::Failure,
     wiring,
 };
+
+/// So many are due at once; the others follow one by one.
+const AT_ONCE: usize = 10;
+
+/// About so many calls follow a photo that is put back: its document, its bytes or context, its draft.
+const CALLS_EACH: f64 = 3.0;
+
+/// What is put back takes this part of the calls that the EHR allows.
+const PART_OF_THE_CALLS: f64 = 0.1;
 
 /// Lists what was given up, and tries it again.
 pub(crate) async fn dead_letters(config: &Config, command: DeadLettersCommand) -> Result<ExitCode, Failure> {
@@ -25,24 +34,96 @@ pub(crate) async fn dead_letters(config: &Config, command: DeadLettersCommand) -
         DeadLettersCommand::List(JsonFlag { json: true }) => print_json(&letters)?,
         DeadLettersCommand::List(_) if letters.is_empty() => say!("Nothing was given up."),
         DeadLettersCommand::List(_) => print(&letters),
-        DeadLettersCommand::Replay { id, .. } => {
-            let chosen: Vec<_> = letters
-                .iter()
-                .filter(|letter| id.is_none_or(|id| letter.id == id))
-                .collect();
-            if let (Some(id), true) = (id, chosen.is_empty()) {
-                return Err(Failure::new(format!("there is no dead letter {id}"))
-                    .with_hint("`skin-assist dead-letters list` lists them"));
+        DeadLettersCommand::Show { id, json } => {
+            let letter = named(&letters, id)?;
+            if json.json {
+                print_json(letter)?;
+            } else {
+                show(letter);
             }
-            for letter in &chosen {
-                let record = by_operator(&letter.firm, AuditAction::Replayed, subject(letter));
-                let outcome = state.audited(record).replay(letter.id, SystemClock.now()).await;
-                outcome.map_err(state_failed)?;
-            }
-            say!("Put back: {}.", chosen.len());
         }
+        DeadLettersCommand::Replay(arguments) => replay(config, &*state, &letters, &arguments).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn named(letters: &[DeadLetter], id: i64) -> Result<&DeadLetter, Failure> {
+    letters.iter().find(|letter| letter.id == id).ok_or_else(|| {
+        Failure::new(format!("there is no dead letter {id}"))
+            .with_hint("`skin-assist dead-letters list` lists them; one that was put back is no longer there")
+    })
+}
+
+async fn replay(
+    config: &Config,
+    state: &dyn StateStore,
+    letters: &[DeadLetter],
+    arguments: &ReplayArguments,
+) -> Result<(), Failure> {
+    let chosen: Vec<&DeadLetter> = match arguments.id {
+        Some(id) => vec![named(letters, id)?],
+        None => letters.iter().take(arguments.limit.unwrap_or(usize::MAX)).collect(),
+    };
+    let every = match arguments.every {
+        Some(seconds) => Duration::from_secs(seconds),
+        None if chosen.len() <= AT_ONCE => Duration::ZERO,
+        None => {
+            let quotas = wiring::quotas(config)?;
+            quotas
+                .window
+                .mul_f64(CALLS_EACH / PART_OF_THE_CALLS / f64::from(quotas.calls.max(1)))
+        }
+    };
+    let now = SystemClock.now();
+    let mut put_back = 0;
+    for (letter, due_at) in chosen.iter().zip(due_times(now, every)) {
+        if arguments.dry_run {
+            let (id, firm, what) = (letter.id, &letter.firm, subject(letter));
+            say!(
+                "{id}: {what} of {firm} would be put back to {}, due at {due_at}",
+                letter.stage
+            );
+            continue;
+        }
+        let record = by_operator(&letter.firm, AuditAction::Replayed, subject(letter));
+        match state.audited(record).replay(letter.id, due_at).await {
+            Ok(()) => put_back += 1,
+            // Retracted, removed or put back by somebody else meanwhile.
+            Err(StateError::NotFound { .. }) => {}
+            Err(error) => return Err(state_failed(error)),
+        }
+    }
+    if arguments.dry_run {
+        say!("Nothing was changed. Would be put back: {}.", chosen.len());
+    } else {
+        say!("Put back: {put_back}.");
+    }
+    if let Some(last) = due_times(now, every)
+        .nth(chosen.len().saturating_sub(1))
+        .filter(|last| *last > now)
+    {
+        say!("The last one is due at {last}.");
+    }
+    Ok(())
+}
+
+/// When each of many is due: the first at once, the others one after the other.
+fn due_times(now: Timestamp, every: Duration) -> impl Iterator<Item = Timestamp> {
+    let spaced = (1..).map(move |place: u32| now + every.saturating_mul(place));
+    std::iter::repeat_n(now, AT_ONCE).chain(spaced)
+}
+
+fn show(letter: &DeadLetter) {
+    let (what, firm, stage) = (subject(letter), &letter.firm, letter.stage);
+    say!("Dead letter {}: {what} of {firm}", letter.id);
+    say!(
+        "  given up at {} in {stage}, after {} attempts",
+        letter.at,
+        letter.attempts
+    );
+    say!("  reason: {}", letter.reason);
+    say!("  hint: {}", letter.reason.hint());
+    say!("  `skin-assist dead-letters replay {}` puts it back there", letter.id);
 }
 
 fn subject(letter: &DeadLetter) -> String {
@@ -72,4 +153,21 @@ pub(super) fn print(letters: &[DeadLetter]) {
         ["ID", "PRACTICE", "WHAT", "STAGE", "WHEN", "ATTEMPTS", "REASON", "HINT"],
         &rows,
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_at_once_and_a_thousand_over_hours() {
+        let now = Timestamp::from_millis(0);
+        let every = Duration::from_millis(7_200);
+        let due: Vec<_> = due_times(now, every).take(1_000).collect();
+        assert!(due[..AT_ONCE].iter().all(|due| *due == now));
+        assert_eq!(due[AT_ONCE], now + every);
+        assert!(due[AT_ONCE..].windows(2).all(|pair| pair[1].since(pair[0]) == every));
+        assert_eq!(due[999].since(now), every * 990);
+        assert!(due_times(now, Duration::ZERO).take(50).all(|due| due == now));
+    }
 }

@@ -1,6 +1,6 @@
 //! `skin-assist run`.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -64,7 +64,7 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         .as_ref()
         .map(|(console, listen)| Serving::start(Arc::clone(console), *listen));
     let (stopper, stop) = stop_signal();
-    let mut running = std::pin::pin!(engine.run(stop));
+    let mut running = pin!(engine.run(stop));
     tokio::select! {
         () = &mut running => return Ok(ExitCode::SUCCESS),
         () = retention::keep(&*state, wiring::retention(config)) => {}
@@ -75,12 +75,10 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         console.stopping();
     }
     stopper.stop();
-    tokio::select! {
-        () = running => tracing::info!(event = "run.stopped"),
-        () = tokio::time::sleep(DRAIN) => tracing::warn!(event = "run.cut-short", "leases will expire and be taken over"),
-        () = signals.asked_to_stop() => {
-            tracing::warn!(event = "run.cut-short", "leases will expire and be taken over");
-        }
+    if is_drained(running, signals.asked_to_stop(), DRAIN).await {
+        tracing::info!(event = "run.stopped");
+    } else {
+        tracing::warn!(event = "run.cut-short", "leases will expire and be taken over");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -104,6 +102,20 @@ fn console(config: &Config, state: &Arc<dyn StateStore>) -> Result<Option<(Arc<C
     };
     let console = Console::new(Arc::clone(state), Arc::new(SystemClock), &options);
     Ok(Some((console, listen)))
+}
+
+/// Waits until `running` is over, but not past `deadline` and not after somebody asked again. Whether it is over.
+async fn is_drained(
+    running: impl Future<Output = ()>,
+    asked_again: impl Future<Output = ()>,
+    deadline: Duration,
+) -> bool {
+    tokio::select! {
+        biased;
+        () = running => true,
+        () = tokio::time::sleep(deadline) => false,
+        () = asked_again => false,
+    }
 }
 
 /// Ctrl-C and SIGTERM, listened to from its making on.
@@ -144,5 +156,27 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    const NEVER: Duration = Duration::from_secs(3600);
+    const SOON: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_stop_waits_for_what_was_begun_until_the_deadline_or_a_second_signal() {
+        let work = || tokio::time::sleep(SOON);
+        assert!(is_drained(work(), pending(), NEVER).await, "what was begun is finished");
+        assert!(!is_drained(pending(), pending(), SOON).await, "not past the deadline");
+        assert!(
+            !is_drained(pending(), ready(()), NEVER).await,
+            "nor against a second signal"
+        );
+        assert!(is_drained(ready(()), ready(()), Duration::ZERO).await);
     }
 }

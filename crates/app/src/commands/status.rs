@@ -138,5 +138,13 @@ fn print_polling(overview: &[Overview], quotas: &[QuotaFigures], pollers: &[(Pol
                 prices.join(", ")
             }
         );
+        for resting in &figures.resting_hosts {
+            say!(
+                "The EHR host {} is left alone until {}: {} calls to it failed since its last answer",
+                resting.host,
+                resting.until,
+                resting.failures
+            );
+        }
     }
 }

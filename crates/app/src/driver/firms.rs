@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use futures::{StreamExt, TryStreamExt, future::join_all, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, FuturesUnordered},
+};
 use skin_assist_core::{
     domain::{Firm, FirmId, PollerFigures, Stage, WatchList},
     lease::Lease,
@@ -18,7 +21,12 @@ use super::{Driver, Event, HOUSEKEEPING_EVERY, LIST_LEASE, READ_AT_ONCE, lock};
 
 impl Driver<'_> {
     /// Discovers firms, renews tokens ahead of their end, sweeps expired rows.
+    ///
+    /// One firm's token endpoint may hang for as long as a lease lasts: nobody waits for it, least of all the renewal of the
+    /// leases under which all firms are polled.
     pub(super) async fn look_after_firms(&self) {
+        let mut renewing = FuturesUnordered::new();
+        let mut renewing_of: BTreeSet<FirmId> = BTreeSet::new();
         while !self.stop.is_stopping() {
             let firms = &*self.engine.state;
             let discovered = DiscoverFirms { firms }.run().await;
@@ -32,16 +40,29 @@ impl Driver<'_> {
                 is_usable,
             });
             let firms: Vec<_> = lock(&self.firms).values().cloned().collect();
-            join_all(firms.iter().map(|firm| self.token(firm, None))).await;
+            for firm in firms {
+                if renewing_of.insert(firm.id.clone()) {
+                    renewing.push(async move {
+                        // Whether there is one now, the next call asks.
+                        _ = self.token(&firm, None).await;
+                        firm.id.clone()
+                    });
+                }
+            }
             if let Err(error) = self.engine.state.sweep_expired(self.now()).await {
                 _ = self.state_trouble(Stage::DiscoverFirms, &error);
             }
-            tokio::select! {
-                biased;
-                () = self.stop.stopped() => {}
-                () = self.engine.clock.sleep_until(self.now() + HOUSEKEEPING_EVERY) => {}
+            let next = self.now() + HOUSEKEEPING_EVERY;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = self.stop.stopped() => break,
+                    Some(firm) = renewing.next() => drop(renewing_of.remove(&firm)),
+                    () = self.engine.clock.sleep_until(next) => break,
+                }
             }
         }
+        while renewing.next().await.is_some() {}
     }
 
     /// Takes over the list of active firms, and tells the policy which of them this process polls.
@@ -74,6 +95,7 @@ impl Driver<'_> {
         let mut figures = PollerFigures {
             at: Some(now),
             firms: lock(&self.lists).len(),
+            resting_hosts: self.engine.ehr.resting_hosts(now),
             ..PollerFigures::default()
         };
         {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use skin_assist_core::{
     domain::{AssessmentId, AssistResult, DocumentId, DocumentStep, DocumentWatch, Firm, FirmId, Stage},
     lease::Lease,
-    polling::Turn,
-    ports::{CallKind, Grant, QuotaKey, StateError},
+    polling::{ShortageChange, Turn},
+    ports::{CallGrants, CallKind, Grant, QuotaFigures, QuotaKey, StateError},
     quota::Allowance,
     stages::{DownloadPhoto, GrantInHand, Infer, NoToken, Quota, StepEnd, TokenSource as _, WriteBack},
     time::Timestamp,
@@ -65,12 +66,59 @@ impl Work {
         }
     }
 
+    /// When its photo was filed; of a result, when that was made.
+    fn filed_at(&self) -> Timestamp {
+        match self {
+            Self::Document(lease) => lease.item().attached_at.unwrap_or(lease.item().detected_at),
+            Self::Result(lease) => lease.item().assessed_at,
+        }
+    }
+
     /// What the log and events call it.
     pub(super) fn subject(&self) -> String {
         match self {
             Self::Document(lease) => lease.item().document.to_string(),
             Self::Result(lease) => lease.item().assessment.id.to_string(),
         }
+    }
+}
+
+/// Grants for a step: notices when they are short.
+struct Noticing<'a, 'b> {
+    driver: &'a Driver<'b>,
+}
+
+#[async_trait]
+impl CallGrants for Noticing<'_, '_> {
+    async fn take(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Result<Grant, StateError> {
+        let grant = self.driver.engine.state.take(key, kind, now).await?;
+        // Context is read when there are calls to spare, and waits for nothing.
+        if kind.has_reserve() {
+            let has_to_wait = grant != Grant::Granted;
+            match lock(&self.driver.shedding).asked(&key.name, has_to_wait, now) {
+                Some(ShortageChange::Short) => tracing::warn!(event = "calls.short", quota = key.name),
+                Some(ShortageChange::Enough) => tracing::info!(event = "calls.enough", quota = key.name),
+                None => {}
+            }
+        }
+        Ok(grant)
+    }
+
+    async fn hold(&self, key: &QuotaKey, now: Timestamp, until: Timestamp) -> Result<(), StateError> {
+        self.driver.engine.state.hold(key, now, until).await
+    }
+
+    async fn quotas(&self) -> Result<Vec<QuotaFigures>, StateError> {
+        self.driver.engine.state.quotas().await
+    }
+}
+
+/// Whether a step's calls went well, where its end says so.
+const fn went_well(end: Option<&StepEnd>) -> Option<bool> {
+    match end {
+        None | Some(StepEnd::LeaseLost | StepEnd::Released | StepEnd::Gathering(_) | StepEnd::BytesLost) => None,
+        Some(StepEnd::Waiting { .. } | StepEnd::Uncertain(_)) => Some(false),
+        Some(StepEnd::Done | StepEnd::Delivered | StepEnd::Withheld(_) | StepEnd::Buried(_)) => Some(true),
     }
 }
 
@@ -129,7 +177,18 @@ impl Driver<'_> {
     async fn work(&self, step: Step, work: Work) {
         let (firm, subject, stage) = (work.firm().clone(), work.subject(), step.stage());
         let stepped = Stepped::began(&work, stage, self.now());
-        match self.run_stage(step, work).await {
+        let places = &self.step_places[step as usize];
+        let (firms, is_ill) = (lock(&self.firms).len(), self.tokens.is_ill(&firm));
+        let has_place = lock(places).enter(&firm, firms, is_ill);
+        let ended = if has_place {
+            let ended = self.run_stage(step, work).await;
+            lock(places).leave(&firm, ended.as_ref().ok().and_then(|end| went_well(end.as_ref())));
+            ended
+        } else {
+            let due_at = lock(places).put_off(&firm, is_ill, self.now());
+            self.put_back(work, due_at).await
+        };
+        match ended {
             Ok(end) => {
                 let stepped = stepped.ended(end.as_ref(), self.now());
                 self.emit(&Event::Stepped(Box::new(stepped)));
@@ -148,6 +207,17 @@ impl Driver<'_> {
         let Some(firm) = self.firm(work.firm()) else {
             return self.put_back(work, self.now() + FIRM_PAUSE).await;
         };
+        // The attempt does not count: nothing would be sent.
+        let kind = match step {
+            Step::Download => CallKind::Read,
+            Step::Infer => CallKind::Context,
+            Step::WriteBack => CallKind::Draft,
+        };
+        if let Some(until) = self.engine.ehr.rests_until(&firm, kind, self.now()) {
+            // One after the other, lest a thousand be looked at each time that a probe is under way.
+            let apart = lock(&self.step_places[step as usize]).put_off(&firm.id, false, self.now());
+            return self.put_back(work, until.max(apart)).await;
+        }
         // A silent firm's result needs no token, but one that can be had costs nothing.
         let token = match self.token(&firm, None).await {
             Ok(token) => token,
@@ -160,7 +230,8 @@ impl Driver<'_> {
         let engine = self.engine;
         let key = engine.quotas.of(&firm);
         let surplus = GrantInHand::taken();
-        let in_hand = match self.turn(step, &firm, &key) {
+        let grants = Noticing { driver: self };
+        let in_hand = match self.turn(step, &firm, &key, work.filed_at()) {
             Turn::Now => None,
             // However many photos one firm files, the others keep their part of the quota.
             Turn::At(at) => match engine.state.take(&key, CallKind::Surplus, self.now()).await? {
@@ -169,6 +240,7 @@ impl Driver<'_> {
             },
         };
         let quota = Quota {
+            grants: &grants,
             in_hand,
             ..self.quota(&key)
         };
@@ -222,16 +294,21 @@ impl Driver<'_> {
     }
 
     /// Whether it is the firm's turn to make a call for a photo.
-    fn turn(&self, step: Step, firm: &Firm, key: &QuotaKey) -> Turn {
+    fn turn(&self, step: Step, firm: &Firm, key: &QuotaKey, filed_at: Timestamp) -> Turn {
         if step == Step::Infer {
             return Turn::Now;
+        }
+        let allowance = Allowance::of(key.calls, key.window);
+        let old = lock(&self.shedding).turn(&key.name, allowance, filed_at, self.now());
+        if old != Turn::Now {
+            return old;
         }
         let firms = if self.engine.quotas.each_firm {
             1
         } else {
             lock(&self.firms).len()
         };
-        lock(&self.shares).turn(&firm.id, Allowance::of(key.calls, key.window), firms, self.now())
+        lock(&self.shares).turn(&firm.id, allowance, firms, self.now())
     }
 
     async fn put_back(&self, work: Work, due_at: Timestamp) -> Result<Option<StepEnd>, StateError> {

@@ -15,13 +15,13 @@ use skin_assist_core::{
     domain::{AssessmentId, DocumentId, DocumentStep, Firm, FirmId},
     lease::Lease,
     polling::{Answer, Decision, Observation, PollCall},
-    ports::{Grant, Proposals, Proposed, StateError},
+    ports::{Proposals, Proposed, StateError},
     stages::{DiscoverFirms, TokenSource as _},
     time::Timestamp,
 };
 
 use super::{
-    Driver, Engine, READ_AT_ONCE, SweepMemory, lock,
+    Admission, Driver, Engine, READ_AT_ONCE, SweepMemory, lock,
     pipeline::{Step, Work},
     stop_signal,
 };
@@ -365,10 +365,10 @@ impl Driver<'_> {
         }
         let call = PollCall::Encounters { firm: firm.id.clone() };
         loop {
-            match self.grant(&call).await {
-                Grant::Granted => break,
-                Grant::Wait(again) if again >= until => return Ok(Some(false)),
-                Grant::Wait(again) => self.engine.clock.sleep_until(again).await,
+            match self.admit(&call).await {
+                Admission::Granted => break,
+                Admission::NotYet(again) | Admission::FirmWaits(again) if again >= until => return Ok(Some(false)),
+                Admission::NotYet(again) | Admission::FirmWaits(again) => self.engine.clock.sleep_until(again).await,
             }
         }
         let observations = self.make(call).await;

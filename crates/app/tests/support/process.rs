@@ -149,6 +149,28 @@ impl Installation {
         )
     }
 
+    /// The same, whose writes beyond a limit on the size of files fail instead of ending it, as on a full disk.
+    pub(crate) fn start_on_a_disk_that_may_fill(&self) -> Running {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("run.log"))
+            .unwrap();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' XFSZ; exec \"$0\" run", env!("CARGO_BIN_EXE_skin-assist")])
+            .env("SKIN_ASSIST_CONFIG", &self.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        Running(command.spawn().unwrap())
+    }
+
+    /// What running engines have logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("run.log")).unwrap()
+    }
+
     pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
         serde_json::from_str(&self.succeed(arguments)).unwrap()
     }
@@ -165,10 +187,31 @@ impl Running {
     }
 
     /// SIGTERM, and the exit code.
-    pub(crate) fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(self) -> Option<i32> {
+        self.ask_to_stop();
+        self.exit_code()
+    }
+
+    /// SIGTERM, without waiting.
+    pub(crate) fn ask_to_stop(&self) {
         let kill = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
         assert!(kill.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn exit_code(mut self) -> Option<i32> {
         self.0.wait().unwrap().code()
+    }
+
+    /// Limits the size that its files may have: writes beyond it fail. Without a limit they go well again.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let prlimit = Command::new("prlimit")
+            .args(["--pid", &self.0.id().to_string(), &format!("--fsize={limit}:")])
+            .status()
+            .expect("prlimit is a part of util-linux; install that");
+        assert!(prlimit.success());
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -9,6 +9,7 @@ mod deployment;
 #[cfg(feature = "servers")]
 mod dynamodb;
 mod functions;
+mod hostile;
 mod language;
 mod later_photos;
 mod quirks;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{EncounterId, FirmId, PatientId, PractitionerId};
-use crate::time::Timestamp;
+use crate::{circuit::RestingHost, time::Timestamp};
 
 /// How long an encounter is watched after its last change: photos filed later are out of the stated horizon.
 pub const WATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -103,6 +103,9 @@ pub struct PollerFigures {
     /// The price of a call for each quota: how much undetected mass (photos times seconds) a call has to clear to be worth
     /// making. Low means that the quota is plenty.
     pub prices: BTreeMap<String, f64>,
+    /// EHR hosts that it leaves alone, since they failed again and again.
+    #[serde(default)]
+    pub resting_hosts: Vec<RestingHost>,
 }
 
 /// How far a firm's encounters, or its documents, have been read: the latest `meta.lastUpdated` recorded, by the EHR's clock.

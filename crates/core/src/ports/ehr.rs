@@ -10,8 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{DraftError, EhrError};
+use super::{CallKind, DraftError, EhrError};
 use crate::{
+    circuit::RestingHost,
     domain::{
         AccessToken, Credential, DocumentCategory, DocumentId, DocumentSummary, Draft, DraftReference, Encounter,
         EncounterId, Firm, FirmId, IssuedToken, PatientFacts, PatientId, PhotoBytes,
@@ -99,6 +100,17 @@ pub trait ChartReader: Send + Sync {
         query: &DocumentQuery,
         page: Option<&PageLink>,
     ) -> Result<Page<DocumentSummary>, EhrError>;
+
+    /// Until when the host of the firm's EHR is left alone, if it is: a call of this kind would be refused without being sent
+    /// ([`crate::circuit`]). Where there are no circuits, never.
+    fn rests_until(&self, _firm: &Firm, _kind: CallKind, _now: Timestamp) -> Option<Timestamp> {
+        None
+    }
+
+    /// The hosts that are left alone at present.
+    fn resting_hosts(&self, _now: Timestamp) -> Vec<RestingHost> {
+        Vec::new()
+    }
 }
 
 /// Where a photo's bytes are.

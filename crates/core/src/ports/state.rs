@@ -758,9 +758,9 @@ pub trait Operations: Send + Sync {
     /// Everything given up, oldest first.
     async fn dead_letters(&self) -> Outcome<Vec<DeadLetter>>;
 
-    /// Puts a dead letter back where it failed, with its attempts forgotten. [`StateError::NotFound`] when there is no
-    /// such letter.
-    async fn replay(&self, dead_letter: i64, now: Timestamp) -> Outcome<()>;
+    /// Puts a dead letter back where it failed, with its attempts forgotten, due at `due_at`. [`StateError::NotFound`] when
+    /// there is no such letter.
+    async fn replay(&self, dead_letter: i64, due_at: Timestamp) -> Outcome<()>;
 
     /// All results of the firm but those that were cancelled, earliest first.
     async fn firm_results(&self, firm: &FirmId) -> Outcome<Vec<AssistResult>>;

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Access, Quota, StageError, SweepNotes, TokenSource};
+use super::{
+    Access, Quota, StageError, SweepNotes, TokenSource,
+    reading::{MOST_HELD, bytes_of_document},
+};
 use crate::{
     domain::{
         Assessment, CategoryCode, DocumentId, DocumentStatus, DocumentSummary, DocumentWatch, EncounterId,
@@ -235,7 +238,7 @@ impl PollDocuments<'_> {
             quota: self.quota,
         };
         let mut listing = Listing::default();
-        let mut page = None;
+        let (mut page, mut held) = (None, 0_usize);
         for _ in 0..most_pages {
             let link = page.as_ref();
             let clock = self.quota.clock;
@@ -251,11 +254,15 @@ impl PollDocuments<'_> {
                 clock.now(),
                 reply.server_time,
             ));
+            held += reply.items.iter().map(bytes_of_document).sum::<usize>();
             listing.documents.extend(reply.items);
             listing.unanswered.extend(reply.unanswered);
             page = reply.next;
             if page.is_none() {
                 return Ok(listing);
+            }
+            if held > MOST_HELD {
+                break;
             }
         }
         Err(EhrError::Malformed {

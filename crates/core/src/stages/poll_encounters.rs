@@ -2,7 +2,7 @@
 
 use super::{
     Access, Quota, StageError, TokenSource,
-    reading::{keep_latest_versions, read_up_to},
+    reading::{MOST_HELD, bytes_of_encounter, keep_latest_versions, read_up_to},
 };
 use crate::{
     domain::{Cursor, Encounter, Firm, WATCH_LIFE},
@@ -56,9 +56,9 @@ impl PollEncounters<'_> {
         };
         let mut polled = EncountersPolled::default();
         let mut server_time = None;
-        let mut page = None;
+        let (mut page, mut held) = (None, 0_usize);
         for turn in 0.. {
-            if turn == MOST_ENCOUNTER_PAGES {
+            if turn == MOST_ENCOUNTER_PAGES || held > MOST_HELD {
                 return Err(EhrError::Malformed {
                     what: "the pages of a search do not end",
                 }
@@ -79,6 +79,7 @@ impl PollEncounters<'_> {
                 reply.server_time,
             ));
             polled.unreadable += reply.unreadable;
+            held += reply.items.iter().map(bytes_of_encounter).sum::<usize>();
             // A day-granular EHR sends more than was asked for.
             polled.encounters.extend(reply.items.into_iter().filter(|encounter| {
                 encounter

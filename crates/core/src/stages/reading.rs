@@ -1,6 +1,35 @@
 //! Reading what changed since a cursor: which version of a record counts, and how far the answer reaches.
 
-use crate::{domain::Cursor, time::Timestamp};
+use crate::{
+    domain::{CategoryCode, Cursor, DocumentSummary, Encounter, EncounterId},
+    time::Timestamp,
+};
+
+/// What the pages of one search may come to in memory, in bytes, before they are taken for endless: a hundred times a busy month
+/// of a practice. Ever new pages would fill it otherwise.
+pub(super) const MOST_HELD: usize = 64 << 20;
+
+/// What an encounter takes, about.
+pub(super) fn bytes_of_encounter(encounter: &Encounter) -> usize {
+    let practitioner = encounter.practitioner.as_ref().map_or(0, |id| id.as_str().len());
+    size_of::<Encounter>() + encounter.id.as_str().len() + encounter.patient.as_str().len() + practitioner
+}
+
+/// What a document takes, about.
+pub(super) fn bytes_of_document(document: &DocumentSummary) -> usize {
+    let visits = document
+        .encounters
+        .iter()
+        .map(|id| size_of::<EncounterId>() + id.as_str().len());
+    let categories = document
+        .categories
+        .iter()
+        .map(|code| size_of::<CategoryCode>() + code.as_str().len());
+    let patient = document.patient.as_ref().map_or(0, |id| id.as_str().len());
+    let content_type = document.content_type.as_ref().map_or(0, String::len);
+    let lists = visits.sum::<usize>() + categories.sum::<usize>();
+    size_of::<DocumentSummary>() + document.id.as_str().len() + patient + content_type + lists
+}
 
 /// Pages shift while data changes, so one record may come twice: the later version counts.
 pub(super) fn keep_latest_versions<T, Id: Ord>(records: &mut Vec<T>, version: impl Fn(&T) -> (&Id, Option<Timestamp>)) {

@@ -4,12 +4,13 @@
 //! request without token or API key, which is not paid for by a grant: one in an hour for each service, and as often as the
 //! engine asks again, with growing pauses, while it fails.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
 use skin_assist_core::{domain::Firm, ports::EhrError, time::Timestamp};
-use url::Url;
+use skin_assist_transport::{is_loopback_host, is_public};
+use url::{Host, Url};
 
 use super::TokenRules;
 use crate::{client::EhrClient, connection::check_url, reply, urls::ServiceRoot, view::View};
@@ -91,11 +92,21 @@ impl EhrClient {
         let endpoint = Url::parse(&endpoint)
             .ok()
             .filter(|url| check_url("", url, self.connection.allow_loopback_http).is_ok())
+            .filter(|url| self.connection.allow_loopback_http || url.host() == service.root().host() || !is_inside(url))
             .ok_or(EhrError::Malformed {
                 what: "its SMART configuration names a token endpoint that nothing may be sent to",
             })?;
         warn_of_method(firm, &self.connection.profile.token, configuration);
         Ok(endpoint)
+    }
+}
+
+/// Whether the URL names an address of a private network, or this machine: an EHR that is elsewhere must not send the credential there.
+fn is_inside(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => !is_public(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => !is_public(IpAddr::V6(address)),
+        Some(Host::Domain(_)) | None => is_loopback_host(url),
     }
 }
 

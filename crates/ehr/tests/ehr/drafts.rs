@@ -17,7 +17,7 @@ use crate::script::{
     reply, run, status, token,
 };
 
-fn note() -> DraftNote {
+pub(crate) fn note() -> DraftNote {
     DraftNote {
         title: "Skin lesion photo assessment (AI draft)".into(),
         sections: vec![
@@ -56,7 +56,7 @@ fn note() -> DraftNote {
 }
 
 /// The golden one, without a language model.
-fn draft(note: DraftNote) -> Draft {
+pub(crate) fn draft(note: DraftNote) -> Draft {
     let mut draft = crate::golden::draft(note, None);
     draft.versions.language = None;
     draft

@@ -3,10 +3,12 @@
 // In a test, a panic is the report.
 #![allow(clippy::unwrap_used)]
 
+mod circuit;
 mod context;
 mod drafts;
 #[path = "../golden/mod.rs"]
 mod golden;
+mod hostile;
 mod photos;
 mod reading;
 mod script;

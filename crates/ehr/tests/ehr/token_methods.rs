@@ -425,6 +425,10 @@ fn an_endpoint_that_nothing_may_be_sent_to_is_not_believed() {
         "https://user:secret@login.example/token",
         "https://login.example/token#a",
         "ftp://login.example/token",
+        "https://169.254.169.254/token",
+        "https://0x0a000001/token",
+        "https://[::ffff:10.0.0.1]/token",
+        "https://localhost/token",
         "/token",
         "",
     ] {

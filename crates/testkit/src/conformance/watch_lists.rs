@@ -439,6 +439,7 @@ pub(super) async fn pollers_come_and_go(bench: Bench) {
         firms: number as usize,
         encounters: 7,
         prices: BTreeMap::from([("key".to_owned(), 0.5), ("another key".to_owned(), number as f64)]),
+        resting_hosts: Vec::new(),
     };
     let [first, second, third] = ["one", "other", "third"].map(|id| PollerId(id.to_owned()));
     let attend = async |poller, number: u64| {
