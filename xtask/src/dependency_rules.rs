@@ -22,6 +22,7 @@ const AWS: &str = "skin-assist-aws";
 const EHR: &str = "skin-assist-ehr";
 const ENDPOINTS: &str = "skin-assist-endpoints";
 const EVALUATION: &str = "skin-assist-evaluation";
+const FAULTS: &str = "skin-assist-faults";
 const MODELS: &str = "skin-assist-models";
 const SIMULATOR: &str = "skin-assist-simulator";
 const STORE: &str = "skin-assist-store";
@@ -86,6 +87,12 @@ const ROOMS: &[Room] = &[
             CORE, EHR, ENDPOINTS, EVALUATION, MODELS, STORE, AWS, SIMULATOR, TRANSPORT,
         ],
         dev: &[TESTKIT],
+    },
+    // The whole engine in one process, with faults on purpose: for tests only, and nobody knows it.
+    Room {
+        name: FAULTS,
+        knows: &[APP, CORE, EHR, SIMULATOR, STORE, TESTKIT, TRANSPORT],
+        dev: &[],
     },
     Room {
         name: "xtask",

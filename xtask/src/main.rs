@@ -13,6 +13,7 @@ mod bench_vision;
 mod dependency_rules;
 mod documented;
 mod dynoxide;
+mod faults;
 mod house;
 mod interop;
 mod language_server;
@@ -48,6 +49,10 @@ Commands:
                     prices to it and write docs/benchmarks/aws-cost.md. --quick counts for 1 practice and only prints.
   servers           Install the servers that stand for AWS in tests into target/tools, and print how to name them, as for
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
+  faults [ARG]...   Play the whole engine under virtual time with faults on purpose, and check what must hold. ARGs: --seeds N,
+                    --first S, --seed S (replays one), --jobs J, --json FILE, --mutations (removes each safeguard in turn);
+                    docs/faults.md has the rest.
+  chaos [--kills N] Kill the real program at random moments, two processes on one file, over HTTP; 200 kills unless told.
   redteam           Attack drafts by way of a language model that obeys the attacker, and write docs/redteam.md.
   language-server   Run a prompt through llama.cpp's server with a model of random weights, installed under target/tools/language
                     on the first run; interop/language/README.md has the rest.
@@ -103,6 +108,12 @@ fn main() -> ExitCode {
         ["aws-cost"] => aws::cost::run(false),
         ["aws-cost", "--quick"] => aws::cost::run(true),
         ["servers"] => servers(),
+        ["faults", rest @ ..] => faults::simulate(rest),
+        ["chaos"] => faults::chaos(200),
+        ["chaos", "--kills", kills] => kills
+            .parse()
+            .map_err(|_| format!("{kills} is not a number of kills"))
+            .and_then(faults::chaos),
         ["redteam"] => redteam::run(),
         ["language-server"] => language_server::alone(),
         ["interop"] => interop::run(),
@@ -119,7 +130,7 @@ fn main() -> ExitCode {
         ["help" | "--help" | "-h"]
         | [
             "check" | "test" | "validators" | "aws-check" | "aws-test" | "aws-cost" | "interop" | "model-servers"
-            | "redteam" | "language-server" | "bench",
+            | "redteam" | "language-server" | "bench" | "chaos",
             "--help" | "-h",
         ] => {
             print!("{HELP}");
