@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use async_trait::async_trait;
 use skin_assist_core::{
     domain::{
-        AccessToken, Credential, Cursor, DocumentCategory, DocumentId, DocumentSummary, Draft, DraftReference, Encounter,
-        EncounterId, Findings, Firm, FirmId, IssuedToken, ModelVersion, PatientFacts, PhotoBytes, Route,
+        AccessToken, Credential, Cursor, DocumentCategory, DocumentId, DocumentSummary, Draft, DraftReference,
+        Encounter, EncounterId, Findings, Firm, FirmId, IssuedToken, ModelVersion, PatientFacts, PhotoBytes, Route,
     },
     phi::Phi,
     ports::{
         ChartReader, ContextPart, ContextSubject, DocumentQuery, DocumentSearches, DraftAbilities, DraftError,
-        DraftSearch, DraftWriter, EhrError, EncounterQuery, FirmSettings, Page, PageLink, PatientContext, PhotoLocation,
-        PhotoSource, Photos, StateError, TokenEndpoint, VisionError, VisionModel,
+        DraftSearch, DraftWriter, EhrError, EncounterQuery, FirmSettings, Page, PageLink, PatientContext,
+        PhotoLocation, PhotoSource, Photos, StateError, TokenEndpoint, VisionError, VisionModel,
     },
     time::Timestamp,
 };
@@ -136,7 +136,10 @@ impl DraftWriter for ProcessEhr {
             let mut truth = self.process.shared.truth();
             truth.posts(self.process.number, &(draft.firm.clone(), draft.reference_code.clone()));
             if draft.firm != firm.id {
-                truth.violated("no cross-firm read", format!("a draft of {} for {}", draft.firm, firm.id));
+                truth.violated(
+                    "no cross-firm read",
+                    format!("a draft of {} for {}", draft.firm, firm.id),
+                );
             }
         }
         let answer = if draft.documents.iter().any(is_alias) {
@@ -274,7 +277,11 @@ impl VisionModel for ProcessVision {
         };
         drop(looking);
         if answer.is_ok() {
-            shared.truth().look_answered(&name, process);
+            shared
+                .truth()
+                .look_answered(&name, process, freezes, |process, freezes| {
+                    (self.standing)(process, freezes)
+                });
         }
         self.process.passes("answered").await;
         answer

@@ -40,7 +40,9 @@ impl Listing {
     pub(crate) async fn of(report: &Report, state: &(impl StateStore + ?Sized)) -> Self {
         let mut listing = Self::default();
         let firms: HashSet<&str> = report.photos.iter().map(|photo| photo.firm.as_str()).collect();
-        let retracted = Operations::retracted_drafts(state).await.expect("the state is in memory");
+        let retracted = Operations::retracted_drafts(state)
+            .await
+            .expect("the state is in memory");
         for firm in firms {
             let id = FirmId::new(firm);
             let results = state.firm_results(&id).await.expect("the state is in memory");
@@ -102,7 +104,10 @@ impl Listing {
 /// Compares the chart with the store, and both with what was asked for; `broken` are photos whose files are no pictures.
 pub(crate) fn end(report: &Report, listing: &Listing, broken: &HashSet<PhotoName>, truth: &mut Truth) {
     for photo in listing.open(report) {
-        truth.violated("nothing is lost", format!("{photo:?} has no draft, and nothing says why"));
+        truth.violated(
+            "nothing is lost",
+            format!("{photo:?} has no draft, and nothing says why"),
+        );
     }
     for photo in &report.photos {
         let drafts = photo.drafts.len();
@@ -114,7 +119,10 @@ pub(crate) fn end(report: &Report, listing: &Listing, broken: &HashSet<PhotoName
             truth.violated("only what was chosen is looked at", format!("{name:?}"));
         }
         if drafts == 0 && listing.has(photo, |listed| *listed == Listed::Delivered) {
-            truth.violated("nothing is lost", format!("{name:?} is listed as delivered and is not in the chart"));
+            truth.violated(
+                "nothing is lost",
+                format!("{name:?} is listed as delivered and is not in the chart"),
+            );
         }
         if drafts > 0 && !listing.has(photo, |listed| matches!(listed, Listed::Delivered | Listed::Uncertain)) {
             truth.violated("the store knows what is in the chart", format!("{name:?} has a draft"));
@@ -137,6 +145,9 @@ pub(crate) fn end(report: &Report, listing: &Listing, broken: &HashSet<PhotoName
         }
     }
     for draft in &report.unmatched_drafts {
-        truth.violated("every draft names a photo of its firm", format!("{} of {}", draft.reference, draft.firm));
+        truth.violated(
+            "every draft names a photo of its firm",
+            format!("{} of {}", draft.reference, draft.firm),
+        );
     }
 }

@@ -104,7 +104,11 @@ fn runs(arguments: &Arguments) -> Result<(), String> {
         }
         if summary.runs.is_multiple_of(100) {
             let seconds = begun.elapsed().as_secs();
-            println!("{} of {seeds} seeds, {} failed, {seconds} s", summary.runs, summary.failed.len());
+            println!(
+                "{} of {seeds} seeds, {} failed, {seconds} s",
+                summary.runs,
+                summary.failed.len()
+            );
         }
         true
     });

@@ -71,7 +71,7 @@ impl Mutation {
 }
 
 /// How long the clinic lasts, and things go wrong.
-pub(crate) const CLINIC: Duration = Duration::from_secs(12 * 60);
+pub(crate) const CLINIC: Duration = Duration::from_secs(8 * 60);
 
 /// How long everything may take to be settled after that.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(60 * 60);
@@ -100,20 +100,49 @@ pub(crate) enum EhrKind {
 /// Something that happens on purpose.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    Trap { process: usize, at: TrapAt },
-    Crash { process: usize },
-    Freeze { process: usize, duration: Duration },
+    Trap {
+        process: usize,
+        at: TrapAt,
+    },
+    Crash {
+        process: usize,
+    },
+    Freeze {
+        process: usize,
+        duration: Duration,
+    },
     Lose(u32),
     Double(u32),
-    Delay { most: Duration, duration: Duration },
-    Storm { kind: CallKind, status: StatusCode, calls: u32 },
+    Delay {
+        most: Duration,
+        duration: Duration,
+    },
+    Storm {
+        kind: CallKind,
+        status: StatusCode,
+        calls: u32,
+    },
     Outage(Duration),
-    RevokeTokens { firm: usize },
-    SlowDisk { most: Duration, duration: Duration },
+    RevokeTokens {
+        firm: usize,
+    },
+    SlowDisk {
+        most: Duration,
+        duration: Duration,
+    },
     FullDisk(Duration),
-    Pause { firm: usize, duration: Duration },
-    Retract { firm: String, document: String },
-    Replace { firm: String, document: String },
+    Pause {
+        firm: usize,
+        duration: Duration,
+    },
+    Retract {
+        firm: String,
+        document: String,
+    },
+    Replace {
+        firm: String,
+        document: String,
+    },
     HangModels(Duration),
 }
 
@@ -188,7 +217,12 @@ fn clinic(seed: u64) -> ClinicScript {
 impl Plan {
     pub(crate) fn of(seed: u64, random: &mut ChaCha8Rng) -> Self {
         let mut script = clinic(seed);
-        let ehrs = [EhrKind::ModMed, EhrKind::Searched, EhrKind::PostedAgain, EhrKind::UsCore];
+        let ehrs = [
+            EhrKind::ModMed,
+            EhrKind::Searched,
+            EhrKind::PostedAgain,
+            EhrKind::UsCore,
+        ];
         let ehr = *ehrs.choose(random).unwrap_or(&EhrKind::ModMed);
         let processes = random.random_range(2..=3);
         let is_skewed = random.random_bool(0.5);
@@ -218,7 +252,7 @@ impl Plan {
             skews,
             windows,
             has_bucket: random.random_bool(0.5),
-            calls: 400,
+            calls: 160,
             token_life: seconds(random, 120, 600),
             shows_late,
             newest_first: random.random_bool(0.5),
@@ -263,7 +297,10 @@ impl Plan {
         let fault = match random.random_range(0..32) {
             0..6 => {
                 let trap = TrapAt {
-                    place: random.random_bool(0.9).then(|| PLACES.choose(random).copied()).flatten(),
+                    place: random
+                        .random_bool(0.9)
+                        .then(|| PLACES.choose(random).copied())
+                        .flatten(),
                     calls: random.random_range(0..12),
                     trap: Trap::Crash,
                 };
@@ -326,7 +363,7 @@ impl Plan {
                 let Some((filed, firm, document)) = photos.choose(random).cloned() else {
                     return (at, Fault::Crash { process });
                 };
-                let at = filed + seconds(random, 1, 150);
+                let at = filed + seconds(random, 1, 90);
                 let fault = if chosen % 3 == 0 {
                     Fault::Replace { firm, document }
                 } else {

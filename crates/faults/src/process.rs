@@ -71,27 +71,57 @@ impl Shared {
     }
 }
 
-/// The true time and how far a process is off it.
+/// The true time and how far a process is off it, until clocks are set right. Who sleeps is woken up a little late, as by any scheduler:
+/// of several that wait for the same moment, it is not always the same one that is first.
 #[derive(Clone)]
 pub(crate) struct SkewedClock {
     clock: VirtualClock,
     ahead_millis: i64,
+    set_right_at: Timestamp,
+    noise: Arc<AtomicU64>,
 }
 
+/// How late a sleeper is woken up at most, in milliseconds.
+const LATEST_WAKE: u64 = 20;
+
 impl SkewedClock {
-    pub(crate) fn new(clock: VirtualClock, ahead_millis: i64) -> Self {
-        Self { clock, ahead_millis }
+    pub(crate) fn new(clock: VirtualClock, ahead_millis: i64, set_right_at: Timestamp, noise: u64) -> Self {
+        Self {
+            clock,
+            ahead_millis,
+            set_right_at,
+            noise: Arc::new(AtomicU64::new(noise)),
+        }
+    }
+
+    fn ahead(&self) -> i64 {
+        if self.clock.now() < self.set_right_at {
+            self.ahead_millis
+        } else {
+            0
+        }
+    }
+
+    fn wakes_late_by(&self) -> i64 {
+        // Knuth's linear congruential generator; its upper bits are good enough for this.
+        let noise = self.noise.load(Ordering::Relaxed);
+        let next = noise
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.noise.store(next, Ordering::Relaxed);
+        ((next >> 33) % (LATEST_WAKE + 1)) as i64
     }
 }
 
 #[async_trait]
 impl Clock for SkewedClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.clock.now().as_millis() + self.ahead_millis)
+        Timestamp::from_millis(self.clock.now().as_millis() + self.ahead())
     }
 
     async fn sleep_until(&self, instant: Timestamp) {
-        let truly = instant.as_millis().saturating_sub(self.ahead_millis);
+        let late = self.wakes_late_by();
+        let truly = instant.as_millis().saturating_sub(self.ahead()).saturating_add(late);
         let truly = if instant == Timestamp::NEVER {
             instant
         } else {
@@ -270,9 +300,10 @@ impl Process {
                 }
                 let frozen_until = *lock(&self.frozen_until);
                 if frozen_until > self.shared.now() {
-                    let thaw = thaw.get_or_insert_with(|| self.shared.clock.sleep_until(frozen_until));
-                    // When it is over, the next look goes on with the work.
-                    if thaw.as_mut().poll(context).is_ready() {
+                    let waiting = thaw.get_or_insert_with(|| self.shared.clock.sleep_until(frozen_until));
+                    // When it is over, the next look goes on with the work, or waits for longer where it was made to meanwhile.
+                    if waiting.as_mut().poll(context).is_ready() {
+                        thaw = None;
                         context.waker().wake_by_ref();
                     }
                 }

@@ -102,7 +102,8 @@ impl Summary {
             self.failed.push(outcome.seed);
             for (invariant, what) in &outcome.violations {
                 if self.violations.len() < 100 {
-                    self.violations.push(format!("seed {}: {invariant}: {what}", outcome.seed));
+                    self.violations
+                        .push(format!("seed {}: {invariant}: {what}", outcome.seed));
                 }
             }
         }

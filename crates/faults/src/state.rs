@@ -5,31 +5,26 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use skin_assist_core::{
     domain::{
-        Assessment, AssessmentId, AssistResult, CategoryCode, CategoryUse, ClosedAssessment, Credential, Cursor, DeadLetter,
-        Delivery, DocumentId, DocumentStep, DocumentWatch, DraftReference, EarlierDraft, Encounter, EncounterId,
-        EncounterWatch, Findings, Firm, FirmId, FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode, NewCredential,
-        PollerFigures, PollerId, Reason, ReferenceCode, ResultKey, Sibling, Stage, StoredPhoto, WatchList,
-        WatchedEncounter,
+        Assessment, AssessmentId, AssistResult, CategoryCode, CategoryUse, ClosedAssessment, Credential, Cursor,
+        DeadLetter, Delivery, DocumentId, DocumentStep, DocumentWatch, DraftReference, EarlierDraft, Encounter,
+        EncounterId, EncounterWatch, Findings, Firm, FirmId, FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode,
+        NewCredential, PollerFigures, PollerId, Reason, ReferenceCode, ResultKey, Sibling, Stage, StoredPhoto,
+        WatchList, WatchedEncounter,
     },
     lease::{Lease, SKEW_ALLOWANCE},
     phi::Phi,
     polling::Learned,
     ports::{
         Audit, AuditRecord, CallGrants, CallKind, Changes, Credentials, Deliveries, DocumentQueue, EncounterWatches,
-        FirmAdministration, Firms, Grant, InferenceRecords, LanguageSpending, LanguageSpent, Look, Operations, Overview,
-        PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, StateError,
-        StateStore, UncertainResolution, VisionModel, WatchLists,
+        FirmAdministration, Firms, Grant, InferenceRecords, LanguageSpending, LanguageSpent, Look, Operations,
+        Overview, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft,
+        StateError, StateStore, UncertainResolution, VisionModel, WatchLists,
     },
     time::Timestamp,
 };
 use skin_assist_testkit::{conformance::mutations::Leased, scripted::ScriptedVision};
 
-use crate::{
-    ehr::AtEnd,
-    plan::Mutation,
-    process::Process,
-    truth::PhotoName,
-};
+use crate::{ehr::AtEnd, plan::Mutation, process::Process, truth::PhotoName};
 
 type Outcome<T> = Result<T, StateError>;
 
@@ -65,7 +60,12 @@ impl ProcessStore {
         self.process.shared.mutation == mutation
     }
 
-    async fn call<T>(&self, method: &'static str, writes: bool, work: impl Future<Output = Outcome<T>> + Send) -> Outcome<T> {
+    async fn call<T>(
+        &self,
+        method: &'static str,
+        writes: bool,
+        work: impl Future<Output = Outcome<T>> + Send,
+    ) -> Outcome<T> {
         self.process.reaches_disk(method, writes).await?;
         let answer = work.await;
         self.process.passes(method).await;
@@ -94,7 +94,12 @@ impl ProcessStore {
     }
 
     /// A write under a lease; `work` is handed the lease as the store is to see it.
-    async fn leased<T, R, F>(&self, method: &'static str, lease: &Lease<T>, work: impl FnOnce(Lease<T>) -> F + Send) -> Outcome<R>
+    async fn leased<T, R, F>(
+        &self,
+        method: &'static str,
+        lease: &Lease<T>,
+        work: impl FnOnce(Lease<T>) -> F + Send,
+    ) -> Outcome<R>
     where
         T: Leased + Send + Sync,
         F: Future<Output = Outcome<R>> + Send,
@@ -153,10 +158,17 @@ impl ProcessStore {
             let name = (watch.firm.to_string(), without_alias(&watch.document).to_string());
             let models = self.vision.versions(watch.route);
             let digest = truth.photos.get(&name).cloned();
-            let key = digest.map(|digest| ResultKey::new(&watch.assessment, [&digest], &models).as_str().to_owned());
+            let key = digest.map(|digest| {
+                ResultKey::new(&watch.assessment, [&digest], &models)
+                    .as_str()
+                    .to_owned()
+            });
             truth.recorded(watch, key);
         }
-        truth.safeguards_by("a photo that is known is recognised", found.len().saturating_sub(recorded.new.len()));
+        truth.safeguards_by(
+            "a photo that is known is recognised",
+            found.len().saturating_sub(recorded.new.len()),
+        );
         truth.safeguards_by("a retraction after the post is an alarm", recorded.retracted.len());
         let retracted = names(firm, retracted);
         for name in retracted {
@@ -228,7 +240,12 @@ impl Credentials for ProcessStore {
         self.call("credential", false, self.inner.credential(firm)).await
     }
 
-    async fn acquire_refresh(&self, firm: &FirmId, now: Timestamp, lease_for: Duration) -> Outcome<Option<Lease<Credential>>> {
+    async fn acquire_refresh(
+        &self,
+        firm: &FirmId,
+        now: Timestamp,
+        lease_for: Duration,
+    ) -> Outcome<Option<Lease<Credential>>> {
         let acquire = self.inner.acquire_refresh(firm, now, lease_for);
         let lease = self.call("acquire_refresh", true, acquire).await?;
         match lease {
@@ -250,17 +267,22 @@ impl Credentials for ProcessStore {
     }
 
     async fn record_token(&self, lease: Lease<Credential>, token: &IssuedToken) -> Outcome<()> {
-        self.leased("record_token", &lease, |lease| self.inner.record_token(lease, token)).await
+        self.leased("record_token", &lease, |lease| self.inner.record_token(lease, token))
+            .await
     }
 
     async fn record_refusal(&self, lease: Lease<Credential>, reason: &Reason, retry_at: Timestamp) -> Outcome<()> {
-        self.leased("record_refusal", &lease, |lease| self.inner.record_refusal(lease, reason, retry_at))
-            .await
+        self.leased("record_refusal", &lease, |lease| {
+            self.inner.record_refusal(lease, reason, retry_at)
+        })
+        .await
     }
 
     async fn release_refresh(&self, lease: Lease<Credential>, now: Timestamp) -> Outcome<()> {
-        self.leased("release_refresh", &lease, |lease| self.inner.release_refresh(lease, now))
-            .await
+        self.leased("release_refresh", &lease, |lease| {
+            self.inner.release_refresh(lease, now)
+        })
+        .await
     }
 }
 
@@ -307,11 +329,13 @@ impl EncounterWatches for ProcessStore {
     }
 
     async fn watch_list(&self, firm: &FirmId, ending_after: Timestamp) -> Outcome<Vec<WatchedEncounter>> {
-        self.call("watch_list", false, self.inner.watch_list(firm, ending_after)).await
+        self.call("watch_list", false, self.inner.watch_list(firm, ending_after))
+            .await
     }
 
     async fn watches_of(&self, firm: &FirmId, encounters: &[EncounterId]) -> Outcome<Vec<EncounterWatch>> {
-        self.call("watches_of", false, self.inner.watches_of(firm, encounters)).await
+        self.call("watches_of", false, self.inner.watches_of(firm, encounters))
+            .await
     }
 
     async fn acquire_encounters(
@@ -346,15 +370,24 @@ impl EncounterWatches for ProcessStore {
     }
 
     async fn release_encounter(&self, lease: Lease<EncounterWatch>, now: Timestamp) -> Outcome<()> {
-        self.leased("release_encounter", &lease, |lease| self.inner.release_encounter(lease, now))
-            .await
+        self.leased("release_encounter", &lease, |lease| {
+            self.inner.release_encounter(lease, now)
+        })
+        .await
     }
 }
 
 #[async_trait]
 impl WatchLists for ProcessStore {
-    async fn attend(&self, poller: &PollerId, figures: &PollerFigures, now: Timestamp, until: Timestamp) -> Outcome<usize> {
-        self.call("attend", true, self.inner.attend(poller, figures, now, until)).await
+    async fn attend(
+        &self,
+        poller: &PollerId,
+        figures: &PollerFigures,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Outcome<usize> {
+        self.call("attend", true, self.inner.attend(poller, figures, now, until))
+            .await
     }
 
     async fn pollers(&self, now: Timestamp) -> Outcome<Vec<(PollerId, PollerFigures)>> {
@@ -365,7 +398,12 @@ impl WatchLists for ProcessStore {
         self.call("leave", true, self.inner.leave(poller)).await
     }
 
-    async fn acquire_watch_lists(&self, now: Timestamp, lease_for: Duration, limit: usize) -> Outcome<Vec<Lease<WatchList>>> {
+    async fn acquire_watch_lists(
+        &self,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<WatchList>>> {
         let acquire = self.inner.acquire_watch_lists(now, lease_for, limit);
         let leases = self.call("acquire_watch_lists", true, acquire).await?;
         Ok(leases.into_iter().map(|lease| self.granted(lease)).collect())
@@ -402,7 +440,12 @@ impl WatchLists for ProcessStore {
             .await
     }
 
-    async fn record_looks(&self, lease: &Lease<WatchList>, looks: &[Look], now: Timestamp) -> Outcome<RecordedDocuments> {
+    async fn record_looks(
+        &self,
+        lease: &Lease<WatchList>,
+        looks: &[Look],
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments> {
         let firm = &lease.item().firm;
         let looks: Vec<_> = looks.iter().map(|look| (look, self.look(look))).collect();
         let told: Vec<_> = looks.iter().map(|(_, look)| look.clone()).collect();
@@ -419,10 +462,16 @@ impl WatchLists for ProcessStore {
     }
 
     async fn documents_cursor(&self, firm: &Firm) -> Outcome<Option<Cursor>> {
-        self.call("documents_cursor", false, self.inner.documents_cursor(firm)).await
+        self.call("documents_cursor", false, self.inner.documents_cursor(firm))
+            .await
     }
 
-    async fn record_changes(&self, lease: &Lease<WatchList>, changes: &Changes, now: Timestamp) -> Outcome<RecordedDocuments> {
+    async fn record_changes(
+        &self,
+        lease: &Lease<WatchList>,
+        changes: &Changes,
+        now: Timestamp,
+    ) -> Outcome<RecordedDocuments> {
         let firm = &lease.item().firm;
         let mut told = changes.clone();
         told.looks = changes.looks.iter().map(|look| self.look(look)).collect();
@@ -480,18 +529,27 @@ impl DocumentQueue for ProcessStore {
         let acquire = self.inner.acquire_documents(step, now, lease_for, limit);
         let leases = self.call("acquire_documents", true, acquire).await?;
         let again = leases.iter().filter(|lease| lease.attempt() > 1).count();
-        self.process.shared.truth().safeguards_by("a photo is taken up again", again);
+        self.process
+            .shared
+            .truth()
+            .safeguards_by("a photo is taken up again", again);
         Ok(leases.into_iter().map(|lease| self.granted(lease)).collect())
     }
 
     async fn record_photo(&self, lease: Lease<DocumentWatch>, photo: &StoredPhoto) -> Outcome<()> {
-        self.leased("record_photo", &lease, |lease| self.inner.record_photo(lease, photo)).await
+        self.leased("record_photo", &lease, |lease| self.inner.record_photo(lease, photo))
+            .await
     }
 
     async fn record_photo_lost(&self, lease: Lease<DocumentWatch>, lost: &[DocumentId], now: Timestamp) -> Outcome<()> {
-        self.process.shared.truth().safeguard("bytes that are gone are downloaded again");
-        self.leased("record_photo_lost", &lease, |lease| self.inner.record_photo_lost(lease, lost, now))
-            .await
+        self.process
+            .shared
+            .truth()
+            .safeguard("bytes that are gone are downloaded again");
+        self.leased("record_photo_lost", &lease, |lease| {
+            self.inner.record_photo_lost(lease, lost, now)
+        })
+        .await
     }
 
     async fn siblings(&self, watch: &DocumentWatch) -> Outcome<Vec<Sibling>> {
@@ -524,19 +582,34 @@ impl DocumentQueue for ProcessStore {
     }
 
     async fn retry_document(&self, lease: Lease<DocumentWatch>, retry_at: Timestamp) -> Outcome<()> {
-        self.leased("retry_document", &lease, |lease| self.inner.retry_document(lease, retry_at))
-            .await
+        self.leased("retry_document", &lease, |lease| {
+            self.inner.retry_document(lease, retry_at)
+        })
+        .await
     }
 
     async fn release_document(&self, lease: Lease<DocumentWatch>, due_at: Timestamp) -> Outcome<()> {
-        self.leased("release_document", &lease, |lease| self.inner.release_document(lease, due_at))
-            .await
+        self.leased("release_document", &lease, |lease| {
+            self.inner.release_document(lease, due_at)
+        })
+        .await
     }
 
-    async fn bury_document(&self, lease: Lease<DocumentWatch>, stage: Stage, reason: &Reason, now: Timestamp) -> Outcome<()> {
-        self.process.shared.truth().safeguard("what cannot be done is given up with a reason");
-        self.leased("bury_document", &lease, |lease| self.inner.bury_document(lease, stage, reason, now))
-            .await
+    async fn bury_document(
+        &self,
+        lease: Lease<DocumentWatch>,
+        stage: Stage,
+        reason: &Reason,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.process
+            .shared
+            .truth()
+            .safeguard("what cannot be done is given up with a reason");
+        self.leased("bury_document", &lease, |lease| {
+            self.inner.bury_document(lease, stage, reason, now)
+        })
+        .await
     }
 }
 
@@ -555,8 +628,10 @@ impl InferenceRecords for ProcessStore {
     }
 
     async fn count_look(&self, lease: &Lease<DocumentWatch>, document: &DocumentId) -> Outcome<u32> {
-        self.leased("count_look", lease, |lease| async move { self.inner.count_look(&lease, document).await })
-            .await
+        self.leased("count_look", lease, |lease| async move {
+            self.inner.count_look(&lease, document).await
+        })
+        .await
     }
 
     async fn record_findings(
@@ -576,7 +651,10 @@ impl InferenceRecords for ProcessStore {
             .leased("record_findings", lease, |lease| async move {
                 let recorded = self.inner.record_findings(&lease, key, findings, now).await;
                 if recorded.is_ok() {
-                    self.process.shared.truth().findings_recorded(key.as_str(), process, true);
+                    self.process
+                        .shared
+                        .truth()
+                        .findings_recorded(key.as_str(), process, true);
                 }
                 recorded
             })
@@ -592,20 +670,29 @@ impl InferenceRecords for ProcessStore {
                 truth.judged(&result.assessment.firm, &without_alias(&photo.document), &photo.digest);
             }
         }
-        self.leased("record_result", &lease, |lease| self.inner.record_result(lease, result)).await
+        self.leased("record_result", &lease, |lease| self.inner.record_result(lease, result))
+            .await
     }
 
     async fn earlier_draft(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<EarlierDraft>> {
-        self.call("earlier_draft", false, self.inner.earlier_draft(firm, assessment)).await
+        self.call("earlier_draft", false, self.inner.earlier_draft(firm, assessment))
+            .await
     }
 }
 
 #[async_trait]
 impl Deliveries for ProcessStore {
-    async fn acquire_results(&self, now: Timestamp, lease_for: Duration, limit: usize) -> Outcome<Vec<Lease<AssistResult>>> {
+    async fn acquire_results(
+        &self,
+        now: Timestamp,
+        lease_for: Duration,
+        limit: usize,
+    ) -> Outcome<Vec<Lease<AssistResult>>> {
         let acquire = self.inner.acquire_results(now, lease_for, limit);
         let leases = self.call("acquire_results", true, acquire).await?;
-        let intended = leases.iter().filter(|lease| matches!(lease.item().delivery, Delivery::Intended { .. }));
+        let intended = leases
+            .iter()
+            .filter(|lease| matches!(lease.item().delivery, Delivery::Intended { .. }));
         let intended = intended.count();
         let mut truth = self.process.shared.truth();
         truth.safeguards_by("an interrupted post is found by its intent", intended);
@@ -613,10 +700,18 @@ impl Deliveries for ProcessStore {
         Ok(leases.into_iter().map(|lease| self.granted(lease)).collect())
     }
 
-    async fn record_intent(&self, lease: &Lease<AssistResult>, unsettled: Option<&Reason>, now: Timestamp) -> Outcome<()> {
+    async fn record_intent(
+        &self,
+        lease: &Lease<AssistResult>,
+        unsettled: Option<&Reason>,
+        now: Timestamp,
+    ) -> Outcome<()> {
         let (item, fence) = (lease.item().name(), lease.fence());
         let assessment = &lease.item().assessment;
-        let draft = (assessment.firm.clone(), ReferenceCode::of(&assessment.firm, &assessment.id));
+        let draft = (
+            assessment.firm.clone(),
+            ReferenceCode::of(&assessment.firm, &assessment.id),
+        );
         let documents = names(&assessment.firm, &assessment.documents);
         self.leased("record_intent", lease, |lease| async move {
             let recorded = if self.without(Mutation::Intent) {
@@ -640,40 +735,64 @@ impl Deliveries for ProcessStore {
         .await
     }
 
-    async fn record_delivered(&self, lease: Lease<AssistResult>, reference: &DraftReference, now: Timestamp) -> Outcome<()> {
-        self.leased("record_delivered", &lease, |lease| self.inner.record_delivered(lease, reference, now))
-            .await
+    async fn record_delivered(
+        &self,
+        lease: Lease<AssistResult>,
+        reference: &DraftReference,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.leased("record_delivered", &lease, |lease| {
+            self.inner.record_delivered(lease, reference, now)
+        })
+        .await
     }
 
     async fn record_uncertain(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
-        self.process.shared.truth().safeguard("a post that nobody knows about is listed as uncertain");
-        self.leased("record_uncertain", &lease, |lease| self.inner.record_uncertain(lease, reason, now))
-            .await
+        self.process
+            .shared
+            .truth()
+            .safeguard("a post that nobody knows about is listed as uncertain");
+        self.leased("record_uncertain", &lease, |lease| {
+            self.inner.record_uncertain(lease, reason, now)
+        })
+        .await
     }
 
     async fn record_withheld(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
-        self.leased("record_withheld", &lease, |lease| self.inner.record_withheld(lease, reason, now))
-            .await
+        self.leased("record_withheld", &lease, |lease| {
+            self.inner.record_withheld(lease, reason, now)
+        })
+        .await
     }
 
     async fn retry_delivery(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
-        self.leased("retry_delivery", &lease, |lease| self.inner.retry_delivery(lease, retry_at))
-            .await
+        self.leased("retry_delivery", &lease, |lease| {
+            self.inner.retry_delivery(lease, retry_at)
+        })
+        .await
     }
 
     async fn retry_search(&self, lease: Lease<AssistResult>, retry_at: Timestamp) -> Outcome<()> {
-        self.leased("retry_search", &lease, |lease| self.inner.retry_search(lease, retry_at)).await
+        self.leased("retry_search", &lease, |lease| self.inner.retry_search(lease, retry_at))
+            .await
     }
 
     async fn release_delivery(&self, lease: Lease<AssistResult>, due_at: Timestamp) -> Outcome<()> {
-        self.leased("release_delivery", &lease, |lease| self.inner.release_delivery(lease, due_at))
-            .await
+        self.leased("release_delivery", &lease, |lease| {
+            self.inner.release_delivery(lease, due_at)
+        })
+        .await
     }
 
     async fn bury_delivery(&self, lease: Lease<AssistResult>, reason: &Reason, now: Timestamp) -> Outcome<()> {
-        self.process.shared.truth().safeguard("what cannot be done is given up with a reason");
-        self.leased("bury_delivery", &lease, |lease| self.inner.bury_delivery(lease, reason, now))
-            .await
+        self.process
+            .shared
+            .truth()
+            .safeguard("what cannot be done is given up with a reason");
+        self.leased("bury_delivery", &lease, |lease| {
+            self.inner.bury_delivery(lease, reason, now)
+        })
+        .await
     }
 }
 
@@ -691,7 +810,10 @@ impl CallGrants for ProcessStore {
     }
 
     async fn hold(&self, key: &QuotaKey, now: Timestamp, until: Timestamp) -> Outcome<()> {
-        self.process.shared.truth().safeguard("everybody holds still after a 429");
+        self.process
+            .shared
+            .truth()
+            .safeguard("everybody holds still after a 429");
         self.call("hold", true, self.inner.hold(key, now, until)).await
     }
 

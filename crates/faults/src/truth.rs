@@ -35,7 +35,8 @@ struct Inference {
     /// Answers that a crash or a fault took from us before they were recorded.
     excused: u64,
     /// By which processes there are answers that are not recorded yet.
-    unrecorded: Vec<u64>,
+    /// The process, and how often it had stood still when it began to look.
+    unrecorded: Vec<(u64, u64)>,
     recorded: bool,
 }
 
@@ -220,12 +221,24 @@ impl Truth {
         }
     }
 
-    pub(crate) fn look_answered(&mut self, photo: &PhotoName, process: u64) {
+    pub(crate) fn look_answered(
+        &mut self,
+        photo: &PhotoName,
+        process: u64,
+        freezes: u64,
+        is_well: impl Fn(u64, u64) -> bool,
+    ) {
         let inference = self.inferences.entry(photo.clone()).or_default();
         inference.answered += 1;
-        inference.unrecorded.push(process);
-        if inference.answered > 1 + inference.excused {
-            let (answered, excused) = (inference.answered, inference.excused);
+        // One who has an answer and stands still will find its lease lost.
+        let stuck = inference
+            .unrecorded
+            .iter()
+            .filter(|(process, freezes)| !is_well(*process, *freezes));
+        let excused = inference.excused + stuck.count() as u64;
+        inference.unrecorded.push((process, freezes));
+        if inference.answered > 1 + excused {
+            let answered = inference.answered;
             self.violated(
                 "no inference is paid twice",
                 format!("{answered} answers about {photo:?}, {excused} of them taken by a crash or a fault"),
@@ -239,7 +252,7 @@ impl Truth {
             return;
         };
         inference.recorded |= is_done;
-        if let Some(at) = inference.unrecorded.iter().position(|by| *by == process) {
+        if let Some(at) = inference.unrecorded.iter().position(|(by, _)| *by == process) {
             inference.unrecorded.swap_remove(at);
             inference.excused += u64::from(!is_done);
         }
@@ -249,7 +262,7 @@ impl Truth {
         let mut lost = 0;
         for inference in self.inferences.values_mut() {
             let before = inference.unrecorded.len();
-            inference.unrecorded.retain(|by| *by != process);
+            inference.unrecorded.retain(|(by, _)| *by != process);
             inference.excused += (before - inference.unrecorded.len()) as u64;
             lost += before - inference.unrecorded.len();
         }
@@ -295,7 +308,10 @@ impl Truth {
 
     pub(crate) fn called_with(&mut self, token: &str, firm: &FirmId) {
         if self.tokens.get(token).is_some_and(|of| of != firm) {
-            self.violated("no cross-firm read", format!("a call of {firm} with another firm's token"));
+            self.violated(
+                "no cross-firm read",
+                format!("a call of {firm} with another firm's token"),
+            );
         }
     }
 
@@ -337,7 +353,10 @@ impl Truth {
         self.most_calls = self.most_calls.max(self.arrivals.len());
         if self.arrivals.len() > most {
             let calls = self.arrivals.len();
-            self.violated("the quota is never exceeded", format!("{calls} calls in 60 s, {most} are allowed"));
+            self.violated(
+                "the quota is never exceeded",
+                format!("{calls} calls in 60 s, {most} are allowed"),
+            );
         }
         if let Some((firm, since)) = firm.and_then(|firm| self.paused.get_key_value(firm))
             // What was begun before the pause is finished.

@@ -26,12 +26,10 @@ use skin_assist_core::{
     synthesis::{Composer, Knowledge},
     time::{Clock, Timestamp, VirtualClock},
 };
-use skin_assist_ehr::{
-    ClientAuthentication, DraftSearchRule, EhrClient, EhrConnection, HostPattern, Limits, Profile,
-};
+use skin_assist_ehr::{ClientAuthentication, DraftSearchRule, EhrClient, EhrConnection, HostPattern, Limits, Profile};
 use skin_assist_simulator::{
-    CallKind, Dialect, ExpectedRoute, FailNext, Options, PhotoContent, PhotoReport, PhotoSpec,
-    PracticeEhr, PublicKey, ScriptAction,
+    CallKind, Dialect, ExpectedRoute, FailNext, Options, PhotoContent, PhotoReport, PhotoSpec, PracticeEhr, PublicKey,
+    ScriptAction,
 };
 use skin_assist_store::SqliteStore;
 use skin_assist_testkit::{PracticeTransport, client_key_pair, scripted::ScriptedVision};
@@ -144,7 +142,13 @@ fn ehr_of(plan: &Plan) -> (Dialect, Profile) {
         profile.documents.changed = None;
     }
     let service_path = "/{firm}".to_owned();
-    (Dialect { service_path, ..dialect }, profile)
+    (
+        Dialect {
+            service_path,
+            ..dialect
+        },
+        profile,
+    )
 }
 
 impl World {
@@ -341,10 +345,10 @@ impl World {
             policy: self.plan.policy,
             windows: self.plan.windows,
             workers: Workers {
-                poll: 8,
-                download: 4,
-                infer: 4,
-                write_back: 4,
+                poll: 3,
+                download: 2,
+                infer: 2,
+                write_back: 2,
             },
             observer: Arc::new(|_| {}),
         }
@@ -356,7 +360,12 @@ impl World {
             let process = {
                 let mut lives = lock(&self.lives);
                 let number = lives.len() as u64;
-                let clock = SkewedClock::new(self.shared.clock.clone(), self.plan.skews[place]);
+                let clock = SkewedClock::new(
+                    self.shared.clock.clone(),
+                    self.plan.skews[place],
+                    MORNING + CLINIC,
+                    number,
+                );
                 let process = Arc::new(Process::new(number, place, clock, Arc::clone(&self.shared)));
                 lives.push(Arc::clone(&process));
                 process
@@ -507,7 +516,7 @@ impl World {
                 stopper.stop();
                 is_settled
             };
-            let work = join(join(processes, self.faults()), watch);
+            let work = join(processes, watch);
             let is_settled = match select(pin!(work), pin!(network.run(flights))).await {
                 Either::Left(((_, is_settled), _)) => is_settled,
                 // It runs as long as somebody may send something.
@@ -528,9 +537,30 @@ impl World {
         self.ehr.advance(self.shared.now());
         let report = self.ehr.report();
         let listing = judge::Listing::of(&report, &*self.state).await;
+        let overview = self.state.overview(self.shared.now()).await.unwrap_or_default();
+        let stands: Vec<_> = overview
+            .iter()
+            .map(|firm| {
+                format!(
+                    "{} ({:?}, {:?}): {} visits read up to {:?}, {} to download, {} to judge, {} to deliver",
+                    firm.firm.id,
+                    firm.firm.status,
+                    firm.credential_refused,
+                    firm.watched_encounters,
+                    firm.cursor,
+                    firm.waiting_download,
+                    firm.waiting_inference,
+                    firm.waiting_delivery
+                )
+            })
+            .collect();
         let mut truth = self.shared.truth();
         if !is_settled {
-            truth.violated("nothing starves", format!("{} photos are open", listing.open(&report).len()));
+            let open = listing.open(&report).len();
+            truth.violated(
+                "nothing starves",
+                format!("{open} photos are open; {}", stands.join("; ")),
+            );
         }
         let broken: HashSet<_> = self.plan.broken();
         judge::end(&report, &listing, &broken, &mut truth);
@@ -569,19 +599,18 @@ impl World {
         }
     }
 
-    /// Waits until all is settled, or for too long.
+    /// Lets everything go wrong, and then waits until all is settled, or for too long.
     async fn settled(&self) -> bool {
-        let since = MORNING + CLINIC + Duration::from_secs(210);
-        self.shared.clock.sleep_until(since).await;
+        self.faults().await;
+        self.shared.clock.sleep_until(MORNING + CLINIC).await;
+        let since = self.shared.now();
         loop {
             self.ehr.advance(self.shared.now());
             let overview = self.state.overview(self.shared.now()).await.unwrap_or_default();
             let waiting = overview
                 .iter()
                 .map(|firm| firm.waiting_download + firm.waiting_inference + firm.waiting_delivery);
-            if waiting.sum::<u64>() == 0
-                && self.ehr.script_progress().is_over()
-            {
+            if waiting.sum::<u64>() == 0 && self.ehr.script_progress().is_over() {
                 let report = self.ehr.report();
                 let listing = judge::Listing::of(&report, &*self.state).await;
                 if listing.open(&report).is_empty() {
