@@ -130,7 +130,11 @@ fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
         "{kills} kills, {full_disks} full disks: {} photos, {} drafts, {} uncertain",
         report.expected().count(),
         report.compositions,
-        installation.json(&["uncertain", "list", "--json"]).as_array().unwrap().len()
+        installation
+            .json(&["uncertain", "list", "--json"])
+            .as_array()
+            .unwrap()
+            .len()
     );
     assert!(worked >= 2, "only {worked} of the engines that were killed got to work");
     assert!(report.unmatched_drafts.is_empty());

@@ -230,13 +230,19 @@ impl Truth {
     ) {
         let inference = self.inferences.entry(photo.clone()).or_default();
         inference.answered += 1;
+        if !is_well(process, freezes) {
+            // It stood still while it looked, and the lease went to another meanwhile.
+            inference.excused += 1;
+        }
         // One who has an answer and stands still will find its lease lost.
         let stuck = inference
             .unrecorded
             .iter()
             .filter(|(process, freezes)| !is_well(*process, *freezes));
         let excused = inference.excused + stuck.count() as u64;
-        inference.unrecorded.push((process, freezes));
+        if is_well(process, freezes) {
+            inference.unrecorded.push((process, freezes));
+        }
         if inference.answered > 1 + excused {
             let answered = inference.answered;
             self.violated(
