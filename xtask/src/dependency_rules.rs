@@ -23,6 +23,7 @@ const EHR: &str = "skin-assist-ehr";
 const ENDPOINTS: &str = "skin-assist-endpoints";
 const EVALUATION: &str = "skin-assist-evaluation";
 const FUZZING: &str = "skin-assist-fuzzing";
+const FAULTS: &str = "skin-assist-faults";
 const MODELS: &str = "skin-assist-models";
 const SIMULATOR: &str = "skin-assist-simulator";
 const STORE: &str = "skin-assist-store";
@@ -98,6 +99,12 @@ const ROOMS: &[Room] = &[
     Room {
         name: FUZZING,
         knows: &[CORE, EHR, ENDPOINTS, MODELS, STORE, TRANSPORT],
+        dev: &[],
+    },
+    // The whole engine in one process, with faults on purpose: for tests only, and nobody knows it.
+    Room {
+        name: FAULTS,
+        knows: &[APP, CORE, EHR, SIMULATOR, STORE, TESTKIT, TRANSPORT],
         dev: &[],
     },
     Room {

@@ -13,6 +13,7 @@ mod bench_vision;
 mod dependency_rules;
 mod documented;
 mod dynoxide;
+mod faults;
 mod fuzz;
 mod house;
 mod interop;
@@ -55,6 +56,10 @@ Commands:
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
   systemd           Check the systemd unit: its directives, what systemd makes of it, and that the demonstration, run under
                     strace, makes no system call that it denies.
+  faults [ARG]...   Play the whole engine under virtual time with faults on purpose, and check what must hold. ARGs: --seeds N,
+                    --first S, --seed S (replays one), --jobs J, --json FILE, --mutations (removes each safeguard in turn);
+                    docs/faults.md has the rest.
+  chaos [--kills N] Kill the real program at random moments, two processes on one file, over HTTP; 200 kills unless told.
   redteam           Attack drafts by way of a language model that obeys the attacker, and write docs/redteam.md.
   language-server   Run a prompt through llama.cpp's server with a model of random weights, installed under target/tools/language
                     on the first run; interop/language/README.md has the rest.
@@ -118,6 +123,12 @@ fn main() -> ExitCode {
         ["aws-cost", "--quick"] => aws::cost::run(true),
         ["servers"] => servers(),
         ["systemd"] => systemd::alone(),
+        ["faults", rest @ ..] => faults::simulate(rest),
+        ["chaos"] => faults::chaos(200),
+        ["chaos", "--kills", kills] => kills
+            .parse()
+            .map_err(|_| format!("{kills} is not a number of kills"))
+            .and_then(faults::chaos),
         ["redteam"] => redteam::run(),
         ["language-server"] => language_server::alone(),
         ["interop"] => interop::run(),
@@ -137,7 +148,7 @@ fn main() -> ExitCode {
         ["help" | "--help" | "-h"]
         | [
             "check" | "test" | "validators" | "aws-check" | "aws-test" | "aws-cost" | "interop" | "model-servers"
-            | "redteam" | "language-server" | "bench",
+            | "redteam" | "language-server" | "bench" | "chaos",
             "--help" | "-h",
         ] => {
             print!("{HELP}");

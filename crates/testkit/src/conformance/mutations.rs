@@ -144,10 +144,11 @@ impl Backend for Mutated {
 }
 
 /// What names an item: table, firm, id.
-type Name = (&'static str, String, String);
+pub type Name = (&'static str, String, String);
 
 /// Items that are leased.
-trait Leased: Clone {
+pub trait Leased: Clone {
+    /// What tells this item from others.
     fn name(&self) -> Name;
 }
 
