@@ -280,7 +280,13 @@ impl Serving {
                 .route("/healthz", get(healthz))
                 .route("/readyz", get(readyz))
                 .route("/metrics", get(metrics))
-                .fallback(async || reply(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there is nothing here\n".to_owned()))
+                .fallback(async || {
+                    reply(
+                        StatusCode::NOT_FOUND,
+                        "text/plain; charset=utf-8",
+                        "there is nothing here\n".to_owned(),
+                    )
+                })
                 .layer(middleware::from_fn_with_state(Arc::clone(&console), guard))
                 .with_state(console);
             if let Err(error) = axum::serve(listener, router).await {
@@ -292,7 +298,11 @@ impl Serving {
 
     /// Where it is, once it is.
     pub async fn address(&mut self) -> Option<SocketAddr> {
-        self.address.wait_for(Option::is_some).await.ok().and_then(|address| *address)
+        self.address
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|address| *address)
     }
 }
 

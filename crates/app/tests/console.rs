@@ -35,7 +35,11 @@ fn get(address: SocketAddr, path: &str, headers: &str) -> (u16, String, String) 
     } else {
         format!("Host: {address}\r\n")
     };
-    write!(stream, "GET {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}\r\n").unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}\r\n"
+    )
+    .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -133,7 +137,9 @@ fn a_running_system_says_how_it_is_and_what_it_did() {
     // Of a histogram the documentation has the name alone.
     let documented = mentioned(DOCUMENT);
     let of_a_histogram = |name: &str| {
-        let base = ["_bucket", "_sum", "_count"].iter().find_map(|ending| name.strip_suffix(ending));
+        let base = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|ending| name.strip_suffix(ending));
         base.is_some_and(|base| documented.contains(base))
     };
     let missing: Vec<_> = names
@@ -169,7 +175,12 @@ async fn ask(address: SocketAddr, path: &'static str, headers: &'static str) -> 
 async fn only_this_machine_s_names_are_answered_and_a_token_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let (_serving, address) = empty(Some("a token"), folder.path()).await;
-    let (status, ..) = ask(address, "/metrics", "Host: clinic.example.com\r\nAuthorization: Bearer a token\r\n").await;
+    let (status, ..) = ask(
+        address,
+        "/metrics",
+        "Host: clinic.example.com\r\nAuthorization: Bearer a token\r\n",
+    )
+    .await;
     assert_eq!(status, 421, "a page whose name leads here has a browser ask");
     let (status, head, _) = ask(address, "/metrics", "").await;
     assert_eq!(status, 401);
@@ -179,7 +190,10 @@ async fn only_this_machine_s_names_are_answered_and_a_token_is_asked_for() {
     let (status, head, _) = ask(address, "/metrics", "Authorization: Bearer a token\r\n").await;
     assert_eq!(status, 200);
     assert!(head.contains("cache-control: no-store"));
-    assert_eq!(ask(address, "/nothing", "Authorization: Bearer a token\r\n").await.0, 404);
+    assert_eq!(
+        ask(address, "/nothing", "Authorization: Bearer a token\r\n").await.0,
+        404
+    );
     // A load balancer has no token.
     assert_eq!(ask(address, "/healthz", "").await.0, 200);
 }
@@ -190,7 +204,10 @@ async fn without_an_engine_it_is_alive_and_not_ready() {
     let (_serving, address) = empty(None, folder.path()).await;
     assert_eq!(ask(address, "/healthz", "").await.0, 200);
     let (status, _, body) = ask(address, "/readyz", "").await;
-    assert_eq!((status, body.as_str()), (503, "{\"ready\":false,\"reasons\":[\"starting\"]}"));
+    assert_eq!(
+        (status, body.as_str()),
+        (503, "{\"ready\":false,\"reasons\":[\"starting\"]}")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

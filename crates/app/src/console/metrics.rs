@@ -11,13 +11,7 @@ use std::{
 
 use prometheus_client::{
     encoding::text::{encode_eof, encode_registry},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::Histogram,
-        info::Info,
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 use skin_assist_core::{
@@ -92,7 +86,11 @@ impl Counted {
         }
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         counted.registry.register("build", "What is running.", build);
-        counted.registry.register("photos_detected", "Photos found by this process.", counted.detected.clone());
+        counted.registry.register(
+            "photos_detected",
+            "Photos found by this process.",
+            counted.detected.clone(),
+        );
         counted.registry.register(
             "photos_retracted",
             "Photos retracted whose draft is or may be in the chart, as this process saw them.",
@@ -103,7 +101,11 @@ impl Counted {
             "How often a practice's polls rested after an error, by reason.",
             counted.resting.clone(),
         );
-        counted.registry.register("steps", "Steps of the pipeline, by stage and outcome.", counted.steps.clone());
+        counted.registry.register(
+            "steps",
+            "Steps of the pipeline, by stage and outcome.",
+            counted.steps.clone(),
+        );
         counted.registry.register(
             "step_reasons",
             "Steps that did not go on, by stage, outcome and reason code.",
@@ -215,11 +217,20 @@ pub(super) fn text(counted: &Counted, standing: Option<&Standing>) -> Result<Str
     let mut registry = Registry::with_prefix(PREFIX);
     let readable: Gauge = Gauge::default();
     readable.set(i64::from(standing.is_some()));
-    registry.register("state_readable", "1 when the state could be read for this answer.", readable);
+    registry.register(
+        "state_readable",
+        "1 when the state could be read for this answer.",
+        readable,
+    );
     if let Some(bytes) = resident_bytes() {
         let resident: Gauge = Gauge::default();
         resident.set(bytes);
-        registry.register_with_unit("process_resident_memory", "Memory of this process.", Unit::Bytes, resident);
+        registry.register_with_unit(
+            "process_resident_memory",
+            "Memory of this process.",
+            Unit::Bytes,
+            resident,
+        );
     }
     if let Some(standing) = standing {
         firms(&mut registry, &standing.firms);
@@ -285,8 +296,16 @@ fn firms(registry: &mut Registry, firms: &[Overview]) {
     registry.register("firm_served", "1 for a practice that is served.", served);
     registry.register("firm_watched_encounters", "Encounters under watch.", watched);
     registry.register("firm_waiting_items", "Photos and results that wait, by step.", waiting);
-    registry.register("firm_drafts", "Results that are kept, by how their drafts stand.", drafts);
-    registry.register("firm_dead_letters", "What was given up and waits for an operator.", dead);
+    registry.register(
+        "firm_drafts",
+        "Results that are kept, by how their drafts stand.",
+        drafts,
+    );
+    registry.register(
+        "firm_dead_letters",
+        "What was given up and waits for an operator.",
+        dead,
+    );
     registry.register_with_unit(
         "firm_read_up_to_timestamp",
         "How far encounters were read, by the EHR's clock.",
@@ -326,9 +345,21 @@ fn quotas(registry: &mut Registry, standing: &Standing) {
     for (quota, highest) in prices {
         price.get_or_create(&[("quota", quota.to_owned())]).set(highest);
     }
-    registry.register("quota_calls_granted", "Calls granted since the state was made, by kind.", granted);
-    registry.register("quota_calls_refused", "Calls that the EHR refused for the quota.", refused);
-    registry.register("quota_rate_share", "Part of the rate in use: 1, or less after a refusal.", share);
+    registry.register(
+        "quota_calls_granted",
+        "Calls granted since the state was made, by kind.",
+        granted,
+    );
+    registry.register(
+        "quota_calls_refused",
+        "Calls that the EHR refused for the quota.",
+        refused,
+    );
+    registry.register(
+        "quota_rate_share",
+        "Part of the rate in use: 1, or less after a refusal.",
+        share,
+    );
     registry.register("quota_tokens", "Calls at hand when the quota was last used.", tokens);
     registry.register(
         "quota_price",
