@@ -264,6 +264,10 @@ impl DraftTarget {
 
 /// What may be written back.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an offer that an EHR makes or does not make"
+)]
 pub struct DraftRules {
     /// The resources that can be created; none where nothing can be written.
     pub targets: Vec<DraftTarget>,
