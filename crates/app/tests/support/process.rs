@@ -149,25 +149,6 @@ impl Installation {
         )
     }
 
-    /// The same on a disk that takes no more: every file that it writes stays below so many blocks of 512 bytes, and a write beyond
-    /// fails instead of ending the process.
-    pub(crate) fn start_on_a_full_disk(&self, blocks: u32) -> Running {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("full-disk.log"))
-            .unwrap();
-        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" run");
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", &script, env!("CARGO_BIN_EXE_skin-assist")])
-            .env("SKIN_ASSIST_CONFIG", &self.config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        Running(command.spawn().unwrap())
-    }
-
     pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
         serde_json::from_str(&self.succeed(arguments)).unwrap()
     }
