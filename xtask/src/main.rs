@@ -59,7 +59,6 @@ Commands:
   faults [ARG]...   Play the whole engine under virtual time with faults on purpose, and check what must hold. ARGs: --seeds N,
                     --first S, --seed S (replays one), --jobs J, --json FILE, --mutations (removes each safeguard in turn);
                     docs/faults.md has the rest.
-  chaos [--kills N] Kill the real program at random moments, two processes on one file, over HTTP; 200 kills unless told.
   redteam           Attack drafts by way of a language model that obeys the attacker, and write docs/redteam.md.
   language-server   Run a prompt through llama.cpp's server with a model of random weights, installed under target/tools/language
                     on the first run; interop/language/README.md has the rest.
@@ -124,11 +123,6 @@ fn main() -> ExitCode {
         ["servers"] => servers(),
         ["systemd"] => systemd::alone(),
         ["faults", rest @ ..] => faults::simulate(rest),
-        ["chaos"] => faults::chaos(200),
-        ["chaos", "--kills", kills] => kills
-            .parse()
-            .map_err(|_| format!("{kills} is not a number of kills"))
-            .and_then(faults::chaos),
         ["redteam"] => redteam::run(),
         ["language-server"] => language_server::alone(),
         ["interop"] => interop::run(),
@@ -148,7 +142,7 @@ fn main() -> ExitCode {
         ["help" | "--help" | "-h"]
         | [
             "check" | "test" | "validators" | "aws-check" | "aws-test" | "aws-cost" | "interop" | "model-servers"
-            | "redteam" | "language-server" | "bench" | "chaos",
+            | "redteam" | "language-server" | "bench",
             "--help" | "-h",
         ] => {
             print!("{HELP}");

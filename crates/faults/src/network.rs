@@ -137,9 +137,11 @@ impl Network {
             let is_of = |firm: &&String| request.uri().path().split('/').any(|part| part == firm.as_str());
             let firm = firms.iter().find(is_of).map(String::as_str);
             let now = self.shared.now();
-            // A process that stood still acts on what it knew before.
+            // A process that stood still acts on what it knew before, and on grants that it took before.
             let firm = firm.filter(|_| process.freezes() == 0);
-            self.shared.truth().call_arrives(firm, now, self.most_calls);
+            if !process.is_late() {
+                self.shared.truth().call_arrives(firm, now, self.most_calls);
+            }
         }
         if there > LATE {
             self.wait(there).await;

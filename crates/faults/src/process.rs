@@ -221,6 +221,12 @@ impl Process {
         !self.is_dead() && self.freezes() == freezes
     }
 
+    /// Whether it stood still within the last minute: what it had a grant for then is late.
+    pub(crate) fn is_late(&self) -> bool {
+        const MINUTE: Duration = Duration::from_secs(60);
+        self.freezes() > 0 && self.shared.now() < *lock(&self.frozen_until) + MINUTE
+    }
+
     pub(crate) fn freezes(&self) -> u64 {
         self.freezes.load(Ordering::Relaxed)
     }

@@ -666,7 +666,8 @@ impl InferenceRecords for ProcessStore {
     async fn record_result(&self, lease: Lease<DocumentWatch>, result: &AssistResult) -> Outcome<()> {
         {
             let mut truth = self.process.shared.truth();
-            for photo in &result.photos {
+            // One whose file is no picture is named as not assessed.
+            for photo in result.photos.iter().filter(|photo| photo.not_assessed.is_none()) {
                 truth.judged(&result.assessment.firm, &without_alias(&photo.document), &photo.digest);
             }
         }

@@ -151,25 +151,14 @@ impl Installation {
 
     /// The same, whose writes beyond a limit on the size of files fail instead of ending it, as on a full disk.
     pub(crate) fn start_on_a_disk_that_may_fill(&self) -> Running {
-        self.start_with_files_bounded("", "run.log")
-    }
-
-    /// The same on a disk that takes no more: every file that it writes stays below so many blocks of 512 bytes.
-    pub(crate) fn start_on_a_full_disk(&self, blocks: u32) -> Running {
-        self.start_with_files_bounded(&format!("ulimit -f {blocks}; "), "full-disk.log")
-    }
-
-    /// A write beyond the limit fails instead of ending the process.
-    fn start_with_files_bounded(&self, bound: &str, log: &str) -> Running {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
-            .open(self.path(log))
+            .open(self.path("run.log"))
             .unwrap();
-        let script = format!("trap '' XFSZ; {bound}exec \"$0\" run");
         let mut command = Command::new("sh");
         command
-            .args(["-c", &script, env!("CARGO_BIN_EXE_skin-assist")])
+            .args(["-c", "trap '' XFSZ; exec \"$0\" run", env!("CARGO_BIN_EXE_skin-assist")])
             .env("SKIN_ASSIST_CONFIG", &self.config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
