@@ -149,8 +149,12 @@ pub trait Clock: Send + Sync {
 #[error("the time for this step ran out")]
 pub struct Elapsed;
 
-/// Runs `future`, but not past `deadline`.
+/// Runs `future`, but not past `deadline`. It is not begun after it: a process that stood still since its lease was good may have lost
+/// it to another, and a draft that is posted then is the second.
 pub async fn within<T>(clock: &dyn Clock, deadline: Timestamp, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+    if clock.now() > deadline {
+        return Err(Elapsed);
+    }
     match select(pin!(future), clock.sleep_until(deadline)).await {
         Either::Left((output, _)) => Ok(output),
         Either::Right(((), _)) => Err(Elapsed),
@@ -169,6 +173,20 @@ mod tests {
         assert_eq!(instant.date_plus_days(-2), "2026-01-04");
         assert!(Timestamp::parse_rfc3339("2026-01-05").is_err());
         assert_eq!(Timestamp::NEVER.to_string(), "never");
+    }
+
+    #[test]
+    fn nothing_is_begun_after_its_deadline() {
+        use std::cell::Cell;
+
+        let clock = VirtualClock::new(Timestamp::from_millis(10));
+        let begun = Cell::new(0);
+        let begin = || async { begun.set(begun.get() + 1) };
+        let in_time = within(&clock, Timestamp::from_millis(10), begin());
+        assert!(futures::executor::block_on(in_time).is_ok());
+        let late = within(&clock, Timestamp::from_millis(9), begin());
+        assert!(futures::executor::block_on(late).is_err());
+        assert_eq!(begun.get(), 1);
     }
 
     #[test]
