@@ -23,7 +23,7 @@ pub(crate) fn impatient() -> HttpOptions {
         read_timeout: Duration::from_secs(2),
         total_timeout: Duration::from_secs(3),
         allow_loopback_http: true,
-        proxy: None,
+        ..HttpOptions::default()
     }
 }
 
