@@ -388,20 +388,6 @@ impl World {
     /// Each photo that asks for a draft has one, or is one of so many that are listed as uncertain; none has two, and
     /// nothing else has any.
     pub(crate) fn assert_delivered_once(&self, uncertain_at_most: usize) -> Report {
-        let report = self.assert_of_firms(uncertain_at_most, |_| true);
-        assert_eq!(self.clock.run(self.state.dead_letters()).unwrap(), []);
-        report
-    }
-
-    /// The same of all firms but one.
-    pub(crate) fn assert_delivered_once_but(&self, firm: &str) -> Report {
-        let report = self.assert_of_firms(usize::MAX, |other| other != firm);
-        let letters = self.clock.run(self.state.dead_letters()).unwrap();
-        assert!(letters.iter().all(|letter| letter.firm.as_str() == firm), "{letters:?}");
-        report
-    }
-
-    fn assert_of_firms(&self, uncertain_at_most: usize, of: impl Fn(&str) -> bool) -> Report {
         let report = self.report();
         let uncertain = self.clock.run(self.state.uncertain()).unwrap();
         assert!(
@@ -409,7 +395,7 @@ impl World {
             "{} drafts are uncertain",
             uncertain.len()
         );
-        for photo in report.expected().filter(|photo| of(&photo.firm)) {
+        for photo in report.expected() {
             let listed = uncertain.iter().any(|result| {
                 result.assessment.firm.as_str() == photo.firm
                     && result
@@ -443,6 +429,7 @@ impl World {
                 .count(),
             0
         );
+        assert_eq!(self.clock.run(self.state.dead_letters()).unwrap(), []);
         report
     }
 }
