@@ -11,6 +11,7 @@
 //! A safeguard is removed by a wrapper ([`Mutation`]), never by a switch in the product.
 
 mod ehr;
+mod grants;
 mod judge;
 mod network;
 mod plan;

@@ -15,10 +15,10 @@ use skin_assist_core::{
     phi::Phi,
     polling::Learned,
     ports::{
-        Audit, AuditRecord, CallGrants, CallKind, Changes, Credentials, Deliveries, DocumentQueue, EncounterWatches,
-        FirmAdministration, Firms, Grant, InferenceRecords, LanguageSpending, LanguageSpent, Look, Operations,
-        Overview, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft,
-        StateError, StateStore, UncertainResolution, VisionModel, WatchLists,
+        Audit, AuditRecord, Changes, Credentials, Deliveries, DocumentQueue, EncounterWatches, FirmAdministration,
+        Firms, InferenceRecords, LanguageSpending, LanguageSpent, Look, Operations, Overview, PollingMemory,
+        RecordedDocuments, RecordedEncounters, RetractedDraft, StateError, StateStore, UncertainResolution,
+        VisionModel, WatchLists,
     },
     time::Timestamp,
 };
@@ -56,11 +56,11 @@ fn names<'a>(firm: &'a FirmId, documents: impl IntoIterator<Item = &'a DocumentI
 }
 
 impl ProcessStore {
-    fn without(&self, mutation: Mutation) -> bool {
+    pub(crate) fn without(&self, mutation: Mutation) -> bool {
         self.process.shared.mutation == mutation
     }
 
-    async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         method: &'static str,
         writes: bool,
@@ -794,31 +794,5 @@ impl Deliveries for ProcessStore {
             self.inner.bury_delivery(lease, reason, now)
         })
         .await
-    }
-}
-
-#[async_trait]
-impl CallGrants for ProcessStore {
-    async fn take(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Outcome<Grant> {
-        if self.without(Mutation::Grants) {
-            return Ok(Grant::Granted);
-        }
-        let grant = self.call("take", true, self.inner.take(key, kind, now)).await?;
-        if matches!(grant, Grant::Wait(_)) {
-            self.process.shared.truth().safeguard("a call waits for its grant");
-        }
-        Ok(grant)
-    }
-
-    async fn hold(&self, key: &QuotaKey, now: Timestamp, until: Timestamp) -> Outcome<()> {
-        self.process
-            .shared
-            .truth()
-            .safeguard("everybody holds still after a 429");
-        self.call("hold", true, self.inner.hold(key, now, until)).await
-    }
-
-    async fn quotas(&self) -> Outcome<Vec<QuotaFigures>> {
-        self.call("quotas", false, self.inner.quotas()).await
     }
 }
