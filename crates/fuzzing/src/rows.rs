@@ -429,6 +429,7 @@ async fn fill(store: &SqliteStore) -> Result<(), StateError> {
         firms: 1,
         encounters: 1,
         prices: BTreeMap::from([("key".to_owned(), 0.5)]),
+        ..PollerFigures::default()
     };
     store
         .attend(&PollerId("p".to_owned()), &figures, at(5), at(100_000))

@@ -143,7 +143,7 @@ fn the_suite_notices_a_store_that_ignores_fences() {
 
 #[test]
 fn the_suite_notices_other_broken_rules() {
-    let broken: [(Mutation, &[&str]); 32] = [
+    let broken: [(Mutation, &[&str]); 34] = [
         (
             Mutation::AttemptsForgotten,
             &["documents::attempts", "documents::a_lease", "watch_lists::a_lease"],

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
     domain::{Firm, FirmId, FirmStatus, IntendedUseRecord, Mode},
-    ports::{AuditAction, AuditRecord, StateStore},
+    ports::{Audit as _, AuditAction, AuditRecord, StateStore},
     time::Clock as _,
 };
 
