@@ -116,7 +116,7 @@ fn a_running_system_says_how_it_is_and_what_it_did() {
         assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"));
         let is_over = ehr.script_progress().is_over();
         let drafts = value(&metrics, "skin_assist_photo_to_draft_seconds_count{from=\"filed\"}").unwrap();
-        if is_over && ehr.report().compositions > 0 && drafts >= f64::from(ehr.report().compositions) {
+        if is_over && ehr.report().compositions > 0 && drafts >= ehr.report().compositions as f64 {
             break metrics;
         }
     };

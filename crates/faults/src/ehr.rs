@@ -11,8 +11,9 @@ use skin_assist_core::{
     phi::Phi,
     ports::{
         ChartReader, ContextPart, ContextSubject, DocumentQuery, DocumentSearches, DraftAbilities, DraftError,
-        DraftSearch, DraftWriter, EhrError, EncounterQuery, FirmSettings, Page, PageLink, PatientContext,
-        PhotoLocation, PhotoSource, Photos, StateError, TokenEndpoint, VisionError, VisionModel,
+        DraftSearch, DraftWriter, EarlierInChart, EhrError, EncounterQuery, FirmSettings, Page, PageLink,
+        PatientContext, PhotoLocation, PhotoSource, Photos, StateError, TokenEndpoint, VisionError, VisionModel,
+        WrittenDraft,
     },
     time::Timestamp,
 };
@@ -163,6 +164,30 @@ impl DraftWriter for ProcessEhr {
             .truth()
             .safeguard("an interrupted post is settled by a search");
         self.inner.find(firm, token, draft).await
+    }
+
+    async fn look_at_earlier(
+        &self,
+        firm: &Firm,
+        token: &AccessToken,
+        earlier: &DraftReference,
+        draft: &Draft,
+    ) -> Result<EarlierInChart, EhrError> {
+        self.calls(firm, token);
+        self.inner.look_at_earlier(firm, token, earlier, draft).await
+    }
+
+    async fn update(
+        &self,
+        firm: &Firm,
+        token: &AccessToken,
+        earlier: &WrittenDraft,
+        draft: &Draft,
+    ) -> Result<DraftReference, DraftError> {
+        self.calls(firm, token);
+        let answer = self.inner.update(firm, token, earlier, draft).await;
+        self.process.passes("update").await;
+        answer
     }
 
     async fn is_visit_over(&self, firm: &Firm, token: &AccessToken, encounter: &EncounterId) -> Result<bool, EhrError> {

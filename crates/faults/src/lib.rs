@@ -14,6 +14,7 @@ mod ehr;
 mod grants;
 mod judge;
 mod network;
+mod passed_on;
 mod plan;
 mod process;
 pub mod report;

@@ -1,24 +1,20 @@
 //! The state store as one process uses it: faults come in here, the truth is told what was done, and a safeguard may be missing.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use skin_assist_core::{
     domain::{
-        Assessment, AssessmentId, AssistResult, CategoryCode, CategoryUse, ClosedAssessment, Credential, Cursor,
-        DeadLetter, Delivery, DocumentId, DocumentStep, DocumentWatch, DraftReference, EarlierDraft, Encounter,
-        EncounterId, EncounterWatch, Findings, Firm, FirmId, FirmStatus, IntendedUseRecord, IssuedToken, Journey, Mode,
-        NewCredential, PollerFigures, PollerId, Reason, ReferenceCode, ResultKey, Sibling, Stage, StoredPhoto,
-        WatchList, WatchedEncounter,
+        Assessment, AssessmentId, AssistResult, ClosedAssessment, Credential, Cursor, Delivery, DocumentId,
+        DocumentStep, DocumentWatch, DraftReference, EarlierDraft, Encounter, EncounterId, EncounterWatch, Findings,
+        Firm, FirmId, IssuedToken, PollerFigures, PollerId, Reason, ReferenceCode, ResultKey, Sibling, Stage,
+        StoredPhoto, WatchList, WatchedEncounter,
     },
     lease::{Lease, SKEW_ALLOWANCE},
     phi::Phi,
-    polling::Learned,
     ports::{
-        Audit, AuditRecord, Changes, Credentials, Deliveries, DocumentQueue, EncounterWatches, FirmAdministration,
-        Firms, InferenceRecords, LanguageSpending, LanguageSpent, Look, Operations, Overview, PollingMemory,
-        RecordedDocuments, RecordedEncounters, RetractedDraft, StateError, StateStore, UncertainResolution,
-        VisionModel, WatchLists,
+        Changes, Credentials, Deliveries, DocumentQueue, EncounterWatches, InferenceRecords, Look, RecordedDocuments,
+        RecordedEncounters, StateError, StateStore, VisionModel, WatchLists,
     },
     time::Timestamp,
 };
@@ -177,61 +173,6 @@ impl ProcessStore {
             }
         }
     }
-}
-
-/// Methods that are passed on: `reads` go on when the disk is full.
-macro_rules! passed_on {
-    ($port:ident: $($mode:ident $method:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
-        #[async_trait]
-        impl $port for ProcessStore {
-            $(async fn $method(&self, $($argument: $kind),*) -> Outcome<$answer> {
-                let work = self.inner.$method($($argument),*);
-                self.call(stringify!($method), stringify!($mode) == "writes", work).await
-            })*
-        }
-    };
-}
-
-passed_on! { Firms:
-    reads firms() -> Vec<Firm>;
-    reads firm(firm: &FirmId) -> Option<Firm>;
-}
-
-passed_on! { FirmAdministration:
-    writes add_firm(firm: &Firm, credential: &NewCredential) -> ();
-    writes set_firm_status(firm: &FirmId, status: FirmStatus) -> ();
-    writes set_categories(firm: &FirmId, categories: &BTreeMap<CategoryCode, CategoryUse>) -> ();
-    writes set_mode(firm: &FirmId, mode: Mode, record: Option<&IntendedUseRecord>) -> ();
-    writes replace_credential(firm: &FirmId, credential: &NewCredential) -> ();
-    writes remove_firm(firm: &FirmId) -> ();
-}
-
-passed_on! { PollingMemory:
-    reads learned(firms: &[FirmId]) -> Learned;
-    writes add_learned(gained: &Learned, now: Timestamp) -> ();
-}
-
-passed_on! { LanguageSpending:
-    reads language_spent(firm: &FirmId, at: Timestamp) -> LanguageSpent;
-    writes add_language_spent(firm: &FirmId, at: Timestamp, spent: &LanguageSpent) -> ();
-}
-
-passed_on! { Audit:
-    writes record(record: &AuditRecord) -> ();
-    reads records() -> Vec<AuditRecord>;
-}
-
-passed_on! { Operations:
-    reads overview(now: Timestamp) -> Vec<Overview>;
-    reads journeys(limit: usize) -> Vec<Journey>;
-    reads dead_letters() -> Vec<DeadLetter>;
-    writes replay(dead_letter: i64, now: Timestamp) -> ();
-    reads firm_results(firm: &FirmId) -> Vec<AssistResult>;
-    reads uncertain() -> Vec<AssistResult>;
-    writes resolve(firm: &FirmId, assessment: &AssessmentId, resolution: &UncertainResolution, now: Timestamp) -> ();
-    reads retracted_drafts() -> Vec<RetractedDraft>;
-    writes acknowledge_retraction(firm: &FirmId, assessment: &AssessmentId, now: Timestamp) -> ();
-    writes sweep_expired(now: Timestamp) -> u64;
 }
 
 #[async_trait]
@@ -679,6 +620,10 @@ impl InferenceRecords for ProcessStore {
         self.call("earlier_draft", false, self.inner.earlier_draft(firm, assessment))
             .await
     }
+
+    async fn draft_before(&self, watch: &DocumentWatch) -> Outcome<Option<EarlierDraft>> {
+        self.call("draft_before", false, self.inner.draft_before(watch)).await
+    }
 }
 
 #[async_trait]
@@ -734,6 +679,23 @@ impl Deliveries for ProcessStore {
             recorded
         })
         .await
+    }
+
+    async fn record_update_intent(
+        &self,
+        lease: &Lease<AssistResult>,
+        updates: &DraftReference,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        self.leased("record_update_intent", lease, |lease| async move {
+            self.inner.record_update_intent(&lease, updates, now).await
+        })
+        .await
+    }
+
+    async fn delivery_of(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<Delivery>> {
+        self.call("delivery_of", false, self.inner.delivery_of(firm, assessment))
+            .await
     }
 
     async fn record_delivered(
