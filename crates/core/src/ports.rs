@@ -12,7 +12,9 @@ mod proposals;
 mod spending;
 mod state;
 
-pub use audit::{AuditChain, AuditPage, AuditTrail, Kept, Removed, Retention, RetentionLimits};
+pub use audit::{
+    Audit, AuditAction, AuditChain, AuditPage, AuditRecord, AuditTrail, Kept, Removed, Retention, RetentionLimits,
+};
 pub use ehr::{
     ChartReader, ContextPart, ContextSubject, DocumentQuery, DocumentSearches, DraftAbilities, DraftSearch,
     DraftWriter, EarlierInChart, Ehr, EncounterQuery, FinishedVisit, FirmSettings, Page, PageLink, PatientContext,
@@ -26,8 +28,8 @@ pub use models::{
 pub use proposals::{Proposals, Proposed, ProposingStore};
 pub use spending::{LanguageSpending, LanguageSpent};
 pub use state::{
-    Audit, AuditAction, AuditRecord, CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency,
-    DocumentQueue, EncounterWatches, FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview,
-    Photos, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, StateStore,
-    UncertainResolution, WatchLists,
+    CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency, DocumentQueue, EncounterWatches,
+    FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview, Photos, PollingMemory,
+    QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, StateStore, UncertainResolution,
+    WatchLists,
 };

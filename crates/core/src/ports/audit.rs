@@ -1,19 +1,141 @@
-//! Reading the audit trail, and writing into it together with a change: for operators. Stages append alone, through
-//! [`Audit`](super::Audit).
+//! The audit trail: appending to it, for stages; and reading it, and writing into it together with a change, for operators.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{AuditRecord, StateError, StateStore};
+use super::{StateError, StateStore};
 use crate::{
-    audit::{AuditEntry, AuditHead},
+    audit::{AuditEntry, AuditHead, TRAIL_SHORTENED},
     domain::FirmId,
     time::Timestamp,
 };
 
 type Outcome<T> = Result<T, StateError>;
+
+/// Something that happened to a patient's record or to a permission, for the audit trail. Ids and codes only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// When.
+    pub at: Timestamp,
+    /// Whose record, and in whose chain; [`INSTALLATION`](crate::audit::INSTALLATION) for what concerns no firm alone.
+    pub firm: FirmId,
+    /// Who: a stage, or an operator's command.
+    pub actor: String,
+    /// What was done.
+    pub action: AuditAction,
+    /// To what: a document, an assessment, or the firm itself.
+    pub subject: String,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuditAction {
+    /// A photo was downloaded.
+    PhotoRead,
+    /// A photo was shown to the models.
+    Inferred,
+    /// What an assessment needs of the patient's chart was read, or tried to be.
+    ContextRead,
+    /// A result was recorded.
+    ResultRecorded,
+    /// A draft was written.
+    DraftWritten,
+    /// A draft was sent, and nobody knows whether it was written.
+    DraftUncertain,
+    /// A photo was retracted after its draft was posted.
+    RetractedAfterDelivery,
+    /// An operator took note of such a retraction.
+    RetractionAcknowledged,
+    /// A firm was connected, paused, resumed, removed, or its settings were changed.
+    FirmChanged,
+    /// A dead letter was replayed.
+    Replayed,
+    /// An uncertain draft was resolved.
+    UncertainResolved,
+    /// An operator read a result that is kept back, or compared results with diagnoses.
+    ResultRead,
+    /// An operator had a practice's EHR asked what it does.
+    ChartProbed,
+    /// A credential was used: a token was obtained with it.
+    TokenObtained,
+    /// The program was started, with which configuration.
+    Started,
+    /// Entries of before there were chains were put into them.
+    TrailChained,
+    /// Entries were removed after their time.
+    TrailShortened,
+    /// An operator exported the trail.
+    TrailExported,
+    /// Results were removed after their time.
+    ResultsRemoved,
+}
+
+impl AuditAction {
+    /// Whether its subject came from a firm's EHR, or from what it was proved with: where a store seals what is a firm's own with the
+    /// firm's key, it seals this, too.
+    pub const fn is_about_a_record(self) -> bool {
+        match self {
+            Self::PhotoRead
+            | Self::Inferred
+            | Self::ContextRead
+            | Self::ResultRecorded
+            | Self::DraftWritten
+            | Self::DraftUncertain
+            | Self::RetractedAfterDelivery
+            | Self::RetractionAcknowledged
+            | Self::Replayed
+            | Self::UncertainResolved
+            | Self::ResultRead
+            | Self::TokenObtained => true,
+            Self::FirmChanged
+            | Self::ChartProbed
+            | Self::Started
+            | Self::TrailChained
+            | Self::TrailShortened
+            | Self::TrailExported
+            | Self::ResultsRemoved => false,
+        }
+    }
+
+    /// The word used in tables and exports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PhotoRead => "photo-read",
+            Self::Inferred => "inferred",
+            Self::ContextRead => "context-read",
+            Self::ResultRecorded => "result-recorded",
+            Self::DraftWritten => "draft-written",
+            Self::DraftUncertain => "draft-uncertain",
+            Self::RetractedAfterDelivery => "retracted-after-delivery",
+            Self::RetractionAcknowledged => "retraction-acknowledged",
+            Self::FirmChanged => "firm-changed",
+            Self::Replayed => "replayed",
+            Self::UncertainResolved => "uncertain-resolved",
+            Self::ResultRead => "result-read",
+            Self::ChartProbed => "chart-probed",
+            Self::TokenObtained => "token-obtained",
+            Self::Started => "started",
+            Self::TrailChained => "trail-chained",
+            Self::TrailShortened => TRAIL_SHORTENED,
+            Self::TrailExported => "trail-exported",
+            Self::ResultsRemoved => "results-removed",
+        }
+    }
+}
+
+/// The audit trail: append-only, each firm's entries a chain ([`crate::audit`]). What is read is recorded before it is handed on, by
+/// itself; a change is recorded by the transition that makes it.
+#[async_trait]
+pub trait Audit: Send + Sync {
+    /// Appends a record.
+    async fn record(&self, record: &AuditRecord) -> Outcome<()>;
+
+    /// The records, oldest first.
+    async fn records(&self) -> Outcome<Vec<AuditRecord>>;
+}
 
 /// Entries of one chain, in the order in which the store has them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
