@@ -472,6 +472,8 @@ fn from_variable(defaults: &Table, name: &str, value: &str) -> Result<Table, Fai
 
 #[cfg(test)]
 mod tests {
+    use skin_assist_core::polling::PolicyName;
+
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
