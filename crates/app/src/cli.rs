@@ -740,10 +740,10 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             commands::config::default();
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Key(KeyCommand::Rotate) => return commands::rotate::rotate(&config()?),
+        Command::Key(KeyCommand::Rotate) => return block_on(commands::rotate::rotate(&config()?)),
         Command::Key(command) => return commands::key::key(command),
-        Command::Backup(arguments) => return commands::copies::backup(&config()?, arguments),
-        Command::Restore(arguments) => return commands::copies::restore(&config()?, arguments),
+        Command::Backup(arguments) => return block_on(commands::copies::backup(&config()?, arguments)),
+        Command::Restore(arguments) => return block_on(commands::copies::restore(&config()?, arguments)),
         Command::Simulate(arguments) => return commands::simulate::simulate(arguments),
         Command::Doctor(JsonFlag { json }) => return block_on(commands::doctor::doctor(config(), *json)),
         _ => {}

@@ -66,6 +66,10 @@ fn a_practice_that_was_shredded_does_not_come_back_with_a_backup() {
     installation.succeed(&["firm", "remove", "oak", "--shred", "--yes"]);
     let contents = installation.json(&["restore", &backup, "--replace", "--json"]);
     assert_eq!(contents["shredded"], serde_json::json!(["elm", "oak"]));
+
+    // The trail is whole although nobody can read any more what of it was the practices' own.
+    installation.succeed(&["audit", "verify"]);
+    assert!(installation.succeed(&["audit", "export"]).contains("\"restored\""));
 }
 
 #[test]
@@ -108,4 +112,9 @@ fn the_key_of_the_state_is_changed_and_an_interrupted_change_is_finished() {
         "the old key is kept once"
     );
     installation.succeed(&["backup", &in_backups(&installation, "after.db")]);
+    let trail = installation.succeed(&["audit", "export"]);
+    for action in ["\"key-changed\"", "\"backed-up\""] {
+        assert!(trail.contains(action), "{action} is not in the trail");
+    }
+    installation.succeed(&["audit", "verify"]);
 }

@@ -2,9 +2,13 @@
 
 use std::process::ExitCode;
 
+use skin_assist_core::{
+    audit::installation,
+    ports::{Audit as _, AuditAction},
+};
 use skin_assist_store::{Contents, CopyError, SqliteStore};
 
-use super::print_json;
+use super::{by_operator, print_json, state_failed};
 use crate::{
     cli::{BackupArguments, RestoreArguments},
     config::{Config, StoreName, read_state_key},
@@ -13,7 +17,7 @@ use crate::{
 };
 
 /// Writes a backup.
-pub(crate) fn backup(config: &Config, arguments: &BackupArguments) -> Result<ExitCode, Failure> {
+pub(crate) async fn backup(config: &Config, arguments: &BackupArguments) -> Result<ExitCode, Failure> {
     is_a_file(config)?;
     let key = match wiring::next_key_file(config) {
         Ok(next) if next.exists() => {
@@ -29,9 +33,12 @@ pub(crate) fn backup(config: &Config, arguments: &BackupArguments) -> Result<Exi
             state.display()
         )));
     }
-    let contents = wiring::state_file(config)?
+    let store = wiring::state_file(config)?;
+    let contents = store
         .back_up(&arguments.file, &key)
         .map_err(|error| refused("no backup was made", error))?;
+    let record = by_operator(&installation(), AuditAction::BackedUp, described(&contents));
+    store.record(&record).await.map_err(state_failed)?;
     if arguments.json {
         print_json(&contents)?;
         return Ok(ExitCode::SUCCESS);
@@ -50,7 +57,7 @@ pub(crate) fn backup(config: &Config, arguments: &BackupArguments) -> Result<Exi
 }
 
 /// Puts one back.
-pub(crate) fn restore(config: &Config, arguments: &RestoreArguments) -> Result<ExitCode, Failure> {
+pub(crate) async fn restore(config: &Config, arguments: &RestoreArguments) -> Result<ExitCode, Failure> {
     is_a_file(config)?;
     let key = config.state_key()?;
     let of_the_backup = match &arguments.key_file {
@@ -66,6 +73,9 @@ pub(crate) fn restore(config: &Config, arguments: &RestoreArguments) -> Result<E
         arguments.replace,
     )
     .map_err(|error| refused("nothing was put back", error))?;
+    let record = by_operator(&installation(), AuditAction::Restored, described(&contents));
+    let store = wiring::state_file(config)?;
+    store.record(&record).await.map_err(state_failed)?;
     if arguments.json {
         print_json(&contents)?;
         return Ok(ExitCode::SUCCESS);

@@ -7,10 +7,18 @@
 
 use std::{fs, io, path::Path, process::ExitCode};
 
-use skin_assist_core::phi::Secret;
+use skin_assist_core::{
+    audit::installation,
+    phi::Secret,
+    ports::{Audit as _, AuditAction},
+};
 use skin_assist_store::{RotationError, SqliteStore, replace, sync_folder};
 
-use super::key::{random, write_secret};
+use super::{
+    by_operator,
+    key::{random, write_secret},
+    state_failed,
+};
 use crate::{
     config::{Config, StoreName, read_secret, read_state_key},
     failure::{Failure, Hinted as _, WithHint as _},
@@ -21,7 +29,7 @@ use crate::{
 const OLD_KEYS: u32 = 10_000;
 
 /// Changes the key.
-pub(crate) fn rotate(config: &Config) -> Result<ExitCode, Failure> {
+pub(crate) async fn rotate(config: &Config) -> Result<ExitCode, Failure> {
     if config.state.store != StoreName::Sqlite {
         return Err(Failure::new("there is no state file: the state is in DynamoDB")
             .with_hint("its keys are rotated by AWS; see docs/aws.md"));
@@ -48,12 +56,14 @@ pub(crate) fn rotate(config: &Config) -> Result<ExitCode, Failure> {
     if new.to_text().expose() == old.to_text().expose() {
         // It was in its place already when the change before this one stopped.
         take_over(&next, &key_file)?;
+        note(config).await?;
         say!("The new key is in {}.", key_file.display());
         return Ok(ExitCode::SUCCESS);
     }
     SqliteStore::rotate_key(&state, &config.firm_keys_file(), &old, &new).map_err(refused)?;
     let kept = keep(&key_file)?;
     take_over(&next, &key_file)?;
+    note(config).await?;
     say!(
         "The state file has a new key, in {}. The old one is in {kept}: backups from before need it; destroy it when those are gone. Keep a \
          copy of the new key, and of {}, apart from the state file and its backups.",
@@ -61,6 +71,13 @@ pub(crate) fn rotate(config: &Config) -> Result<ExitCode, Failure> {
         config.firm_keys_file().display()
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// In the audit trail, by the new key.
+async fn note(config: &Config) -> Result<(), Failure> {
+    let record = by_operator(&installation(), AuditAction::KeyChanged, "the state file's key");
+    let store = wiring::state_file(config)?;
+    store.record(&record).await.map_err(state_failed)
 }
 
 fn refused(error: RotationError) -> Failure {

@@ -71,6 +71,12 @@ pub enum AuditAction {
     TrailExported,
     /// Results were removed after their time.
     ResultsRemoved,
+    /// The key of the state was changed.
+    KeyChanged,
+    /// A backup of the state was written.
+    BackedUp,
+    /// A backup was put in the place of the state.
+    Restored,
 }
 
 impl AuditAction {
@@ -96,7 +102,10 @@ impl AuditAction {
             | Self::TrailChained
             | Self::TrailShortened
             | Self::TrailExported
-            | Self::ResultsRemoved => false,
+            | Self::ResultsRemoved
+            | Self::KeyChanged
+            | Self::BackedUp
+            | Self::Restored => false,
         }
     }
 
@@ -122,6 +131,9 @@ impl AuditAction {
             Self::TrailShortened => TRAIL_SHORTENED,
             Self::TrailExported => "trail-exported",
             Self::ResultsRemoved => "results-removed",
+            Self::KeyChanged => "key-changed",
+            Self::BackedUp => "backed-up",
+            Self::Restored => "restored",
         }
     }
 }
