@@ -382,3 +382,57 @@ fn resident_bytes() -> Option<i64> {
     let kilobytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use skin_assist_core::domain::{DocumentId, FirmId, Reason};
+
+    use super::*;
+
+    #[test]
+    fn what_happens_is_counted_with_its_reason() {
+        const REASON: Reason = Reason::new("ehr.unavailable", "wait");
+        let at = Timestamp::from_millis;
+        let counted = Counted::new();
+        let stepped = Stepped {
+            firm: FirmId::new("oak".to_owned()),
+            document: DocumentId::new("a".to_owned()),
+            stage: Stage::WriteBack,
+            outcome: Outcome::Waiting,
+            reason: Some(REASON),
+            began_at: at(1_000),
+            ended_at: at(3_000),
+            filed_at: Some(at(0)),
+            detected_at: at(500),
+        };
+        counted.observe(&Event::Stepped(Box::new(stepped.clone())));
+        counted.observe(&Event::Resting {
+            firm: stepped.firm.clone(),
+            until: at(9_000),
+            reason: REASON,
+        });
+        counted.observe(&Event::Stepped(Box::new(Stepped {
+            outcome: Outcome::Delivered,
+            reason: None,
+            ended_at: at(50_000),
+            ..stepped
+        })));
+        let text = text(&counted, None).unwrap();
+        for line in [
+            "skin_assist_firm_rests_total{reason=\"ehr.unavailable\"} 1",
+            "skin_assist_step_reasons_total{stage=\"write-back\",outcome=\"waiting\",reason=\"ehr.unavailable\"} 1",
+            "skin_assist_steps_total{stage=\"write-back\",outcome=\"waiting\"} 1",
+            "skin_assist_step_seconds_sum{stage=\"write-back\"} 51.0",
+            "skin_assist_photo_to_draft_seconds_bucket{le=\"45.0\",from=\"filed\"} 0",
+            "skin_assist_photo_to_draft_seconds_bucket{le=\"60.0\",from=\"filed\"} 1",
+            "skin_assist_photo_to_draft_seconds_sum{from=\"detected\"} 49.5",
+            "skin_assist_state_readable 0",
+        ] {
+            assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
+        }
+        assert!(
+            !text.contains("oak"),
+            "a practice has no label of its own where photos are counted"
+        );
+    }
+}
