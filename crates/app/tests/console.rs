@@ -24,8 +24,12 @@ use skin_assist_store::{SqliteStore, StateKey};
 
 const RULES: &str = include_str!("../../../deploy/monitoring/alerts.yaml");
 const DASHBOARD: &str = include_str!("../../../deploy/monitoring/dashboard.json");
-/// Exported from their first event on: their labels are reason codes. A unit test of the metrics shows them.
-const WHEN_IT_HAPPENS: [&str; 2] = ["skin_assist_firm_rests_total", "skin_assist_step_reasons_total"];
+/// Exported from their first event on, since their labels are not known before. Unit tests of the metrics show them.
+const WHEN_IT_HAPPENS: [&str; 3] = [
+    "skin_assist_firm_rests_total",
+    "skin_assist_step_reasons_total",
+    "skin_assist_firm_detection_seconds",
+];
 const DOCUMENT: &str = include_str!("../../../docs/telemetry.md");
 
 /// Status, headers and body of one request.

@@ -111,6 +111,11 @@ impl AuditEntry {
         entry
     }
 
+    /// To what, in clear where that can be had.
+    pub fn said(&self) -> &str {
+        self.opened.as_deref().unwrap_or(&self.subject)
+    }
+
     /// It as the head of its chain.
     pub fn head(&self) -> AuditHead {
         AuditHead {

@@ -20,7 +20,11 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use crate::{SqliteStore, deliveries, documents, encounters, migrations, operations, watch_lists};
+use crate::{
+    SqliteStore, deliveries, documents, encounters, migrations, operations,
+    sealed::{PATIENT, State},
+    watch_lists,
+};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(1_767_600_000_000) + Duration::from_secs(seconds)
@@ -461,7 +465,7 @@ fn old_results_go_and_their_photos_are_not_assessed_anew() {
                  UPDATE document_watch SET step = 'done', available_at = NULL, practitioner = 'Dr. Roe';
                  INSERT INTO assist_results (firm, assessment, delivery, delivery_at, reference, available_at, fence, result_key,
                          assessed_at, subject, photos, versions, findings, note)
-                     VALUES ('a', 'x', '{delivery}', 0, 'Composition/1', {waits}, 70, 'k', {}, '{{}}', '[]', '{{}}', '{{}}', 'Jane Roe')",
+                     VALUES ('a', (SELECT assessment FROM document_watch), '{delivery}', 0, 'Composition/1', {waits}, 70, 'k', {}, '{{}}', '[]', '{{}}', '{{}}', 'Jane Roe')",
                 at(0).as_millis()
             ))
             .unwrap();
@@ -480,7 +484,13 @@ fn old_results_go_and_their_photos_are_not_assessed_anew() {
     assert_eq!(of("SELECT count(*) || '' FROM assist_results"), "0");
     let row =
         "SELECT document || step || patient || coalesce(practitioner, '') || encounter || category FROM document_watch";
-    assert_eq!(of(row), "ddone");
+    let blank = {
+        let connection = store.connection();
+        let seal = State::new(&connection, &store.vault).sealer(&firm);
+        let (document, patient) = (seal.document(&DocumentId::new("d")), seal.seal(PATIENT, ""));
+        format!("{document}done{patient}{}", seal.encounter(&EncounterId::new("")))
+    };
+    assert_eq!(of(row), blank);
     assert!(block_on(store.journeys(9)).unwrap().is_empty());
     assert_eq!(block_on(store.firm_results(&firm)).unwrap(), []);
     let records = block_on(store.records()).unwrap();

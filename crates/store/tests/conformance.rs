@@ -174,7 +174,8 @@ fn the_suite_notices_other_broken_rules() {
         (
             Mutation::LooksForgotten,
             &[
-                "watch_lists::looks_are_noted",
+                "watch_lists::looks_are_noted_and",
+                "watch_lists::looks_are_noted_when",
                 "watch_lists::looks_cancel",
                 "watch_lists::looks_alarm",
                 "watch_lists::a_look_may_come_after",
@@ -186,7 +187,11 @@ fn the_suite_notices_other_broken_rules() {
         ),
         (
             Mutation::UnknownEncountersTaken,
-            &["watch_lists::an_unknown_encounter", "watch_lists::looks_are_noted"],
+            &[
+                "watch_lists::an_unknown_encounter",
+                "watch_lists::looks_are_noted_and",
+                "watch_lists::looks_are_noted_when",
+            ],
         ),
         (
             Mutation::ChangesForgotten,

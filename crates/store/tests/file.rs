@@ -431,7 +431,7 @@ fn the_trail_of_an_earlier_edition_is_put_into_chains() {
         other
             .execute_batch(&format!(
                 "PRAGMA key = \"x'{DIGITS}'\"; DROP TRIGGER audit_is_not_changed;
-                 UPDATE audit SET subject = 'y' WHERE subject = 'x';"
+                 UPDATE audit SET subject = 'y' WHERE firm = 'b' AND number = 2;"
             ))
             .unwrap();
         drop(other);

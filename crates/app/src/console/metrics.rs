@@ -385,9 +385,62 @@ fn resident_bytes() -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use skin_assist_core::domain::{DocumentId, FirmId, Reason};
+    use skin_assist_core::{
+        domain::{DocumentId, Firm, FirmId, Reason},
+        ports::DetectionLatency,
+    };
 
     use super::*;
+
+    #[test]
+    fn how_soon_a_practice_s_photos_are_found_is_told() {
+        let firm = Firm {
+            id: FirmId::new("oak".to_owned()),
+            url_prefix: "oak".to_owned(),
+            status: FirmStatus::Active,
+            mode: Mode::Silent,
+            intended_use: None,
+            categories: BTreeMap::new(),
+            api_key: None,
+            connected_at: Timestamp::from_millis(0),
+            photos_since: Timestamp::from_millis(0),
+        };
+        let overview = Overview {
+            firm,
+            credential_refused: Some(Reason::new("ehr.scope-refused", "ask the practice")),
+            cursor: None,
+            watched_encounters: 7,
+            waiting_download: 0,
+            waiting_inference: 2,
+            waiting_delivery: 0,
+            delivered: 0,
+            uncertain: 1,
+            withheld: 0,
+            retracted: 0,
+            dead_letters: 0,
+            detection: DetectionLatency {
+                photos: 3,
+                p50_ms: 1_500,
+                p95_ms: 9_000,
+            },
+        };
+        let standing = Standing {
+            firms: vec![overview],
+            ..Standing::default()
+        };
+        let text = text(&Counted::new(), Some(&standing)).unwrap();
+        for line in [
+            "skin_assist_firm_detection_seconds{firm=\"oak\",quantile=\"0.95\"} 9.0",
+            "skin_assist_firms{standing=\"stopped\"} 1",
+            "skin_assist_firms{standing=\"served\"} 0",
+            "skin_assist_firm_served{firm=\"oak\"} 0",
+            "skin_assist_firm_waiting_items{firm=\"oak\",step=\"infer\"} 2",
+            "skin_assist_firm_drafts{firm=\"oak\",state=\"uncertain\"} 1",
+            "skin_assist_state_readable 1",
+        ] {
+            assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
+        }
+    }
 
     #[test]
     fn what_happens_is_counted_with_its_reason() {

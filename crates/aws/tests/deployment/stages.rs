@@ -48,7 +48,7 @@ const STAGES: &[Stage] = &[
 /// The methods of every port, from where ports are declared.
 pub(crate) fn ports() -> BTreeMap<String, BTreeSet<String>> {
     let mut ports = BTreeMap::new();
-    for file in ["state", "proposals", "ehr", "models", "spending"] {
+    for file in ["state", "audit", "proposals", "ehr", "models", "spending"] {
         let source = production(&text(&format!("crates/core/src/ports/{file}.rs")));
         let mut current = None;
         for line in source.lines() {

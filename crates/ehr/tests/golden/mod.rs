@@ -99,7 +99,11 @@ pub(crate) fn added() -> Golden {
         draft
     });
     let earlier = cases::earlier();
-    first.reference_code = ReferenceCode::of(&first.firm, &earlier.assessment);
+    let code = ReferenceCode::of(&first.firm, &earlier.assessment);
+    let note = serde_json::to_string(first.note.expose()).unwrap();
+    let note = note.replace(first.reference_code.as_str(), code.as_str());
+    first.note = Phi::new(serde_json::from_str(&note).unwrap());
+    first.reference_code = code;
     first.date = earlier.date;
     let assessment = Assessment {
         earlier: Some(earlier),

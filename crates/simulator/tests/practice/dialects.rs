@@ -177,7 +177,7 @@ fn a_batch_is_one_call_and_its_entries_fail_alone() {
         "OperationOutcome"
     );
     assert_eq!(ids(&reply["entry"][2]["resource"]), [document.as_str()]);
-    let (_, mixed) = batch(&["Patient/30001", "DocumentReference/file%7C139977", "Observation"]);
+    let (_, mixed) = batch(&["Patient/30001", "DocumentReference/file%7C139977", "Immunization"]);
     assert_eq!(mixed["entry"][0]["resource"]["resourceType"], "Patient");
     let attachment = &mixed["entry"][1]["resource"]["content"][0]["attachment"];
     assert!(attachment["size"].as_u64() > Some(0));

@@ -147,7 +147,10 @@ fn a_file_of_the_fourth_edition_is_sealed_and_reads_as_before() {
     );
     let records = block_on(store.records()).unwrap();
     let subjects: Vec<&str> = records.iter().map(|record| record.subject.as_str()).collect();
-    assert_eq!(subjects, ["plain-document", "plain-gone", "removed"]);
+    assert_eq!(
+        subjects,
+        ["plain-document", "plain-gone", "removed", "3 entries of before"]
+    );
     drop(store);
 
     let raw = raw(&place.state(), 7);
@@ -188,7 +191,7 @@ fn a_firm_that_was_shredded_does_not_come_back_from_a_file_of_the_fourth_edition
         .into_iter()
         .map(|record| record.subject)
         .collect();
-    assert_eq!(subjects, ["[shredded]", "plain-gone", "removed"]);
+    assert_eq!(subjects, ["[shredded]", "plain-gone", "removed", "3 entries of before"]);
     drop(restored);
     let raw = raw(&earlier, 7);
     assert!(

@@ -42,7 +42,9 @@ async fn chain(store: &dyn StateStore, firm: &FirmId) -> Vec<AuditEntry> {
 /// What the firm's entries say was done, and to what.
 async fn told(store: &Store, firm: &FirmId) -> Vec<(String, String)> {
     let entries = chain(&**store, firm).await;
-    let told = entries.into_iter().map(|entry| (entry.action, entry.subject));
+    let told = entries
+        .iter()
+        .map(|entry| (entry.action.clone(), entry.said().to_owned()));
     told.collect()
 }
 

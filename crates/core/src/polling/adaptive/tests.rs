@@ -390,6 +390,10 @@ fn a_pause_costs_what_is_to_be_expected() {
         answer: answer(at(seconds)),
     };
     policy.observe(seen((0..10).map(visit).collect(), 1), at(1));
+    let early = policy.loss_of_a_pause(minute);
+    assert!(early < 0.1, "nobody files a photo as the visit begins: {early}");
+    // Ten minutes into their visits; the policy sums up what it knows when it decides.
+    _ = policy.next(at(600));
     let busy = policy.loss_of_a_pause(minute);
     assert!(busy > 1.0, "{busy}");
     let half = policy.loss_of_a_pause(minute / 2);
@@ -399,13 +403,13 @@ fn a_pause_costs_what_is_to_be_expected() {
     );
     let resting = Observation::Resting {
         firm: firm.clone(),
-        until: at(90),
+        until: at(690),
     };
-    policy.observe(resting, at(2));
-    assert_eq!(
-        policy.loss_of_a_pause(minute).to_bits(),
-        0.0_f64.to_bits(),
-        "who cannot be polled loses nothing"
+    policy.observe(resting, at(602));
+    let resting = policy.loss_of_a_pause(minute);
+    assert!(
+        resting.abs() < f64::EPSILON,
+        "who cannot be polled loses nothing: {resting}"
     );
     assert!(
         PolicyName::RoundRobin
