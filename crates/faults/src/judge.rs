@@ -20,6 +20,8 @@ enum Listed {
     Uncertain,
     Buried(String),
     Withheld(String),
+    /// The draft about the photos that were judged with it says that the models could not look at it.
+    NotAssessed,
 }
 
 /// What the store lists, by photo.
@@ -61,7 +63,12 @@ impl Listing {
                     if is_alarm {
                         listing.alarms.insert((firm.to_owned(), document.to_string()));
                     }
+                    let photo = result.photos.iter().find(|photo| photo.document == *document);
+                    let is_assessed = photo.is_none_or(|photo| photo.not_assessed.is_none());
                     listing.add(firm, document, listed.clone());
+                    if !is_assessed {
+                        listing.add(firm, document, Listed::NotAssessed);
+                    }
                 }
             }
         }
@@ -118,7 +125,14 @@ pub(crate) fn end(report: &Report, listing: &Listing, broken: &HashSet<PhotoName
         if !asks_for_a_draft(photo.route) && (drafts > 0 || photo.read_at.is_some()) {
             truth.violated("only what was chosen is looked at", format!("{name:?}"));
         }
-        if drafts == 0 && listing.has(photo, |listed| *listed == Listed::Delivered) {
+        let is_assessed = !listing.has(photo, |listed| *listed == Listed::NotAssessed);
+        if !is_assessed && !broken.contains(&name) {
+            truth.violated(
+                "nothing is given up without a cause",
+                format!("{name:?} was not assessed"),
+            );
+        }
+        if drafts == 0 && is_assessed && listing.has(photo, |listed| *listed == Listed::Delivered) {
             truth.violated(
                 "nothing is lost",
                 format!("{name:?} is listed as delivered and is not in the chart"),
