@@ -33,7 +33,7 @@ use skin_assist_core::{
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::driver::{Event, Observer};
-use metrics::{Counted, Standing};
+use metrics::{Counted, Stand};
 
 /// The engine looks after its firms every five seconds. Without the state for so long it is not ready,
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -64,7 +64,7 @@ pub struct Console {
     /// Whether requests have to name this machine.
     only_this_machine: bool,
     stopping: watch::Sender<bool>,
-    last: Mutex<Option<(Timestamp, Arc<Standing>)>>,
+    last: Mutex<Option<(Timestamp, Arc<Stand>)>>,
 }
 
 impl Console {
@@ -96,7 +96,7 @@ impl Console {
     }
 
     /// How the state stands, at most `standing_for` old.
-    async fn standing(&self) -> Result<Arc<Standing>, StateError> {
+    async fn standing(&self) -> Result<Arc<Stand>, StateError> {
         let now = self.clock.now();
         let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, standing)) = known
@@ -104,7 +104,7 @@ impl Console {
         {
             return Ok(standing);
         }
-        let standing = Arc::new(Standing {
+        let standing = Arc::new(Stand {
             firms: self.state.overview(now).await?,
             quotas: self.state.quotas().await?,
             pollers: self

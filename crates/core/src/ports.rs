@@ -30,6 +30,6 @@ pub use spending::{LanguageSpending, LanguageSpent};
 pub use state::{
     CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency, DocumentQueue, EncounterWatches,
     FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview, Photos, PollingMemory,
-    QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, StateStore, UncertainResolution,
-    WatchLists,
+    QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, Standing, StateStore,
+    UncertainResolution, WatchLists,
 };

@@ -46,8 +46,9 @@ pub(crate) fn append(state: &State<'_>, record: &AuditRecord) -> Outcome<()> {
         return append_as_it_is(state, record);
     }
     // What ends after its firm was shredded is recorded without what it was about.
-    if state.vault.last_destroyed(record.firm.as_str()).is_none() {
-        state.vault.add(record.firm.as_str())?;
+    let firm = record.firm.as_str();
+    if state.vault.key(firm).is_none() && state.vault.last_destroyed(firm).is_none() {
+        state.vault.add(firm)?;
     }
     let sealed = AuditRecord {
         subject: state.sealer(&record.firm).seal(AUDIT, &record.subject),

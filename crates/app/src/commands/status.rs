@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use skin_assist_core::{
-    domain::{FirmStatus, Mode, PollerFigures, PollerId},
-    ports::{Overview, QuotaFigures},
+    domain::{PollerFigures, PollerId},
+    ports::{Overview, QuotaFigures, Standing},
     time::Clock as _,
 };
 
@@ -32,11 +32,9 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
     let rows: Vec<_> = overview
         .iter()
         .map(|firm| {
-            let standing = match (&firm.credential_refused, firm.firm.status) {
-                (_, FirmStatus::Paused) => "paused".to_owned(),
-                (_, FirmStatus::Active) if firm.firm.mode == Mode::Off => "off".to_owned(),
-                (Some(reason), FirmStatus::Active) => format!("STOPPED: {reason}"),
-                (None, FirmStatus::Active) => "served".to_owned(),
+            let standing = match firm.standing() {
+                Standing::Stopped(reason) => format!("STOPPED: {reason}"),
+                other => other.as_str().to_owned(),
             };
             [
                 firm.firm.id.to_string(),

@@ -15,8 +15,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use skin_assist_core::{
-    domain::{FirmStatus, Mode, PollerFigures, Stage},
-    ports::{Overview, QuotaFigures},
+    domain::{PollerFigures, Stage},
+    ports::{Overview, QuotaFigures, Standing},
     time::Timestamp,
 };
 
@@ -191,7 +191,7 @@ fn step(stage: Stage, outcome: Outcome) -> Labels<2> {
 
 /// How the state stood.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Standing {
+pub(super) struct Stand {
     /// Every firm in numbers.
     pub(super) firms: Vec<Overview>,
     /// Every quota.
@@ -200,18 +200,8 @@ pub(super) struct Standing {
     pub(super) pollers: Vec<PollerFigures>,
 }
 
-/// What keeps a firm from being served, or nothing.
-pub(super) fn standing(firm: &Overview) -> &'static str {
-    match (&firm.credential_refused, firm.firm.status) {
-        (_, FirmStatus::Paused) => "paused",
-        (_, FirmStatus::Active) if firm.firm.mode == Mode::Off => "off",
-        (Some(_), FirmStatus::Active) => "stopped",
-        (None, FirmStatus::Active) => "served",
-    }
-}
-
 /// Everything as text: what this process counted, and how the state stands, if it could be read.
-pub(super) fn text(counted: &Counted, standing: Option<&Standing>) -> Result<String, fmt::Error> {
+pub(super) fn text(counted: &Counted, standing: Option<&Stand>) -> Result<String, fmt::Error> {
     let mut text = String::new();
     encode_registry(&mut text, &counted.registry)?;
     let mut registry = Registry::with_prefix(PREFIX);
@@ -243,7 +233,7 @@ pub(super) fn text(counted: &Counted, standing: Option<&Standing>) -> Result<Str
 
 fn firms(registry: &mut Registry, firms: &[Overview]) {
     let standings: Family<Labels<1>, Gauge> = Family::default();
-    for word in ["served", "paused", "off", "stopped"] {
+    for word in Standing::WORDS {
         drop(standings.get_or_create(&[("standing", word.to_owned())]));
     }
     let served: Family<Labels<1>, Gauge> = Family::default();
@@ -255,9 +245,11 @@ fn firms(registry: &mut Registry, firms: &[Overview]) {
     let detection: Family<Labels<2>, Real> = Family::default();
     for firm in firms {
         let name = || ("firm", firm.firm.id.to_string());
-        let word = standing(firm);
+        let word = firm.standing().as_str();
         standings.get_or_create(&[("standing", word.to_owned())]).inc();
-        served.get_or_create(&[name()]).set(i64::from(word == "served"));
+        served
+            .get_or_create(&[name()])
+            .set(i64::from(firm.standing() == Standing::Served));
         watched.get_or_create(&[name()]).set(number(firm.watched_encounters));
         for (step, items) in [
             ("download", firm.waiting_download),
@@ -320,7 +312,7 @@ fn firms(registry: &mut Registry, firms: &[Overview]) {
     );
 }
 
-fn quotas(registry: &mut Registry, standing: &Standing) {
+fn quotas(registry: &mut Registry, standing: &Stand) {
     let share: Family<Labels<1>, Real> = Family::default();
     let tokens: Family<Labels<1>, Real> = Family::default();
     let price: Family<Labels<1>, Real> = Family::default();
@@ -386,7 +378,7 @@ fn resident_bytes() -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use skin_assist_core::{
-        domain::{DocumentId, Firm, FirmId, Reason},
+        domain::{Firm, FirmId, FirmStatus, Mode, Reason},
         ports::DetectionLatency,
     };
 
@@ -424,9 +416,9 @@ mod tests {
                 p95_ms: 9_000,
             },
         };
-        let standing = Standing {
+        let standing = Stand {
             firms: vec![overview],
-            ..Standing::default()
+            ..Stand::default()
         };
         let text = text(&Counted::new(), Some(&standing)).unwrap();
         for line in [
@@ -448,8 +440,6 @@ mod tests {
         let at = Timestamp::from_millis;
         let counted = Counted::new();
         let stepped = Stepped {
-            firm: FirmId::new("oak".to_owned()),
-            document: DocumentId::new("a".to_owned()),
             stage: Stage::WriteBack,
             outcome: Outcome::Waiting,
             reason: Some(REASON),
@@ -460,7 +450,7 @@ mod tests {
         };
         counted.observe(&Event::Stepped(Box::new(stepped.clone())));
         counted.observe(&Event::Resting {
-            firm: stepped.firm.clone(),
+            firm: FirmId::new("oak".to_owned()),
             until: at(9_000),
             reason: REASON,
         });

@@ -1,7 +1,7 @@
 //! What is told of each step of the pipeline, for who measures.
 
 use skin_assist_core::{
-    domain::{AssistResult, DocumentId, DocumentWatch, FirmId, Reason, Stage},
+    domain::{Reason, Stage},
     stages::StepEnd,
     time::Timestamp,
 };
@@ -11,10 +11,6 @@ use super::pipeline::Work;
 /// A step of the pipeline was taken, however it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stepped {
-    /// Whose.
-    pub firm: FirmId,
-    /// The photo, or the one that leads the assessment.
-    pub document: DocumentId,
     /// Which step.
     pub stage: Stage,
     /// How it ended.
@@ -25,7 +21,7 @@ pub struct Stepped {
     pub began_at: Timestamp,
     /// When it ended, by our clock.
     pub ended_at: Timestamp,
-    /// When the photo was filed, by the EHR's clock.
+    /// When the photo was filed, or the one that leads the assessment, by the EHR's clock.
     pub filed_at: Option<Timestamp>,
     /// When it was found, by our clock.
     pub detected_at: Timestamp,
@@ -101,23 +97,17 @@ impl Outcome {
 impl Stepped {
     /// A step that begins now, with `work` in hand. [`Stepped::ended`] says how it ended.
     pub(super) fn began(work: &Work, stage: Stage, now: Timestamp) -> Self {
-        let (document, filed_at, detected_at) = match work {
-            Work::Document(lease) => {
-                let item: &DocumentWatch = lease.item();
-                (item.document.clone(), item.attached_at, item.detected_at)
-            }
+        let (filed_at, detected_at) = match work {
+            Work::Document(lease) => (lease.item().attached_at, lease.item().detected_at),
             Work::Result(lease) => {
-                let result: &AssistResult = lease.item();
+                let result = lease.item();
                 // An assessment has at least one photo; the first of them leads.
-                result.photos.first().map_or_else(
-                    || (DocumentId::new(String::new()), None, result.assessed_at),
-                    |photo| (photo.document.clone(), photo.attached_at, photo.detected_at),
-                )
+                result.photos.first().map_or((None, result.assessed_at), |photo| {
+                    (photo.attached_at, photo.detected_at)
+                })
             }
         };
         Self {
-            firm: work.firm().clone(),
-            document,
             stage,
             outcome: Outcome::StateUnavailable,
             reason: None,

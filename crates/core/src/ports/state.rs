@@ -602,6 +602,46 @@ pub struct Overview {
     pub detection: DetectionLatency,
 }
 
+/// Whether a firm is served, and what keeps it from being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// It is served.
+    Served,
+    /// An operator paused it.
+    Paused,
+    /// It is switched off.
+    Off,
+    /// Its credential is refused, for this reason.
+    Stopped(&'a Reason),
+}
+
+impl Standing<'_> {
+    /// The word of each.
+    pub const WORDS: [&'static str; 4] = ["served", "paused", "off", "stopped"];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Paused => "paused",
+            Self::Off => "off",
+            Self::Stopped(_) => "stopped",
+        }
+    }
+}
+
+impl Overview {
+    /// Whether the firm is served.
+    pub fn standing(&self) -> Standing<'_> {
+        match (&self.credential_refused, self.firm.status) {
+            (_, FirmStatus::Paused) => Standing::Paused,
+            (_, FirmStatus::Active) if self.firm.mode == Mode::Off => Standing::Off,
+            (Some(reason), FirmStatus::Active) => Standing::Stopped(reason),
+            (None, FirmStatus::Active) => Standing::Served,
+        }
+    }
+}
+
 /// How long photos had been filed when they were found: of those whose filing time the EHR tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DetectionLatency {
