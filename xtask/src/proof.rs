@@ -51,9 +51,10 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
             "clippy --workspace --all-targets --locked --features {SERVER_TESTS} -- -D warnings"
         )))
     });
-    // The features of the server's tests bring what is on AWS into the program. It has to build without, too.
-    steps.step("the program without AWS", || {
-        process::run(&mut cargo("check --package skin-assist --locked"))
+    // The features of the server's tests bring what is on AWS into the program. It has to build without, too, and to be what the
+    // README's first command runs.
+    steps.step("the program without AWS, as the README runs it", || {
+        process::run(&mut cargo("run --locked -- --version"))
     });
     steps.step("rustdoc", || {
         process::run(cargo("doc --workspace --no-deps --locked").env("RUSTDOCFLAGS", "-D warnings"))
