@@ -152,16 +152,16 @@ impl View {
     }
 
     /// A whole page.
-    pub(super) fn page(&self, place: Place, title: &str, content: Markup) -> Response {
+    pub(super) fn page(&self, place: Place, title: &str, content: &Markup) -> Response {
         self.page_of(StatusCode::OK, place, title, true, content)
     }
 
     /// A page that stays as it is while somebody reads it: an answer to a form.
-    pub(super) fn still_page(&self, place: Place, title: &str, content: Markup) -> Response {
+    pub(super) fn still_page(&self, place: Place, title: &str, content: &Markup) -> Response {
         self.page_of(StatusCode::OK, place, title, false, content)
     }
 
-    fn page_of(&self, status: StatusCode, place: Place, title: &str, is_live: bool, content: Markup) -> Response {
+    fn page_of(&self, status: StatusCode, place: Place, title: &str, is_live: bool, content: &Markup) -> Response {
         let content = html! { h1 { (title) } (content) };
         document(status, title, &self.head(place), is_live, &content)
     }
@@ -209,7 +209,7 @@ impl View {
             div.banner.bad role="alert" { pre { (trouble.failure.report()) } }
             p { a href="/" { "Back to the overview" } }
         };
-        self.page_of(trouble.status, Place::Elsewhere, "This did not work", false, content)
+        self.page_of(trouble.status, Place::Elsewhere, "This did not work", false, &content)
     }
 
     /// How long ago, with the time itself for who wants it.

@@ -40,7 +40,7 @@ pub(in crate::console) async fn page(view: View) -> Answer {
             li.todo { h2 { "5. Silent" } p { "Everything runs and nothing is written, until a document that permits drafts is recorded on the practice's page." } }
         }
     };
-    Ok(view.still_page(Place::Connect, "Connect a practice", content))
+    Ok(view.still_page(Place::Connect, "Connect a practice", &content))
 }
 
 /// The fields of a credential of the kind that the EHR takes; with `practice`, those of the practice before them.
@@ -123,5 +123,5 @@ pub(in crate::console) async fn connected(view: View, axum::extract::Path(id): a
             li { h2 { "5. Silent" } p { "From then on photos are found and assessed. " a href=(path) { "See the practice" } "." } }
         }
     };
-    Ok(view.still_page(Place::Connect, &format!("{} is connected", firm.id), content))
+    Ok(view.still_page(Place::Connect, &format!("{} is connected", firm.id), &content))
 }

@@ -61,7 +61,7 @@ pub(in crate::console) async fn page(view: View, Query(wanted): Query<Wanted>) -
         h2 { "Agreement of the silent trial" }
         p { code { "skin-assist silent-report" } " compares results with what clinicians coded later, from a file of their diagnoses." }
     };
-    Ok(view.page(Place::Models, "Models", content))
+    Ok(view.page(Place::Models, "Models", &content))
 }
 
 /// Figures of a week and route.

@@ -72,7 +72,7 @@ pub(in crate::console) async fn page(view: View) -> Answer {
         h2 { "Quotas" }
         (quotas(&stand))
     };
-    Ok::<Response, _>(view.page(Place::Overview, "Overview", content))
+    Ok::<Response, _>(view.page(Place::Overview, "Overview", &content))
 }
 
 /// What needs somebody, most urgent first; or that nothing does.

@@ -93,7 +93,7 @@ pub(in crate::console) async fn list(view: View, Query(wanted): Query<Wanted>) -
         (table(&view, &journeys))
         @if journeys.len() == LISTED { p.faint { "The latest " (LISTED) " are listed." } }
     };
-    Ok(view.page(Place::Photos, "Photos", content))
+    Ok(view.page(Place::Photos, "Photos", &content))
 }
 
 /// Photos with the times of their ways.
@@ -157,7 +157,7 @@ pub(in crate::console) async fn page(view: View, Path((firm, document)): Path<(S
             } @else { p { "Reading them needs the role operator. " a href="/sign-in" { "Sign in" } "." } }
         }
     };
-    Ok(view.page(Place::Photos, &format!("Photo {document}"), content))
+    Ok(view.page(Place::Photos, &format!("Photo {document}"), &content))
 }
 
 /// The way of a photo, step by step.
@@ -274,7 +274,7 @@ pub(in crate::console) async fn read(
             }
         }
     };
-    Ok(view.still_page(Place::Photos, &format!("Photo {document}"), content))
+    Ok(view.still_page(Place::Photos, &format!("Photo {document}"), &content))
 }
 
 fn seen(findings: &Findings) -> Markup {

@@ -59,7 +59,7 @@ pub(in crate::console) async fn page(view: View, Path(id): Path<String>) -> Answ
             a href=(format!("/trust/entries?practice={}", super::segment(id))) { "Its audit trail" } }
         (settings(&view, &practice.firm))
     };
-    Ok(view.page(Place::Overview, id.as_str(), content))
+    Ok(view.page(Place::Overview, id.as_str(), &content))
 }
 
 async fn overview_of(view: &View, id: &str) -> Result<Overview, Trouble> {
@@ -250,7 +250,7 @@ pub(in crate::console) async fn ask(view: View, Path(id): Path<String>, body: By
             p { a href=(format!("{}/categories", practice_path(&firm.id))) { "Next: choose its categories" } }
         }
     };
-    Ok(view.still_page(Place::Overview, &format!("What the EHR of {} does", firm.id), content))
+    Ok(view.still_page(Place::Overview, &format!("What the EHR of {} does", firm.id), &content))
 }
 
 fn said(report: &ProbeReport) -> Markup {
@@ -318,7 +318,7 @@ pub(in crate::console) async fn categories_page(view: View, Path(id): Path<Strin
             p { button.main { "Save" } }
         }
     };
-    Ok(view.still_page(Place::Overview, &format!("Categories of {}", firm.id), content))
+    Ok(view.still_page(Place::Overview, &format!("Categories of {}", firm.id), &content))
 }
 
 /// Saves what was chosen.

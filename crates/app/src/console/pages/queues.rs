@@ -45,7 +45,7 @@ pub(in crate::console) async fn page(view: View) -> Answer {
         p.faint { "Results that are kept back: in silent mode, or because the EHR holds no draft." }
         (photos::table(&view, &withheld))
     };
-    Ok(view.page(Place::Queues, "Queues", content))
+    Ok(view.page(Place::Queues, "Queues", &content))
 }
 
 fn subject(firm: &impl std::fmt::Display, subject: &DeadLetterSubject) -> Markup {
@@ -168,7 +168,7 @@ pub(in crate::console) async fn replay(view: View, body: Bytes) -> Answer {
             (view.button(Role::Operator, "/dead-letters/replay", &[("letter", "all")], "Put them back"))
             p { a href="/queues#dead-letters" { "Leave them" } }
         };
-        return Ok(view.still_page(Place::Queues, "What would be put back", content));
+        return Ok(view.still_page(Place::Queues, "What would be put back", &content));
     }
     for (letter, due_at) in due {
         dead_letters::put_one_back(&*view.console.state, &view.person.operator(), letter, due_at).await?;

@@ -49,11 +49,11 @@ pub(in crate::console) async fn page(view: View) -> Answer {
         h2 { "Versions" }
         dl.figures {
             (super::figure("Skin Assist", env!("CARGO_PKG_VERSION"), ""))
-            (super::figure("Configuration, SHA-256", &console.config.surroundings.digest.chars().take(12).collect::<String>(), "its first digits"))
+            (super::figure("Configuration, SHA-256", console.config.surroundings.digest.chars().take(12).collect::<String>(), "its first digits"))
             (super::figure("This process runs for", super::lasting(view.now.since(console.began_at)), ""))
         }
     };
-    Ok(view.page(Place::Trust, "Trust", content))
+    Ok(view.page(Place::Trust, "Trust", &content))
 }
 
 fn retention(view: &View, kept: &[Kept]) -> Markup {
@@ -109,7 +109,7 @@ pub(in crate::console) async fn verify(view: View, body: Bytes) -> Answer {
         p.faint { "Without an anchor a missing end is not found: " code { "skin-assist audit verify --anchor FILE" } "." }
         p { a href="/trust" { "Back" } }
     };
-    Ok(view.still_page(Place::Trust, "The chains were checked", content))
+    Ok(view.still_page(Place::Trust, "The chains were checked", &content))
 }
 
 /// What is asked for.
@@ -167,5 +167,5 @@ pub(in crate::console) async fn entries(view: View, Query(wanted): Query<Wanted>
         }
         p.faint { "The latest " (LISTED) " that fit. " code { "skin-assist audit export" } " writes all." }
     };
-    Ok(view.page(Place::Trust, &format!("Audit trail of {firm}"), content))
+    Ok(view.page(Place::Trust, &format!("Audit trail of {firm}"), &content))
 }
