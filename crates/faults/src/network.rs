@@ -109,10 +109,6 @@ impl Network {
             weather.duplicates -= u32::from(doubled);
             (lost, doubled, (now < weather.delays.0).then_some(weather.delays.1))
         };
-        if doubled {
-            self.shared.truth().fault("request doubled");
-            drop(self.practice.send(request.clone(), limit_bytes).await);
-        }
         let (mut there, mut back) = (Duration::ZERO, Duration::ZERO);
         if let Some(most) = delays {
             self.shared.truth().fault("reply delayed, and overtaken by others");
@@ -146,6 +142,10 @@ impl Network {
         if there > LATE {
             self.wait(there).await;
         }
+        if doubled {
+            self.shared.truth().fault("request doubled");
+            drop(self.practice.send(request.clone(), limit_bytes).await);
+        }
         let answer = self.practice.send(request, limit_bytes).await;
         self.wait(back).await;
         if lost {
@@ -167,5 +167,5 @@ impl Network {
     }
 }
 
-/// How much later than another a call may arrive: what `core::quota` allows for.
-const LATE: Duration = Duration::from_millis(400);
+/// How long a call may be on its way: what `core::quota` allows for, but for how late a process may be woken up.
+const LATE: Duration = Duration::from_millis(200);
