@@ -128,7 +128,9 @@ impl Network {
         if there <= LATE {
             self.wait(there).await;
         }
-        if host == Some(Host::Api) {
+        // Finding out where the token endpoint is asks for no grant.
+        let is_discovery = request.uri().path().ends_with("/.well-known/smart-configuration");
+        if host == Some(Host::Api) && !is_discovery {
             let firms = self.ehr.firms();
             let is_of = |firm: &&String| request.uri().path().split('/').any(|part| part == firm.as_str());
             let firm = firms.iter().find(is_of).map(String::as_str);
