@@ -48,8 +48,6 @@ pub(crate) struct Weather {
     pub(crate) duplicates: u32,
     /// Requests and replies are on their way for up to so long, until then.
     pub(crate) delays: (Timestamp, Duration),
-    /// The EHR is away until then.
-    pub(crate) outage_until: Timestamp,
     /// Looks that begin before then take longer than any lease.
     pub(crate) models_hang_until: Timestamp,
 }

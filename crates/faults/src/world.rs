@@ -464,15 +464,9 @@ impl World {
             }
             Fault::Outage(duration) => {
                 fires("outage");
-                let until = {
-                    let mut weather = lock(&shared.weather);
-                    weather.outage_until = weather.outage_until.max(now + *duration);
-                    weather.outage_until
-                };
                 self.ehr.set_faults(|faults| faults.outage = true);
-                shared.clock.sleep_until(until).await;
-                let is_over = lock(&shared.weather).outage_until <= shared.now();
-                self.ehr.set_faults(|faults| faults.outage = !is_over);
+                shared.clock.sleep_until(now + *duration).await;
+                self.ehr.set_faults(|faults| faults.outage = false);
             }
             Fault::RevokeTokens { firm } => {
                 fires("token revoked");

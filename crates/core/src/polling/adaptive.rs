@@ -250,17 +250,14 @@ impl Adaptive {
             }
             visit.looked = watch.looked_at.map_or(first_seen, seconds);
             visit.mass_until = visit.looked;
-            if let Some(version) = watch.encounter.last_updated
-                && self.model.local(version) > visit.looked
+            if let (Some(version), Some(looked), false) =
+                (watch.encounter.last_updated, watch.looked_at, visit.is_over())
+                && self.model.local(version) > seconds(looked)
             {
                 // It changed after the last look, of which whoever polled it before knew.
                 let factor = self.model.firms[firm].providers[visit.provider].factor();
-                if visit.is_over() {
-                    visit.ended_unseen(&self.model.hazards, factor);
-                } else {
-                    let at = (self.model.local(version), self.model.now);
-                    visit.bumped(&self.model.hazards, &self.model.evidence, factor, at, version);
-                }
+                let at = (self.model.local(version), self.model.now);
+                visit.bumped(&self.model.hazards, &self.model.evidence, factor, at, version);
             }
             let number = self.model.admit(visit);
             self.model.firms[firm].visits.insert(id, number);

@@ -268,44 +268,6 @@ fn encounters_past_their_watch_are_looked_at_again_when_it_is_quiet() {
     assert!(clinic.looks.contains_key(&key), "looked at once more after its watch");
 }
 
-/// Whoever polled the firm before knew of photos that changed the visit; the record only says that it has changed, and is over.
-#[test]
-fn a_visit_that_ended_unseen_while_another_process_polled_is_looked_at() {
-    let mut policy = Adaptive::new(PolicySettings::one_by_one());
-    let firm = FirmId::new("f0");
-    policy.observe(Observation::Firms(Clinic::of(1, 1).firms()), at(0));
-    let ended = |id: &str, looked_at: Option<i64>| WatchedEncounter {
-        watch: crate::domain::EncounterWatch {
-            firm: FirmId::new("f0"),
-            encounter: Encounter {
-                id: EncounterId::new(id.to_owned()),
-                patient: PatientId::new("p"),
-                practitioner: None,
-                status: EncounterStatus::Finished,
-                last_updated: Some(at(-120)),
-            },
-            first_seen_at: at(-900),
-            looked_at: looked_at.map(at),
-            expires_at: at(80_000),
-        },
-        photos: 0,
-        latest_photo_at: None,
-    };
-    let list = vec![
-        ended("looked at since", Some(-60)),
-        ended("ended since", Some(-800)),
-        ended("never looked at", None),
-    ];
-    policy.observe(Observation::Watching(firm, list), at(0));
-    let mass = |id: &str| {
-        let number = policy.model.firms[0].visits[&EncounterId::new(id.to_owned())];
-        policy.model.visits[number as usize].mass
-    };
-    assert!(mass("looked at since") <= 0.0);
-    assert!(mass("ended since") > 0.2, "{}", mass("ended since"));
-    assert!(mass("never looked at") > mass("ended since"));
-}
-
 /// For an EHR that is asked for all that changed in a practice.
 fn whole_practices() -> Adaptive {
     Adaptive::new(PolicySettings {

@@ -167,21 +167,6 @@ impl Visit {
         self.bumps += 1;
     }
 
-    /// It is over, and was not looked at since it was not: what came before its end is all to be looked for. Whether an encounter poll showed
-    /// it as changed by a photo meanwhile, only those know who polled it then.
-    pub(super) fn ended_unseen(&mut self, hazards: &Hazards, factor: f64) {
-        let Some(ended) = self.finished.filter(|ended| *ended > self.looked) else {
-            return;
-        };
-        let open = Self {
-            status: EncounterStatus::Open,
-            finished: None,
-            ..self.clone()
-        };
-        self.mass += open.coming(hazards, factor, self.looked, ended);
-        self.mass_until = ended;
-    }
-
     /// An encounter poll of `polled_before` had not shown it as changed, a new one, of `polled`, does: its newest change
     /// was at `at`. `explained` when that was a new status.
     pub(super) fn changed(&mut self, hazards: &Hazards, evidence: &Evidence, factor: f64, change: Change) {
