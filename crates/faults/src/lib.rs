@@ -22,5 +22,5 @@ mod state;
 mod truth;
 mod world;
 
-pub use plan::{Mutation, Only};
-pub use world::{Outcome, simulate, simulate_only};
+pub use plan::Mutation;
+pub use world::{Outcome, simulate};

@@ -146,15 +146,6 @@ pub(crate) enum Fault {
     HangModels(Duration),
 }
 
-/// The one thing that goes wrong in a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Only {
-    /// Calls of the store take up to a second, all the time.
-    SlowDisk,
-    /// Processes stand still for longer than their leases after this call of a port.
-    StandsStillAfter(&'static str),
-}
-
 /// A run as it follows from its seed.
 pub(crate) struct Plan {
     pub(crate) ehr: EhrKind,
@@ -283,30 +274,6 @@ impl Plan {
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
-    }
-
-    /// Nothing but this goes wrong.
-    pub(crate) fn only(&mut self, only: Only) {
-        let times = CLINIC.as_secs() / 20;
-        let faults = (0..times).map(|number| {
-            let fault = match only {
-                Only::SlowDisk => Fault::SlowDisk {
-                    most: Duration::from_secs(1),
-                    duration: Duration::from_secs(20),
-                },
-                Only::StandsStillAfter(place) => Fault::Trap {
-                    process: number as usize % self.skews.len(),
-                    at: TrapAt {
-                        place: Some(place),
-                        // Before the call, and after it.
-                        calls: 1,
-                        trap: Trap::Freeze(Duration::from_secs(90)),
-                    },
-                },
-            };
-            (Duration::from_secs(number * 20), fault)
-        });
-        self.faults = faults.collect();
     }
 
     /// The photos whose files are no pictures.

@@ -39,7 +39,7 @@ use crate::{
     ehr::{ProcessEhr, ProcessPhotos, ProcessTokens, ProcessVision, Standing},
     judge,
     network::{Connections, Flight, Network},
-    plan::{CLINIC, EhrKind, FEWEST_FAULTS, Fault, Mutation, Only, Plan, RECOVERY, asks_for_a_draft},
+    plan::{CLINIC, EhrKind, FEWEST_FAULTS, Fault, Mutation, Plan, RECOVERY, asks_for_a_draft},
     process::{End, Process, Shared, SkewedClock, lock},
     state::ProcessStore,
     truth::Truth,
@@ -93,26 +93,10 @@ pub struct Outcome {
 /// # Panics
 /// When the practice EHR or the store cannot be made: nothing of a run depends on the machine.
 pub fn simulate(seed: u64, mutation: Mutation) -> Outcome {
-    play(seed, mutation, |_| {})
-}
-
-/// The same, but one thing goes wrong again and again, and nothing else; a run has no least number of faults then.
-///
-/// # Panics
-/// As [`simulate`].
-pub fn simulate_only(seed: u64, only: Only) -> Outcome {
-    let mut outcome = play(seed, Mutation::None, |plan| plan.only(only));
-    outcome.violations.retain(|(invariant, _)| *invariant != ENOUGH_FAULTS);
-    outcome
-}
-
-fn play(seed: u64, mutation: Mutation, change: impl FnOnce(&mut Plan)) -> Outcome {
-    let (world, flights) = World::new(seed, mutation, change);
+    let (world, flights) = World::new(seed, mutation);
     world.connect();
     world.play(flights)
 }
-
-const ENOUGH_FAULTS: &str = "a run has enough faults";
 
 /// Everything of a run.
 struct World {
@@ -168,10 +152,9 @@ fn ehr_of(plan: &Plan) -> (Dialect, Profile) {
 }
 
 impl World {
-    fn new(seed: u64, mutation: Mutation, change: impl FnOnce(&mut Plan)) -> (Self, mpsc::UnboundedReceiver<Flight>) {
+    fn new(seed: u64, mutation: Mutation) -> (Self, mpsc::UnboundedReceiver<Flight>) {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut plan = Plan::of(seed, &mut random);
-        change(&mut plan);
         let (dialect, profile) = ehr_of(&plan);
         let clock = VirtualClock::new(MORNING);
         let ehr = PracticeEhr::new(Options {
@@ -370,15 +353,7 @@ impl World {
                 infer: 2,
                 write_back: 2,
             },
-            observer: {
-                let number = process.number;
-                let shared = Arc::clone(&process.shared);
-                if std::env::var("DEBUGX").is_ok() {
-                    Arc::new(move |event| eprintln!("{} p{number} {event:?}", shared.now()))
-                } else {
-                    Arc::new(|_| {})
-                }
-            },
+            observer: Arc::new(|_| {}),
         }
     }
 
@@ -606,7 +581,7 @@ impl World {
         }
         let happened: u64 = truth.faults.values().sum();
         if happened < FEWEST_FAULTS as u64 {
-            truth.violated(ENOUGH_FAULTS, format!("only {happened} happened"));
+            truth.violated("a run has enough faults", format!("only {happened} happened"));
         }
         let asked = || report.expected().filter(|photo| asks_for_a_draft(photo.route));
         let count = |of: &dyn Fn(&PhotoReport) -> bool| asked().filter(|photo| of(photo)).count() as u64;
