@@ -63,6 +63,8 @@ Commands:
   faults [ARG]...   Play the whole engine under virtual time with faults on purpose, and check what must hold. ARGs: --seeds N,
                     --first S, --seed S (replays one), --jobs J, --json FILE, --mutations (removes each safeguard in turn);
                     docs/faults.md has the rest.
+  chaos [--kills N] Kill the real program at random moments, 200 times unless told: two processes on one state file, over HTTP, with full
+                    disks and processes that can only read in between.
   redteam           Attack drafts by way of a language model that obeys the attacker, and write docs/redteam.md.
   language-server   Run a prompt through llama.cpp's server with a model of random weights, installed under target/tools/language
                     on the first run; interop/language/README.md has the rest.
@@ -134,13 +136,15 @@ fn main() -> ExitCode {
         ["interop"] => interop::run(),
         ["model-servers"] => model_servers::alone(),
         ["bench"] => bench::run(None),
-        ["bench", "polling" | "vision", "--help" | "-h"] | ["fuzz" | "sbom" | "reproducible", "--help" | "-h"] => {
+        ["bench", "polling" | "vision", "--help" | "-h"]
+        | ["chaos" | "fuzz" | "sbom" | "reproducible", "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
         }
         ["bench", "polling", rest @ ..] => bench_polling::run(rest),
         ["bench", "vision", rest @ ..] => bench_vision::run(rest),
         ["bench", name] if !name.starts_with('-') => bench::run(Some(name)),
+        ["chaos", rest @ ..] => faults::chaos(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["sbom", rest @ ..] => sbom::alone(rest),
         ["reproducible", rest @ ..] => reproducible::run(rest),

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     aws::{check, end_to_end},
-    console, dependency_rules, documented, dynoxide, house, lints, ministack, onnx_runtime,
+    console, dependency_rules, documented, dynoxide, faults, house, lints, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
     sbom,
     steps::Steps,
@@ -82,7 +82,15 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
         steps.lacking(&format!("the state in DynamoDB, photos in S3, secrets ({why})"), all);
     }
     steps.not_run("a language model's server of others (minutes; `cargo xtask language-server` runs it)");
-    let mut tests = tests(library.ok().as_deref(), servers.ok().as_ref());
+    let servers = servers.ok();
+    // With the features of the tests, which are built with them.
+    let features: &[&str] = if servers.is_some() {
+        &["--features", SERVER_TESTS]
+    } else {
+        &[]
+    };
+    steps.step("faults on purpose: 40 seeds", || faults::proof(features));
+    let mut tests = tests(library.ok().as_deref(), servers.as_ref());
     steps.step("tests", || process::run(&mut tests));
     steps.end("cargo xtask test")
 }

@@ -373,7 +373,7 @@ struct Driver<'a> {
 /// Whether a call of the policy may be made.
 enum Admission {
     /// Now: it has its grant and its place.
-    Granted,
+    Granted(GrantInHand),
     /// Not before then: nor may others on the same quota.
     NotYet(Timestamp),
     /// Not before then, for reasons of its firm alone.
@@ -444,7 +444,7 @@ impl Driver<'_> {
                     }
                     // The grant first: what is decided is done at once, and never on old knowledge.
                     Decision::Poll(call) => match self.admit(&call).await {
-                        Admission::Granted => running.push(self.make(call).boxed()),
+                        Admission::Granted(grant) => running.push(self.make(call, grant).boxed()),
                         Admission::NotYet(until) => {
                             let now = self.now();
                             refused_until = until.max(now + GRANT_PAUSE);
@@ -547,11 +547,11 @@ impl Driver<'_> {
             return Admission::NotYet(until);
         }
         let firms = lock(&self.polled).len();
-        if !lock(&self.poll_places).enter(&firm.id, firms, self.tokens.is_ill(&firm.id)) {
+        if !lock(&self.poll_places).enter(&firm.id, firms, self.tokens.is_ill(&firm.id, now)) {
             return Admission::FirmWaits(now + PLACE_PAUSE);
         }
         let until = match self.engine.state.take(&key, call.kind(), now).await {
-            Ok(Grant::Granted) => return Admission::Granted,
+            Ok(Grant::Granted) => return Admission::Granted(GrantInHand::asked_at(now)),
             Ok(Grant::Wait(until)) => until,
             Err(error) => self.state_trouble(Stage::PollDocuments, &error),
         };
@@ -568,13 +568,13 @@ impl Driver<'_> {
     }
 
     /// Makes a call of the policy and says what it showed.
-    async fn make(&self, call: PollCall) -> Vec<Observation> {
+    async fn make(&self, call: PollCall, grant: GrantInHand) -> Vec<Observation> {
         let Some(firm) = self.firm(call.firm()) else {
             lock(&self.poll_places).leave(call.firm(), None);
             return vec![Observation::Ended(call)];
         };
         let mut observations = Vec::new();
-        let outcome = self.attempt(&firm, &call, &mut observations).await;
+        let outcome = self.attempt(&firm, &call, &grant, &mut observations).await;
         let went_well = match &outcome {
             Ok(()) => Some(true),
             Err(StageError::State(_)) => None,
@@ -604,14 +604,14 @@ impl Driver<'_> {
         &self,
         firm: &Firm,
         call: &PollCall,
+        grant: &GrantInHand,
         observations: &mut Vec<Observation>,
     ) -> Result<(), StageError> {
         let key = self.engine.quotas.of(firm);
-        let in_hand = GrantInHand::taken();
         let grants = self.waiting.grants(&*self.engine.state, &key);
         let quota = Quota {
             grants: &grants,
-            in_hand: Some(&in_hand),
+            in_hand: Some(grant),
             ..self.quota(&key)
         };
         let (chart, state) = (&*self.engine.ehr, &*self.engine.state);
@@ -712,6 +712,7 @@ impl Driver<'_> {
             Duration::ZERO
         };
         let until = self.now() + wait.max(told);
+        self.tokens.rests(firm, until);
         let reason = error.reason();
         let (code, hint) = (reason.code(), reason.hint());
         tracing::warn!(event = "firm.resting", %firm, reason = code, hint, error = %error, %until);

@@ -1,4 +1,5 @@
-//! `kill -9` of the real binary at random moments, with the real store, over HTTP.
+//! `kill -9` of the real binary at random moments, two processes on one state file, over HTTP; now and then a disk that is full, or a process
+//! that may only read. `cargo xtask chaos --kills 200` plays it for longer.
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 
@@ -7,13 +8,27 @@ mod process;
 
 use std::time::Duration;
 
-use process::{Installation, Served};
+use process::{Installation, Running, Served};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use skin_assist::clock::SystemClock;
 use skin_assist_core::time::Clock as _;
 use skin_assist_simulator::{CallKind, ClinicScript, Options, PhotoReport, PracticeEhr, ScriptOptions};
 
-const KILLS: u32 = 12;
+/// How often, unless `CHAOS_KILLS` says otherwise.
+const KILLS: u32 = 8;
+
+/// At one kill of so many the disk of the process that is killed has been full for a while, at another one a third process could only read.
+const EPISODE_EVERY: u32 = 4;
+
+/// Less than the files of a state have: every write that makes them grow fails.
+#[cfg(target_os = "linux")]
+const FULL_DISK_BYTES: u64 = 32_768;
+
+#[allow(clippy::disallowed_methods, reason = "how long the test is, and nothing else")]
+fn kills() -> u32 {
+    // Not one of the program's own variables: it refuses those that it does not know.
+    std::env::var("CHAOS_KILLS").map_or(KILLS, |kills| kills.parse().unwrap())
+}
 
 /// Longer than the longest lease, with time for what is then due.
 const RECOVERY: Duration = Duration::from_secs(150);
@@ -21,6 +36,7 @@ const RECOVERY: Duration = Duration::from_secs(150);
 #[test]
 fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
     let seed = 20_261;
+    let kills = kills();
     let ehr = PracticeEhr::new(Options {
         seed,
         ..Options::default()
@@ -30,8 +46,8 @@ fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
         seed,
         &ScriptOptions {
             firms: 2,
-            visits_per_firm: 12,
-            duration: Duration::from_secs(600),
+            visits_per_firm: kills.max(12) as usize,
+            duration: Duration::from_secs(50 * u64::from(kills.max(12))),
             photo_width: 480,
             photo_height: 360,
             ..ScriptOptions::default()
@@ -46,19 +62,36 @@ fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
     ehr.play(&script, SystemClock.now(), 30.0).unwrap();
 
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut worked, mut before) = (0, 0);
-    for _ in 0..KILLS {
-        let mut engine = installation.start();
-        served.sleep(Duration::from_millis(random.random_range(300..6000)));
-        assert!(
-            engine.is_running(),
-            "{}",
-            std::fs::read_to_string(installation.path("run.log")).unwrap()
-        );
-        engine.kill();
+    let (mut worked, mut before, mut episodes) = (0, 0, Episodes::default());
+    let mut engines = [installation.start_on_a_disk_that_may_fill(), installation.start()];
+    for kill in 1..=kills {
+        served.sleep(Duration::from_millis(random.random_range(300..4000)));
+        for engine in &mut engines {
+            assert!(engine.is_running(), "{}", installation.log());
+        }
+        if kill % EPISODE_EVERY == 1 {
+            episodes.full_disk(&engines[0], &served, &mut random);
+        }
+        if kill % EPISODE_EVERY == 3 {
+            episodes.read_only(&installation, &served);
+        }
+        let which = if kill % EPISODE_EVERY == 1 {
+            0
+        } else {
+            random.random_range(0..2)
+        };
+        let next = if which == 0 {
+            installation.start_on_a_disk_that_may_fill()
+        } else {
+            installation.start()
+        };
+        std::mem::replace(&mut engines[which], next).kill();
         let drafts = ehr.report().compositions;
         worked += u32::from(drafts > before);
         before = drafts;
+    }
+    for engine in engines {
+        engine.kill();
     }
     let engine = installation.start();
     let since = SystemClock.now();
@@ -100,10 +133,62 @@ fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
             photo.drafts.len()
         );
     }
+    println!(
+        "{kills} kills, {} full disks, {} processes that could only read: {} photos, {} drafts, {} listed as uncertain",
+        episodes.full_disks,
+        episodes.readers,
+        report.expected().count(),
+        report.compositions,
+        installation
+            .json(&["uncertain", "list", "--json"])
+            .as_array()
+            .unwrap()
+            .len()
+    );
     assert!(worked >= 2, "only {worked} of the engines that were killed got to work");
     assert!(report.unmatched_drafts.is_empty());
     assert_eq!(
         installation.json(&["dead-letters", "list", "--json"]),
         serde_json::json!([])
     );
+}
+
+/// What else happened to the state file.
+#[derive(Default)]
+struct Episodes {
+    full_disks: u32,
+    readers: u32,
+}
+
+impl Episodes {
+    /// The disk is full for a process, which may be killed before there is room again.
+    #[cfg(target_os = "linux")]
+    fn full_disk(&mut self, engine: &Running, served: &Served, random: &mut StdRng) {
+        engine.limit_files(Some(FULL_DISK_BYTES));
+        served.sleep(Duration::from_millis(random.random_range(300..3000)));
+        if random.random_bool(0.5) {
+            engine.limit_files(None);
+            served.sleep(Duration::from_millis(random.random_range(0..1000)));
+        }
+        self.full_disks += 1;
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn full_disk(&mut self, _: &Running, _: &Served, _: &mut StdRng) {}
+
+    /// A process beside the others on a file system that is mounted so that it can only read. It ends, and says why.
+    fn read_only(&mut self, installation: &Installation, served: &Served) {
+        let Some(mut reader) = installation.start_where_it_can_only_read() else {
+            return;
+        };
+        for _ in 0..50 {
+            if !reader.is_running() {
+                break;
+            }
+            served.sleep(Duration::from_millis(100));
+        }
+        assert!(!reader.is_running(), "it goes on where it can write nothing");
+        assert_eq!(reader.exit_code(), Some(1));
+        self.readers += 1;
+    }
 }

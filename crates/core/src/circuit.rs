@@ -4,7 +4,8 @@
 //! - A circuit is *closed* while its host answers. [`FAILURES_TO_OPEN`] failures in a row, without one answer in between, open it.
 //!   While it is *open* nothing is sent. When its time is over it is *half-open*: one request goes as a probe, the others still
 //!   wait. The probe's answer closes it; its failure opens it for twice as long, at most for [`LONGEST_OPEN`].
-//! - What must not be sent on trial (a draft: its lost reply would leave it uncertain) is never the probe.
+//! - What must not be sent on trial (a draft: its lost reply would leave it uncertain) is not the probe, unless nothing else was sent for
+//!   [`PROBE_BY_ANY`]: a process may have nothing but drafts left to send, and would keep them for ever.
 //! - An answer is any reply that is not a 5xx: a host that refuses is there.
 //!
 //! # When it fails
@@ -35,6 +36,9 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A probe of which nothing was heard for so long is taken for lost, and another one goes.
 const PROBE_LASTS: Duration = Duration::from_secs(90);
+
+/// After so long without a probe, what was not to be one is.
+pub const PROBE_BY_ANY: Duration = Duration::from_secs(60);
 
 /// When to ask again while a probe is under way.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
@@ -120,8 +124,16 @@ impl Circuit {
             // A time further away than any that was set: the clock went back.
             State::Open { until } if until > now && until <= now + LONGEST_OPEN => Some(until),
             State::Probing { since } if since <= now && now < since + PROBE_LASTS => Some(now + PROBE_PAUSE),
-            State::Open { .. } | State::Probing { .. } => (!may_probe).then_some(now + PROBE_PAUSE),
+            State::Open { until: over_at } => Self::waits_for_a_probe(may_probe, over_at, now),
+            State::Probing { since } => Self::waits_for_a_probe(may_probe, since + PROBE_LASTS, now),
         }
+    }
+
+    /// Until when a request has to wait for a probe, which could be made since `over_at`.
+    fn waits_for_a_probe(may_probe: bool, over_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let went_back = over_at > now + LONGEST_OPEN + PROBE_LASTS;
+        let is_probe = may_probe || went_back || now >= over_at + PROBE_BY_ANY;
+        (!is_probe).then_some(now + PROBE_PAUSE)
     }
 
     fn ended(&mut self, permit: Permit, outcome: Outcome, now: Timestamp) -> Option<Change> {
@@ -278,6 +290,21 @@ mod tests {
         assert_eq!(change, Some(Change::Closed));
         assert_eq!(circuits.ask(HOST, false, at(8)), Ok(Permit::Call));
         assert!(circuits.held().is_empty(), "a host that answers is not kept");
+    }
+
+    #[test]
+    fn where_nothing_else_is_sent_a_draft_is_the_probe_after_a_minute() {
+        let circuits = opened(at(0));
+        let over_at = at(0) + FIRST_OPEN;
+        let almost = over_at + PROBE_BY_ANY - Duration::from_secs(1);
+        assert_eq!(circuits.ask(HOST, false, almost), Err(almost + PROBE_PAUSE));
+        assert_eq!(circuits.ask(HOST, false, over_at + PROBE_BY_ANY), Ok(Permit::Probe));
+        // The probe is lost with whoever made it.
+        let over_at = over_at + PROBE_BY_ANY + PROBE_LASTS;
+        assert_eq!(circuits.ask(HOST, false, over_at), Err(over_at + PROBE_PAUSE));
+        assert_eq!(circuits.ask(HOST, false, over_at + PROBE_BY_ANY), Ok(Permit::Probe));
+        // Set back by a day.
+        assert_eq!(circuits.ask(HOST, false, at(-86_400)), Ok(Permit::Probe));
     }
 
     #[test]

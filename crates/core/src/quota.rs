@@ -1,7 +1,7 @@
 //! The arithmetic of a quota: B calls in every window of W, mostly 60 seconds.
 //!
-//! A token bucket of burst `b` and rate `r` lets at most `b + r·T` calls start in any window of length T. Calls travel
-//! for up to [`JITTER`], so those that arrive within W were started within W + JITTER. With
+//! A token bucket of burst `b` and rate `r` grants at most `b + r·T` calls in any window of length T. A call begins within
+//! [`GRANT_GOOD_FOR`] of its grant and arrives within [`JITTER`] of it, so those that arrive within W were granted within W + JITTER. With
 //! `b + r·(W + JITTER) ≤ B` the EHR never counts more than B, whatever the arrivals.
 
 mod booking;
@@ -16,8 +16,14 @@ use crate::{
     time::Timestamp,
 };
 
-/// How much later one call may arrive than another that was started at the same time.
+/// How much later one call may arrive than another that was granted at the same time: up to [`GRANT_GOOD_FOR`] until it begins, and
+/// the rest on its way.
 pub const JITTER: Duration = Duration::from_millis(500);
+
+/// How long after it was asked for a grant is good for a call to begin. The store may take its time, or the process may stand still
+/// between the grant and the call: the call would then fall into a later window than the one it was counted in. A grant that is older
+/// counts as used, and another one is asked for.
+pub const GRANT_GOOD_FOR: Duration = Duration::from_millis(250);
 
 /// The smallest budget that makes sense, in calls a window; configuration refuses less.
 pub const SMALLEST_BUDGET: u32 = 10;

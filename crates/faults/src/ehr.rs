@@ -279,12 +279,13 @@ pub(crate) struct ProcessVision {
 #[async_trait]
 impl VisionModel for ProcessVision {
     async fn look(&self, route: Route, photo: &PhotoBytes) -> Result<Findings, VisionError> {
+        // Who stands still from here on has begun.
+        let (process, freezes) = (self.process.number, self.process.freezes());
         self.process.passes("look").await;
         let Some(name) = Truth::name_in(photo) else {
             return self.inner.look(route, photo).await;
         };
         let shared = &*self.process.shared;
-        let (process, freezes) = (self.process.number, self.process.freezes());
         let number = shared.truth().look_begins(&name, process, freezes, |process, freezes| {
             (self.standing)(process, freezes)
         });

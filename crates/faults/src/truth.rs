@@ -198,7 +198,7 @@ impl Truth {
             .running
             .iter()
             .any(|other| is_well(other.process, other.freezes));
-        let recorded = inference.recorded;
+        let recorded = inference.recorded && is_well(process, freezes);
         inference.running.push(look);
         if twice {
             self.violated(

@@ -292,7 +292,10 @@ impl World {
             departures: self.departures.clone(),
         });
         let client = EhrClient::new(connection, Arc::clone(&transport) as _, transport);
-        let client = Arc::new(client.expect("the connection is allowed"));
+        let client = client
+            .expect("the connection is allowed")
+            .with_circuits(Arc::clone(&clock));
+        let client = Arc::new(client);
         let lives = Arc::clone(&self.lives);
         let standing: Standing = Arc::new(move |number, freezes| {
             let lives = lock(&lives);

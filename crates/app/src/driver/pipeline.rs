@@ -178,7 +178,7 @@ impl Driver<'_> {
         let (firm, subject, stage) = (work.firm().clone(), work.subject(), step.stage());
         let stepped = Stepped::began(&work, stage, self.now());
         let places = &self.step_places[step as usize];
-        let (firms, is_ill) = (lock(&self.firms).len(), self.tokens.is_ill(&firm));
+        let (firms, is_ill) = (lock(&self.firms).len(), self.tokens.is_ill(&firm, self.now()));
         let has_place = lock(places).enter(&firm, firms, is_ill);
         let ended = if has_place {
             let ended = self.run_stage(step, work).await;
@@ -224,12 +224,12 @@ impl Driver<'_> {
             Err(NoToken { until, .. }) => return self.put_back(work, until).await,
         };
         // While polls of the firm fail, a post would meet the same EHR, and a failing EHR makes drafts uncertain.
-        if step == Step::WriteBack && self.tokens.is_ill(&firm.id) {
+        if step == Step::WriteBack && self.tokens.is_ill(&firm.id, self.now()) {
             return self.put_back(work, self.now() + FIRM_PAUSE).await;
         }
         let engine = self.engine;
         let key = engine.quotas.of(&firm);
-        let surplus = GrantInHand::taken();
+        let surplus = GrantInHand::asked_at(self.now());
         let grants = Noticing { driver: self };
         let in_hand = match self.turn(step, &firm, &key, work.filed_at()) {
             Turn::Now => None,

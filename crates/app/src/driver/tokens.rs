@@ -20,6 +20,10 @@ const ENDPOINT_PAUSE: Duration = Duration::from_secs(5);
 /// How long it rests at most when that goes on.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How long after it was to be polled again a firm counts as ill, unless a poll shows how it is. Another process may poll it meanwhile, and
+/// this one would never hear that it is well.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+
 #[derive(Default)]
 pub(super) struct Tokens(Mutex<HashMap<FirmId, Standing>>);
 
@@ -27,7 +31,10 @@ pub(super) struct Tokens(Mutex<HashMap<FirmId, Standing>>);
 struct Standing {
     token: Option<AccessToken>,
     resting: Option<NoToken>,
+    /// Polls that failed in a row.
     failures: u32,
+    /// When it is polled again after them.
+    rests_until: Timestamp,
     /// The refusal that was raised as an alarm, by when the endpoint is asked again: each is raised once.
     alarmed: Option<Timestamp>,
 }
@@ -42,9 +49,11 @@ impl Tokens {
         self.with(firm, |standing| standing.failures = 0);
     }
 
-    /// Whether the last poll failed.
-    pub(super) fn is_ill(&self, firm: &FirmId) -> bool {
-        self.with(firm, |standing| standing.failures > 0)
+    /// Whether the last poll failed, and that is not long ago.
+    pub(super) fn is_ill(&self, firm: &FirmId, now: Timestamp) -> bool {
+        self.with(firm, |standing| {
+            standing.failures > 0 && now < standing.rests_until + KNOWN_FOR
+        })
     }
 
     /// A poll failed: how many in a row now.
@@ -53,6 +62,11 @@ impl Tokens {
             standing.failures += 1;
             standing.failures
         })
+    }
+
+    /// When the firm is polled again after a failure.
+    pub(super) fn rests(&self, firm: &FirmId, until: Timestamp) {
+        self.with(firm, |standing| standing.rests_until = until);
     }
 }
 
@@ -125,5 +139,27 @@ impl Driver<'_> {
             reason,
         });
         no_token
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_firm_that_somebody_else_polls_is_not_ill_for_ever() {
+        let (tokens, firm) = (Tokens::default(), FirmId::new("a"));
+        let until = Timestamp::from_millis(60_000);
+        assert!(!tokens.is_ill(&firm, until));
+        assert_eq!(tokens.ill(&firm), 1);
+        tokens.rests(&firm, until);
+        assert!(tokens.is_ill(&firm, until));
+        assert!(
+            !tokens.is_ill(&firm, until + KNOWN_FOR),
+            "no poll says that it still is"
+        );
+        assert_eq!(tokens.ill(&firm), 2, "it failed again");
+        tokens.well(&firm);
+        assert!(!tokens.is_ill(&firm, until));
     }
 }

@@ -364,14 +364,14 @@ impl Driver<'_> {
             return Ok(None);
         }
         let call = PollCall::Encounters { firm: firm.id.clone() };
-        loop {
+        let grant = loop {
             match self.admit(&call).await {
-                Admission::Granted => break,
+                Admission::Granted(grant) => break grant,
                 Admission::NotYet(again) | Admission::FirmWaits(again) if again >= until => return Ok(Some(false)),
                 Admission::NotYet(again) | Admission::FirmWaits(again) => self.engine.clock.sleep_until(again).await,
             }
-        }
-        let observations = self.make(call).await;
+        };
+        let observations = self.make(call, grant).await;
         let seen = |observation: &Observation| matches!(observation, Observation::EncountersSeen { .. });
         Ok(Some(observations.iter().any(seen)))
     }

@@ -166,6 +166,33 @@ impl Installation {
         Running(command.spawn().unwrap())
     }
 
+    /// The same on a file system on which it can only read; none where that cannot be had of this machine.
+    pub(crate) fn start_where_it_can_only_read(&self) -> Option<Running> {
+        let apart = ["--user", "--map-root-user", "--mount"];
+        let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && exec \"$0\" \"$2\"";
+        let start = |program: &str, argument: &str| {
+            let mut command = Command::new("unshare");
+            command
+                .args(apart)
+                .args(["sh", "-c", script, program])
+                .arg(self.folder.path())
+                .arg(argument)
+                .env("SKIN_ASSIST_CONFIG", &self.config)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null());
+            command
+        };
+        let is_possible = start("true", "").stderr(Stdio::null()).status().ok()?.success();
+        let log = std::fs::File::create(self.path("read-only.log")).unwrap();
+        let start = || {
+            start(env!("CARGO_BIN_EXE_skin-assist"), "run")
+                .stderr(log)
+                .spawn()
+                .unwrap()
+        };
+        is_possible.then(start).map(Running)
+    }
+
     /// What running engines have logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("run.log")).unwrap()

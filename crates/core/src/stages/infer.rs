@@ -317,7 +317,9 @@ impl Infer<'_> {
         }
         self.note(&watch.firm, AuditAction::Inferred, watch.document.as_str())
             .await?;
-        let findings = Phi::new(self.vision.look(watch.route, &photo.bytes).await?);
+        // Where the process stood still, somebody else may have looked meanwhile.
+        let look = self.vision.look(watch.route, &photo.bytes);
+        let findings = Phi::new(within(self.quota.clock, lease.deadline(), look).await??);
         let now = self.quota.clock.now();
         self.records.record_findings(lease, &key, &findings, now).await?;
         Ok(findings)

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::{
-    Quota, StageError, StepEnd,
+    GrantInHand, Quota, StageError, StepEnd,
     retry::{Verdict, verdict},
 };
 use crate::{
@@ -119,6 +119,8 @@ struct Write {
     into: Option<WrittenDraft>,
     /// An earlier post of it may have been taken: this one asks.
     repeated: bool,
+    /// For the write, which begins after its intent was recorded.
+    grant: GrantInHand,
 }
 
 /// A write that was begun and of which nobody knows what became.
@@ -221,18 +223,24 @@ impl WriteBack<'_> {
     /// Records the intent, and writes.
     async fn write(&self, firm: &Firm, lease: Lease<AssistResult>, write: &Write) -> Result<StepEnd, StateError> {
         let (clock, draft) = (self.quota.clock, &write.draft);
+        let updates = write.into.as_ref().map(|earlier| &earlier.reference);
+        if let Some(updates) = updates {
+            let intent = self.deliveries.record_update_intent(&lease, updates, clock.now());
+            intent.await?;
+        } else {
+            let unsettled = write.repeated.then_some(INTERRUPTED);
+            let intent = self.deliveries.record_intent(&lease, unsettled.as_ref(), clock.now());
+            intent.await?;
+        }
+        // Recording it may have taken so long that the grant is stale. Nothing is written yet.
+        match within(clock, lease.deadline(), self.quota.spend(&write.grant, CallKind::Draft)).await {
+            Ok(spent) => spent?,
+            Err(elapsed) => return self.not_taken(lease, &elapsed.into(), write.repeated).await,
+        }
         let answer = if let Some(earlier) = &write.into {
-            let updates = &earlier.reference;
-            self.deliveries
-                .record_update_intent(&lease, updates, clock.now())
-                .await?;
             let update = self.writer.update(firm, self.token, earlier, draft);
             within(clock, lease.deadline(), update).await
         } else {
-            let unsettled = write.repeated.then_some(INTERRUPTED);
-            self.deliveries
-                .record_intent(&lease, unsettled.as_ref(), clock.now())
-                .await?;
             within(clock, lease.deadline(), self.writer.post(firm, self.token, draft)).await
         };
         match answer {
@@ -325,22 +333,22 @@ impl WriteBack<'_> {
             match self.quota.call(CallKind::Draft, look).await? {
                 EarlierInChart::HasIt(reference) => return Ok(Before::Known(reference)),
                 EarlierInChart::AsWritten(written) => {
-                    self.quota.take(CallKind::Draft).await?;
                     return Ok(Before::Write(Box::new(Write {
                         draft: added,
                         into: Some(written),
                         repeated,
+                        grant: self.quota.take_in_hand(CallKind::Draft).await?,
                     })));
                 }
                 EarlierInChart::Changed => {}
                 EarlierInChart::Gone => draft = draft_of(result, ToEarlier::Alone),
             }
         }
-        self.quota.take(CallKind::Draft).await?;
         Ok(Before::Write(Box::new(Write {
             draft,
             into: None,
             repeated,
+            grant: self.quota.take_in_hand(CallKind::Draft).await?,
         })))
     }
 
