@@ -31,6 +31,10 @@ pub const QUEUE: &str = "queue";
 /// The sort key of the `due` indexes: when the row may be acquired, in milliseconds since the Unix epoch.
 pub const DUE_AT: &str = "due_at";
 
+/// Until when a row of a `due` index is leased, in milliseconds since the Unix epoch. Apart from [`DUE_AT`], so that a lease does not move the row
+/// in the index: that would cost two writes there, and this costs one.
+pub const LOCKED_UNTIL: &str = "locked_until";
+
 /// When a photo was found, in milliseconds since the Unix epoch.
 pub const DETECTED_AT: &str = "detected_at";
 
@@ -117,7 +121,7 @@ const DUE: Index = Index {
     name: "due",
     part: text(QUEUE),
     sort: number(DUE_AT),
-    includes: &[],
+    includes: &[LOCKED_UNTIL],
 };
 
 /// Firms and their settings (`part` = `firms`), the URL prefixes they occupy (`url-prefixes`), and how often a firm of
