@@ -164,8 +164,8 @@ pub const DOCUMENT_WATCH: Table = Table {
 };
 
 /// Results and findings: `part` is the firm. `item` is [`RESULT_PREFIX`] and the assessment for how a draft stands, and
-/// `note#`, `findings#` with further digits for what it says and for findings that were paid for, which expire; and `visit#`, by which
-/// drafts of further photos find those of their visit, which expire too.
+/// `note#` or `visit#` with further digits for what it says (by its visit, drafts of further photos find it), and `findings#` for findings
+/// that were paid for, which expire.
 pub const ASSIST_RESULTS: Table = Table {
     indexes: &[
         DUE,
