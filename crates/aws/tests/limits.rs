@@ -154,7 +154,7 @@ async fn what_one_answer_shows_may_be_more_than_a_transaction_takes() {
     looks[0].found = found;
     let outcome = store.record_looks(&lease, &looks, at(2001)).await;
     assert!(matches!(outcome, Err(StateError::LeaseLost)), "{outcome:?}");
-    assert_eq!(store.journeys(1000).await.unwrap().len(), 240);
+    assert_eq!(store.journeys(None, Timestamp::ALWAYS, 1000).await.unwrap().len(), 240);
     drop(next);
 }
 

@@ -8,6 +8,7 @@ mod audit;
 mod ehr;
 mod error;
 mod models;
+mod operations;
 mod proposals;
 mod spending;
 mod state;
@@ -25,11 +26,11 @@ pub use models::{
     ChatModel, Completion, Confidence, Differential, EvidencedCondition, FurtherCondition, LanguageModel, Prompt,
     Synthesis, SynthesisRequest, VisionModel,
 };
+pub use operations::{DetectionLatency, Operations, Overview, PhotosOfHour, Queued, Standing, UncertainResolution};
 pub use proposals::{Proposals, Proposed, ProposingStore};
 pub use spending::{LanguageSpending, LanguageSpent};
 pub use state::{
-    CallGrants, CallKind, Changes, Credentials, Deliveries, DetectionLatency, DocumentQueue, EncounterWatches,
-    FirmAdministration, Firms, Grant, InferenceRecords, Look, Operations, Overview, Photos, PollingMemory,
-    QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft, Standing, StateStore,
-    UncertainResolution, WatchLists,
+    CallGrants, CallKind, Changes, Credentials, Deliveries, DocumentQueue, EncounterWatches, FirmAdministration, Firms,
+    Grant, InferenceRecords, Look, Photos, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments,
+    RecordedEncounters, RetractedDraft, StateStore, WatchLists,
 };

@@ -11,8 +11,8 @@ use skin_assist_core::{
     polling::Learned,
     ports::{
         Audit, AuditChain, AuditPage, AuditRecord, AuditTrail, FirmAdministration, Firms, Kept, LanguageSpending,
-        LanguageSpent, Operations, Overview, PollingMemory, Removed, Retention, RetentionLimits, RetractedDraft,
-        StateError, StateStore, UncertainResolution,
+        LanguageSpent, Operations, Overview, PhotosOfHour, PollingMemory, Queued, Removed, Retention, RetentionLimits,
+        RetractedDraft, StateError, StateStore, UncertainResolution,
     },
     time::Timestamp,
 };
@@ -65,7 +65,10 @@ passed_on! { Audit:
 
 passed_on! { Operations:
     reads overview(now: Timestamp) -> Vec<Overview>;
-    reads journeys(limit: usize) -> Vec<Journey>;
+    reads journeys(firm: Option<&FirmId>, since: Timestamp, limit: usize) -> Vec<Journey>;
+    reads photos_by_hour(since: Timestamp) -> Vec<PhotosOfHour>;
+    reads queued(limit: usize) -> Vec<Queued>;
+    reads result(firm: &FirmId, assessment: &AssessmentId) -> Option<AssistResult>;
     reads dead_letters() -> Vec<DeadLetter>;
     writes replay(dead_letter: i64, now: Timestamp) -> ();
     reads firm_results(firm: &FirmId) -> Vec<AssistResult>;

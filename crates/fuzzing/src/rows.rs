@@ -234,7 +234,7 @@ async fn read_all(store: &SqliteStore) {
     seen(store.take(&quota(), CallKind::Read, now).await);
     seen(store.records().await);
     seen(store.overview(now).await);
-    seen(store.journeys(10).await);
+    seen(store.journeys(None, Timestamp::ALWAYS, 10).await);
     for letter in seen(store.dead_letters().await).unwrap_or_default() {
         seen(store.replay(letter.id, now).await);
     }

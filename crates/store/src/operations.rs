@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use rusqlite::params;
 use skin_assist_core::{
     domain::{
-        Assessment, AssessmentId, AssistResult, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, Firm,
-        FirmId, Journey, JourneyState,
+        Assessment, AssessmentId, AssistResult, DeadLetter, DeadLetterSubject, DocumentId, DocumentStep,
+        DraftReference, Firm, FirmId, Journey, JourneyState, Stage,
     },
-    ports::{DetectionLatency, Operations, Overview, RetractedDraft, UncertainResolution},
+    ports::{DetectionLatency, Operations, Overview, PhotosOfHour, Queued, RetractedDraft, UncertainResolution},
     time::Timestamp,
 };
 
@@ -44,13 +44,24 @@ pub(crate) const DELIVERIES: &str =
 
 /// Without those whose result was removed after its time.
 pub(crate) const JOURNEYS: &str =
-    "SELECT d.firm, d.document, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
+    "SELECT d.firm, d.document, d.assessment, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
          r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding,
          (SELECT l.step FROM document_watch AS l WHERE l.firm = d.firm AND l.document = d.lead) AS lead_step
      FROM document_watch AS d
      LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
-     WHERE d.step <> 'done' OR r.delivery IS NOT NULL
-     ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?1";
+     WHERE (?1 IS NULL OR d.firm = ?1) AND d.detected_at >= ?2 AND (d.step <> 'done' OR r.delivery IS NOT NULL)
+     ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?3";
+
+pub(crate) const PHOTOS_BY_HOUR: &str =
+    "SELECT firm, detected_at / 3600000 * 3600000 AS hour, count(*) AS number FROM document_watch
+     WHERE detected_at >= ?1 GROUP BY firm, hour ORDER BY firm, hour";
+
+pub(crate) const QUEUED_DOCUMENTS: &str =
+    "SELECT firm, document, step, available_at, fence, attempt FROM document_watch
+     WHERE step = ?1 AND parked = 0 AND available_at IS NOT NULL ORDER BY available_at LIMIT ?2";
+
+pub(crate) const QUEUED_RESULTS: &str = "SELECT firm, assessment, available_at, fence, attempt FROM assist_results
+     WHERE parked = 0 AND available_at IS NOT NULL ORDER BY available_at LIMIT ?1";
 
 /// Of all firms: an index by firm would be one more to keep for the sake of an overview.
 pub(crate) const DETECTIONS: &str = "SELECT firm, max(detected_at - attached_at, 0) AS latency FROM document_watch
@@ -182,6 +193,7 @@ fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
     Ok(Journey {
         firm: columns.text("firm", FirmId::new)?,
         document: columns.text("document", DocumentId::new)?,
+        assessment: columns.text("assessment", AssessmentId::new)?,
         route: columns.word("route")?,
         top_finding: results.optional_text("top_finding", identity)?,
         attached_at: columns.optional_time("attached_at")?,
@@ -199,6 +211,40 @@ fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
             None
         },
         state,
+    })
+}
+
+/// A photo that waits for the step in its row.
+fn read_queued_document(row: &Row<'_>) -> Outcome<Queued> {
+    let columns = Columns {
+        table: "document_watch",
+        row,
+    };
+    let subject = DeadLetterSubject::Document(columns.text("document", DocumentId::new)?);
+    let stage = match columns.get::<String>("step")?.as_str() {
+        "download" => Stage::DownloadPhoto,
+        _ => Stage::Infer,
+    };
+    read_queued(&columns, subject, stage)
+}
+
+fn read_queued_result(row: &Row<'_>) -> Outcome<Queued> {
+    let columns = Columns {
+        table: "assist_results",
+        row,
+    };
+    let subject = DeadLetterSubject::Result(columns.text("assessment", AssessmentId::new)?);
+    read_queued(&columns, subject, Stage::WriteBack)
+}
+
+fn read_queued(columns: &Columns<'_, '_>, subject: DeadLetterSubject, stage: Stage) -> Outcome<Queued> {
+    Ok(Queued {
+        firm: columns.text("firm", FirmId::new)?,
+        subject,
+        stage,
+        available_at: columns.time("available_at")?,
+        fence: columns.count("fence")?,
+        attempts: columns.count("attempt")?,
     })
 }
 
@@ -221,6 +267,10 @@ fn read_dead_letter(row: &Row<'_>) -> Outcome<DeadLetter> {
     })
 }
 
+fn row_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
 #[async_trait]
 impl Operations for SqliteStore {
     async fn overview(&self, now: Timestamp) -> Outcome<Vec<Overview>> {
@@ -236,13 +286,57 @@ impl Operations for SqliteStore {
         })
     }
 
-    async fn journeys(&self, limit: usize) -> Outcome<Vec<Journey>> {
+    async fn journeys(&self, firm: Option<&FirmId>, since: Timestamp, limit: usize) -> Outcome<Vec<Journey>> {
+        let firm = firm.map(FirmId::as_str);
         self.read(|state| {
             rows(
                 state,
                 JOURNEYS,
-                [i64::try_from(limit).unwrap_or(i64::MAX)],
+                params![firm, Millis(since), row_limit(limit)],
                 read_journey,
+            )
+        })
+    }
+
+    async fn photos_by_hour(&self, since: Timestamp) -> Outcome<Vec<PhotosOfHour>> {
+        self.read(|state| {
+            rows(state, PHOTOS_BY_HOUR, params![Millis(since)], |row| {
+                let columns = Columns {
+                    table: "document_watch",
+                    row,
+                };
+                Ok(PhotosOfHour {
+                    firm: columns.text("firm", FirmId::new)?,
+                    hour: columns.time("hour")?,
+                    photos: columns.count("number")?,
+                })
+            })
+        })
+    }
+
+    async fn queued(&self, limit: usize) -> Outcome<Vec<Queued>> {
+        let mut queued = self.read(|state| {
+            let mut queued = Vec::new();
+            for step in [DocumentStep::Download, DocumentStep::Infer] {
+                let of_step = params![step.as_str(), row_limit(limit)];
+                queued.extend(rows(state, QUEUED_DOCUMENTS, of_step, read_queued_document)?);
+            }
+            queued.extend(rows(state, QUEUED_RESULTS, [row_limit(limit)], read_queued_result)?);
+            Ok(queued)
+        })?;
+        queued.sort_by_key(|item| item.available_at);
+        queued.truncate(limit);
+        Ok(queued)
+    }
+
+    async fn result(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<AssistResult>> {
+        self.read(|state| {
+            let assessment = state.sealer(firm).assessment(assessment);
+            first(
+                state,
+                "SELECT * FROM assist_results WHERE firm = ?1 AND assessment = ?2",
+                params![firm.as_str(), assessment],
+                read_result,
             )
         })
     }

@@ -130,7 +130,18 @@ fn statements_on_the_way_of_a_photo_search_one_index() {
             operations::UNCERTAIN,
             "SCAN assist_results USING INDEX result_uncertain",
         ),
-        (operations::JOURNEYS, "SCAN d USING INDEX document_detected"),
+        (
+            operations::JOURNEYS,
+            "SEARCH d USING INDEX document_detected (detected_at>?)",
+        ),
+        (
+            operations::QUEUED_DOCUMENTS,
+            "SEARCH document_watch USING INDEX document_due (step=? AND available_at>?)",
+        ),
+        (
+            operations::QUEUED_RESULTS,
+            "SEARCH assist_results USING INDEX result_due (available_at>?)",
+        ),
         (
             operations::STEPS,
             "SEARCH document_watch USING COVERING INDEX document_step (firm=?)",
@@ -491,7 +502,7 @@ fn old_results_go_and_their_photos_are_not_assessed_anew() {
         format!("{document}done{patient}{}", seal.encounter(&EncounterId::new("")))
     };
     assert_eq!(of(row), blank);
-    assert!(block_on(store.journeys(9)).unwrap().is_empty());
+    assert!(block_on(store.journeys(None, Timestamp::ALWAYS, 9)).unwrap().is_empty());
     assert_eq!(block_on(store.firm_results(&firm)).unwrap(), []);
     let records = block_on(store.records()).unwrap();
     assert_eq!(records.last().unwrap().action, AuditAction::ResultsRemoved);

@@ -359,7 +359,7 @@ fn a_file_of_the_third_edition_keeps_its_photos_and_results() {
     assert_eq!(result.photos[0].not_assessed, None);
     let earlier = block_on(store.earlier_draft(&firm, &result.assessment.id)).unwrap();
     assert_eq!(earlier.map(|earlier| earlier.date), Some(at(0)));
-    let journeys = block_on(store.journeys(9)).unwrap();
+    let journeys = block_on(store.journeys(None, Timestamp::ALWAYS, 9)).unwrap();
     assert_eq!(
         journeys
             .iter()

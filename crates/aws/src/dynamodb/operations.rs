@@ -3,7 +3,7 @@
 //! What operators look at is read row by row where a count is asked for: a look at a firm with a hundred thousand photos
 //! costs a cent or so, and no index has to be written for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use skin_assist_core::{
@@ -12,8 +12,8 @@ use skin_assist_core::{
         FirmId, Journey, JourneyState, Reason, ReferenceCode, Stage,
     },
     ports::{
-        Credentials as _, DetectionLatency, EncounterWatches as _, Firms as _, Operations, Overview, RetractedDraft,
-        StateError, UncertainResolution,
+        Credentials as _, DetectionLatency, EncounterWatches as _, Firms as _, Operations, Overview, PhotosOfHour,
+        Queued, RetractedDraft, StateError, UncertainResolution,
     },
     time::Timestamp,
 };
@@ -26,11 +26,16 @@ use super::{
     due::wait_in,
     encounters,
     error::contended,
-    schema::{ASSIST_RESULTS, ATTACHED_AT, ATTENTION, DEAD_LETTERS, DETECTED_AT, DOCUMENT_WATCH, RESULT_PREFIX},
+    schema::{
+        ASSIST_RESULTS, ATTACHED_AT, ATTENTION, DEAD_LETTERS, DETECTED_AT, DOCUMENT_WATCH, DUE_AT, QUEUE,
+        RESULT_PREFIX, Table,
+    },
     write::{Key, Write},
 };
 
 const LETTERS: &str = "letters";
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// How far back detection latency is told.
 const DETECTION_REACH: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
@@ -167,6 +172,7 @@ fn journey(document: &Row, result: Option<&Row>, lead: Option<&Row>) -> Outcome<
     Ok(Journey {
         firm: watch.firm,
         document: watch.document,
+        assessment: watch.assessment,
         route: watch.route,
         top_finding: top_finding.flatten().map(str::to_owned),
         attached_at: watch.attached_at,
@@ -179,6 +185,41 @@ fn journey(document: &Row, result: Option<&Row>, lead: Option<&Row>) -> Outcome<
             .transpose()?,
         state,
     })
+}
+
+/// A row that waits in a queue; none when it has left it since the index was read.
+fn queued(table: &'static Table, key: &Key, row: &Row) -> Outcome<Option<Queued>> {
+    let attributes = Attributes { table: table.name, row };
+    let Some(available_at) = attributes.optional_time(DUE_AT)? else {
+        return Ok(None);
+    };
+    let (subject, stage) = match attributes.text(QUEUE)? {
+        QUEUE_NAME => {
+            let assessment = key.item.strip_prefix(RESULT_PREFIX);
+            let assessment = AssessmentId::new(assessment.ok_or_else(|| attributes.damaged("item"))?);
+            (DeadLetterSubject::Result(assessment), Stage::WriteBack)
+        }
+        queue => {
+            let subject = DeadLetterSubject::Document(documents::read_watch(row)?.document);
+            let is_download = queue == DocumentStep::Download.as_str();
+            (
+                subject,
+                if is_download {
+                    Stage::DownloadPhoto
+                } else {
+                    Stage::Infer
+                },
+            )
+        }
+    };
+    Ok(Some(Queued {
+        firm: FirmId::new(key.part.as_str()),
+        subject,
+        stage,
+        available_at,
+        fence: attributes.number("fence")?,
+        attempts: attributes.number("attempt")?,
+    }))
 }
 
 impl DynamoStore {
@@ -303,14 +344,16 @@ impl DynamoStore {
         Ok(detection_latency(latencies))
     }
 
-    /// Up to `limit` of the firm's photos, latest first.
-    async fn latest_of(&self, firm: &FirmId, limit: usize) -> Outcome<Vec<(Timestamp, Key)>> {
+    /// Up to `limit` of the firm's photos found since `since`, latest first.
+    async fn latest_of(&self, firm: &FirmId, since: Timestamp, limit: usize) -> Outcome<Vec<(Timestamp, Key)>> {
         let ask = Ask {
             index: Some("detected"),
+            key: "#part = :part AND #detected_at >= :since",
             latest_first: true,
             page: Some(limit),
             ..Ask::part(&DOCUMENT_WATCH, firm.as_str())
-        };
+        }
+        .value("since", time(since));
         let mut latest = Vec::new();
         let mut next = None;
         while latest.len() < limit {
@@ -333,6 +376,38 @@ impl DynamoStore {
         }
         latest.truncate(limit);
         Ok(latest)
+    }
+
+    /// One firm, or all of them.
+    async fn chosen(&self, firm: Option<&FirmId>) -> Outcome<Vec<FirmId>> {
+        match firm {
+            Some(firm) => Ok(vec![firm.clone()]),
+            None => Ok(self.firms().await?.into_iter().map(|firm| firm.id).collect()),
+        }
+    }
+
+    /// Up to `limit` rows of a queue, soonest available first.
+    async fn waiting_in(&self, table: &'static Table, queue: &str, limit: usize) -> Outcome<Vec<Queued>> {
+        let ask = Ask {
+            index: Some("due"),
+            key: "#queue = :queue",
+            page: Some(limit.clamp(1, 1000)),
+            ..Ask::part(table, "")
+        }
+        .value("queue", text(queue));
+        let (mut keys, mut next) = (Vec::new(), None);
+        while keys.len() < limit {
+            let (rows, after) = self.page(&ask, next).await?;
+            keys.extend(rows.iter().filter_map(Key::of));
+            next = after;
+            if next.is_none() {
+                break;
+            }
+        }
+        keys.truncate(limit);
+        let found = self.get_all(table, keys).await?;
+        let queued = found.iter().map(|(key, row)| queued(table, key, row));
+        Ok(queued.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// Puts back what a letter is about; where it no longer is as it was given up, only the letter goes.
@@ -379,10 +454,10 @@ impl Operations for DynamoStore {
         Ok(overviews)
     }
 
-    async fn journeys(&self, limit: usize) -> Outcome<Vec<Journey>> {
+    async fn journeys(&self, firm: Option<&FirmId>, since: Timestamp, limit: usize) -> Outcome<Vec<Journey>> {
         let mut latest = Vec::new();
-        for firm in self.firms().await? {
-            latest.extend(self.latest_of(&firm.id, limit).await?);
+        for firm in self.chosen(firm).await? {
+            latest.extend(self.latest_of(&firm, since, limit).await?);
         }
         latest.sort_by_key(|(detected_at, _)| std::cmp::Reverse(*detected_at));
         latest.truncate(limit);
@@ -414,6 +489,38 @@ impl Operations for DynamoStore {
                 journey(document, found.get(result), lead)
             })
             .collect()
+    }
+
+    async fn photos_by_hour(&self, since: Timestamp) -> Outcome<Vec<PhotosOfHour>> {
+        let mut listed = Vec::new();
+        for firm in self.chosen(None).await? {
+            let mut hours: BTreeMap<i64, u64> = BTreeMap::new();
+            for (detected_at, _) in self.latest_of(&firm, since, usize::MAX).await? {
+                *hours.entry(detected_at.as_millis().div_euclid(HOUR_MS)).or_default() += 1;
+            }
+            listed.extend(hours.into_iter().map(|(hour, photos)| PhotosOfHour {
+                firm: firm.clone(),
+                hour: Timestamp::from_millis(hour * HOUR_MS),
+                photos,
+            }));
+        }
+        Ok(listed)
+    }
+
+    async fn queued(&self, limit: usize) -> Outcome<Vec<Queued>> {
+        let mut queued = Vec::new();
+        for step in [DocumentStep::Download, DocumentStep::Infer] {
+            queued.extend(self.waiting_in(&DOCUMENT_WATCH, step.as_str(), limit).await?);
+        }
+        queued.extend(self.waiting_in(&ASSIST_RESULTS, QUEUE_NAME, limit).await?);
+        queued.sort_by_key(|item| item.available_at);
+        queued.truncate(limit);
+        Ok(queued)
+    }
+
+    async fn result(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<AssistResult>> {
+        let row = self.get(&ASSIST_RESULTS, &deliveries::key(firm, assessment)).await?;
+        Ok(self.results(row.iter()).await?.pop())
     }
 
     async fn dead_letters(&self) -> Outcome<Vec<DeadLetter>> {

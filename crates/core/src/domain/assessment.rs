@@ -293,6 +293,8 @@ pub struct Journey {
     pub firm: FirmId,
     /// The photo.
     pub document: DocumentId,
+    /// The assessment it belongs to.
+    pub assessment: AssessmentId,
     /// Which way.
     pub route: Route,
     /// The most probable class, for people; none before the models looked or when they abstained.

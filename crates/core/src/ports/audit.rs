@@ -63,6 +63,8 @@ pub enum AuditAction {
     TokenObtained,
     /// The program was started, with which configuration.
     Started,
+    /// Somebody signed in to the console.
+    SignedIn,
     /// Entries of before there were chains were put into them.
     TrailChained,
     /// Entries were removed after their time.
@@ -99,6 +101,7 @@ impl AuditAction {
             Self::FirmChanged
             | Self::ChartProbed
             | Self::Started
+            | Self::SignedIn
             | Self::TrailChained
             | Self::TrailShortened
             | Self::TrailExported
@@ -127,6 +130,7 @@ impl AuditAction {
             Self::ChartProbed => "chart-probed",
             Self::TokenObtained => "token-obtained",
             Self::Started => "started",
+            Self::SignedIn => "signed-in",
             Self::TrailChained => "trail-chained",
             Self::TrailShortened => TRAIL_SHORTENED,
             Self::TrailExported => "trail-exported",

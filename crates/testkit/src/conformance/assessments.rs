@@ -100,7 +100,7 @@ fn result_of(lead: &DocumentWatch, closed: &ClosedAssessment, text: &str) -> Ass
 }
 
 async fn state_of(store: &Store, id: &str) -> JourneyState {
-    let journeys = store.journeys(100).await.unwrap();
+    let journeys = store.journeys(None, Timestamp::ALWAYS, 100).await.unwrap();
     let journey = journeys.iter().find(|journey| journey.document.as_str() == id);
     journey.expect("the photo is known").state
 }

@@ -153,7 +153,13 @@ pub(super) async fn removal_leaves_nothing(bench: Bench) {
             usize::from(again)
         );
         assert!(store.findings(&id, &key).await.unwrap().is_none());
-        assert!(store.journeys(10).await.unwrap().is_empty());
+        assert!(
+            store
+                .journeys(None, skin_assist_core::time::Timestamp::ALWAYS, 10)
+                .await
+                .unwrap()
+                .is_empty()
+        );
         assert!(store.dead_letters().await.unwrap().is_empty());
         assert!(store.uncertain().await.unwrap().is_empty());
         assert!(acquired(&store, DocumentStep::Download, at(1000)).await.is_empty());

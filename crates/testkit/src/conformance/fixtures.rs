@@ -352,7 +352,7 @@ pub(super) fn reference(number: u32) -> DraftReference {
 
 /// The one journey there is.
 pub(super) async fn journey(store: &Store) -> Journey {
-    let mut journeys = store.journeys(100).await.unwrap();
+    let mut journeys = store.journeys(None, Timestamp::ALWAYS, 100).await.unwrap();
     assert_eq!(journeys.len(), 1, "one photo is on its way");
     journeys.remove(0)
 }
@@ -365,8 +365,7 @@ pub(super) async fn picture(store: &Store, firm: &FirmId, now: Timestamp) -> Str
         Some(overview) => store.documents_cursor(&overview.firm).await.unwrap(),
         None => None,
     };
-    let mut journeys = store.journeys(1000).await.unwrap();
-    journeys.retain(|journey| journey.firm == *firm);
+    let journeys = store.journeys(Some(firm), Timestamp::ALWAYS, 1000).await.unwrap();
     let mut dead_letters = store.dead_letters().await.unwrap();
     dead_letters.retain(|letter| letter.firm == *firm);
     let mut uncertain = store.uncertain().await.unwrap();

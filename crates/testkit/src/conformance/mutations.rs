@@ -22,8 +22,8 @@ use skin_assist_core::{
     ports::{
         CallGrants, CallKind, Changes, Credentials, DetectionLatency, DocumentQueue, EncounterWatches,
         FirmAdministration, Firms, Grant, InferenceRecords, LanguageSpending, LanguageSpent, Look, Operations,
-        Overview, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters, RetractedDraft,
-        StateError, StateStore, UncertainResolution, WatchLists,
+        Overview, PhotosOfHour, PollingMemory, Queued, QuotaFigures, QuotaKey, RecordedDocuments, RecordedEncounters,
+        RetractedDraft, StateError, StateStore, UncertainResolution, WatchLists,
     },
     time::Timestamp,
 };
@@ -711,8 +711,20 @@ impl Operations for MutatedStore {
         Ok(overviews)
     }
 
-    async fn journeys(&self, limit: usize) -> Outcome<Vec<Journey>> {
-        self.store.journeys(limit).await
+    async fn journeys(&self, firm: Option<&FirmId>, since: Timestamp, limit: usize) -> Outcome<Vec<Journey>> {
+        self.store.journeys(firm, since, limit).await
+    }
+
+    async fn photos_by_hour(&self, since: Timestamp) -> Outcome<Vec<PhotosOfHour>> {
+        self.store.photos_by_hour(since).await
+    }
+
+    async fn queued(&self, limit: usize) -> Outcome<Vec<Queued>> {
+        self.store.queued(limit).await
+    }
+
+    async fn result(&self, firm: &FirmId, assessment: &AssessmentId) -> Outcome<Option<AssistResult>> {
+        self.store.result(firm, assessment).await
     }
 
     async fn dead_letters(&self) -> Outcome<Vec<DeadLetter>> {

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use skin_assist_core::{
-    domain::{Cursor, DocumentId, DocumentStep, DocumentWatch, FirmId, JourneyState, Route, Stage, WATCH_LIFE},
-    ports::{AuditAction, AuditRecord, DetectionLatency},
+    domain::{
+        Cursor, DeadLetterSubject, DocumentId, DocumentStep, DocumentWatch, FirmId, FirmStatus, JourneyState, Route,
+        Stage, WATCH_LIFE,
+    },
+    ports::{AuditAction, AuditRecord, DetectionLatency, PhotosOfHour, Queued},
     time::Timestamp,
 };
 
@@ -13,7 +16,8 @@ use super::{
     Bench,
     fixtures::{
         REASON, Store, add_firm, at, document, document_lease, download, find_documents, findings, firm, firm_id,
-        infer, one_document, picture, record_documents, reference, result_key, result_lease, seconds, watch_encounters,
+        infer, journey, one_document, picture, record_documents, reference, result_key, result_lease, seconds,
+        watch_encounters,
     },
 };
 
@@ -131,7 +135,7 @@ pub(super) async fn journeys_tell_the_way(bench: Bench) {
     let store = bench.store().await;
     one_of_each(&store).await;
     let mut states: Vec<(String, JourneyState)> = Vec::new();
-    for journey in store.journeys(100).await.unwrap() {
+    for journey in store.journeys(None, Timestamp::ALWAYS, 100).await.unwrap() {
         states.push((journey.document.to_string(), journey.state));
     }
     states.sort_by(|one, other| one.0.cmp(&other.0));
@@ -156,7 +160,7 @@ pub(super) async fn journeys_tell_the_way(bench: Bench) {
     let mut later = document(&firm, "e", "later", at(9));
     (later.route, later.attached_at) = (Route::Widespread, None);
     record_documents(&store, &firm, &[later], &[], at(9)).await;
-    let journeys = store.journeys(100).await.unwrap();
+    let journeys = store.journeys(None, Timestamp::ALWAYS, 100).await.unwrap();
     let names: Vec<&str> = journeys.iter().map(|journey| journey.document.as_str()).collect();
     assert_eq!(names, ["later", "d"], "latest first");
     assert_eq!((journeys[0].route, journeys[0].attached_at), (Route::Widespread, None));
@@ -179,7 +183,135 @@ pub(super) async fn journeys_tell_the_way(bench: Bench) {
         (&way.reference, way.state, way.route),
         (&Some(reference(7)), JourneyState::Delivered, Route::Solitary)
     );
-    assert_eq!(store.journeys(1).await.unwrap(), journeys[..1]);
+    assert_eq!(store.journeys(None, Timestamp::ALWAYS, 1).await.unwrap(), journeys[..1]);
+}
+
+pub(super) async fn journeys_of_one_firm_and_time(bench: Bench) {
+    let store = bench.store().await;
+    for (firm, found_at) in [("a", 1), ("b", 2), ("a", 3)] {
+        if found_at < 3 {
+            add_firm(&store, firm).await;
+        }
+        find_documents(&store, &firm_id(firm), &[format!("d{found_at}").as_str()], at(found_at)).await;
+    }
+    let listed = async |firm: Option<&FirmId>, since: u64, limit: usize| -> Vec<String> {
+        let journeys = store.journeys(firm, at(since), limit).await.unwrap();
+        journeys.iter().map(|journey| journey.document.to_string()).collect()
+    };
+    let (a, nobody) = (firm_id("a"), firm_id("nobody"));
+    assert_eq!(listed(None, 0, 9).await, ["d3", "d2", "d1"]);
+    assert_eq!(listed(None, 2, 9).await, ["d3", "d2"], "found then counts");
+    assert_eq!(listed(Some(&a), 0, 9).await, ["d3", "d1"]);
+    assert_eq!(listed(Some(&a), 2, 9).await, ["d3"]);
+    assert_eq!(listed(Some(&a), 0, 1).await, ["d3"]);
+    assert!(listed(Some(&nobody), 0, 9).await.is_empty());
+}
+
+pub(super) async fn photos_are_counted_by_hour(bench: Bench) {
+    let store = bench.store().await;
+    let hour = |number: u64| Timestamp::from_millis(1_800_000_000_000 + i64::try_from(number).unwrap() * 3_600_000);
+    for (firm, found) in [
+        ("a", [(0, "d1"), (0, "d2"), (2, "d3")]),
+        ("b", [(0, "d1"), (1, "d2"), (2, "d3")]),
+    ] {
+        let firm = add_firm(&store, firm).await;
+        for (number, document) in found {
+            find_documents(&store, &firm, &[document], hour(number) + MILLISECOND).await;
+        }
+    }
+    let counted = async |since: Timestamp| -> Vec<(String, Timestamp, u64)> {
+        let counted = store.photos_by_hour(since).await.unwrap();
+        let figures = |one: PhotosOfHour| (one.firm.to_string(), one.hour, one.photos);
+        counted.into_iter().map(figures).collect()
+    };
+    let of = |firm: &str, number, photos| (firm.to_owned(), hour(number), photos);
+    assert_eq!(
+        counted(hour(0)).await,
+        [
+            of("a", 0, 2),
+            of("a", 2, 1),
+            of("b", 0, 1),
+            of("b", 1, 1),
+            of("b", 2, 1)
+        ]
+    );
+    assert_eq!(counted(hour(1)).await, [of("a", 2, 1), of("b", 1, 1), of("b", 2, 1)]);
+}
+
+pub(super) async fn what_is_queued_is_listed(bench: Bench) {
+    let store = bench.store().await;
+    one_of_each(&store).await;
+    let queued = async |limit: usize| -> Vec<(String, Stage, Timestamp, u32)> {
+        let queued = store.queued(limit).await.unwrap();
+        let item = |one: Queued| {
+            assert_eq!(one.firm, firm_id("a"));
+            let subject = match one.subject {
+                DeadLetterSubject::Document(document) => document.to_string(),
+                DeadLetterSubject::Result(_) => "a result".to_owned(),
+            };
+            (subject, one.stage, one.available_at, one.attempts)
+        };
+        queued.into_iter().map(item).collect()
+    };
+    let mut waiting = queued(9).await;
+    waiting.sort_by(|one, other| one.0.cmp(&other.0));
+    let of = |subject: &str, stage, available_at, attempts| (subject.to_owned(), stage, available_at, attempts);
+    assert_eq!(
+        waiting,
+        [
+            of("a result", Stage::WriteBack, at(0), 0),
+            of("download", Stage::DownloadPhoto, at(0), 0),
+            of("infer", Stage::Infer, at(0), 0),
+        ],
+        "what was delivered, given up or kept back waits for nothing"
+    );
+    let before = store.queued(9).await.unwrap();
+    let lease = document_lease(&store, DocumentStep::Download, at(1)).await;
+    let leased = store.queued(9).await.unwrap().pop().unwrap();
+    assert_eq!(
+        (leased.stage, leased.available_at, leased.attempts),
+        (Stage::DownloadPhoto, lease.locked_until(), 1),
+        "what is worked on comes last: it is available when its lease ends"
+    );
+    assert_eq!(leased.fence, lease.fence().0);
+    assert!(
+        before
+            .iter()
+            .any(|item| item.stage == Stage::DownloadPhoto && item.fence < leased.fence)
+    );
+    assert_eq!(queued(1).await.len(), 1);
+    store.set_firm_status(&firm_id("a"), FirmStatus::Paused).await.unwrap();
+    // A store may move what waits out of its queue only when somebody comes across it.
+    for step in [DocumentStep::Download, DocumentStep::Infer] {
+        assert!(
+            store
+                .acquire_documents(step, at(1), MILLISECOND, 9)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
+    assert!(store.acquire_results(at(1), MILLISECOND, 9).await.unwrap().is_empty());
+    let waiting = queued(9).await;
+    assert!(
+        waiting.iter().all(|item| item.1 == Stage::DownloadPhoto),
+        "but for what is worked on: {waiting:?}"
+    );
+}
+
+pub(super) async fn a_result_is_found_by_its_name(bench: Bench) {
+    let store = bench.store().await;
+    let (firm, result) = super::fixtures::one_result(&store).await;
+    let id = &result.assessment.id;
+    assert_eq!(store.result(&firm, id).await.unwrap(), Some(result.clone()));
+    assert_eq!(
+        store.result(&firm_id("b"), id).await.unwrap(),
+        None,
+        "another firm's is not told"
+    );
+    let other = skin_assist_core::domain::AssessmentId::new("other");
+    assert_eq!(store.result(&firm, &other).await.unwrap(), None);
+    assert_eq!(journey(&store).await.assessment, *id);
 }
 
 /// Housekeeping: nothing depends on it.
@@ -198,10 +330,14 @@ pub(super) async fn a_sweep_changes_nothing_that_shows(bench: Bench) {
     // Days later, and polls have gone on since.
     let later = at(0) + 10 * WATCH_LIFE;
     watch_encounters(&store, &firm, &["other"], later).await;
-    let journeys = store.journeys(10).await.unwrap();
+    let journeys = store.journeys(None, Timestamp::ALWAYS, 10).await.unwrap();
     let watched = store.watch_list(&firm, later).await.unwrap();
     store.sweep_expired(later).await.unwrap();
-    assert_eq!(store.journeys(10).await.unwrap(), journeys, "the history stays");
+    assert_eq!(
+        store.journeys(None, Timestamp::ALWAYS, 10).await.unwrap(),
+        journeys,
+        "the history stays"
+    );
     assert_eq!(store.watch_list(&firm, later).await.unwrap(), watched);
 }
 
