@@ -10,6 +10,7 @@ mod aws;
 mod bench;
 mod bench_polling;
 mod bench_vision;
+mod console;
 mod dependency_rules;
 mod documented;
 mod dynoxide;
@@ -59,6 +60,9 @@ Commands:
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
   systemd           Check the systemd unit: its directives, what systemd makes of it, and that the demonstration, run under
                     strace, makes no system call that it denies.
+  console [--pictures]
+                    Use the console in a real browser as its users do, and look at every page with axe; what that needs is installed
+                    under target/tools/console on the first run, but for the browser. --pictures makes docs/pictures anew.
   faults [ARG]...   Play the whole engine under virtual time with faults on purpose, and check what must hold. ARGs: --seeds N,
                     --first S, --seed S (replays one), --jobs J, --json FILE, --mutations (removes each safeguard in turn);
                     docs/faults.md has the rest.
@@ -126,6 +130,8 @@ fn main() -> ExitCode {
         ["aws-cost", "--counted"] => aws::cost::run(Counting::Nothing),
         ["servers"] => servers(),
         ["systemd"] => systemd::alone(),
+        ["console"] => console::alone(false),
+        ["console", "--pictures"] => console::alone(true),
         ["faults", rest @ ..] => faults::simulate(rest),
         ["redteam"] => redteam::run(),
         ["language-server"] => language_server::alone(),

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     aws::{check, end_to_end},
-    dependency_rules, documented, dynoxide, house, lints, ministack, onnx_runtime,
+    console, dependency_rules, documented, dynoxide, house, lints, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
     sbom,
     steps::Steps,
@@ -65,6 +65,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     validators::check(&mut steps, all);
     check::check(&mut steps, all);
     systemd::check(&mut steps);
+    console::check(&mut steps, all);
     if all {
         end_to_end::proof(&mut steps);
     } else {

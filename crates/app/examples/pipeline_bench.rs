@@ -142,7 +142,10 @@ async fn main() {
     stopper.stop();
     running.await.unwrap();
 
-    let journeys = state.journeys(usize::MAX).await.unwrap();
+    let journeys = state
+        .journeys(None, skin_assist_core::time::Timestamp::ALWAYS, usize::MAX)
+        .await
+        .unwrap();
     let delivered = journeys
         .iter()
         .filter(|journey| journey.state == JourneyState::Delivered);

@@ -11,6 +11,7 @@ pub(crate) mod backfill;
 pub(crate) mod categories;
 mod chart_access;
 pub(crate) mod config;
+pub(crate) mod console;
 pub(crate) mod copies;
 pub(crate) mod credential;
 pub(crate) mod dead_letters;
@@ -20,6 +21,7 @@ pub(crate) mod eval;
 pub(crate) mod firm;
 pub(crate) mod key;
 pub(crate) mod models;
+pub(crate) mod photos;
 pub(crate) mod practice_ehr;
 pub(crate) mod probe;
 pub(crate) mod retention;
@@ -50,7 +52,7 @@ use crate::{
 };
 
 /// Prints to standard output. A reader that has gone away (`| head`) ends the command quietly.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
         && error.kind() == std::io::ErrorKind::BrokenPipe
@@ -65,7 +67,7 @@ fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
-fn state_failed(error: StateError) -> Failure {
+pub(crate) fn state_failed(error: StateError) -> Failure {
     let hint = match &error {
         StateError::Exists { .. } => "choose another name, or remove the one that is there",
         StateError::NotFound { .. } => "`skin-assist status` lists what there is",
@@ -74,7 +76,7 @@ fn state_failed(error: StateError) -> Failure {
     Failure::new("the state was not changed").because(error).with_hint(hint)
 }
 
-async fn known_firm(state: &dyn StateStore, id: &str) -> Result<Firm, Failure> {
+pub(crate) async fn known_firm(state: &dyn StateStore, id: &str) -> Result<Firm, Failure> {
     let firm = state.firm(&firm_id(id)?).await.map_err(state_failed)?;
     firm.ok_or_else(|| {
         Failure::new(format!("there is no practice `{id}`")).with_hint("`skin-assist firm list` lists them")
@@ -91,26 +93,42 @@ fn firm_id(id: &str) -> Result<FirmId, Failure> {
     id.parse().failed(cannot)
 }
 
-/// An operator's entry in the audit trail. What changes something is told together with the change:
-/// `state.audited(by_operator(…)).change(…)`; what only reads, before what was read is shown: `state.record(&by_operator(…))`.
-fn by_operator(firm: &FirmId, action: AuditAction, subject: impl Into<String>) -> AuditRecord {
-    AuditRecord {
-        at: SystemClock.now(),
-        firm: firm.clone(),
-        actor: operator(),
-        action,
-        subject: subject.into(),
+/// Who asks for something, for the audit trail.
+#[derive(Debug, Clone)]
+pub(crate) struct Operator(String);
+
+impl Operator {
+    /// Whoever runs a command, as far as the system tells: the user that it runs as.
+    pub(crate) fn of_the_command() -> Self {
+        #[cfg(unix)]
+        {
+            Self(format!("operator uid {}", rustix::process::getuid().as_raw()))
+        }
+        #[cfg(not(unix))]
+        {
+            Self("operator".to_owned())
+        }
+    }
+
+    /// Whoever is signed in to the console, by the name that they gave.
+    pub(crate) fn of_the_console(name: &str, role: &str) -> Self {
+        Self(format!("console {role} {name}"))
+    }
+
+    /// An entry in the audit trail. What changes something is told together with the change:
+    /// `state.audited(operator.entry(…)).change(…)`; what only reads, before what was read is shown: `state.record(&operator.entry(…))`.
+    pub(crate) fn entry(&self, firm: &FirmId, action: AuditAction, subject: impl Into<String>) -> AuditRecord {
+        AuditRecord {
+            at: SystemClock.now(),
+            firm: firm.clone(),
+            actor: self.0.clone(),
+            action,
+            subject: subject.into(),
+        }
     }
 }
 
-/// Who the operator is, as far as the system tells: the user that the command runs as.
-fn operator() -> String {
-    #[cfg(unix)]
-    {
-        format!("operator uid {}", rustix::process::getuid().as_raw())
-    }
-    #[cfg(not(unix))]
-    {
-        "operator".to_owned()
-    }
+/// An entry of whoever runs a command.
+fn by_operator(firm: &FirmId, action: AuditAction, subject: impl Into<String>) -> AuditRecord {
+    Operator::of_the_command().entry(firm, action, subject)
 }

@@ -1,39 +1,56 @@
-//! What a running system tells its operators and their tools, over HTTP: health, readiness, metrics.
+//! The console: what a running system shows its operators and their tools, and what they do about it, over HTTP.
 //!
 //! # Invariants
-//! - It only reads the state, and only what `status` shows: ids, counts, codes, times. Nothing of a patient.
-//! - It serves this machine alone, unless an address and a token are configured. On this machine, only requests that name it
+//! - A page shows the state as a command does, by the same functions: ids, counts, codes, times. What is a patient's is shown to who
+//!   may read it and says why, after that was recorded ([`access`]).
+//! - It serves this machine alone, unless an address and tokens are configured. On this machine, only requests that name it
 //!   are answered, so that no web page can have a browser ask in its place.
+//! - Nothing of a page comes from elsewhere: no script, style or picture of another host, and none in the page itself.
 //! - Whatever happens to it, photos go on: an address that is taken is tried again, and said so.
 
+mod access;
+mod api;
+mod live;
+mod local_code;
 mod metrics;
+mod pages;
+mod pictures;
+mod silence;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     middleware::{self, Next},
-    response::Response,
-    routing::get,
+    response::{IntoResponse, Response},
+    routing::{get, post},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
-    phi::Secret,
+    domain::Journey,
     ports::{StateError, StateStore},
     time::{Clock, Timestamp},
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, watch},
+    task::JoinHandle,
+};
 
-use crate::driver::{Event, Observer};
+use crate::{
+    config::Config,
+    driver::{Event, Observer},
+    failure::Failure,
+};
+use access::Access;
+pub use access::{AccessOptions, Role};
+pub use local_code::{LocalCode, Running};
 use metrics::{Counted, Stand};
+use pages::{Trouble, View};
+use silence::Silence;
 
 /// The engine looks after its firms every five seconds. Without the state for so long it is not ready,
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -43,51 +60,97 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(300);
 /// How long to wait before an address that is taken is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
+/// How far back the overview tells of photos, and how many of them at most.
+const RECENT: Duration = Duration::from_secs(24 * 60 * 60);
+const MOST_RECENT: usize = 10_000;
+
+/// For how long it is good which practices are quieter than they should be: weeks of counts are read for it.
+const SILENCES_FOR: Duration = Duration::from_secs(600);
+
 /// Where, and to whom.
 pub struct ConsoleOptions {
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// What callers have to show; none where only this machine is served.
-    pub token: Option<Secret>,
+    /// Who may do what.
+    pub access: AccessOptions,
     /// For how long an answer of the state is good: who asks more often gets the same again.
     pub standing_for: Duration,
+    /// The configuration that the engine runs with.
+    pub config: Config,
 }
+
+/// What the last day brought.
+struct Recent {
+    /// Its photos, latest first.
+    journeys: Vec<Journey>,
+    /// Practices that are quieter than they should be.
+    silences: Vec<Silence>,
+}
+
+/// What was read of the state, and when.
+type Read<T> = Mutex<Option<(Timestamp, Arc<T>)>>;
 
 /// What is told of a running system.
 pub struct Console {
     state: Arc<dyn StateStore>,
     clock: Arc<dyn Clock>,
+    config: Arc<Config>,
     counted: Counted,
     began_at: Timestamp,
-    token: Option<Secret>,
+    access: Access,
     standing_for: Duration,
     /// Whether requests have to name this machine.
     only_this_machine: bool,
     stopping: watch::Sender<bool>,
-    last: Mutex<Option<(Timestamp, Arc<Stand>)>>,
+    /// Grows with everything that happens.
+    happened: watch::Sender<u64>,
+    stand: Read<Stand>,
+    recent: Read<Recent>,
+    silences: Read<Vec<Silence>>,
 }
 
 impl Console {
     /// A console that has counted nothing yet.
-    pub fn new(state: Arc<dyn StateStore>, clock: Arc<dyn Clock>, options: &ConsoleOptions) -> Arc<Self> {
+    pub fn new(
+        state: Arc<dyn StateStore>,
+        clock: Arc<dyn Clock>,
+        options: ConsoleOptions,
+    ) -> Result<Arc<Self>, Failure> {
         let began_at = clock.now();
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             state,
             clock,
+            config: Arc::new(options.config),
             counted: Counted::new(),
             began_at,
-            token: options.token.clone(),
+            access: Access::new(options.access)?,
             standing_for: options.standing_for,
             only_this_machine: options.listen.ip().is_loopback(),
             stopping: watch::Sender::new(false),
-            last: Mutex::default(),
-        })
+            happened: watch::Sender::new(0),
+            stand: Mutex::default(),
+            recent: Mutex::default(),
+            silences: Mutex::default(),
+        }))
     }
 
     /// What the engine tells its events to.
     pub fn observer(self: &Arc<Self>) -> Observer {
         let console = Arc::clone(self);
-        Arc::new(move |event: &Event| console.counted.observe(event))
+        Arc::new(move |event: &Event| {
+            console.counted.observe(event);
+            if !matches!(event, Event::LookedAfter { .. } | Event::Stepped(_)) {
+                console.happened.send_modify(|count| *count += 1);
+            }
+        })
+    }
+
+    /// Somebody changed something here: what was read before is not good any more.
+    fn changed(&self) {
+        if let Ok(mut stand) = self.stand.try_lock() {
+            *stand = None;
+        }
+        self.happened.send_modify(|count| *count += 1);
     }
 
     /// A stop was asked for: it is not ready any more.
@@ -95,28 +158,58 @@ impl Console {
         self.stopping.send_replace(true);
     }
 
+    /// What `read` gives, or gave at most `good_for` ago. Who asks meanwhile waits for the same answer.
+    async fn read<T, E>(
+        &self,
+        last: &Read<T>,
+        good_for: Duration,
+        read: impl Future<Output = Result<T, E>>,
+    ) -> Result<Arc<T>, E> {
+        let mut last = last.lock().await;
+        let now = self.clock.now();
+        if let Some((at, known)) = &*last
+            && now.since(*at) < good_for
+        {
+            return Ok(Arc::clone(known));
+        }
+        let fresh = Arc::new(read.await?);
+        *last = Some((now, Arc::clone(&fresh)));
+        Ok(fresh)
+    }
+
     /// How the state stands, at most `standing_for` old.
     async fn standing(&self) -> Result<Arc<Stand>, StateError> {
         let now = self.clock.now();
-        let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, standing)) = known
-            && now.since(at) < self.standing_for
-        {
-            return Ok(standing);
-        }
-        let standing = Arc::new(Stand {
-            firms: self.state.overview(now).await?,
-            quotas: self.state.quotas().await?,
-            pollers: self
-                .state
-                .pollers(now)
-                .await?
-                .into_iter()
-                .map(|(_, figures)| figures)
-                .collect(),
-        });
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&standing)));
-        Ok(standing)
+        let read = async {
+            let pollers = self.state.pollers(now).await?;
+            Ok(Stand {
+                firms: self.state.overview(now).await?,
+                quotas: self.state.quotas().await?,
+                pollers: pollers.into_iter().map(|(_, figures)| figures).collect(),
+            })
+        };
+        self.read(&self.stand, self.standing_for, read).await
+    }
+
+    /// What the last day brought, at most `standing_for` old.
+    async fn recent(&self) -> Result<Arc<Recent>, StateError> {
+        let now = self.clock.now();
+        let silences = async {
+            let firms = self.standing().await?;
+            let served = firms.firms.iter().filter(|overview| overview.firm.is_served());
+            let firms: Vec<_> = served
+                .map(|overview| (overview.firm.id.clone(), overview.firm.connected_at))
+                .collect();
+            let counts = self.state.photos_by_hour(now - silence::REACH).await?;
+            Ok::<_, StateError>(silence::silences(&firms, &counts, now))
+        };
+        let read = async {
+            Ok(Recent {
+                journeys: self.state.journeys(None, now - RECENT, MOST_RECENT).await?,
+                silences: self.read(&self.silences, SILENCES_FOR, silences).await?.to_vec(),
+            })
+        };
+        self.read(&self.recent, self.standing_for, read).await
     }
 
     /// Why the system is not ready to find photos; nothing when it is.
@@ -140,31 +233,6 @@ impl Console {
         let last = self.counted.looked_after().last.unwrap_or(self.began_at);
         self.clock.now().since(last) <= ALIVE_WITHIN
     }
-
-    /// Whether a request may be answered. Health and readiness are for load balancers, which have no token.
-    fn may(&self, request: &Request) -> Result<(), StatusCode> {
-        if self.only_this_machine && !names_this_machine(request) {
-            return Err(StatusCode::MISDIRECTED_REQUEST);
-        }
-        let Some(token) = &self.token else { return Ok(()) };
-        if matches!(request.uri().path(), "/healthz" | "/readyz") {
-            return Ok(());
-        }
-        let shown = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
-        match shown {
-            Some(shown) if is_same(shown.as_bytes(), token.expose().as_bytes()) => Ok(()),
-            _ => Err(StatusCode::UNAUTHORIZED),
-        }
-    }
-}
-
-/// Compares digests, so that the time it takes tells nothing of the token.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    Sha256::digest(one) == Sha256::digest(other)
 }
 
 /// Whether a request names this machine, as a person's browser and a tool here do. A page of somebody's whose host name was made
@@ -182,26 +250,88 @@ fn names_this_machine(request: &Request) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
 
+/// What is answered whoever asks: health, for load balancers, which have no token; what a sign-in needs.
+const PUBLIC: [&str; 5] = [
+    "/healthz",
+    "/readyz",
+    "/sign-in",
+    "/assets/console.css",
+    "/assets/console.js",
+];
+
+/// No script, style, picture or form of anywhere else; no frame around a page; no address of a page told to others.
+const HEADERS: [(HeaderName, &str); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+         connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Lets through who may ask, and says so in every answer what a browser may do with it.
 async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
-    let mut response = match console.may(&request) {
-        Ok(()) => next.run(request).await,
-        Err(status) => {
-            let said = match status {
-                StatusCode::UNAUTHORIZED => "a token is needed: Authorization: Bearer, from console.token_file\n",
-                _ => "this address answers only to this machine's own names\n",
-            };
-            let mut refused = reply(status, "text/plain; charset=utf-8", said.to_owned());
-            if status == StatusCode::UNAUTHORIZED {
-                let scheme = HeaderValue::from_static("Bearer realm=\"skin-assist\"");
-                refused.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-            }
-            refused
-        }
-    };
+    let mut response = answer(console, request, next).await;
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
+}
+
+async fn answer(console: Arc<Console>, mut request: Request, next: Next) -> Response {
+    if console.only_this_machine && !names_this_machine(&request) {
+        let said = "this address answers only to this machine's own names\n";
+        return text(StatusCode::MISDIRECTED_REQUEST, said);
+    }
+    if !request.method().is_safe() && !access::is_of_this_origin(request.headers()) {
+        return text(StatusCode::FORBIDDEN, "a form of another site is not taken\n");
+    }
+    let now = console.clock.now();
+    let path = request.uri().path();
+    let person = console.access.person(request.headers(), now);
+    let Some(person) = person else {
+        if PUBLIC.contains(&path) {
+            return next.run(request).await;
+        }
+        return refused(request.method(), request.headers());
+    };
+    request.extensions_mut().insert(person.clone());
+    let mut response = next.run(request).await;
+    match response.extensions_mut().remove::<Arc<Trouble>>() {
+        Some(trouble) => View { console, person, now }.trouble(&trouble),
+        None => response,
+    }
+}
+
+/// Nobody is known to have asked: a person is led to the sign-in, a tool is told what is missing.
+fn refused(method: &Method, headers: &HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if method == Method::GET && accepts.is_some_and(|accepts| accepts.contains("text/html")) {
+        return pages::to("/sign-in");
+    }
+    let said = "a token is needed: Authorization: Bearer, from console.token_file\n";
+    let mut refused = text(StatusCode::UNAUTHORIZED, said);
+    let scheme = HeaderValue::from_static("Bearer realm=\"skin-assist\"");
+    refused.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    refused
+}
+
+impl IntoResponse for Trouble {
+    /// The guard makes a page of it, for whoever asked.
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+fn text(status: StatusCode, said: &str) -> Response {
+    reply(status, "text/plain; charset=utf-8", said.to_owned())
 }
 
 fn reply(status: StatusCode, content_type: &'static str, body: String) -> Response {
@@ -248,6 +378,70 @@ async fn metrics(State(console): State<Arc<Console>>) -> Response {
     }
 }
 
+fn router(console: Arc<Console>) -> Router {
+    use pages::{connect, models, overview, photos, practice, queues, sign_in, trust};
+    let style = async || {
+        reply(
+            StatusCode::OK,
+            "text/css; charset=utf-8",
+            include_str!("console/assets/console.css").to_owned(),
+        )
+    };
+    let script = async || {
+        reply(
+            StatusCode::OK,
+            "text/javascript; charset=utf-8",
+            include_str!("console/assets/console.js").to_owned(),
+        )
+    };
+    let permission = post(practice::permit).layer(DefaultBodyLimit::max(practice::MOST_DOCUMENT_BYTES));
+    Router::new()
+        .route("/", get(overview::page))
+        .route("/practices/{practice}", get(practice::page))
+        .route("/practices/{practice}/connected", get(connect::connected))
+        .route("/practices/{practice}/status", post(practice::set_status))
+        .route("/practices/{practice}/mode", post(practice::set_mode))
+        .route("/practices/{practice}/permission", permission)
+        .route("/practices/{practice}/credential", post(practice::replace_credential))
+        .route("/practices/{practice}/probe", post(practice::ask))
+        .route(
+            "/practices/{practice}/categories",
+            get(practice::categories_page).post(practice::set_categories),
+        )
+        .route("/photos", get(photos::list))
+        .route("/photos/{practice}/{document}", get(photos::page))
+        .route("/photos/{practice}/{document}/read", post(photos::read))
+        .route("/queues", get(queues::page))
+        .route("/dead-letters/replay", post(queues::replay))
+        .route("/uncertain/resolve", post(queues::resolve))
+        .route("/retractions/acknowledge", post(queues::acknowledge))
+        .route("/trust", get(trust::page))
+        .route("/trust/verify", post(trust::verify))
+        .route("/trust/entries", get(trust::entries))
+        .route("/models", get(models::page))
+        .route("/connect", get(connect::page).post(connect::connect))
+        .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
+        .route("/sign-out", post(sign_in::sign_out))
+        .route("/live", get(live::stream))
+        .route("/api/v1/openapi.json", get(api::description))
+        .route("/api/v1/practices", get(api::practices))
+        .route("/api/v1/practices/{practice}", get(api::practice))
+        .route("/api/v1/photos", get(api::photos))
+        .route("/api/v1/queue", get(api::queue))
+        .route("/api/v1/dead-letters", get(api::dead_letters))
+        .route("/api/v1/uncertain", get(api::uncertain))
+        .route("/api/v1/retractions", get(api::retractions))
+        .route("/api/v1/quotas", get(api::quotas))
+        .route("/assets/console.css", get(style))
+        .route("/assets/console.js", get(script))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(async || Trouble::not_found("page"))
+        .layer(middleware::from_fn_with_state(Arc::clone(&console), guard))
+        .with_state(console)
+}
+
 /// A console that is being served. Dropping it ends that at once.
 pub struct Serving {
     address: watch::Receiver<Option<SocketAddr>>,
@@ -255,8 +449,12 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Serves on the current runtime, as soon as the address can be had.
-    pub fn start(console: Arc<Console>, listen: SocketAddr) -> Self {
+    /// Serves on the current runtime, as soon as the address can be had. It is `announced` then.
+    pub fn start(
+        console: Arc<Console>,
+        listen: SocketAddr,
+        announced: impl FnOnce(SocketAddr) + Send + 'static,
+    ) -> Self {
         let (had, address) = watch::channel(None);
         let task = tokio::spawn(async move {
             let mut is_told = false;
@@ -274,21 +472,10 @@ impl Serving {
             };
             if let Ok(address) = listener.local_addr() {
                 tracing::info!(event = "console.started", %address);
+                announced(address);
                 had.send_replace(Some(address));
             }
-            let router = Router::new()
-                .route("/healthz", get(healthz))
-                .route("/readyz", get(readyz))
-                .route("/metrics", get(metrics))
-                .fallback(async || {
-                    reply(
-                        StatusCode::NOT_FOUND,
-                        "text/plain; charset=utf-8",
-                        "there is nothing here\n".to_owned(),
-                    )
-                })
-                .layer(middleware::from_fn_with_state(Arc::clone(&console), guard))
-                .with_state(console);
+            let router = router(console);
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(event = "console.failed", %error);
             }

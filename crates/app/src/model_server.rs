@@ -112,7 +112,7 @@ impl ModelServer {
             clock,
             slots: Semaphore::new(options.slots),
             options,
-            metrics: Metrics::default(),
+            metrics: Metrics::new(),
             is_stopping: AtomicBool::new(false),
         }
     }
@@ -153,7 +153,7 @@ impl ModelServer {
         match (&method, segments.as_slice()) {
             (&Method::GET, ["ping"]) => Ok(health(self.is_ready())),
             (&Method::POST, ["invocations"]) => sage_maker::invocations(self, incoming).await,
-            (&Method::GET, ["metrics"]) => Ok(text(self.metrics.text(&self.description(), &self.options, &self.slots))),
+            (&Method::GET, ["metrics"]) => metrics(self.metrics.text(&self.description(), &self.options, &self.slots)),
             (_, ["v2", rest @ ..]) => open_inference::answer(self, rest, incoming).await,
             (_, ["ping" | "invocations" | "metrics"]) => {
                 Err(wire::refused(405, "the method is not one of this address"))
@@ -229,8 +229,10 @@ fn json(value: &impl serde::Serialize) -> Result<Response<Body>, SentError> {
     Ok(reply(StatusCode::OK, "application/json", body.into()))
 }
 
-fn text(text: String) -> Response<Body> {
-    reply(StatusCode::OK, "text/plain; version=0.0.4", text.into())
+fn metrics(text: Result<String, std::fmt::Error>) -> Result<Response<Body>, SentError> {
+    let text = text.map_err(|_| wire::refused(500, "the metrics cannot be written"))?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(reply(StatusCode::OK, content_type, text.into()))
 }
 
 fn error(error: SentError) -> Response<Body> {

@@ -16,7 +16,8 @@ use std::{
 use process::{Installation, Served};
 use skin_assist::{
     clock::SystemClock,
-    console::{Console, ConsoleOptions, Serving},
+    config::Config,
+    console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
 };
 use skin_assist_core::{phi::Secret, time::Clock as _};
 use skin_assist_simulator::{ClinicScript, Options, PracticeEhr, ScriptOptions};
@@ -165,15 +166,26 @@ fn a_running_system_says_how_it_is_and_what_it_did() {
 async fn empty(token: Option<&str>, folder: &std::path::Path) -> (Serving, SocketAddr) {
     let state = SqliteStore::open(&folder.join("state.sqlite"), &StateKey::from_bytes([3; 32])).unwrap();
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = ConsoleOptions {
-        listen,
-        token: token.map(|token| Secret::new(token.to_owned())),
-        standing_for: Duration::from_secs(5),
-    };
-    let console = Console::new(Arc::new(state), Arc::new(SystemClock), &options);
-    let mut serving = Serving::start(console, listen);
+    let options = options(listen, token);
+    let console = Console::new(Arc::new(state), Arc::new(SystemClock), options).unwrap();
+    let mut serving = Serving::start(console, listen, |_| {});
     let address = serving.address().await.unwrap();
     (serving, address)
+}
+
+/// Open to everybody's looks without a token, as `run` does it on this machine.
+fn options(listen: SocketAddr, token: Option<&str>) -> ConsoleOptions {
+    let token = token.map(|token| (Role::Viewer, Secret::new(token.to_owned())));
+    ConsoleOptions {
+        listen,
+        access: AccessOptions {
+            everybody: token.is_none().then_some(Role::Viewer),
+            tokens: token.into_iter().collect(),
+            is_remote: false,
+        },
+        standing_for: Duration::from_secs(5),
+        config: Config::defaults().unwrap(),
+    }
 }
 
 async fn ask(address: SocketAddr, path: &'static str, headers: &'static str) -> (u16, String, String) {
@@ -209,6 +221,116 @@ async fn only_this_machine_s_names_are_answered_and_a_token_is_asked_for() {
     assert_eq!(ask(address, "/healthz", "").await.0, 200);
 }
 
+/// Sends a form, and gives status, headers and body.
+async fn send(address: SocketAddr, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    let sent = move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_owned(), body.to_owned())
+    };
+    tokio::task::spawn_blocking(sent).await.unwrap()
+}
+
+/// Pages, sessions and forms; interop/console/check.py goes through them in a browser.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_changes_anything_without_a_session_and_its_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_serving, address) = empty(Some("a token"), folder.path()).await;
+    let (status, head, _) = ask(address, "/", "Accept: text/html\r\n").await;
+    assert_eq!(status, 303, "a person is led to the sign-in");
+    assert!(head.contains("location: /sign-in"));
+    let (status, head, page) = ask(address, "/", "Authorization: Bearer a token\r\n").await;
+    assert_eq!(status, 200);
+    assert!(page.contains("No practice is connected yet"));
+    assert!(head.contains("content-security-policy: default-src 'none'"));
+    assert!(
+        !page.contains("<script>") && !page.contains("style="),
+        "the policy lets neither run"
+    );
+    let token = "Authorization: Bearer a token\r\n";
+    for path in [
+        "/connect",
+        "/dead-letters/replay",
+        "/practices/elm/mode",
+        "/photos/elm/d/read",
+    ] {
+        assert_eq!(send(address, path, "", "").await.0, 401, "{path}: nobody");
+        assert_eq!(
+            send(address, path, token, "form=").await.0,
+            403,
+            "{path}: a token is no session"
+        );
+    }
+
+    let known = "name=Ada+Roe&token=a+token";
+    let (status, ..) = send(address, "/sign-in", "Sec-Fetch-Site: cross-site\r\n", known).await;
+    assert_eq!(status, 403, "another site's form");
+    let (status, _, page) = send(address, "/sign-in", "", "name=Ada+Roe&token=guessed").await;
+    assert_eq!((status, page.contains("nobody has this token")), (401, true));
+    let (status, _, page) = send(address, "/sign-in", "", "name=%3Cb%3E&token=a+token").await;
+    assert_eq!((status, page.contains("<b>")), (422, false));
+    let (status, head, _) = send(address, "/sign-in", "", known).await;
+    assert_eq!(status, 303);
+    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    assert!(cookie.contains("; HttpOnly; SameSite=Strict"));
+    let session = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    let (status, ..) = send(address, "/sign-out", &session, "").await;
+    assert_eq!(status, 403, "without the session's own form");
+    let (status, _, page) = send(address, "/connect", &session, "form=").await;
+    assert_eq!(status, 403);
+    assert!(page.contains("this needs the role admin; you are viewer"), "{page}");
+    let (status, ..) = send(address, "/connect", &session.replace('=', "=0"), "").await;
+    assert_eq!(status, 401, "no session of ours");
+}
+
+/// What the description says there is, is there, and answers as it says; and what is there is described.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_is_as_it_is_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_serving, address) = empty(None, folder.path()).await;
+    let (status, _, description) = ask(address, "/api/v1/openapi.json", "").await;
+    assert_eq!(status, 200);
+    let description: serde_json::Value = serde_json::from_str(&description).unwrap();
+    let paths = description["paths"].as_object().unwrap();
+    for path in paths.keys() {
+        let asked: &'static str = path.replace("{practice}", "nobody").leak();
+        let (status, head, body) = ask(address, asked, "").await;
+        if path.contains('{') {
+            assert_eq!(status, 404, "{path}");
+            assert!(head.contains("content-type: application/problem+json"), "{path}");
+            assert_eq!(
+                body,
+                r#"{"status":404,"title":"there is no such practice","type":"about:blank"}"#
+            );
+        } else {
+            assert_eq!((status, body.as_str()), (200, "[]"), "{path}");
+        }
+    }
+    let routes = include_str!("../src/console.rs").split(".route(\"").skip(1);
+    let routes: BTreeSet<&str> = routes.filter_map(|route| route.split('"').next()).collect();
+    let described: BTreeSet<&str> = paths
+        .keys()
+        .map(String::as_str)
+        .chain(["/api/v1/openapi.json"])
+        .collect();
+    let of_the_api: BTreeSet<&str> = routes.into_iter().filter(|route| route.starts_with("/api/")).collect();
+    assert_eq!(of_the_api, described);
+    for wrong in ["limit=0", "limit=1001", "limit=x", "since=yesterday", "order=id"] {
+        let asked: &'static str = format!("/api/v1/photos?{wrong}").leak();
+        let (status, head, _) = ask(address, asked, "").await;
+        assert_eq!(status, 400, "{wrong}");
+        assert!(head.contains("content-type: application/problem+json"), "{wrong}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_engine_it_is_alive_and_not_ready() {
     let folder = tempfile::tempdir().unwrap();
@@ -227,13 +349,8 @@ async fn an_address_that_is_taken_is_had_when_it_is_free() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let listen = taken.local_addr().unwrap();
     let state = SqliteStore::open(&folder.path().join("state.sqlite"), &StateKey::from_bytes([3; 32])).unwrap();
-    let options = ConsoleOptions {
-        listen,
-        token: None,
-        standing_for: Duration::from_secs(5),
-    };
-    let console = Console::new(Arc::new(state), Arc::new(SystemClock), &options);
-    let mut serving = Serving::start(console, listen);
+    let console = Console::new(Arc::new(state), Arc::new(SystemClock), options(listen, None)).unwrap();
+    let mut serving = Serving::start(console, listen, |_| {});
     let waited = tokio::time::timeout(Duration::from_millis(200), serving.address()).await;
     assert!(waited.is_err(), "two listen at one address");
     drop(taken);

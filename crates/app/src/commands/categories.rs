@@ -8,7 +8,7 @@ use skin_assist_core::{
     ports::{AuditAction, CallKind, FirmSettings as _, StateStore},
 };
 
-use super::{by_operator, chart_access::ChartAccess, known_firm, print_json, state_failed, table::table};
+use super::{Operator, chart_access::ChartAccess, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::CategoriesCommand,
     config::Config,
@@ -40,14 +40,20 @@ pub(crate) async fn categories(config: &Config, command: CategoriesCommand) -> R
             } else {
                 from_ehr(config, &state, &firm).await?
             };
-            set(&*state, &firm, &uses, listed.as_deref()).await?;
+            set(&*state, &Operator::of_the_command(), &firm, &uses, listed.as_deref()).await?;
+            let what = if uses.len() == 1 {
+                "the category"
+            } else {
+                "the categories"
+            };
+            say!("Set {what} of `{}`.", firm.id);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The word for a use.
-pub(super) const fn word(used: CategoryUse) -> &'static str {
+pub(crate) const fn word(used: CategoryUse) -> &'static str {
     match used {
         CategoryUse::Solitary => "solitary",
         CategoryUse::Widespread => "widespread",
@@ -56,7 +62,7 @@ pub(super) const fn word(used: CategoryUse) -> &'static str {
 }
 
 /// The practice's value set, where its EHR has one.
-async fn from_ehr(
+pub(crate) async fn from_ehr(
     config: &Config,
     state: &Arc<dyn StateStore>,
     firm: &Firm,
@@ -95,8 +101,10 @@ fn list(firm: &Firm, listed: &[DocumentCategory], json: bool) -> Result<(), Fail
     Ok(())
 }
 
-async fn set(
+/// Chooses what is done with categories, each as `CODE=USE`; of `listed` ones where the EHR lists them.
+pub(crate) async fn set(
     state: &dyn StateStore,
+    operator: &Operator,
     firm: &Firm,
     uses: &[String],
     listed: Option<&[DocumentCategory]>,
@@ -126,18 +134,8 @@ async fn set(
         categories.insert(code, used);
     }
     state
-        .audited(by_operator(&firm.id, AuditAction::FirmChanged, "categories"))
+        .audited(operator.entry(&firm.id, AuditAction::FirmChanged, "categories"))
         .set_categories(&firm.id, &categories)
         .await
-        .map_err(state_failed)?;
-    say!(
-        "Set {} of `{}`.",
-        if uses.len() == 1 {
-            "the category"
-        } else {
-            "the categories"
-        },
-        firm.id
-    );
-    Ok(())
+        .map_err(state_failed)
 }

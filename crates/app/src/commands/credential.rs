@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use skin_assist_core::{domain::NewCredential, phi::Secret};
-use skin_assist_ehr::{ClientKey, CredentialKind, Profile, SigningAlgorithm};
+use skin_assist_ehr::{ClientKey, CredentialKind, Profile};
 
 use crate::{
     config::{Config, read_secret},
@@ -44,7 +44,7 @@ impl CredentialArguments {
     pub(crate) fn read(self, config: &Config) -> Result<NewCredential, Failure> {
         let profile = wiring::profile(config)?;
         let kind = profile.token.credential_kind();
-        let (client_id, secret, key_id) = match (kind, self) {
+        let (client_id, file, what, key_id) = match (kind, self) {
             (
                 CredentialKind::ClientSecret,
                 Self {
@@ -52,16 +52,16 @@ impl CredentialArguments {
                     client_secret_file: Some(file),
                     ..
                 },
-            ) => (client_id, secret_of(&file, "the client secret")?, None),
+            ) => (client_id, file, "the client secret", None),
             (
-                CredentialKind::PrivateKey(algorithm),
+                CredentialKind::PrivateKey(_),
                 Self {
                     client_id: Some(client_id),
                     private_key_file: Some(file),
                     key_id: Some(key_id),
                     ..
                 },
-            ) => (client_id, private_key(&file, algorithm)?, Some(key_id)),
+            ) => (client_id, file, "the private key", Some(key_id)),
             (
                 CredentialKind::Password,
                 Self {
@@ -69,15 +69,40 @@ impl CredentialArguments {
                     password_file: Some(file),
                     ..
                 },
-            ) => (user_name, secret_of(&file, "the password")?, None),
+            ) => (user_name, file, "the password", None),
             (kind, _) => return Err(not_of(&profile, kind)),
         };
-        Ok(NewCredential {
-            client_id,
-            client_secret: secret,
-            key_id,
-        })
+        checked(config, client_id, secret_of(&file, what)?, key_id)
     }
+}
+
+/// A credential, if it is of the kind that the configured EHR takes: a private key has to be one for its algorithm, which is
+/// better refused here than by the first refresh.
+pub(crate) fn checked(
+    config: &Config,
+    client_id: String,
+    secret: Secret,
+    key_id: Option<String>,
+) -> Result<NewCredential, Failure> {
+    let profile = wiring::profile(config)?;
+    let kind = profile.token.credential_kind();
+    let is_key = matches!(kind, CredentialKind::PrivateKey(_));
+    if client_id.is_empty() || secret.is_empty() || is_key != key_id.is_some() {
+        return Err(not_of(&profile, kind));
+    }
+    if let CredentialKind::PrivateKey(algorithm) = kind {
+        ClientKey::read_for(&secret, algorithm).map_err(|error| {
+            let hint = error.hint();
+            Failure::new("the private key cannot be used")
+                .because(error)
+                .with_hint(hint)
+        })?;
+    }
+    Ok(NewCredential {
+        client_id,
+        client_secret: secret,
+        key_id,
+    })
 }
 
 fn not_of(profile: &Profile, kind: CredentialKind) -> Failure {
@@ -90,17 +115,6 @@ fn not_of(profile: &Profile, kind: CredentialKind) -> Failure {
         CredentialKind::Password => ("a user's name and password", "--user-name NAME --password-file FILE"),
     };
     Failure::new(format!("the EHR profile `{}` takes {needed}", profile.name)).with_hint(format!("give {options}"))
-}
-
-/// A private key, if it is one for this algorithm: better refused here than by the first refresh.
-fn private_key(file: &Path, algorithm: SigningAlgorithm) -> Result<Secret, Failure> {
-    let pem = secret_of(file, "the private key")?;
-    match ClientKey::read_for(&pem, algorithm) {
-        Ok(_) => Ok(pem),
-        Err(error) => Err(Failure::new("the private key cannot be used")
-            .because(error)
-            .with_hint(error.hint())),
-    }
 }
 
 fn secret_of(file: &Path, what: &str) -> Result<Secret, Failure> {

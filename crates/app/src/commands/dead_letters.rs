@@ -8,7 +8,7 @@ use skin_assist_core::{
     time::{Clock as _, Timestamp},
 };
 
-use super::{by_operator, print_json, state_failed, table::table};
+use super::{Operator, print_json, state_failed, table::table};
 use crate::{
     cli::{DeadLettersCommand, JsonFlag, ReplayArguments},
     clock::SystemClock,
@@ -66,13 +66,7 @@ async fn replay(
     };
     let every = match arguments.every {
         Some(seconds) => Duration::from_secs(seconds),
-        None if chosen.len() <= AT_ONCE => Duration::ZERO,
-        None => {
-            let quotas = wiring::quotas(config)?;
-            quotas
-                .window
-                .mul_f64(CALLS_EACH / PART_OF_THE_CALLS / f64::from(quotas.calls.max(1)))
-        }
+        None => spacing(config, chosen.len())?,
     };
     let now = SystemClock.now();
     let mut put_back = 0;
@@ -85,13 +79,7 @@ async fn replay(
             );
             continue;
         }
-        let record = by_operator(&letter.firm, AuditAction::Replayed, subject(letter));
-        match state.audited(record).replay(letter.id, due_at).await {
-            Ok(()) => put_back += 1,
-            // Retracted, removed or put back by somebody else meanwhile.
-            Err(StateError::NotFound { .. }) => {}
-            Err(error) => return Err(state_failed(error)),
-        }
+        put_back += usize::from(put_one_back(state, &Operator::of_the_command(), letter, due_at).await?);
     }
     if arguments.dry_run {
         say!("Nothing was changed. Would be put back: {}.", chosen.len());
@@ -107,8 +95,34 @@ async fn replay(
     Ok(())
 }
 
+/// How far apart so many are due.
+pub(crate) fn spacing(config: &Config, letters: usize) -> Result<Duration, Failure> {
+    if letters <= AT_ONCE {
+        return Ok(Duration::ZERO);
+    }
+    let quotas = wiring::quotas(config)?;
+    Ok(quotas
+        .window
+        .mul_f64(CALLS_EACH / PART_OF_THE_CALLS / f64::from(quotas.calls.max(1))))
+}
+
+/// Puts a letter back where it failed. Whether it was still there: it may have been retracted, removed or put back meanwhile.
+pub(crate) async fn put_one_back(
+    state: &dyn StateStore,
+    operator: &Operator,
+    letter: &DeadLetter,
+    due_at: Timestamp,
+) -> Result<bool, Failure> {
+    let record = operator.entry(&letter.firm, AuditAction::Replayed, subject(letter));
+    match state.audited(record).replay(letter.id, due_at).await {
+        Ok(()) => Ok(true),
+        Err(StateError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(state_failed(error)),
+    }
+}
+
 /// When each of many is due: the first at once, the others one after the other.
-fn due_times(now: Timestamp, every: Duration) -> impl Iterator<Item = Timestamp> {
+pub(crate) fn due_times(now: Timestamp, every: Duration) -> impl Iterator<Item = Timestamp> {
     let spaced = (1..).map(move |place: u32| now + every.saturating_mul(place));
     std::iter::repeat_n(now, AT_ONCE).chain(spaced)
 }
@@ -126,7 +140,7 @@ fn show(letter: &DeadLetter) {
     say!("  `skin-assist dead-letters replay {}` puts it back there", letter.id);
 }
 
-fn subject(letter: &DeadLetter) -> String {
+pub(crate) fn subject(letter: &DeadLetter) -> String {
     match &letter.subject {
         DeadLetterSubject::Document(document) => format!("document {document}"),
         DeadLetterSubject::Result(assessment) => format!("result {assessment}"),

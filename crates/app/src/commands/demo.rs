@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -28,6 +29,7 @@ use crate::{
     cli::DemoArguments,
     clock::SystemClock,
     config::Config,
+    console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
     driver::{Event, stop_signal},
     failure::{Failure, Hinted as _, WithHint as _},
     telemetry, wiring,
@@ -35,6 +37,9 @@ use crate::{
 
 /// How often the demonstration looks whether everything has arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A port of this machine that the system chooses.
+const HERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
 /// How long after the clinic's end a photo may take. The published schedule looks each encounter over within a minute.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -93,8 +98,13 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
     for firm in &firms {
         connect(&*state, firm).await?;
     }
+    let console = console(&config, &state)?;
+    let mut serving = Serving::start(Arc::clone(&console), HERE, |_| {});
+    let console_url = serving.address().await.map(|address| format!("http://{address}/"));
     let (events, happened) = mpsc::unbounded_channel();
+    let told = console.observer();
     let observer = Arc::new(move |event: &Event| {
+        told(event);
         // The demonstration may have ended: then nobody listens any more.
         drop(events.send(event.clone()));
     });
@@ -116,6 +126,9 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
         options.duration.as_secs_f64() / arguments.speed,
         arguments.policy,
     ));
+    if let Some(console_url) = &console_url {
+        show.say(&format!("The console of Skin Assist is at {console_url}"));
+    }
     show.ehr
         .play(&script, SystemClock.now(), arguments.speed)
         .failed(|| "the clinic cannot be played".to_owned())
@@ -130,7 +143,8 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
             show.summary().await?;
             if !arguments.exit_when_done {
                 show.say(&format!(
-                    "\nSee the charts at {charts} - Ctrl-C ends the demonstration."
+                    "\nSee the charts at {charts} and the console at {} - Ctrl-C ends the demonstration.",
+                    console_url.as_deref().unwrap_or("-"),
                 ));
                 signals.asked_to_stop().await;
             }
@@ -152,6 +166,20 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
     };
     server.shutdown().await;
     Ok(code)
+}
+
+/// The console, as `run` serves it. Everything here is made up, so that everybody on this machine may do everything.
+fn console(config: &Config, state: &Arc<dyn StateStore>) -> Result<Arc<Console>, Failure> {
+    let options = ConsoleOptions {
+        listen: HERE,
+        access: AccessOptions {
+            everybody: Some(Role::Admin),
+            ..AccessOptions::default()
+        },
+        standing_for: LOOK_EVERY,
+        config: config.clone(),
+    };
+    Console::new(Arc::clone(state), Arc::new(SystemClock), options)
 }
 
 /// Connects a practice as `firm add`, `categories set` and `firm mode` would. The record says what it is.
@@ -249,7 +277,11 @@ impl Show {
     }
 
     async fn journeys(&self) -> Result<BTreeMap<(FirmId, DocumentId), Journey>, Failure> {
-        let journeys = self.state.journeys(usize::MAX).await.map_err(state_failed)?;
+        let journeys = self
+            .state
+            .journeys(None, Timestamp::ALWAYS, usize::MAX)
+            .await
+            .map_err(state_failed)?;
         Ok(journeys
             .into_iter()
             .map(|journey| ((journey.firm.clone(), journey.document.clone()), journey))

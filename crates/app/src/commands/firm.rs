@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
-    domain::{Firm, FirmId, FirmStatus, IntendedUseRecord, Mode},
+    domain::{Firm, FirmId, FirmStatus, IntendedUseRecord, Mode, NewCredential},
     ports::{Audit as _, AuditAction, AuditRecord, StateStore},
     time::Clock as _,
 };
 
-use super::{backfill::Backfill, by_operator, firm_id, known_firm, print_json, state_failed, table::table};
+use super::{Operator, backfill::Backfill, by_operator, firm_id, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::{FirmCommand, JsonFlag, ModeArgument, ProbeArguments},
     clock::SystemClock,
@@ -40,11 +40,7 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
                         .with_hint("add --yes to connect with the backfill, or leave --backfill out to begin now"),
                 );
             }
-            state
-                .audited(changed(&firm.id, "connected"))
-                .add_firm(&firm, &credential)
-                .await
-                .map_err(state_failed)?;
+            connect(&*state, &Operator::of_the_command(), &firm, &credential).await?;
             say!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
             if probe {
                 say!("");
@@ -57,8 +53,14 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             }
         }
         FirmCommand::List(JsonFlag { json }) => list(&*state, json).await?,
-        FirmCommand::Pause { id } => set_status(&*state, &id, FirmStatus::Paused).await?,
-        FirmCommand::Resume { id } => set_status(&*state, &id, FirmStatus::Active).await?,
+        FirmCommand::Pause { id } => {
+            set_status(&*state, &Operator::of_the_command(), &id, FirmStatus::Paused).await?;
+            say!("`{id}` is paused.");
+        }
+        FirmCommand::Resume { id } => {
+            set_status(&*state, &Operator::of_the_command(), &id, FirmStatus::Active).await?;
+            say!("`{id}` is resumed.");
+        }
         FirmCommand::Remove { id, yes, shred: true } => {
             drop(state);
             shred(config, &id, yes).await?;
@@ -93,7 +95,9 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             intended_use,
             recorded_by,
         } => {
-            set_mode(&*state, &id, mode, intended_use.as_deref(), recorded_by).await?;
+            let (mode, permission) = wanted(mode, intended_use.as_deref(), recorded_by)?;
+            set_mode(&*state, &Operator::of_the_command(), &id, mode, permission).await?;
+            say!("`{id}` is in {mode} mode.");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -104,7 +108,23 @@ fn changed(firm: &FirmId, what: impl Into<String>) -> AuditRecord {
     by_operator(firm, AuditAction::FirmChanged, what)
 }
 
-fn new_firm(
+/// Connects a practice.
+pub(crate) async fn connect(
+    state: &dyn StateStore,
+    operator: &Operator,
+    firm: &Firm,
+    credential: &NewCredential,
+) -> Result<(), Failure> {
+    let record = operator.entry(&firm.id, AuditAction::FirmChanged, "connected");
+    state
+        .audited(record)
+        .add_firm(firm, credential)
+        .await
+        .map_err(state_failed)
+}
+
+/// A practice to connect: in silent mode, with no category chosen. Photos filed from now on are assessed, or from `backfill` ago.
+pub(crate) fn new_firm(
     config: &Config,
     id: &str,
     url_prefix: String,
@@ -191,7 +211,13 @@ async fn list(state: &dyn StateStore, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn set_status(state: &dyn StateStore, id: &str, status: FirmStatus) -> Result<(), Failure> {
+/// Pauses or resumes a practice.
+pub(crate) async fn set_status(
+    state: &dyn StateStore,
+    operator: &Operator,
+    id: &str,
+    status: FirmStatus,
+) -> Result<(), Failure> {
     let firm = known_firm(state, id).await?;
     let word = if status == FirmStatus::Active {
         "resumed"
@@ -199,61 +225,71 @@ async fn set_status(state: &dyn StateStore, id: &str, status: FirmStatus) -> Res
         "paused"
     };
     state
-        .audited(changed(&firm.id, word))
+        .audited(operator.entry(&firm.id, AuditAction::FirmChanged, word))
         .set_firm_status(&firm.id, status)
         .await
-        .map_err(state_failed)?;
-    say!("`{id}` is {word}.");
-    Ok(())
+        .map_err(state_failed)
 }
 
-async fn set_mode(
-    state: &dyn StateStore,
-    id: &str,
+/// What the command line asks for: a mode, and what permits it.
+fn wanted(
     mode: ModeArgument,
     intended_use: Option<&Path>,
     recorded_by: Option<String>,
-) -> Result<(), Failure> {
-    let firm = known_firm(state, id).await?;
-    let (mode, record) = match (mode, intended_use, recorded_by) {
+) -> Result<(Mode, Option<IntendedUseRecord>), Failure> {
+    match (mode, intended_use, recorded_by) {
         (ModeArgument::Draft, Some(document), Some(recorded_by)) => {
             let bytes = std::fs::read(document)
                 .failed(|| format!("the intended-use document {} cannot be read", document.display()))
                 .hint("give the file that permits drafts in this practice")?;
-            let document_sha256 = hex::encode(Sha256::digest(bytes));
-            (
-                Mode::Draft,
-                Some(IntendedUseRecord {
-                    recorded_by,
-                    recorded_at: SystemClock.now(),
-                    document_sha256,
-                }),
-            )
+            Ok((Mode::Draft, Some(permission(&bytes, recorded_by))))
         }
-        (ModeArgument::Draft, ..) => {
-            return Err(
-                Failure::new("drafts need the document that permits them and who records it")
-                    .with_hint("add --intended-use FILE --recorded-by NAME"),
-            );
-        }
-        (ModeArgument::Silent, ..) => (Mode::Silent, firm.intended_use.clone()),
-        (ModeArgument::Off, ..) => (Mode::Off, firm.intended_use.clone()),
-    };
+        (ModeArgument::Draft, ..) => Err(
+            Failure::new("drafts need the document that permits them and who records it")
+                .with_hint("add --intended-use FILE --recorded-by NAME"),
+        ),
+        (ModeArgument::Silent, ..) => Ok((Mode::Silent, None)),
+        (ModeArgument::Off, ..) => Ok((Mode::Off, None)),
+    }
+}
+
+/// The record that a document permits drafts.
+pub(crate) fn permission(document: &[u8], recorded_by: String) -> IntendedUseRecord {
+    IntendedUseRecord {
+        recorded_by,
+        recorded_at: SystemClock.now(),
+        document_sha256: hex::encode(Sha256::digest(document)),
+    }
+}
+
+/// Changes a practice's mode. Drafts need what permits them; otherwise the record that there is stays.
+pub(crate) async fn set_mode(
+    state: &dyn StateStore,
+    operator: &Operator,
+    id: &str,
+    mode: Mode,
+    permission: Option<IntendedUseRecord>,
+) -> Result<(), Failure> {
+    let firm = known_firm(state, id).await?;
+    if mode == Mode::Draft && permission.is_none() {
+        return Err(Failure::new(
+            "drafts need the document that permits them and who records it",
+        ));
+    }
     // By which document, too: the record itself is replaced by the next one.
-    let by = record.as_ref().filter(|_| mode == Mode::Draft);
+    let by = permission.as_ref().filter(|_| mode == Mode::Draft);
     let by = by.map_or_else(String::new, |record| format!(" by {}", record.document_sha256));
+    let record = permission.or(firm.intended_use);
     state
-        .audited(changed(&firm.id, format!("mode {mode}{by}")))
+        .audited(operator.entry(&firm.id, AuditAction::FirmChanged, format!("mode {mode}{by}")))
         .set_mode(&firm.id, mode, record.as_ref())
         .await
-        .map_err(state_failed)?;
-    say!("`{id}` is in {mode} mode.");
-    Ok(())
+        .map_err(state_failed)
 }
 
 #[cfg(test)]
 mod tests {
-    use skin_assist_core::{domain::NewCredential, phi::Secret};
+    use skin_assist_core::phi::Secret;
     use skin_assist_store::SqliteStore;
 
     use super::*;
@@ -276,21 +312,22 @@ mod tests {
             store.add_firm(&firm, &credential).await.unwrap();
             let name = || Some("Dr. Roe".to_owned());
             for (document, name) in [(None, name()), (Some(document.as_path()), None), (None, None)] {
-                let refused = set_mode(store, "elm", ModeArgument::Draft, document, name).await;
-                assert!(refused.is_err(), "without a record nothing is written");
+                assert!(wanted(ModeArgument::Draft, document, name).is_err());
             }
+            let operator = Operator::of_the_command();
+            let refused = set_mode(store, &operator, "elm", Mode::Draft, None).await;
+            assert!(refused.is_err(), "without a record nothing is written");
             assert_eq!(store.records().await.unwrap(), []);
-            set_mode(store, "elm", ModeArgument::Draft, Some(&document), name())
-                .await
-                .unwrap();
+            let (mode, permission) = wanted(ModeArgument::Draft, Some(&document), name()).unwrap();
+            set_mode(store, &operator, "elm", mode, permission).await.unwrap();
             let record = store.firm(&firm.id).await.unwrap().unwrap().intended_use.unwrap();
             let sha256 = hex::encode(Sha256::digest("for this test"));
             assert_eq!(
                 (record.recorded_by.as_str(), &record.document_sha256),
                 ("Dr. Roe", &sha256)
             );
-            for mode in [ModeArgument::Off, ModeArgument::Silent] {
-                set_mode(store, "elm", mode, None, None).await.unwrap();
+            for mode in [Mode::Off, Mode::Silent] {
+                set_mode(store, &operator, "elm", mode, None).await.unwrap();
             }
             let kept = store.firm(&firm.id).await.unwrap().unwrap().intended_use;
             assert_eq!(kept, Some(record), "the record stays");

@@ -1,12 +1,15 @@
 //! `skin-assist probe`: what an EHR really does, against what its profile says.
 
-use std::{io::Write as _, path::Path, process::ExitCode};
+use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
 
 use serde::Serialize;
-use skin_assist_core::ports::AuditAction;
+use skin_assist_core::{
+    domain::Firm,
+    ports::{AuditAction, StateStore},
+};
 use skin_assist_ehr::{Difference, ProbeError, ProbeReport, Verdict};
 
-use super::{by_operator, chart_access::ChartAccess, known_firm, print_json};
+use super::{Operator, chart_access::ChartAccess, known_firm, print_json};
 use crate::{
     cli::ProbeArguments,
     config::Config,
@@ -33,16 +36,7 @@ pub(crate) async fn probe(config: &Config, arguments: ProbeArguments) -> Result<
     }
     let state = wiring::state(config).await?;
     let firm = known_firm(&*state, &arguments.firm).await?;
-    let record = by_operator(&firm.id, AuditAction::ChartProbed, "probe");
-    state.record(&record).await.map_err(super::state_failed)?;
-    let access = ChartAccess::open_anew(config, &state, &firm).await?;
-    let asked = access.ehr.probe(&firm, &access.token, access.quota()).await;
-    let report = asked.map_err(|error| match error {
-        ProbeError::State(error) => super::state_failed(error),
-        error @ ProbeError::Ehr(_) => Failure::new(format!("the EHR of `{}` cannot be asked", firm.id))
-            .because(error)
-            .with_hint("check the practice's URL prefix"),
-    })?;
+    let report = ask(config, &state, &Operator::of_the_command(), &firm).await?;
     let proposed = report.proposed_profile();
     if let Some(file) = &arguments.profile_out {
         write_new(file, &proposed)?;
@@ -61,6 +55,25 @@ pub(crate) async fn probe(config: &Config, arguments: ProbeArguments) -> Result<
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+/// Asks a practice's EHR what it does.
+pub(crate) async fn ask(
+    config: &Config,
+    state: &Arc<dyn StateStore>,
+    operator: &Operator,
+    firm: &Firm,
+) -> Result<ProbeReport, Failure> {
+    let record = operator.entry(&firm.id, AuditAction::ChartProbed, "probe");
+    state.record(&record).await.map_err(super::state_failed)?;
+    let access = ChartAccess::open_anew(config, state, firm).await?;
+    let asked = access.ehr.probe(firm, &access.token, access.quota()).await;
+    asked.map_err(|error| match error {
+        ProbeError::State(error) => super::state_failed(error),
+        error @ ProbeError::Ehr(_) => Failure::new(format!("the EHR of `{}` cannot be asked", firm.id))
+            .because(error)
+            .with_hint("check the practice's URL prefix"),
     })
 }
 
@@ -99,7 +112,7 @@ fn print(report: &ProbeReport, written: Option<&Path>) {
     }
 }
 
-fn line(difference: &Difference) -> String {
+pub(crate) fn line(difference: &Difference) -> String {
     let Difference {
         key,
         profile,

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use skin_assist_core::{
     domain::AssessmentId,
-    ports::{AuditAction, RetractedDraft},
+    ports::{AuditAction, RetractedDraft, StateStore},
     time::Clock as _,
 };
 
-use super::{by_operator, known_firm, print_json, state_failed, table::table};
+use super::{Operator, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::{JsonFlag, RetractionsCommand},
     clock::SystemClock,
@@ -32,17 +32,26 @@ pub(crate) async fn retractions(config: &Config, command: RetractionsCommand) ->
             }
         }
         RetractionsCommand::Acknowledge { firm, assessment } => {
-            let firm = known_firm(&*state, &firm).await?.id;
-            let id = AssessmentId::new(&assessment);
-            state
-                .audited(by_operator(&firm, AuditAction::RetractionAcknowledged, &assessment))
-                .acknowledge_retraction(&firm, &id, SystemClock.now())
-                .await
-                .map_err(state_failed)?;
+            acknowledge(&*state, &Operator::of_the_command(), &firm, &assessment).await?;
             say!("Took note of {assessment}.");
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes note that a draft stands whose photo was retracted.
+pub(crate) async fn acknowledge(
+    state: &dyn StateStore,
+    operator: &Operator,
+    firm: &str,
+    assessment: &str,
+) -> Result<(), Failure> {
+    let firm = known_firm(state, firm).await?.id;
+    state
+        .audited(operator.entry(&firm, AuditAction::RetractionAcknowledged, assessment))
+        .acknowledge_retraction(&firm, &AssessmentId::new(assessment), SystemClock.now())
+        .await
+        .map_err(state_failed)
 }
 
 pub(super) fn print(drafts: &[RetractedDraft]) {

@@ -7,15 +7,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use skin_assist_core::{
     audit::installation,
-    ports::{AuditAction, AuditRecord, StateStore},
-    time::Clock as _,
+    ports::{AuditAction, StateStore},
 };
 
-use super::{operator, retention, state_failed};
+use super::{Operator, retention, state_failed};
 use crate::{
     clock::SystemClock,
     config::{Config, StoreName, read_secret},
-    console::{Console, ConsoleOptions, Serving},
+    console::{AccessOptions, Console, ConsoleOptions, LocalCode, Role, Serving},
     driver::{Observer, stop_signal},
     failure::{Failure, Hinted as _},
     telemetry, wiring,
@@ -36,21 +35,17 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     telemetry::begin(&config.log)?;
     let state = wiring::state(config).await?;
     let console = console(config, &state)?;
-    let observer: Observer = console
-        .as_ref()
-        .map_or_else(|| -> Observer { Arc::new(|_| {}) }, |(console, _)| console.observer());
+    let observer: Observer = console.as_ref().map_or_else(
+        || -> Observer { Arc::new(|_| {}) },
+        |configured| configured.console.observer(),
+    );
     let engine = wiring::engine(config, Arc::clone(&state), observer).await?;
-    let started = AuditRecord {
-        at: SystemClock.now(),
-        firm: installation(),
-        actor: operator(),
-        action: AuditAction::Started,
-        subject: format!(
-            "version {} configuration {}",
-            env!("CARGO_PKG_VERSION"),
-            config.surroundings.digest
-        ),
-    };
+    let what = format!(
+        "version {} configuration {}",
+        env!("CARGO_PKG_VERSION"),
+        config.surroundings.digest
+    );
+    let started = Operator::of_the_command().entry(&installation(), AuditAction::Started, what);
     state.record(&started).await.map_err(state_failed)?;
     tracing::info!(
         event = "run.started",
@@ -60,9 +55,7 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         version = env!("CARGO_PKG_VERSION")
     );
     // Served until this function returns.
-    let _serving = console
-        .as_ref()
-        .map(|(console, listen)| Serving::start(Arc::clone(console), *listen));
+    let _serving = console.as_ref().map(Configured::serve);
     let (stopper, stop) = stop_signal();
     let mut running = pin!(engine.run(stop));
     tokio::select! {
@@ -71,8 +64,8 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         () = signals.asked_to_stop() => {}
     }
     tracing::info!(event = "run.stopping");
-    if let Some((console, _)) = &console {
-        console.stopping();
+    if let Some(configured) = &console {
+        configured.console.stopping();
     }
     stopper.stop();
     if is_drained(running, signals.asked_to_stop(), DRAIN).await {
@@ -83,25 +76,70 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The console and its address, where one is configured.
-fn console(config: &Config, state: &Arc<dyn StateStore>) -> Result<Option<(Arc<Console>, SocketAddr)>, Failure> {
+/// A console, where it is to be, and the code of who is on this machine.
+struct Configured {
+    console: Arc<Console>,
+    listen: SocketAddr,
+    local_code: Option<Arc<LocalCode>>,
+}
+
+impl Configured {
+    fn serve(&self) -> Serving {
+        let local_code = self.local_code.clone();
+        Serving::start(Arc::clone(&self.console), self.listen, move |address| {
+            if let Some(Err(failure)) = local_code.map(|code| code.announce(address)) {
+                tracing::warn!(event = "console.no-code", error = %failure);
+            }
+        })
+    }
+}
+
+/// The console, where one is configured.
+fn console(config: &Config, state: &Arc<dyn StateStore>) -> Result<Option<Configured>, Failure> {
     let Some(listen) = config.console.address() else {
         return Ok(None);
     };
-    let file = &config.console.token_file;
-    let token = (!file.is_empty())
-        .then(|| read_secret(&config.path(file), "the console's token"))
+    let is_local = listen.ip().is_loopback();
+    let section = &config.console;
+    let files = [
+        (Role::Viewer, &section.token_file, "the console's token"),
+        (
+            Role::Operator,
+            &section.operator_token_file,
+            "the console's token of operators",
+        ),
+        (Role::Admin, &section.admin_token_file, "the console's token of admins"),
+    ];
+    let mut tokens = Vec::new();
+    for (role, file, what) in files.into_iter().filter(|(_, file, _)| !file.is_empty()) {
+        tokens.push((role, read_secret(&config.path(file), what)?));
+    }
+    let local_code = (is_local && config.state.store == StoreName::Sqlite)
+        .then(|| LocalCode::new(&config.state_file()).map(Arc::new))
         .transpose()?;
+    let access = AccessOptions {
+        everybody: (is_local && section.token_file.is_empty()).then_some(Role::Viewer),
+        tokens: tokens
+            .into_iter()
+            .chain(local_code.iter().map(|code| (Role::Admin, code.secret())))
+            .collect(),
+        is_remote: !is_local,
+    };
     let options = ConsoleOptions {
         listen,
-        token,
+        access,
         standing_for: match config.state.store {
             StoreName::Sqlite => STANDING_FOR,
             StoreName::Dynamodb => STANDING_FOR_WHERE_READS_COST,
         },
+        config: config.clone(),
     };
-    let console = Console::new(Arc::clone(state), Arc::new(SystemClock), &options);
-    Ok(Some((console, listen)))
+    let console = Console::new(Arc::clone(state), Arc::new(SystemClock), options)?;
+    Ok(Some(Configured {
+        console,
+        listen,
+        local_code,
+    }))
 }
 
 /// Waits until `running` is over, but not past `deadline` and not after somebody asked again. Whether it is over.

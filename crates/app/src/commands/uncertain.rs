@@ -9,7 +9,7 @@ use skin_assist_core::{
     time::{Clock as _, Timestamp},
 };
 
-use super::{by_operator, known_firm, print_json, state_failed, table::table};
+use super::{Operator, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::{Found, JsonFlag, UncertainCommand},
     clock::SystemClock,
@@ -20,14 +20,14 @@ use crate::{
 
 /// An uncertain draft, as an operator needs it to look into the chart.
 #[derive(Debug, Serialize)]
-pub(super) struct Entry {
-    firm: FirmId,
-    assessment: AssessmentId,
-    encounter: EncounterId,
-    documents: BTreeSet<DocumentId>,
-    reference_code: ReferenceCode,
-    since: Timestamp,
-    reason: Reason,
+pub(crate) struct Entry {
+    pub(crate) firm: FirmId,
+    pub(crate) assessment: AssessmentId,
+    pub(crate) encounter: EncounterId,
+    pub(crate) documents: BTreeSet<DocumentId>,
+    pub(crate) reference_code: ReferenceCode,
+    pub(crate) since: Timestamp,
+    pub(crate) reason: Reason,
 }
 
 /// Lists drafts that may or may not be in a chart, and resolves them.
@@ -49,32 +49,44 @@ pub(crate) async fn uncertain(config: &Config, command: UncertainCommand) -> Res
             assessment,
             found,
         } => {
-            let firm = known_firm(&*state, &firm).await?.id;
             let resolution = match found {
                 Found {
                     delivered: Some(reference),
                     ..
-                } => {
-                    // Whoever looked may name a version that somebody changed since it was written: nothing is added to it.
-                    let named = DraftReference(reference);
-                    UncertainResolution::Delivered(DraftReference(named.resource().to_owned()))
-                }
+                } => UncertainResolution::Delivered(found_in_the_chart(reference)),
                 Found { post_again: true, .. } => UncertainResolution::PostAgain,
                 Found { .. } => UncertainResolution::Discard,
             };
-            let id = AssessmentId::new(&assessment);
-            state
-                .audited(by_operator(&firm, AuditAction::UncertainResolved, &assessment))
-                .resolve(&firm, &id, &resolution, SystemClock.now())
-                .await
-                .map_err(state_failed)?;
+            resolve(&*state, &Operator::of_the_command(), &firm, &assessment, &resolution).await?;
             say!("Resolved {assessment}.");
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn entries(state: &dyn StateStore) -> Result<Vec<Entry>, Failure> {
+/// A draft that somebody found in the chart. They may name a version that somebody changed since it was written: nothing is added
+/// to it.
+pub(crate) fn found_in_the_chart(reference: String) -> DraftReference {
+    DraftReference(DraftReference(reference).resource().to_owned())
+}
+
+/// Ends an uncertainty.
+pub(crate) async fn resolve(
+    state: &dyn StateStore,
+    operator: &Operator,
+    firm: &str,
+    assessment: &str,
+    resolution: &UncertainResolution,
+) -> Result<(), Failure> {
+    let firm = known_firm(state, firm).await?.id;
+    state
+        .audited(operator.entry(&firm, AuditAction::UncertainResolved, assessment))
+        .resolve(&firm, &AssessmentId::new(assessment), resolution, SystemClock.now())
+        .await
+        .map_err(state_failed)
+}
+
+pub(crate) async fn entries(state: &dyn StateStore) -> Result<Vec<Entry>, Failure> {
     let results = state.uncertain().await.map_err(state_failed)?;
     let entries = results.into_iter().filter_map(|result| {
         let Delivery::Uncertain { reason, at } = result.delivery else {

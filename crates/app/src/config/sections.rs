@@ -227,8 +227,12 @@ pub struct RetentionConfig {
 pub struct ConsoleConfig {
     /// An address and a port; empty for none.
     pub listen: String,
-    /// The file with the token that callers show.
+    /// The file with the token of who may look.
     pub token_file: String,
+    /// The file with the token of who may repair.
+    pub operator_token_file: String,
+    /// The file with the token of who may connect practices and change what is written.
+    pub admin_token_file: String,
 }
 
 impl ConsoleConfig {

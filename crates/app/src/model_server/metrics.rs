@@ -1,11 +1,12 @@
-//! What the model server counts, in Prometheus's text format. The values of labels are few and ours: routes, outcomes, packs.
+//! What the model server counts, as OpenMetrics text. The values of labels are few and ours: routes, outcomes, packs.
 
-use std::{
-    fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+use std::{fmt, time::Duration};
+
+use prometheus_client::{
+    encoding::text::{encode_eof, encode_registry},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
 };
-
 use skin_assist_core::{
     domain::{Findings, Route},
     ports::VisionError,
@@ -15,127 +16,114 @@ use tokio::sync::Semaphore;
 
 use super::ServerOptions;
 
-/// Upper bounds of the histogram of looks, in milliseconds.
-const BOUNDS_MS: [u64; 9] = [25, 50, 100, 250, 500, 1_000, 2_500, 10_000, 60_000];
+/// What all names begin with.
+const PREFIX: &str = "skin_assist";
+
+/// Upper bounds of the histogram of looks, in seconds.
+const BOUNDS_S: [f64; 9] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 const OUTCOMES: [&str; 4] = ["findings", "photo-refused", "model-failed", "unavailable"];
 
-#[derive(Debug, Default)]
+type Labels<const COUNT: usize> = [(&'static str, String); COUNT];
+
+#[derive(Debug)]
 pub(super) struct Metrics {
-    routes: [RouteMetrics; Route::ALL.len()],
-    turned_away: AtomicU64,
+    registry: Registry,
+    looks: Family<Labels<2>, Counter>,
+    seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    turned_away: Counter,
 }
 
-#[derive(Debug, Default)]
-struct RouteMetrics {
-    outcomes: [AtomicU64; OUTCOMES.len()],
-    /// By the first bound that they keep; the last is for those that keep none.
-    looks: [AtomicU64; BOUNDS_MS.len() + 1],
-    total_ms: AtomicU64,
+fn route_label(route: Route) -> (&'static str, String) {
+    ("route", route.to_string())
 }
 
 impl Metrics {
+    pub(super) fn new() -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let seconds: fn() -> Histogram = || Histogram::new(BOUNDS_S);
+        let metrics = Self {
+            looks: Family::default(),
+            seconds: Family::new_with_constructor(seconds),
+            turned_away: Counter::default(),
+            registry: Registry::default(),
+        };
+        // All there are from the beginning: what has not happened yet is 0.
+        for route in Route::ALL {
+            for outcome in OUTCOMES {
+                drop(
+                    metrics
+                        .looks
+                        .get_or_create(&[route_label(route), ("outcome", outcome.to_owned())]),
+                );
+            }
+            drop(metrics.seconds.get_or_create(&[route_label(route)]));
+        }
+        registry.register(
+            "looks",
+            "Photos looked at, by route and outcome.",
+            metrics.looks.clone(),
+        );
+        registry.register_with_unit(
+            "look",
+            "How long looks took, waiting included.",
+            Unit::Seconds,
+            metrics.seconds.clone(),
+        );
+        registry.register(
+            "turned_away",
+            "Requests that found no slot free.",
+            metrics.turned_away.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+
     /// A request that found no slot.
     pub(super) fn turned_away(&self) {
-        self.turned_away.fetch_add(1, Ordering::Relaxed);
+        self.turned_away.inc();
     }
 
     /// A look has ended.
     pub(super) fn looked(&self, route: Route, outcome: &Result<Findings, VisionError>, took: Duration) {
+        let [findings, photo_refused, model_failed, unavailable] = OUTCOMES;
         let outcome = match outcome {
-            Ok(_) => 0,
-            Err(VisionError::Photo(_)) => 1,
-            Err(VisionError::Model { .. }) => 2,
-            Err(_) => 3,
+            Ok(_) => findings,
+            Err(VisionError::Photo(_)) => photo_refused,
+            Err(VisionError::Model { .. }) => model_failed,
+            Err(_) => unavailable,
         };
-        let metrics = &self.routes[route as usize];
-        metrics.outcomes[outcome].fetch_add(1, Ordering::Relaxed);
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_MS.partition_point(|bound| *bound < took_ms);
-        metrics.looks[bucket].fetch_add(1, Ordering::Relaxed);
-        metrics.total_ms.fetch_add(took_ms, Ordering::Relaxed);
+        self.looks
+            .get_or_create(&[route_label(route), ("outcome", outcome.to_owned())])
+            .inc();
+        self.seconds
+            .get_or_create(&[route_label(route)])
+            .observe(took.as_secs_f64());
     }
 
-    pub(super) fn text(&self, description: &Description, options: &ServerOptions, slots: &Semaphore) -> String {
+    /// Everything as text: what was counted, and how the server stands.
+    pub(super) fn text(
+        &self,
+        description: &Description,
+        options: &ServerOptions,
+        slots: &Semaphore,
+    ) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        head(
-            &mut text,
-            "looks_total",
-            "counter",
-            "Photos looked at, by route and outcome.",
-        );
-        for (route, metrics) in Route::ALL.into_iter().zip(&self.routes) {
-            for (outcome, counter) in OUTCOMES.into_iter().zip(&metrics.outcomes) {
-                let value = count(counter);
-                line(
-                    &mut text,
-                    "looks_total",
-                    &format!("route=\"{route}\",outcome=\"{outcome}\""),
-                    value,
-                );
-            }
-        }
-        head(
-            &mut text,
-            "look_seconds",
-            "histogram",
-            "How long looks took, waiting included.",
-        );
-        for (route, metrics) in Route::ALL.into_iter().zip(&self.routes) {
-            let mut within = 0;
-            for (bucket, counter) in metrics.looks.iter().enumerate() {
-                within += count(counter);
-                let bound = BOUNDS_MS
-                    .get(bucket)
-                    .map_or_else(|| "+Inf".to_owned(), |bound| (*bound as f64 / 1e3).to_string());
-                line(
-                    &mut text,
-                    "look_seconds_bucket",
-                    &format!("route=\"{route}\",le=\"{bound}\""),
-                    within,
-                );
-            }
-            let seconds = count(&metrics.total_ms) as f64 / 1e3;
-            line(&mut text, "look_seconds_sum", &format!("route=\"{route}\""), seconds);
-            line(&mut text, "look_seconds_count", &format!("route=\"{route}\""), within);
-        }
-        head(
-            &mut text,
-            "turned_away_total",
-            "counter",
-            "Requests that found no slot free.",
-        );
-        line(&mut text, "turned_away_total", "", count(&self.turned_away));
-        head(&mut text, "slots", "gauge", "Photos that may be held at a time.");
-        line(&mut text, "slots", "", options.slots);
-        head(&mut text, "slots_used", "gauge", "Photos that are held.");
-        line(&mut text, "slots_used", "", options.slots - slots.available_permits());
-        head(&mut text, "model", "gauge", "1 for each model that is served.");
+        encode_registry(&mut text, &self.registry)?;
+        let mut registry = Registry::with_prefix(PREFIX);
+        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let (all, used): (Gauge, Gauge) = (Gauge::default(), Gauge::default());
+        all.set(number(options.slots));
+        used.set(number(options.slots - slots.available_permits()));
+        registry.register("slots", "Photos that may be held at a time.", all);
+        registry.register("slots_used", "Photos that are held.", used);
+        let models: Family<Labels<3>, Gauge> = Family::default();
         for model in &description.models {
-            let (pack, version) = (escaped(&model.pack), escaped(&model.version));
-            let labels = format!("route=\"{}\",pack=\"{pack}\",version=\"{version}\"", model.route);
-            line(&mut text, "model", &labels, 1);
+            let (pack, version) = (("pack", model.pack.clone()), ("version", model.version.clone()));
+            models.get_or_create(&[route_label(model.route), pack, version]).set(1);
         }
-        text
+        registry.register("model", "1 for each model that is served.", models);
+        encode_registry(&mut text, &registry)?;
+        encode_eof(&mut text)?;
+        Ok(text)
     }
-}
-
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    _ = writeln!(
-        text,
-        "# HELP skin_assist_{name} {help}\n# TYPE skin_assist_{name} {kind}"
-    );
-}
-
-fn line(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
-    _ = if labels.is_empty() {
-        writeln!(text, "skin_assist_{name} {value}")
-    } else {
-        writeln!(text, "skin_assist_{name}{{{labels}}} {value}")
-    };
-}
-
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

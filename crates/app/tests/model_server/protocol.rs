@@ -199,7 +199,7 @@ async fn metrics_count_outcomes_under_few_labels() {
         "skin_assist_looks_total{route=\"solitary\",outcome=\"photo-refused\"} 1",
         "skin_assist_looks_total{route=\"widespread\",outcome=\"findings\"} 0",
         "skin_assist_look_seconds_count{route=\"solitary\"} 2",
-        "skin_assist_look_seconds_bucket{route=\"solitary\",le=\"+Inf\"} 2",
+        "skin_assist_look_seconds_bucket{le=\"+Inf\",route=\"solitary\"} 2",
         "skin_assist_slots 4",
         "skin_assist_slots_used 0",
     ] {

@@ -214,7 +214,16 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
         ),
         (
             "the figures",
-            shown(&world.clock.run(world.state.journeys(1000)).unwrap()),
+            shown(
+                &world
+                    .clock
+                    .run(
+                        world
+                            .state
+                            .journeys(None, skin_assist_core::time::Timestamp::ALWAYS, 1000),
+                    )
+                    .unwrap(),
+            ),
         ),
         // Notes and findings are protected values, and are not printed by accident.
         (

@@ -1,0 +1,319 @@
+//! Photos and their ways. What the models saw and what the draft says is shown to who gives a reason, which is recorded.
+
+use axum::{
+    body::Bytes,
+    extract::{Path, Query},
+};
+use http::StatusCode;
+use maud::{Markup, html};
+use serde::Deserialize;
+use skin_assist_core::{
+    domain::{AssistResult, Delivery, DocumentId, Findings, FirmId, Journey, JourneyState, Route},
+    ports::AuditAction,
+    time::Timestamp,
+};
+
+use super::{Answer, Place, Trouble, View, figure, lasting, photo_path, practice_path};
+use crate::console::{access::Role, pictures};
+
+/// Photos that one page lists.
+const LISTED: usize = 200;
+/// How many of a practice's photos are searched for one.
+const SEARCHED: usize = 100_000;
+
+/// Why somebody may read what a draft says.
+const REASONS: [(&str, &str); 4] = [
+    ("clinical-question", "a clinician asks about this draft"),
+    ("quality-review", "review of the quality of drafts"),
+    ("complaint", "a complaint or an incident"),
+    ("fault", "looking for a fault"),
+];
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+pub(in crate::console) struct Wanted {
+    practice: Option<String>,
+    state: Option<String>,
+}
+
+/// The word of a state, and what it means to an operator.
+const fn word(state: JourneyState) -> (&'static str, &'static str) {
+    match state {
+        JourneyState::Download => ("download", "word"),
+        JourneyState::Infer => ("infer", "word"),
+        JourneyState::WriteBack => ("write-back", "word"),
+        JourneyState::Delivered => ("delivered", "word good"),
+        JourneyState::Uncertain => ("uncertain", "word warn"),
+        JourneyState::Withheld => ("withheld", "word"),
+        JourneyState::Retracted => ("retracted", "word faint"),
+        JourneyState::DeadLetter => ("dead-letter", "word bad"),
+    }
+}
+
+const STATES: [JourneyState; 8] = [
+    JourneyState::Download,
+    JourneyState::Infer,
+    JourneyState::WriteBack,
+    JourneyState::Delivered,
+    JourneyState::Withheld,
+    JourneyState::Uncertain,
+    JourneyState::Retracted,
+    JourneyState::DeadLetter,
+];
+
+/// The latest photos.
+pub(in crate::console) async fn list(view: View, Query(wanted): Query<Wanted>) -> Answer {
+    let practice = wanted.practice.as_deref().filter(|practice| !practice.is_empty());
+    let state = wanted.state.as_deref().filter(|state| !state.is_empty());
+    let firm = practice.map(FirmId::new);
+    let firms = view.console.state.firms().await?;
+    // Of one state, as many as may be among the latest.
+    let read = if state.is_some() { 20 * LISTED } else { LISTED };
+    let mut journeys = view
+        .console
+        .state
+        .journeys(firm.as_ref(), Timestamp::ALWAYS, read)
+        .await?;
+    if let Some(state) = state {
+        journeys.retain(|journey| word(journey.state).0 == state);
+    }
+    journeys.truncate(LISTED);
+    let content = html! {
+        form.line method="get" action="/photos" role="search" {
+            label { "Practice " select name="practice" {
+                option value="" { "all" }
+                @for known in &firms { option value=(known.id) selected[practice == Some(known.id.as_str())] { (known.id) } }
+            } }
+            label { "State " select name="state" {
+                option value="" { "all" }
+                @for known in STATES { option value=(word(known).0) selected[state == Some(word(known).0)] { (word(known).0) } }
+            } }
+            button { "Show" }
+        }
+        (table(&view, &journeys))
+        @if journeys.len() == LISTED { p.faint { "The latest " (LISTED) " are listed." } }
+    };
+    Ok(view.page(Place::Photos, "Photos", content))
+}
+
+/// Photos with the times of their ways.
+pub(super) fn table(view: &View, journeys: &[Journey]) -> Markup {
+    let after = |from: Option<Timestamp>, to: Option<Timestamp>| match (from, to) {
+        (Some(from), Some(to)) => lasting(to.since(from)),
+        _ => String::from("-"),
+    };
+    html! {
+        @if journeys.is_empty() { p { "No photo." } } @else {
+            div.wide tabindex="0" role="region" aria-label="Photos" { table {
+                thead { tr {
+                    th scope="col" { "Photo" } th scope="col" { "Practice" } th scope="col" { "Route" } th scope="col" { "State" } th scope="col" { "Found" }
+                    th.number scope="col" { "Filed to found" } th.number scope="col" { "Found to draft" }
+                } }
+                tbody { @for journey in journeys {
+                    @let (state, class) = word(journey.state);
+                    tr {
+                        th scope="row" { a href=(photo_path(&journey.firm, &journey.document)) { (journey.document) } }
+                        td { a href=(practice_path(&journey.firm)) { (journey.firm) } }
+                        td { (journey.route) }
+                        td { span class=(class) { (state) } }
+                        td { (view.ago(journey.detected_at)) }
+                        td.number { (after(journey.attached_at, Some(journey.detected_at))) }
+                        td.number { (after(Some(journey.detected_at), journey.delivered_at)) }
+                    }
+                } }
+            } }
+        }
+    }
+}
+
+async fn journey(view: &View, firm: &FirmId, document: &DocumentId) -> Result<Journey, Trouble> {
+    let journeys = view
+        .console
+        .state
+        .journeys(Some(firm), Timestamp::ALWAYS, SEARCHED)
+        .await?;
+    let found = journeys.into_iter().find(|journey| journey.document == *document);
+    found.ok_or_else(|| Trouble::not_found("photo"))
+}
+
+/// One photo: its way.
+pub(in crate::console) async fn page(view: View, Path((firm, document)): Path<(String, String)>) -> Answer {
+    let (firm, document) = (FirmId::new(firm), DocumentId::new(document));
+    let journey = journey(&view, &firm, &document).await?;
+    let result = view.console.state.result(&firm, &journey.assessment).await?;
+    let content = html! {
+        (way(&journey, result.as_ref()))
+        @if let Some(result) = &result {
+            (made_with(result))
+            h2 { "What the models saw, and the draft" }
+            @if view.person.may(Role::Operator) {
+                p { "These are a patient's data. Say why you read them; it is recorded." }
+                form.line method="post" action=(format!("{}/read", photo_path(&firm, &document))) {
+                    (view.form_secret())
+                    label { "Because " select name="reason" required { @for (reason, said) in REASONS { option value=(reason) { (said) } } } }
+                    label { "Ticket " input name="ticket" maxlength="32" pattern="[A-Za-z0-9\\-]*" size="12"; }
+                    button { "Read" }
+                }
+            } @else { p { "Reading them needs the role operator. " a href="/sign-in" { "Sign in" } "." } }
+        }
+    };
+    Ok(view.page(Place::Photos, &format!("Photo {document}"), content))
+}
+
+/// The way of a photo, step by step.
+fn way(journey: &Journey, result: Option<&AssistResult>) -> Markup {
+    let (state, class) = word(journey.state);
+    let steps = [
+        ("Filed, by the EHR's clock", journey.attached_at),
+        ("Found", Some(journey.detected_at)),
+        ("Downloaded", journey.downloaded_at),
+        ("Assessed", journey.assessed_at),
+        ("Draft in the chart", journey.delivered_at),
+    ];
+    let begin = journey.attached_at.unwrap_or(journey.detected_at);
+    html! {
+        p { a href=(practice_path(&journey.firm)) { (journey.firm) } ", " (journey.route) ", " span class=(class) { (state) }
+            @if journey.state == JourneyState::DeadLetter { " - " a href="/queues#dead-letters" { "put it back" } }
+            @if journey.state == JourneyState::Uncertain { " - " a href="/queues#uncertain" { "resolve it" } }
+        }
+        ol.way {
+            @for (what, at) in steps {
+                @match at {
+                    Some(at) => li { strong { (what) } " " time datetime=(at) { (at) } " - " (lasting(at.since(begin))) " after it was filed" },
+                    None => li.todo { (what) ": not yet" },
+                }
+            }
+        }
+        p { "Assessment " code { (journey.assessment) }
+            @if let Some(reference) = &journey.reference { ", draft " code { (reference) } }
+            @if let Some(result) = result { ", reference code " code { (result.assessment.reference_code()) } }
+        }
+        @if let Some(result) = result {
+            @match &result.delivery {
+                Delivery::Withheld { reason, .. } | Delivery::Uncertain { reason, .. } => p { (reason) ": " (reason.hint()) },
+                _ => {}
+            }
+            @if result.photos.len() > 1 {
+                p { "Judged together with "
+                    @for photo in result.photos.iter().filter(|photo| photo.document != journey.document) {
+                        a href=(photo_path(&journey.firm, &photo.document)) { (photo.document) } " "
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn made_with(result: &AssistResult) -> Markup {
+    let versions = &result.versions;
+    html! {
+        h2 { "Made with" }
+        dl.figures {
+            @for model in &versions.models { (figure("Model pack", &model.pack, &model.version)) }
+            (figure("Synthesis", &versions.synthesis, ""))
+            (figure("Skin Assist", &versions.pipeline, ""))
+            @if let Some(language) = &versions.language {
+                (figure("Language model", &language.model, &format!("{} calls", language.calls)))
+                (figure("Prompt", &language.prompt, ""))
+            }
+        }
+        @if let Some(language) = &versions.language {
+            p { "SHA-256 of the prompt: " code { (language.prompt_sha256) }
+                @if let Some(reason) = &language.fallback { ". Its answers were not used: " (reason) ". " (reason.hint()) } }
+        }
+    }
+}
+
+/// What the models saw and what the clinician reads, after it was recorded that somebody reads it and why.
+pub(in crate::console) async fn read(
+    view: View,
+    Path((firm, document)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
+    let fields = view.fields(Role::Operator, &body)?;
+    let reason = REASONS.iter().find(|(reason, _)| *reason == fields.text("reason"));
+    let (reason, said) = reason.ok_or_else(|| Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "say why you read it"))?;
+    let ticket = fields.text("ticket");
+    if ticket.len() > 32
+        || !ticket
+            .bytes()
+            .all(|letter| letter.is_ascii_alphanumeric() || letter == b'-')
+    {
+        return Err(Trouble::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "a ticket has letters, digits and - alone",
+        ));
+    }
+    let (firm, document) = (FirmId::new(firm), DocumentId::new(document));
+    let journey = journey(&view, &firm, &document).await?;
+    let result = view.console.state.result(&firm, &journey.assessment).await?;
+    let result = result.ok_or_else(|| Trouble::not_found("result"))?;
+    let subject = format!("{} because {reason} {ticket}", journey.assessment);
+    let entry = view
+        .person
+        .operator()
+        .entry(&firm, AuditAction::ResultRead, subject.trim_end());
+    view.console.state.record(&entry).await?;
+    let of_photo = result
+        .photo_findings
+        .expose()
+        .iter()
+        .find(|one| one.document == document);
+    let findings = of_photo.map_or_else(|| result.findings.expose(), |one| &one.findings);
+    let note = result.note.expose();
+    let content = html! {
+        p { a href=(photo_path(&firm, &document)) { "Back to its way" } " - it is recorded that you read this: " (said) "." }
+        h2 { "What the models saw" }
+        (seen(findings))
+        h2 { "The draft, as the clinician sees it" }
+        article.draft {
+            h3 { (note.title) }
+            @for section in &note.sections {
+                h4 { (section.heading) }
+                @for paragraph in &section.paragraphs { p { (paragraph) } }
+            }
+        }
+    };
+    Ok(view.still_page(Place::Photos, &format!("Photo {document}"), content))
+}
+
+fn seen(findings: &Findings) -> Markup {
+    let percent = |probability: f32| format!("{:.1} %", f64::from(probability) * 100.0);
+    let areas: Vec<_> = findings
+        .regions
+        .iter()
+        .map(|region| {
+            let class = region.classes.first();
+            let said = class.map_or_else(
+                || format!("score {:.2}", region.score),
+                |class| format!("{}, {}", class.label.display, percent(class.probability)),
+            );
+            (region.area, said)
+        })
+        .collect();
+    html! {
+        @if findings.route == Route::Solitary {
+            (pictures::areas(findings.image.width, findings.image.height, &areas))
+            p.faint { "The photo itself is not kept." }
+        }
+        @if let Some(abstention) = findings.abstention { p.word.warn { "The models gave no finding: " (format!("{abstention:?}")) } }
+        @for concern in &findings.concerns { p { "Speaks against relying on it: " (concern.display()) } }
+        div.wide tabindex="0" role="region" aria-label="Classes" { table {
+            thead { tr { th scope="col" { "Class" } th scope="col" { "SNOMED CT" } th.number scope="col" { "Probability" } } }
+            tbody { @for class in &findings.ranked {
+                tr { td { (class.label.display) @if class.label.must_not_miss { " " span.word.warn { "must not be missed" } } } td { (class.label.snomed_ct) } td.number { (percent(class.probability)) } }
+            } }
+        } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_its_own_word() {
+        let words: std::collections::BTreeSet<_> = STATES.iter().map(|state| word(*state).0).collect();
+        assert_eq!(words.len(), STATES.len());
+    }
+}

@@ -1,0 +1,171 @@
+//! The audit trail, what is kept for how long, keys, versions.
+
+use std::collections::VecDeque;
+
+use axum::{body::Bytes, extract::Query};
+use maud::{Markup, html};
+use serde::Deserialize;
+use skin_assist_core::{
+    audit::{AuditEntry, BEGINNING_NUMBER, installation},
+    domain::{FirmId, WATCH_LIFE},
+    ports::Kept,
+};
+
+use super::{Answer, Place, View};
+use crate::{commands::audit, config::StoreName, console::access::Role, wiring};
+
+/// Entries that one page lists.
+const LISTED: usize = 200;
+/// Entries that are read at a time,
+const PAGE: usize = 1000;
+/// and at most, to find the latest that fit.
+const MOST_READ: usize = 100_000;
+
+/// The page.
+pub(in crate::console) async fn page(view: View) -> Answer {
+    let console = &view.console;
+    let chains = console.state.audit_chains().await?;
+    let kept = console.state.kept().await?;
+    let content = html! {
+        h2 { "Audit trail" }
+        p { "A chain of hashes for each practice, and one for the installation. " (view.button(Role::Operator, "/trust/verify", &[], "Check all chains")) }
+        div.wide tabindex="0" role="region" aria-label="Chains" { table {
+            thead { tr { th scope="col" { "Chain" } th.number scope="col" { "Ends with" } th scope="col" { "Its hash: keep it elsewhere, as an anchor" } } }
+            tbody { @for chain in &chains {
+                tr {
+                    td { a href=(format!("/trust/entries?practice={}", super::segment(&chain.head.firm))) { (chain.head.firm) } }
+                    td.number { (chain.head.number) } td { code { (chain.head.hash) } }
+                }
+            } }
+        } }
+        h2 { "What is kept" }
+        (retention(&view, &kept))
+        h2 { "Keys" }
+        @match console.config.state.store {
+            StoreName::Sqlite => p { "The state file is encrypted as a whole, and what comes from each practice's EHR with a key of its own besides. "
+                code { "skin-assist key rotate" } " changes the state's key, " code { "skin-assist firm remove --shred" } " destroys a practice's." },
+            StoreName::Dynamodb => p { "Tables and photos are encrypted by AWS with the customer-managed key of the deployment; it is rotated there." },
+        }
+        h2 { "Versions" }
+        dl.figures {
+            (super::figure("Skin Assist", env!("CARGO_PKG_VERSION"), ""))
+            (super::figure("Configuration, SHA-256", &console.config.surroundings.digest.chars().take(12).collect::<String>(), "its first digits"))
+            (super::figure("This process runs for", super::lasting(view.now.since(console.began_at)), ""))
+        }
+    };
+    Ok(view.page(Place::Trust, "Trust", content))
+}
+
+fn retention(view: &View, kept: &[Kept]) -> Markup {
+    let limits = wiring::retention(&view.console.config);
+    let days = |limit: Option<std::time::Duration>| {
+        limit.map_or_else(
+            || "for ever".to_owned(),
+            |limit| format!("{} days", limit.as_secs() / 86_400),
+        )
+    };
+    let rows = [
+        ("Photos, in memory alone", "10 minutes".to_owned(), ""),
+        (
+            "Watch on a visit, after its last change",
+            format!("{} hours", WATCH_LIFE.as_secs() / 3600),
+            "encounters under watch",
+        ),
+        ("Findings, for a second attempt", "24 hours".to_owned(), "findings"),
+        ("Results", days(limits.results), "results"),
+        ("Dead letters", "until put back".to_owned(), "dead letters"),
+        ("Audit trail", days(limits.audit), "audit entries"),
+    ];
+    html! {
+        div.wide tabindex="0" role="region" aria-label="What is kept" { table {
+            thead { tr { th scope="col" { "What" } th scope="col" { "Kept" } th.number scope="col" { "Now" } th scope="col" { "Oldest" } } }
+            tbody { @for (what, limit, stored) in &rows {
+                @let figures = kept.iter().find(|kept| kept.what == *stored);
+                tr {
+                    td { (what) } td { (limit) }
+                    td.number { @match figures { Some(figures) => (figures.number), None => "-" } }
+                    td { @match figures.and_then(|figures| figures.oldest) { Some(oldest) => (view.ago(oldest)), None => "-" } }
+                }
+            } }
+        } }
+        @if kept.is_empty() { p.word.warn { "Not enforced here: results and audit entries in DynamoDB stay until they are removed there." } }
+    }
+}
+
+/// Checks every chain from its beginning.
+pub(in crate::console) async fn verify(view: View, body: Bytes) -> Answer {
+    view.fields(Role::Operator, &body)?;
+    let reports = audit::verify(&*view.console.state, &[]).await?;
+    let is_whole = reports.iter().all(|report| report.faults.is_empty());
+    let content = html! {
+        @if is_whole { div.banner.good { p { "Every chain is whole." } } } @else { div.banner.bad role="alert" { p { "A chain was touched." } } }
+        div.wide tabindex="0" role="region" aria-label="Chains" { table {
+            thead { tr { th scope="col" { "Chain" } th.number scope="col" { "Entries" } th.number scope="col" { "Removed up to" } th.number scope="col" { "Ends with" } th scope="col" { "State" } } }
+            tbody { @for report in &reports { tr {
+                td { (report.firm) } td.number { (report.entries) } td.number { (report.removed) } td.number { (report.head.number) }
+                td.text { @if report.faults.is_empty() { span.word.good { "whole" } } @for fault in &report.faults { p.word.bad { (fault) } } }
+            } } }
+        } }
+        p.faint { "Without an anchor a missing end is not found: " code { "skin-assist audit verify --anchor FILE" } "." }
+        p { a href="/trust" { "Back" } }
+    };
+    Ok(view.still_page(Place::Trust, "The chains were checked", content))
+}
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+pub(in crate::console) struct Wanted {
+    practice: Option<String>,
+    text: Option<String>,
+}
+
+/// The latest entries of a chain that fit.
+pub(in crate::console) async fn entries(view: View, Query(wanted): Query<Wanted>) -> Answer {
+    view.needs(Role::Operator)?;
+    let state = &*view.console.state;
+    let firm = wanted
+        .practice
+        .filter(|practice| !practice.is_empty())
+        .map_or_else(installation, FirmId::new);
+    let text = wanted.text.unwrap_or_default();
+    let fits = |entry: &AuditEntry| {
+        [entry.actor.as_str(), entry.action.as_str(), entry.said()]
+            .iter()
+            .any(|part| part.contains(text.trim()))
+    };
+    let (mut latest, mut read, mut from) = (VecDeque::new(), 0, BEGINNING_NUMBER);
+    loop {
+        let page = state.audit_entries(&firm, from, PAGE).await?;
+        read += page.entries.len();
+        for entry in page.entries.into_iter().filter(|entry| fits(entry)) {
+            if latest.len() == LISTED {
+                latest.pop_front();
+            }
+            latest.push_back(entry);
+        }
+        match page.next {
+            Some(next) if read < MOST_READ => from = next,
+            _ => break,
+        }
+    }
+    let chains = state.audit_chains().await?;
+    let content = html! {
+        form.line method="get" action="/trust/entries" role="search" {
+            label { "Chain " select name="practice" { @for chain in &chains {
+                option value=(chain.head.firm) selected[chain.head.firm == firm] { (chain.head.firm) }
+            } } }
+            label { "With " input name="text" value=(text) placeholder="who, what or an id"; }
+            button { "Show" }
+        }
+        @if latest.is_empty() { p { "No entry." } } @else {
+            div.wide tabindex="0" role="region" aria-label="Entries" { table {
+                thead { tr { th.number scope="col" { "No." } th scope="col" { "When" } th scope="col" { "Who" } th scope="col" { "What" } th scope="col" { "To what" } } }
+                tbody { @for entry in latest.iter().rev() { tr {
+                    td.number { (entry.number) } td { (entry.at) } td { (entry.actor) } td { (entry.action) } td.text { (entry.said()) }
+                } } }
+            } }
+        }
+        p.faint { "The latest " (LISTED) " that fit. " code { "skin-assist audit export" } " writes all." }
+    };
+    Ok(view.page(Place::Trust, &format!("Audit trail of {firm}"), content))
+}

@@ -1,0 +1,136 @@
+//! Practices from which fewer photos come than their own past predicts: the kind of failure that no error tells.
+//!
+//! Photos of a practice are taken as a Poisson process whose rate is what the same hours of the same weekday had in the weeks
+//! before. What would be seen less often than once in a thousand such windows is told.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use skin_assist_core::{domain::FirmId, ports::PhotosOfHour, time::Timestamp};
+
+const HOUR_MS: i64 = 3_600_000;
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How many weeks back.
+const WEEKS: u32 = 4;
+/// So many whole hours are looked at together.
+const WINDOW_HOURS: i64 = 4;
+/// How unlikely it has to be.
+const RARE: f64 = 0.001;
+
+/// How far back counts are needed.
+pub(super) const REACH: Duration = Duration::from_secs(WEEK.as_secs() * WEEKS as u64 + 24 * 60 * 60);
+
+/// A practice that is quieter than it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Silence {
+    pub(super) firm: FirmId,
+    /// Photos found in the last whole hours.
+    pub(super) photos: u64,
+    /// How many hours.
+    pub(super) hours: i64,
+    /// How many there usually are.
+    pub(super) usual: f64,
+}
+
+/// The probability of at most `seen` where `mean` are expected (Poisson).
+fn at_most(seen: u64, mean: f64) -> f64 {
+    let mut term = (-mean).exp();
+    let mut sum = term;
+    for number in 1..=seen {
+        term *= mean / number as f64;
+        sum += term;
+    }
+    sum
+}
+
+/// Those of `firms` (each with when it was connected) that are quieter than they should be at `now`.
+pub(super) fn silences(firms: &[(FirmId, Timestamp)], counts: &[PhotosOfHour], now: Timestamp) -> Vec<Silence> {
+    let mut by_firm: BTreeMap<&FirmId, BTreeMap<i64, u64>> = BTreeMap::new();
+    for one in counts {
+        by_firm
+            .entry(&one.firm)
+            .or_default()
+            .insert(one.hour.as_millis().div_euclid(HOUR_MS), one.photos);
+    }
+    let end = now.as_millis().div_euclid(HOUR_MS);
+    let week = WEEK.as_millis() as i64 / HOUR_MS;
+    let mut silences = Vec::new();
+    for (firm, connected_at) in firms {
+        let Some(hours) = by_firm.get(firm) else { continue };
+        let window = |weeks_ago: i64| -> u64 {
+            let end = end - weeks_ago * week;
+            hours.range(end - WINDOW_HOURS..end).map(|(_, photos)| photos).sum()
+        };
+        let known = (1..=i64::from(WEEKS))
+            .filter(|weeks_ago| (end - weeks_ago * week - WINDOW_HOURS) * HOUR_MS >= connected_at.as_millis());
+        let known: Vec<u64> = known.map(window).collect();
+        if known.is_empty() {
+            continue;
+        }
+        let usual = known.iter().sum::<u64>() as f64 / known.len() as f64;
+        let photos = window(0);
+        if at_most(photos, usual) < RARE {
+            silences.push(Silence {
+                firm: firm.clone(),
+                photos,
+                hours: WINDOW_HOURS,
+                usual,
+            });
+        }
+    }
+    silences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: i64 = 472_222 * HOUR_MS;
+
+    fn hour(number: i64) -> Timestamp {
+        Timestamp::from_millis(START + number * HOUR_MS)
+    }
+
+    fn week_of(firm: &str, week: i64, photos: u64) -> Vec<PhotosOfHour> {
+        let one = |number| PhotosOfHour {
+            firm: FirmId::new(firm),
+            hour: hour(week * 168 + number),
+            photos,
+        };
+        (0..8).map(one).collect()
+    }
+
+    #[test]
+    fn who_sends_less_than_its_past_predicts_is_told() {
+        let mut counts: Vec<PhotosOfHour> = (0..2).flat_map(|week| week_of("busy", week, 3)).collect();
+        counts.extend((0..3).flat_map(|week| week_of("steady", week, 3)));
+        counts.extend((0..2).flat_map(|week| week_of("small", week, 1)));
+        let firms = ["busy", "steady", "small", "none"].map(|firm| (FirmId::new(firm), hour(-1)));
+        let told = silences(&firms, &counts, hour(2 * 168 + 6) + Duration::from_secs(1800));
+        let expected = Silence {
+            firm: FirmId::new("busy"),
+            photos: 0,
+            hours: 4,
+            usual: 12.0,
+        };
+        assert_eq!(
+            told,
+            [expected],
+            "four photos fewer than usual may be chance, twelve are not"
+        );
+        let night = silences(&firms, &counts, hour(2 * 168 + 20));
+        assert_eq!(night, [], "when nothing is usual, nothing is missing");
+        let connected_lately = firms.map(|(firm, _)| (firm, hour(168 + 3)));
+        assert_eq!(
+            silences(&connected_lately, &counts, hour(2 * 168 + 6)),
+            [],
+            "it has no past"
+        );
+    }
+
+    #[test]
+    fn the_probability_is_that_of_poisson() {
+        assert!((at_most(0, 3.0) - 0.049_787).abs() < 1e-6);
+        assert!((at_most(2, 3.0) - 0.423_190).abs() < 1e-6);
+    }
+}
