@@ -4,7 +4,10 @@
 use std::{fmt::Debug, fs, path::Path, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use skin_assist::console::{Console, ConsoleOptions, Serving};
+use skin_assist::{
+    config::Config,
+    console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
+};
 use skin_assist_core::synthesis::Spending;
 use skin_assist_simulator::{
     CallKind, EncounterSpec, FailNext, PhotoFault, PhotoSpec, RetryAfter, Spoilt, SpoiltReply,
@@ -109,16 +112,21 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
 
 /// What `/metrics` answers after all that happened.
 fn metrics(world: &World) -> String {
+    let listen = ([127, 0, 0, 1], 0).into();
     let options = ConsoleOptions {
-        listen: ([127, 0, 0, 1], 0).into(),
-        token: None,
+        listen,
+        access: AccessOptions {
+            everybody: Some(Role::Viewer),
+            ..AccessOptions::default()
+        },
         standing_for: Duration::ZERO,
+        config: Config::defaults().unwrap(),
     };
-    let console = Console::new(world.state.clone(), Arc::new(world.clock.clone()), &options);
+    let console = Console::new(world.state.clone(), Arc::new(world.clock.clone()), options).unwrap();
     let observe = console.observer();
     world.events.lock().unwrap().iter().for_each(|event| observe(event));
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let mut serving = Serving::start(console, options.listen);
+        let mut serving = Serving::start(console, listen, |_| {});
         let address = serving.address().await.unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
