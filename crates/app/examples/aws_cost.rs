@@ -170,7 +170,7 @@ impl Platform for Metered<'_> {
                 let before = self.consumption.lock().unwrap().0.replace(function.as_str());
                 let ran_before = processor_time();
                 let polled = work.as_mut().poll(context);
-                processor.set(processor.get() + (processor_time() - ran_before));
+                processor.set(processor.get() + processor_time().saturating_sub(ran_before));
                 self.consumption.lock().unwrap().0 = before;
                 polled
             })

@@ -110,7 +110,7 @@ fn what_is_taken_up_and_not_begun_is_not_written() {
         world.clock.run(switch(&world, to, true));
         world.run_for(5 * MINUTE);
         let expected = if to == Switch::Silent { 0 } else { PHOTOS };
-        assert_eq!(world.report().compositions as u64, expected, "{to:?}");
+        assert_eq!(world.report().compositions, expected, "{to:?}");
         if to != Switch::Silent {
             world.assert_delivered_once(0);
         }
