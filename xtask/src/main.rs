@@ -36,6 +36,8 @@ mod validators;
 
 use std::process::ExitCode;
 
+use aws::cost::Counting;
+
 const HELP: &str = "\
 Usage: cargo xtask <COMMAND>
 
@@ -50,9 +52,10 @@ Commands:
   aws-test [NAME]   aws-check, and the deployment end to end on an emulator with the practice EHR: plain, with crashes, with
                     records that come twice, with the roles' policies enforced, with models behind SageMaker endpoints. NAME runs one of
                     plain, crashes, twice, auth, endpoints.
-  aws-cost [--quick]
+  aws-cost [--quick | --counted]
                     Count what the functions of a deployment consume on a simulated clinic day at 1, 10 and 100 practices, put
-                    prices to it and write docs/benchmarks/aws-cost.md. --quick counts for 1 practice and only prints.
+                    prices to it and write docs/benchmarks/aws-cost.md. --quick counts for 1 practice and only prints; --counted writes it
+                    from what was counted last, as after a change of prices.
   servers           Install the servers that stand for AWS in tests into target/tools, and print how to name them, as for
                     `cargo nextest run -p skin-assist-aws --features servers`. `test --all` does it by itself.
   systemd           Check the systemd unit: its directives, what systemd makes of it, and that the demonstration, run under
@@ -124,8 +127,9 @@ fn main() -> ExitCode {
         ["aws-check"] => aws::check::alone(),
         ["aws-test"] => aws::end_to_end::run_all(None),
         ["aws-test", scenario] if !scenario.starts_with('-') => aws::end_to_end::run_all(Some(scenario)),
-        ["aws-cost"] => aws::cost::run(false),
-        ["aws-cost", "--quick"] => aws::cost::run(true),
+        ["aws-cost"] => aws::cost::run(Counting::All),
+        ["aws-cost", "--quick"] => aws::cost::run(Counting::One),
+        ["aws-cost", "--counted"] => aws::cost::run(Counting::Nothing),
         ["servers"] => servers(),
         ["systemd"] => systemd::alone(),
         ["console"] => console::alone(false),

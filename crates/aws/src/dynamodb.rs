@@ -4,7 +4,8 @@
 //! # Invariants
 //! - A port method is one conditional write, or one transaction. Where it has to write more rows than a transaction takes
 //!   (100), or rows of which a first part can stand for itself, it writes in an order that can be repeated: what was found
-//!   first, under the same condition, and what says that it was recorded (cursor, look, lease) last.
+//!   first, under the same condition, and what says that it was recorded (cursor, look, lease) last. So it does with rows that nobody looks
+//!   for until another names them (what a result says), and with those that are the same whoever writes them (findings).
 //! - An index proposes, the conditional write decides. Reads that a write depends on are strongly consistent.
 //! - The firm is part of every key ([`schema`]).
 //! - Fences only grow, even across the deletion of a row: a row begins with the firm's generation (how often a firm of that
@@ -70,7 +71,7 @@ use aws_smithy_async::rt::sleep::AsyncSleep as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use skin_assist_core::{
     audit::AuditHead,
-    domain::{FirmId, is_served},
+    domain::{FirmId, Mode, is_served},
     ports::{AuditRecord, StateError},
 };
 
@@ -211,6 +212,8 @@ macro_rules! written {
 struct Served {
     generation: u64,
     paused: bool,
+    /// Whether drafts may be written into its charts.
+    takes_drafts: bool,
 }
 
 impl DynamoStore {
@@ -598,9 +601,12 @@ impl DynamoStore {
 
 fn served(row: &Row) -> Outcome<Served> {
     let attributes = Attributes { table: FIRMS.name, row };
+    let mode = attributes.word("mode")?;
+    let is_served = is_served(attributes.word("status")?, mode);
     Ok(Served {
         generation: attributes.number("generation")?,
-        paused: !is_served(attributes.word("status")?, attributes.word("mode")?),
+        paused: !is_served,
+        takes_drafts: is_served && mode == Mode::Draft,
     })
 }
 

@@ -15,7 +15,7 @@ use skin_assist_core::{
 use crate::{
     Outcome, SqliteStore, acquired, assessments, audit,
     codec::{Columns, Millis, damaged},
-    execute, fenced, first, number,
+    execute, fenced, firms, first, number,
     sealed::{REFERENCE, Row, State},
 };
 
@@ -98,6 +98,9 @@ impl SqliteStore {
     ) -> Outcome<()> {
         let assessment = &lease.item().assessment;
         let retracted = self.write(|state| {
+            if firms::forbids_drafts(state, &assessment.firm)? {
+                return Err(StateError::DraftsNotPermitted);
+            }
             let seal = state.sealer(&assessment.firm);
             // Who wants to post knows that the EHR does not have the draft, unless an earlier post is unsettled: one whose
             // photo was retracted meanwhile is cancelled now, and the lease with it.

@@ -59,6 +59,30 @@ pub(crate) fn parked(state: &State<'_>, firm: &FirmId) -> Outcome<bool> {
     .ok_or(StateError::NotFound { what: "firm" })
 }
 
+/// Whether nothing may be written into the firm's charts, as it is now. A firm that is not there any more says nothing.
+pub(crate) fn forbids_drafts(state: &State<'_>, firm: &FirmId) -> Outcome<bool> {
+    let forbidden = number(
+        state,
+        "SELECT count(*) FROM firms WHERE firm = ?1 AND NOT (status = 'active' AND mode = 'draft')",
+        [firm.as_str()],
+    )?;
+    Ok(forbidden > 0)
+}
+
+/// Makes the change of a firm's status or mode count for its rows: they are moved aside or back, and where drafts are not permitted any
+/// more, leases on results of which no write has begun end.
+fn settle(state: &State<'_>, firm: &FirmId) -> Outcome<()> {
+    if forbids_drafts(state, firm)? {
+        execute(
+            state,
+            "UPDATE assist_results SET fence = fence + 1
+             WHERE firm = ?1 AND delivery = 'pending' AND available_at IS NOT NULL",
+            [firm.as_str()],
+        )?;
+    }
+    park(state, firm)
+}
+
 /// Moves the firm's rows aside or back, as its status and mode have it. Finished rows too: a replay or a resolution may make
 /// them wait again.
 fn park(state: &State<'_>, firm: &FirmId) -> Outcome<()> {
@@ -168,7 +192,7 @@ impl FirmAdministration for SqliteStore {
                 params![firm.as_str(), to_word(&status)?],
             )?;
             found(changed, "firm")?;
-            park(state, firm)
+            settle(state, firm)
         })
     }
 
@@ -193,7 +217,7 @@ impl FirmAdministration for SqliteStore {
                 params![firm.as_str(), to_word(&mode)?, record],
             )?;
             found(changed, "firm")?;
-            park(state, firm)
+            settle(state, firm)
         })
     }
 

@@ -143,7 +143,7 @@ fn the_suite_notices_a_store_that_ignores_fences() {
 
 #[test]
 fn the_suite_notices_other_broken_rules() {
-    let broken: [(Mutation, &[&str]); 34] = [
+    let broken: [(Mutation, &[&str]); 35] = [
         (
             Mutation::AttemptsForgotten,
             &["documents::attempts", "documents::a_lease", "watch_lists::a_lease"],
@@ -246,6 +246,10 @@ fn the_suite_notices_other_broken_rules() {
             &["assessments::an_earlier_draft", "assessments::a_later_photo_names"],
         ),
         (Mutation::LaterDraftsAreEarlier, &["assessments::a_later_photo_names"]),
+        (
+            Mutation::ProhibitionsIgnored,
+            &["deliveries::where_drafts_are_not_permitted"],
+        ),
         (Mutation::UpdatesUntold, &["deliveries::an_intent_names"]),
         (Mutation::AllDraftsAreEarlier, &["assessments::an_earlier_draft"]),
         (Mutation::ChangesUnaudited, &["audit::a_change"]),

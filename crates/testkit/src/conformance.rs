@@ -153,7 +153,7 @@ pub fn cases() -> Vec<Case> {
             a_result_comes_back_as_it_was_recorded, a_delivery_ends_with_its_reference,
             an_intent_outlives_its_lease, a_retry_withdraws_the_intent, a_release_keeps_the_intent,
             an_uncertain_result_waits_for_an_operator, a_withheld_result_is_not_posted,
-            results_of_a_firm_are_listed, an_intent_names_what_it_changes,
+            results_of_a_firm_are_listed, an_intent_names_what_it_changes, where_drafts_are_not_permitted_none_begins,
             what_is_given_up_is_a_dead_letter_and_can_be_replayed, concurrent_writers_share_no_result;
         retraction:
             before_the_result, under_a_lease, before_the_post, after_an_intent, while_uncertain, after_delivery,

@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
+    path::Path,
 };
 
 use serde_json::Value;
@@ -48,43 +49,67 @@ const BYTES_OF_A_CALL: f64 = 2000.0;
 /// Requests to the key for a photo and its draft: assumed. Tables and the bucket keep what they got for minutes.
 const KEY_REQUESTS_OF_A_PHOTO: f64 = 12.0;
 
+/// Where what was counted is kept, by the number of practices.
+const COUNTED: &str = "target/bench/aws-cost";
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// Everything, and the report is written.
+    All,
+    /// One practice, and nothing is written.
+    One,
+    /// Nothing: the report is written from what was counted before.
+    Nothing,
+}
+
 /// Runs and writes the report.
-pub(crate) fn run(quick: bool) -> Result<(), String> {
+pub(crate) fn run(counting: Counting) -> Result<(), String> {
     let prices = Prices::read()?;
     let template = fs::read_to_string(root().join(TEMPLATE)).map_err(|error| format!("{TEMPLATE}: {error}"))?;
     let memory = memory_of_functions(&template)?;
     let [shard, price, sweep] =
         ["ShardSize", "PollingLeastPrice", "SweepSeconds"].map(|name| parameter_default(&template, name));
     let (shard, price, sweep) = (shard?, price?, sweep?);
-    let server = dynoxide::find_or_install()?;
     let mut bills = Vec::new();
-    for (firms, minutes) in if quick { &RUNS[..1] } else { &RUNS[..] } {
+    for (firms, minutes) in if counting == Counting::One {
+        &RUNS[..1]
+    } else {
+        &RUNS[..]
+    } {
+        let kept = root().join(COUNTED).join(format!("{firms}.json"));
         println!("==> {firms} practices on {CALLS_PER_MINUTE} calls a minute, {shard} in a shard, {minutes} minutes");
-        let mut command = cargo("run --quiet --locked --package skin-assist --features servers --example aws_cost --");
-        command.env(dynoxide::VARIABLE, &server);
-        command.args(
-            [
-                f64::from(*firms),
-                f64::from(CALLS_PER_MINUTE),
-                shard,
-                price,
-                sweep,
-                f64::from(*minutes),
-            ]
-            .map(|number| number.to_string()),
-        );
-        let counted: Value = serde_json::from_str(&output(&mut command)?)
-            .map_err(|error| format!("aws_cost printed no JSON: {error}"))?;
+        let printed = if counting == Counting::Nothing {
+            fs::read_to_string(&kept).map_err(|error| format!("{} cannot be read: {error}", kept.display()))?
+        } else {
+            count([f64::from(*firms), shard, price, sweep, f64::from(*minutes)], &kept)?
+        };
+        let counted: Value =
+            serde_json::from_str(&printed).map_err(|error| format!("aws_cost printed no JSON: {error}"))?;
         let bill = Bill::of(&counted, f64::from(*firms), f64::from(*minutes), &prices, &memory)?;
         println!("{}", bill.lines());
         bills.push(bill);
     }
-    if !quick {
+    if counting != Counting::One {
         let text = report(&bills, &prices, &template, [shard, price, sweep])?;
         fs::write(root().join(REPORT), text).map_err(|error| format!("{REPORT} cannot be written: {error}"))?;
         println!("written to {REPORT}");
     }
     Ok(())
+}
+
+/// Runs the example, and keeps what it counted.
+fn count([firms, shard, price, sweep, minutes]: [f64; 5], kept: &Path) -> Result<String, String> {
+    let mut command = cargo("run --quiet --locked --package skin-assist --features servers --example aws_cost --");
+    command.env(dynoxide::VARIABLE, dynoxide::find_or_install()?);
+    let numbers = [firms, f64::from(CALLS_PER_MINUTE), shard, price, sweep, minutes];
+    command.args(numbers.map(|number| number.to_string()));
+    let printed = output(&mut command)?;
+    let folder = kept.parent().map_or(Ok(()), fs::create_dir_all);
+    folder
+        .and_then(|()| fs::write(kept, &printed))
+        .map_err(|error| format!("{} cannot be written: {error}", kept.display()))?;
+    Ok(printed)
 }
 
 struct Prices(Value);

@@ -4,12 +4,20 @@
 use std::{fmt::Debug, fs, path::Path, sync::Arc, time::Duration};
 
 use http::StatusCode;
+use skin_assist::{
+    config::Config,
+    console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
+};
 use skin_assist_core::synthesis::Spending;
 use skin_assist_simulator::{
     CallKind, EncounterSpec, FailNext, PhotoFault, PhotoSpec, RetryAfter, Spoilt, SpoiltReply,
 };
 use skin_assist_store::{SqliteStore, StateKey};
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::{
     language::{CANARY, Chat, Log, run_for},
@@ -102,6 +110,34 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
     entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
 }
 
+/// What `/metrics` answers after all that happened.
+fn metrics(world: &World) -> String {
+    let listen = ([127, 0, 0, 1], 0).into();
+    let options = ConsoleOptions {
+        listen,
+        access: AccessOptions {
+            everybody: Some(Role::Viewer),
+            ..AccessOptions::default()
+        },
+        standing_for: Duration::ZERO,
+        config: Config::defaults().unwrap(),
+    };
+    let console = Console::new(world.state.clone(), Arc::new(world.clock.clone()), options).unwrap();
+    let observe = console.observer();
+    world.events.lock().unwrap().iter().for_each(|event| observe(event));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut serving = Serving::start(console, listen, |_| {});
+        let address = serving.address().await.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    })
+}
+
 fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
@@ -153,11 +189,21 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
     let uncertain = world.clock.run(world.state.uncertain()).unwrap();
     assert!(!uncertain.is_empty());
 
+    let metrics = metrics(&world);
+    for told in [
+        "skin_assist_photo_to_draft_seconds_count{from=\"filed\"}",
+        "skin_assist_step_reasons_total{",
+        "skin_assist_firm_rests_total{",
+        "skin_assist_firm_dead_letters{firm=\"elm\"}",
+    ] {
+        assert!(metrics.contains(told), "{told} is not in {metrics}");
+    }
     let now = world.clock_now();
     let shown = |value: &dyn Debug| format!("{value:?}");
     for (place, text) in [
         ("a prompt", asked.join("\n")),
         ("the log", text),
+        ("the metrics", metrics),
         ("an event", shown(&world.events.lock().unwrap())),
         ("a dead letter", shown(&letters)),
         (

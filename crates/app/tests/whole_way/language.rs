@@ -197,6 +197,57 @@ fn of_a_patient_what_is_of_use_comes_through() {
     );
 }
 
+/// Ids of what a prompt knows of the patient, and what it says is not known.
+fn known_by(prompt: &str) -> (Vec<String>, String) {
+    let line = prompt.lines().find(|line| line.starts_with("{\"chart_text")).unwrap();
+    let data: Value = serde_json::from_str(line).unwrap();
+    let items = data["context"].as_array().unwrap().iter();
+    let ids = items.filter_map(|item| item["id"].as_str().map(str::to_owned));
+    (ids.collect(), data["not_known"].to_string())
+}
+
+/// Where calls are few, photos and drafts have them: the patient is not asked about, and what is told instead is that age and sex are not
+/// known. The site is known all the same: it came with the photo.
+#[test]
+fn when_calls_are_short_context_is_left_out_first() {
+    const VISITS: u64 = 12;
+    let mut world = World::empty_with(23, Setting::modmed());
+    world.calls = 24;
+    world.open_firm("elm");
+    let now = world.clock_now();
+    for seed in 0..VISITS {
+        let visit = world.ehr.open_encounter(now, "elm", EncounterSpec::default()).unwrap();
+        let photo = PhotoSpec {
+            description: "left forearm".to_owned(),
+            ..PhotoSpec::synthetic("PHOTO-LESION", seed, None)
+        };
+        world.ehr.attach_photo(now, "elm", &visit, photo).unwrap();
+    }
+    let chat = Chat::saying("Nothing of use.");
+    let log = Log::default();
+    run_for(&world, &chat, Spending::default(), &log, 10);
+    let report = world.assert_delivered_once(0);
+    assert_eq!(report.compositions, VISITS, "every photo has its draft");
+    let asked = chat.asked.lock().unwrap().clone();
+    assert_eq!(
+        asked.len() as u64,
+        2 * VISITS,
+        "each is asked about twice, with the same"
+    );
+    let mut without = 0;
+    for (known, not_known) in asked.iter().map(|prompt| known_by(prompt)) {
+        let knows = |id: &str| known.iter().any(|known| known == id);
+        assert!(knows("site"), "{known:?}");
+        without += u64::from(!knows("age"));
+        assert_eq!(not_known.contains("\"age\""), !knows("age"), "{not_known}");
+    }
+    assert!(
+        without > VISITS,
+        "context was read for most: {without} prompts were without"
+    );
+    assert!(log.text().contains("context.unavailable"));
+}
+
 #[test]
 fn earlier_results_are_asked_for_only_where_the_site_is_known() {
     for (first, is_asked) in [(ContextPart::Patient, false), (ContextPart::Document, true)] {

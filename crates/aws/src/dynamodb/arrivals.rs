@@ -30,7 +30,7 @@ use super::{
     firms::{self, first_fence},
     operations::letter_key,
     schema::{ASSIST_RESULTS, DEAD_LETTERS, DELETE_AT, DOCUMENT_WATCH, ENCOUNTER_WATCH, FIRMS},
-    watching,
+    watch_lists, watching,
     write::{Key, Write},
 };
 
@@ -240,7 +240,10 @@ fn planned(head: &Write, arrivals: &Arrivals<'_>, known: &Known) -> Outcome<Plan
             plan.writes.push(write);
         }
     }
-    if !added.is_empty() {
+    // A firm's lease goes in the transaction that takes the firm out of sight, and one of its name begins with a higher fence: under the
+    // lease on its list nothing more has to be asked of it.
+    let by_its_lease = head.table == &ENCOUNTER_WATCH && head.key == watch_lists::lease_key(firm);
+    if !added.is_empty() && !by_its_lease {
         plan.writes.push(
             Write::check(&FIRMS, firms::key(firm))
                 .when("#generation = :generation")

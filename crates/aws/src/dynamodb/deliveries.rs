@@ -192,6 +192,11 @@ impl DynamoStore {
         unsettled: Option<&Reason>,
         now: Timestamp,
     ) -> Outcome<()> {
+        // Who changes the mode after this was read ends the lease, before they are told that it is changed.
+        let firm = self.served(&lease.item().assessment.firm).await?;
+        if firm.is_some_and(|firm| !firm.takes_drafts) {
+            return Err(StateError::DraftsNotPermitted);
+        }
         // Who wants to post knows that the EHR does not have the draft, unless an earlier post is unsettled: one whose photo
         // was retracted meanwhile is cancelled now, and the lease with it.
         let retracted = self

@@ -18,10 +18,13 @@ use super::{
     AT_ONCE, Ask, DynamoStore, Outcome, Served, Written,
     codec::{Attributes, Row, number, text, time},
     firms,
-    schema::{DUE_AT, FIRMS, QUEUE, Table},
+    schema::{DUE_AT, FIRMS, LOCKED_UNTIL, QUEUE, Table},
     served,
     write::{Key, Write},
 };
+
+/// Whether nobody has a lease on the row.
+const FREE: &str = "attribute_not_exists(#locked_until) OR #locked_until <= :now";
 
 /// A row that was granted.
 pub(super) struct Granted {
@@ -46,14 +49,42 @@ pub(super) fn all_or<T>(granted: Vec<T>, trouble: Option<StateError>) -> Outcome
     }
 }
 
+/// What is due in a queue at `now`, as the index proposes it.
+pub(super) fn proposed_in(table: &'static Table, queue: &str, now: Timestamp, limit: usize) -> Ask {
+    Ask {
+        index: Some("due"),
+        key: "#queue = :queue AND #due_at <= :now",
+        filter: Some(FREE),
+        page: Some(limit.clamp(1, 100)),
+        ..Ask::part(table, "")
+    }
+    .value("queue", text(queue))
+    .value("now", time(now))
+}
+
+/// What leases a row that waits in `queue` and is due.
+pub(super) fn granting(table: &'static Table, key: Key, queue: &str, now: Timestamp, locked_until: Timestamp) -> Write {
+    Write::update(table, key)
+        .when("#queue = :queue AND #due_at <= :now")
+        .when(FREE)
+        .value("queue", text(queue))
+        .value("now", time(now))
+        .raise_fence()
+        .set_by("#attempt = #attempt + :one")
+        .set(LOCKED_UNTIL, time(locked_until))
+}
+
 /// Puts a row into a queue. Not a parked one's business: whoever comes across it there moves it out again.
 pub(super) fn wait_in(write: Write, queue: &str, due_at: Timestamp) -> Write {
-    write.set(QUEUE, text(queue)).set(DUE_AT, time(due_at))
+    write
+        .set(QUEUE, text(queue))
+        .set(DUE_AT, time(due_at))
+        .set_or_remove(LOCKED_UNTIL, None)
 }
 
 /// It waits for nobody.
 pub(super) fn wait_no_more(write: Write) -> Write {
-    write.remove(QUEUE).remove(DUE_AT)
+    write.remove(QUEUE).remove(DUE_AT).remove(LOCKED_UNTIL)
 }
 
 impl DynamoStore {
@@ -66,14 +97,7 @@ impl DynamoStore {
         lease_for: Duration,
         limit: usize,
     ) -> Outcome<Vec<Granted>> {
-        let ask = Ask {
-            index: Some("due"),
-            key: "#queue = :queue AND #due_at <= :now",
-            page: Some(limit.clamp(1, 100)),
-            ..Ask::part(table, "")
-        }
-        .value("queue", text(queue))
-        .value("now", time(now));
+        let ask = proposed_in(table, queue, now, limit);
         let mut granted = Vec::new();
         let mut known = HashMap::new();
         let mut next = None;
@@ -138,13 +162,7 @@ impl DynamoStore {
         now: Timestamp,
         locked_until: Timestamp,
     ) -> Outcome<Option<Granted>> {
-        let write = Write::update(table, key)
-            .when("#queue = :queue AND #due_at <= :now")
-            .value("queue", text(queue))
-            .value("now", time(now))
-            .raise_fence()
-            .set_by("#attempt = #attempt + :one")
-            .set(DUE_AT, time(locked_until));
+        let write = granting(table, key, queue, now, locked_until);
         let Written::Done(row) = self.change(write).await? else {
             return Ok(None);
         };

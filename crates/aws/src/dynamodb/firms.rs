@@ -1,7 +1,8 @@
 //! Firms and what an operator does with them.
 //!
-//! Pausing, or switching off, is one transaction over the firm and its watch list. What waits of such a firm is moved out of its
-//! queue by whoever comes across it ([`super::due`]), and back when the firm is served again.
+//! Pausing, or switching off, is one transaction over the firm and its watch list, after which leases on results end that no write
+//! has begun of. What waits of such a firm is moved out of its queue by whoever comes across it ([`super::due`]), and back when the firm is
+//! served again.
 //!
 //! Removing a firm takes longer than a transaction: one takes the firm out of sight, so that nothing new is written about it, and
 //! marks its name; then its rows are deleted, and the mark last. Whoever removes or connects a firm of that name
@@ -136,6 +137,30 @@ impl DynamoStore {
         self.transact(&[change, parked]).await
     }
 
+    /// Ends leases on results of which no write has begun, after a change that forbids drafts: whoever read before it that they are
+    /// permitted can record no intent any more.
+    async fn end_leases_on_results(&self, firm: &FirmId) -> Outcome<()> {
+        let results = Ask::beginning(&ASSIST_RESULTS, firm.as_str(), RESULT_PREFIX);
+        let waiting = self
+            .all(
+                Ask {
+                    filter: Some("attribute_exists(#due_at) AND #delivery = :pending"),
+                    wanted: Some("#part, #item"),
+                    ..results
+                }
+                .value("pending", text("pending")),
+            )
+            .await?;
+        for key in waiting.iter().filter_map(Key::of) {
+            let ended = Write::update(&ASSIST_RESULTS, key)
+                .when("#delivery = :pending")
+                .value("pending", text("pending"))
+                .raise_fence();
+            self.write(ended).await?;
+        }
+        Ok(())
+    }
+
     /// Puts what waits of a firm that is served again back into its queues. Also where it was served before: whoever resumed it
     /// may have been interrupted here.
     async fn unpark_all(&self, firm: &FirmId) -> Outcome<()> {
@@ -228,7 +253,7 @@ impl FirmAdministration for DynamoStore {
                 .set("status", text(to_word(&status)?));
             if status == FirmStatus::Paused {
                 return match self.set_standing(firm, change, true).await? {
-                    Transacted::Done => Ok(()),
+                    Transacted::Done => self.end_leases_on_results(firm).await,
                     Transacted::Refused(_) => Err(StateError::NotFound { what: "firm" }),
                 };
             }
@@ -259,6 +284,9 @@ impl FirmAdministration for DynamoStore {
                 .set("mode", text(to_word(&mode)?))
                 .set_or_remove("intended_use", record.clone().map(text));
             if let Transacted::Done = self.set_standing(firm, change, !served).await? {
+                if mode != Mode::Draft {
+                    self.end_leases_on_results(firm).await?;
+                }
                 return if served { self.unpark_all(firm).await } else { Ok(()) };
             }
         }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::ReturnValue;
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use skin_assist_core::{
@@ -56,6 +57,7 @@ struct Said<'a> {
     note: Cow<'a, DraftNote>,
 }
 
+/// Where what a result of an earlier release says is. Those of this one name the place themselves ([`said_prefix`]).
 fn note_prefix(assessment: &str) -> String {
     format!("note#{assessment}#")
 }
@@ -134,8 +136,10 @@ fn top_finding(findings: &Findings) -> Option<&str> {
     }
 }
 
-/// The rows of a new result.
-fn new_result(firm: &FirmId, result: &AssistResult, generation: u64) -> Outcome<Vec<Write>> {
+/// The row of a new result, and those of what it says.
+fn new_result(lead: &DocumentWatch, result: &AssistResult, generation: u64) -> Outcome<(Write, Vec<Write>)> {
+    let firm = &lead.firm;
+    let prefix = said_prefix(lead, result)?;
     let findings = result.findings.expose();
     let said = Said {
         assessment: Cow::Borrowed(&result.assessment),
@@ -150,11 +154,19 @@ fn new_result(firm: &FirmId, result: &AssistResult, generation: u64) -> Outcome<
     let head = Write::put(&ASSIST_RESULTS, Key::new(firm.as_str(), format!("{RESULT_PREFIX}{id}")))
         .set("fence", number(first_fence(generation, result.assessed_at)))
         .set("attempt", number(0))
+        .set("note", text(&prefix))
         .set("assessed_at", time(result.assessed_at))
         .set_or_remove("top_finding", top_finding(findings).map(text));
-    let mut writes = vec![deliveries::new(head, &result.delivery, result.assessed_at)];
-    writes.extend(written(firm, &note_prefix(id), parts(&said)?));
-    Ok(writes)
+    let head = deliveries::new(head, &result.delivery, result.assessed_at);
+    let mut said: Vec<Write> = written(firm, &prefix, parts(&said)?).collect();
+    // By the first part, drafts of further photos find the result.
+    if let Some(first) = said.first_mut() {
+        *first = first
+            .clone()
+            .set("assessment", text(id))
+            .set("assessed_at", time(result.assessed_at));
+    }
+    Ok((head, said))
 }
 
 impl DynamoStore {
@@ -196,7 +208,11 @@ impl DynamoStore {
         let attributes = Attributes { table: TABLE, row };
         let assessment = attributes.text("item")?.strip_prefix(RESULT_PREFIX);
         let assessment = assessment.ok_or_else(|| attributes.damaged("item"))?;
-        Ok((attributes.text("part")?.to_owned(), note_prefix(assessment)))
+        let said = attributes.optional_text("note")?.map(str::to_owned);
+        Ok((
+            attributes.text("part")?.to_owned(),
+            said.unwrap_or_else(|| note_prefix(assessment)),
+        ))
     }
 
     fn first_part(row: &Row) -> Outcome<Key> {
@@ -211,6 +227,21 @@ impl DynamoStore {
 }
 
 impl DynamoStore {
+    /// [`StateError::LeaseLost`] unless the lease is good as the row is now.
+    async fn must_hold(&self, lease: &Lease<DocumentWatch>) -> Outcome<()> {
+        let key = documents::key(&lease.item().firm, &lease.item().document);
+        let row = self.get(&DOCUMENT_WATCH, &key).await?.ok_or(StateError::LeaseLost)?;
+        let attributes = Attributes {
+            table: DOCUMENT_WATCH.name,
+            row: &row,
+        };
+        if attributes.number::<u64>("fence")? == lease.fence().0 {
+            Ok(())
+        } else {
+            Err(StateError::LeaseLost)
+        }
+    }
+
     /// Counts a look at another photo of the assessment that the leased one leads.
     async fn count_look_at(&self, lease: &Lease<DocumentWatch>, document: &DocumentId) -> Outcome<u32> {
         let key = documents::key(&lease.item().firm, document);
@@ -266,10 +297,19 @@ impl InferenceRecords for DynamoStore {
         findings: &Phi<Findings>,
         now: Timestamp,
     ) -> Outcome<()> {
-        let mut writes = vec![documents::held(lease)];
         let prefix = findings_prefix(key);
         let rows = written(&lease.item().firm, &prefix, parts(findings.expose())?);
-        writes.extend(rows.map(|row| row.set(DELETE_AT, seconds(now + FINDINGS_LIFE))));
+        let rows: Vec<Write> = rows
+            .map(|row| row.set(DELETE_AT, seconds(now + FINDINGS_LIFE)))
+            .collect();
+        if let [row] = &*rows {
+            // Findings are what their key says, whoever found them, and go after a day: it is enough that the lease was good just before, at
+            // a fifth of what the condition in a transaction costs.
+            self.must_hold(lease).await?;
+            return self.write(row.clone()).await.map(drop);
+        }
+        let mut writes = vec![documents::held(lease)];
+        writes.extend(rows);
         match self.transact(&writes).await? {
             Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(StateError::LeaseLost),
@@ -285,10 +325,13 @@ impl InferenceRecords for DynamoStore {
         let mut done = vec![documents::done(&lease)];
         done.extend(companions.map(|companion| assessments::done(lead, companion)));
         let mut writes = done.clone();
-        writes.extend(new_result(firm, result, generation)?);
-        if lead.gathers_until.is_none() {
-            writes.push(named_later(lead, result)?);
+        let (head, said) = new_result(lead, result, generation)?;
+        // Large, and read by nobody whom the head does not send there: before the transaction, where it costs half. If the lease is lost it
+        // stays behind in the firm's partition, and goes with the firm.
+        for part in said {
+            self.write_alone(part, ReturnValue::None).await?;
         }
+        writes.push(head);
         let assessment = &result.assessment.id;
         let record = entry_of(
             Stage::Infer,
@@ -336,12 +379,16 @@ impl InferenceRecords for DynamoStore {
         };
         for row in &self.all(rows).await? {
             let attributes = Attributes { table: TABLE, row };
-            let assessment = attributes.named("assessment", AssessmentId::new)?;
+            // A further part says nothing by itself.
+            let Some(assessment) = attributes.optional_named("assessment", AssessmentId::new)? else {
+                continue;
+            };
             if assessment == watch.assessment || attributes.time("assessed_at")? >= watch.detected_at {
                 continue;
             }
             let earlier = self.earlier_draft(&watch.firm, &assessment).await?;
-            if earlier.is_some() {
+            // Somebody who lost the lease may have said the same earlier.
+            if earlier.as_ref().is_some_and(|earlier| earlier.date < watch.detected_at) {
                 return Ok(earlier);
             }
         }
@@ -349,24 +396,27 @@ impl InferenceRecords for DynamoStore {
     }
 }
 
-/// How long a result is remembered for drafts of further photos of its visit. No visit is watched for longer.
-const NAMED_FOR: Duration = Duration::from_secs(60 * 24 * 60 * 60);
-
 /// How the items begin that lead from a visit to its results.
 fn visit_prefix(watch: &DocumentWatch) -> Outcome<String> {
     let visit = to_json(&(&watch.encounter, &watch.category, watch.route, &watch.patient))?;
     Ok(format!("visit#{visit}#"))
 }
 
-/// The row by which drafts of further photos find a result. It expires; the result does not.
-fn named_later(watch: &DocumentWatch, result: &AssistResult) -> Outcome<Write> {
-    let (at, assessment) = (result.assessed_at, &result.assessment.id);
-    let item = format!("{}{:015}#{assessment}", visit_prefix(watch)?, at.as_millis());
-    let row = Write::put(&ASSIST_RESULTS, Key::new(watch.firm.as_str(), item)).or_replace();
-    Ok(row
-        .set("assessment", text(assessment.as_str()))
-        .set("assessed_at", time(at))
-        .set(DELETE_AT, seconds(at + NAMED_FOR)))
+/// Where what a result says is: by the visit and in the order of time, where drafts of further photos look for it; and under digits of
+/// chance, since it is written just before the result that names it, and somebody else may be about to do the same.
+fn said_prefix(lead: &DocumentWatch, result: &AssistResult) -> Outcome<String> {
+    let mut own = [0_u8; 8];
+    getrandom::fill(&mut own).map_err(unavailable)?;
+    let (own, assessment) = (hex::encode(own), &result.assessment.id);
+    // Where further photos are waited for, the assessment itself says what comes before.
+    Ok(match lead.gathers_until {
+        Some(_) => format!("{}{own}#", note_prefix(assessment.as_str())),
+        None => format!(
+            "{}{:015}#{assessment}#{own}#",
+            visit_prefix(lead)?,
+            result.assessed_at.as_millis()
+        ),
+    })
 }
 
 #[cfg(test)]

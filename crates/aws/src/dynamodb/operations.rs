@@ -27,7 +27,7 @@ use super::{
     encounters,
     error::contended,
     schema::{
-        ASSIST_RESULTS, ATTACHED_AT, ATTENTION, DEAD_LETTERS, DETECTED_AT, DOCUMENT_WATCH, DUE_AT, QUEUE,
+        ASSIST_RESULTS, ATTACHED_AT, ATTENTION, DEAD_LETTERS, DETECTED_AT, DOCUMENT_WATCH, DUE_AT, LOCKED_UNTIL, QUEUE,
         RESULT_PREFIX, Table,
     },
     write::{Key, Write},
@@ -190,9 +190,10 @@ fn journey(document: &Row, result: Option<&Row>, lead: Option<&Row>) -> Outcome<
 /// A row that waits in a queue; none when it has left it since the index was read.
 fn queued(table: &'static Table, key: &Key, row: &Row) -> Outcome<Option<Queued>> {
     let attributes = Attributes { table: table.name, row };
-    let Some(available_at) = attributes.optional_time(DUE_AT)? else {
+    let Some(due_at) = attributes.optional_time(DUE_AT)? else {
         return Ok(None);
     };
+    let locked_until = attributes.optional_time(LOCKED_UNTIL)?;
     let (subject, stage) = match attributes.text(QUEUE)? {
         QUEUE_NAME => {
             let assessment = key.item.strip_prefix(RESULT_PREFIX);
@@ -216,7 +217,7 @@ fn queued(table: &'static Table, key: &Key, row: &Row) -> Outcome<Option<Queued>
         firm: FirmId::new(key.part.as_str()),
         subject,
         stage,
-        available_at,
+        available_at: locked_until.map_or(due_at, |locked_until| due_at.max(locked_until)),
         fence: attributes.number("fence")?,
         attempts: attributes.number("attempt")?,
     }))
@@ -386,7 +387,7 @@ impl DynamoStore {
         }
     }
 
-    /// Up to `limit` rows of a queue, soonest available first.
+    /// The first `limit` rows of a queue that nobody works on, and as many that somebody has a lease on: they lie where they were due.
     async fn waiting_in(&self, table: &'static Table, queue: &str, limit: usize) -> Outcome<Vec<Queued>> {
         let ask = Ask {
             index: Some("due"),
@@ -395,17 +396,26 @@ impl DynamoStore {
             ..Ask::part(table, "")
         }
         .value("queue", text(queue));
-        let (mut keys, mut next) = (Vec::new(), None);
-        while keys.len() < limit {
+        let (mut free, mut leased, mut next) = (Vec::new(), Vec::new(), None);
+        while free.len() < limit {
             let (rows, after) = self.page(&ask, next).await?;
-            keys.extend(rows.iter().filter_map(Key::of));
+            for row in &rows {
+                let into = if row.contains_key(LOCKED_UNTIL) {
+                    &mut leased
+                } else {
+                    &mut free
+                };
+                into.extend(Key::of(row));
+            }
             next = after;
             if next.is_none() {
                 break;
             }
         }
-        keys.truncate(limit);
-        let found = self.get_all(table, keys).await?;
+        free.truncate(limit);
+        leased.truncate(limit);
+        free.extend(leased);
+        let found = self.get_all(table, free).await?;
         let queued = found.iter().map(|(key, row)| queued(table, key, row));
         Ok(queued.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect())
     }

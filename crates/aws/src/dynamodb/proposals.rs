@@ -11,13 +11,15 @@ use skin_assist_core::{
 };
 
 use super::{
-    Ask, DynamoStore, Outcome, Written,
-    codec::{Attributes, Row, text, time},
+    DynamoStore, Outcome, Written,
+    codec::{Attributes, Row},
     deliveries::{self, QUEUE_NAME},
-    documents, firms,
-    schema::{ASSIST_RESULTS, DOCUMENT_WATCH, DUE_AT, FIRMS, QUEUE, RESULT_PREFIX, Table},
+    documents,
+    due::{granting, proposed_in},
+    firms,
+    schema::{ASSIST_RESULTS, DOCUMENT_WATCH, DUE_AT, FIRMS, LOCKED_UNTIL, QUEUE, RESULT_PREFIX, Table},
     served,
-    write::{Key, Write},
+    write::Key,
 };
 
 /// What became of a row that was asked for.
@@ -44,13 +46,7 @@ impl DynamoStore {
             // What waits of a paused firm is proposed again when the firm is resumed.
             _ => return Ok(Asked::Settled),
         }
-        let write = Write::update(table, key)
-            .when("#queue = :queue AND #due_at <= :now")
-            .value("queue", text(queue))
-            .value("now", time(now))
-            .raise_fence()
-            .set_by("#attempt = #attempt + :one")
-            .set(DUE_AT, time(locked_until));
+        let write = granting(table, key, queue, now, locked_until);
         let of = |row| Attributes { table: table.name, row };
         match self.change(write).await? {
             Written::Done(row) => Ok(Asked::Granted {
@@ -62,10 +58,12 @@ impl DynamoStore {
             Written::Refused(Some(row)) => {
                 let waits = of(&row).optional_text(QUEUE)?;
                 let due_at = of(&row).optional_time(DUE_AT)?;
+                let locked_until = of(&row).optional_time(LOCKED_UNTIL)?;
                 // One that waits for further photos is proposed when it is due.
-                let gathers = due_at.is_some() && of(&row).optional_time("gathers_until")? >= due_at;
+                let gathers =
+                    due_at.is_some_and(|due_at| due_at > now) && of(&row).optional_time("gathers_until")? >= due_at;
                 let waits = waits.is_some_and(|waits| (waits == queue && !gathers) || before.contains(&waits));
-                let due_at = due_at.filter(|due_at| waits && *due_at > now);
+                let due_at = due_at.max(locked_until).filter(|due_at| waits && *due_at > now);
                 Ok(due_at.map_or(Asked::Settled, Asked::NotBefore))
             }
         }
@@ -79,14 +77,7 @@ impl DynamoStore {
         now: Timestamp,
         limit: usize,
     ) -> Outcome<Vec<(Key, Timestamp)>> {
-        let ask = Ask {
-            index: Some("due"),
-            key: "#queue = :queue AND #due_at <= :now",
-            page: Some(limit.clamp(1, 100)),
-            ..Ask::part(table, "")
-        }
-        .value("queue", text(queue))
-        .value("now", time(now));
+        let ask = proposed_in(table, queue, now, limit);
         let mut due = Vec::new();
         let mut next = None;
         while due.len() < limit {

@@ -31,6 +31,10 @@ pub const QUEUE: &str = "queue";
 /// The sort key of the `due` indexes: when the row may be acquired, in milliseconds since the Unix epoch.
 pub const DUE_AT: &str = "due_at";
 
+/// Until when a row of a `due` index is leased, in milliseconds since the Unix epoch. Apart from [`DUE_AT`], so that a lease does not move the row
+/// in the index: that would cost two writes there, and this costs one.
+pub const LOCKED_UNTIL: &str = "locked_until";
+
 /// When a photo was found, in milliseconds since the Unix epoch.
 pub const DETECTED_AT: &str = "detected_at";
 
@@ -117,7 +121,7 @@ const DUE: Index = Index {
     name: "due",
     part: text(QUEUE),
     sort: number(DUE_AT),
-    includes: &[],
+    includes: &[LOCKED_UNTIL],
 };
 
 /// Firms and their settings (`part` = `firms`), the URL prefixes they occupy (`url-prefixes`), and how often a firm of
@@ -160,8 +164,8 @@ pub const DOCUMENT_WATCH: Table = Table {
 };
 
 /// Results and findings: `part` is the firm. `item` is [`RESULT_PREFIX`] and the assessment for how a draft stands, and
-/// `note#`, `findings#` with further digits for what it says and for findings that were paid for, which expire; and `visit#`, by which
-/// drafts of further photos find those of their visit, which expire too.
+/// `note#` or `visit#` with further digits for what it says (by its visit, drafts of further photos find it), and `findings#` for findings
+/// that were paid for, which expire.
 pub const ASSIST_RESULTS: Table = Table {
     indexes: &[
         DUE,

@@ -77,9 +77,10 @@ async fn a_write_that_met_a_transaction_is_sent_again() {
 async fn a_transaction_that_met_another_is_sent_again_and_one_that_was_refused_is_not() {
     let firm = FirmId::new("a");
     let conflict = canceled(&["None", "TransactionConflict"]);
-    let (store_one, script) = store(&[(400, &conflict), (200, "{}")]);
+    // And then what waits of the firm is asked for.
+    let (store_one, script) = store(&[(400, &conflict), (200, "{}"), (200, "{}")]);
     store_one.set_firm_status(&firm, FirmStatus::Paused).await.unwrap();
-    assert_eq!(lock(&script.asked).len(), 2);
+    assert_eq!(lock(&script.asked).len(), 3);
 
     // What does not hold does not hold, whatever else there was.
     let refused = canceled(&["ConditionalCheckFailed", "TransactionConflict"]);

@@ -143,7 +143,7 @@ pub(crate) const METHODS: &[(&str, &str, &[Access])] = &[
         "record_findings",
         &[
             ("AssistResults", &["PutItem"]),
-            ("DocumentWatch", &["ConditionCheckItem"]),
+            ("DocumentWatch", &["ConditionCheckItem", "GetItem"]),
         ],
     ),
     (
@@ -165,12 +165,12 @@ pub(crate) const METHODS: &[(&str, &str, &[Access])] = &[
     (
         "Deliveries",
         "record_intent",
-        &[("AssistResults", &["UpdateItem"]), ANEW],
+        &[("AssistResults", &["UpdateItem"]), ("Firms", &["GetItem"]), ANEW],
     ),
     (
         "Deliveries",
         "record_update_intent",
-        &[("AssistResults", &["UpdateItem"]), ANEW],
+        &[("AssistResults", &["UpdateItem"]), ("Firms", &["GetItem"]), ANEW],
     ),
     ("Deliveries", "delivery_of", &[("AssistResults", &["GetItem"])]),
     ("Deliveries", "record_delivered", JOURNAL),

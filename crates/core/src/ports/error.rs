@@ -38,6 +38,9 @@ pub enum StateError {
         /// What kind of item.
         what: &'static str,
     },
+    /// The firm is not served, or not in draft mode: nothing may be written into its charts. Nothing was recorded.
+    #[error("the firm's mode does not permit drafts")]
+    DraftsNotPermitted,
     /// The store cannot be reached, is busy, or its disk is full.
     #[error("the state store is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -56,7 +59,8 @@ impl StateError {
     /// What it means for the work at hand.
     pub const fn class(&self) -> Class {
         match self {
-            Self::LeaseLost | Self::CursorMoved => Class::LeaseLost,
+            // It waits for what the firm is switched to.
+            Self::LeaseLost | Self::CursorMoved | Self::DraftsNotPermitted => Class::LeaseLost,
             Self::NotFound { .. } | Self::Exists { .. } | Self::Corrupt { .. } => Class::Permanent,
             Self::Unavailable(_) => Class::Transient(None),
         }

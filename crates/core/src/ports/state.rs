@@ -53,13 +53,14 @@ pub trait FirmAdministration: Firms {
     /// Connects a firm. [`StateError::Exists`] when there is one of this id.
     async fn add_firm(&self, firm: &Firm, credential: &NewCredential) -> Outcome<()>;
 
-    /// Pauses or resumes it.
+    /// Pauses or resumes it. Once it has returned `Ok` for a pause, no write into the firm's charts begins: leases on results of which
+    /// no intent is recorded end with the change. One that had begun is finished and recorded.
     async fn set_firm_status(&self, firm: &FirmId, status: FirmStatus) -> Outcome<()>;
 
     /// Replaces what the practice does with its document categories.
     async fn set_categories(&self, firm: &FirmId, categories: &BTreeMap<CategoryCode, CategoryUse>) -> Outcome<()>;
 
-    /// Changes the mode, with the record that permits it.
+    /// Changes the mode, with the record that permits it. From draft mode to another, the same holds as for a pause.
     async fn set_mode(&self, firm: &FirmId, mode: Mode, record: Option<&IntendedUseRecord>) -> Outcome<()>;
 
     /// Replaces the credential and forgets tokens and refusal.
@@ -419,7 +420,8 @@ pub trait Deliveries: Send + Sync {
 
     /// Records the intent to post, before the post. Keeps the lease. [`StateError::LeaseLost`] when its photo was
     /// retracted meanwhile: it is cancelled then, or uncertain for the reason `unsettled` where an earlier post of it may
-    /// have been taken.
+    /// have been taken. [`StateError::DraftsNotPermitted`], with nothing recorded, when the firm is not served or not in draft mode as
+    /// it is now, whatever the caller knew of it.
     async fn record_intent(
         &self,
         lease: &Lease<AssistResult>,

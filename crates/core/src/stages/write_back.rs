@@ -39,7 +39,8 @@ const SILENT: Reason = Reason::new(
     "the firm is in silent mode; `skin-assist firm mode` changes it",
 );
 
-/// How long a result is let lie whose firm was switched off while somebody had it. As long as the firm is off nobody acquires it.
+/// How long a result is let lie whose firm was switched off or made silent while somebody had it. As long as the firm is off nobody
+/// acquires it.
 const OFF_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a result is kept back where the EHR cannot hold a draft.
@@ -223,14 +224,22 @@ impl WriteBack<'_> {
     /// Records the intent, and writes.
     async fn write(&self, firm: &Firm, lease: Lease<AssistResult>, write: &Write) -> Result<StepEnd, StateError> {
         let (clock, draft) = (self.quota.clock, &write.draft);
-        let updates = write.into.as_ref().map(|earlier| &earlier.reference);
-        if let Some(updates) = updates {
-            let intent = self.deliveries.record_update_intent(&lease, updates, clock.now());
-            intent.await?;
+        // The store decides by the firm as it is now: from when a change of the mode is recorded, no write begins any more.
+        let intent = if let Some(earlier) = &write.into {
+            let updates = &earlier.reference;
+            self.deliveries.record_update_intent(&lease, updates, clock.now()).await
         } else {
             let unsettled = write.repeated.then_some(INTERRUPTED);
-            let intent = self.deliveries.record_intent(&lease, unsettled.as_ref(), clock.now());
-            intent.await?;
+            self.deliveries
+                .record_intent(&lease, unsettled.as_ref(), clock.now())
+                .await
+        };
+        match intent {
+            Err(StateError::DraftsNotPermitted) => {
+                self.deliveries.release_delivery(lease, clock.now() + OFF_PAUSE).await?;
+                return Ok(StepEnd::Released);
+            }
+            intent => intent?,
         }
         // Recording it may have taken so long that the grant is stale. Nothing is written yet.
         match within(clock, lease.deadline(), self.quota.spend(&write.grant, CallKind::Draft)).await {

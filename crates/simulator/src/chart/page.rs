@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     calendar,
-    fhir::{BODY_SECTION, NOTES_SECTION, note_text, section_markup, section_text},
+    fhir::{BODY_SECTION, NOTES_SECTION, note_text, section_markups, section_texts},
     reply,
     report::Placement,
     specification::{EncounterStatus, ExpectedRoute, PhotoContent},
@@ -360,6 +360,11 @@ fn figure(firm: &Firm, photo: &Document, image: Option<&DraftImage>, truth: bool
     )
 }
 
+/// Parts of a draft that was added to, one below the other.
+fn apart(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join("<hr>")
+}
+
 fn draft(photo: Option<&Document>, composition: &StoredDraft, again: bool) -> String {
     let resource = &composition.resource;
     let text = |key: &str| resource[key].as_str().unwrap_or_default();
@@ -367,10 +372,14 @@ fn draft(photo: Option<&Document>, composition: &StoredDraft, again: bool) -> St
         Placement::VisitNote => "Additional Visit Notes",
         Placement::ChartNote => "Chart Note",
     };
+    let texts = apart(section_texts(resource, BODY_SECTION).map(plain_text));
+    let markups = apart(section_markups(resource, BODY_SECTION).map(narrative));
     let body = match note_text(resource) {
         Some((true, markup)) => narrative(&markup),
         Some((false, text)) => plain_text(&text),
-        None => plain_text(section_text(resource, BODY_SECTION).unwrap_or_default()),
+        // Where no plain text came along, the markup is all there is to read.
+        None if texts.is_empty() => markups.clone(),
+        None => texts.clone(),
     };
     let photo_id = photo.map_or("none", |photo| photo.id.as_str());
     let is_labelled_ai = resource
@@ -403,22 +412,26 @@ fn draft(photo: Option<&Document>, composition: &StoredDraft, again: bool) -> St
         escape(text("title")),
         body
     );
-    if let Some(markup) = section_markup(resource, BODY_SECTION) {
+    if !markups.is_empty() && !texts.is_empty() {
         let _ = write!(
             html,
             "<details id=\"markup-{id}-{photo}\"><summary>As formatted by the sender</summary>\
              <div class=\"text\">{}</div></details>",
-            narrative(markup),
+            markups,
             id = escape(&composition.id),
             photo = escape(photo_id),
         );
     }
-    if let Some(notes) = section_text(resource, NOTES_SECTION) {
+    let mut notes = apart(section_texts(resource, NOTES_SECTION).map(plain_text));
+    if notes.is_empty() {
+        notes = apart(section_markups(resource, NOTES_SECTION).map(narrative));
+    }
+    if !notes.is_empty() {
         let _ = write!(
             html,
             "<details id=\"notes-{id}-{photo}\"><summary>Notes for the transcriptionist</summary>\
              <div class=\"text\">{}</div></details>",
-            plain_text(notes),
+            notes,
             id = escape(&composition.id),
             photo = escape(photo_id),
         );

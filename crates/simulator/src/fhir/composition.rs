@@ -87,16 +87,16 @@ fn has_code(section: &Value, code: &str) -> bool {
         .is_some_and(|codings| codings.iter().any(|coding| is_loinc(coding, code)))
 }
 
-/// The text of the section with this code, as the chart shows it.
-pub(crate) fn section_text<'value>(resource: &'value Value, code: &str) -> Option<&'value str> {
-    section(resource, code)?.pointer("/code/text")?.as_str()
+/// The texts of the sections with this code, as the chart shows them: of a draft that another was added to there are several.
+pub(crate) fn section_texts<'value>(resource: &'value Value, code: &str) -> impl Iterator<Item = &'value str> {
+    with_code(resource, code).filter_map(|section| section.pointer("/code/text")?.as_str())
 }
 
-/// The XHTML of the section with this code; not what the vendor reads, kept and shown for what it is.
-pub(crate) fn section_markup<'value>(resource: &'value Value, code: &str) -> Option<&'value str> {
-    section(resource, code)?.pointer("/text/div")?.as_str()
+/// Their XHTML; not what the vendor reads, kept and shown for what it is.
+pub(crate) fn section_markups<'value>(resource: &'value Value, code: &str) -> impl Iterator<Item = &'value str> {
+    with_code(resource, code).filter_map(|section| section.pointer("/text/div")?.as_str())
 }
 
-fn section<'value>(resource: &'value Value, code: &str) -> Option<&'value Value> {
-    sections(resource).iter().find(|section| has_code(section, code))
+fn with_code<'value>(resource: &'value Value, code: &str) -> impl Iterator<Item = &'value Value> {
+    sections(resource).iter().filter(move |section| has_code(section, code))
 }

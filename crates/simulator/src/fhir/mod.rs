@@ -41,7 +41,7 @@ use crate::{
 };
 
 pub(crate) use answer::Answer;
-pub(crate) use composition::{BODY_SECTION, NOTES_SECTION, section_markup, section_text};
+pub(crate) use composition::{BODY_SECTION, NOTES_SECTION, section_markups, section_texts};
 pub(crate) use note::text as note_text;
 use parameters::{Calendar, Parameters};
 

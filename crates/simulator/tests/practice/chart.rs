@@ -55,6 +55,51 @@ fn text_from_outside_cannot_become_markup() {
     assert_eq!(visit.matches("<script").count(), 1, "the page's own");
 }
 
+/// Each part of a draft that another was added to is there to be read, whether the EHR shows plain text or markup.
+#[test]
+fn all_of_a_draft_that_was_added_to_is_shown() {
+    let part = |code: &str, text: &str| {
+        json!({
+            "code": { "coding": [{ "system": "http://loinc.org", "code": code }] },
+            "text": { "status": "generated", "div": format!("<div xmlns=\"http://www.w3.org/1999/xhtml\">{text}</div>") },
+        })
+    };
+    for with_plain_text in [false, true] {
+        let practice = Practice::speaking(Dialect::fhir_r4());
+        let (patient, encounter, document) = visit_with_photo(&practice);
+        let mut draft = composition(&practice, &patient, &encounter, &document);
+        draft.as_object_mut().unwrap().remove("author");
+        let mut sections = vec![
+            part("18776-5", "the first photo"),
+            part("69730-0", "the first note"),
+            part("18776-5", "the later photo"),
+            part("69730-0", "the later note"),
+        ];
+        if with_plain_text {
+            for section in &mut sections {
+                section["code"]["text"] = section["text"]["div"].clone();
+            }
+        }
+        draft["section"] = json!(sections[..2]);
+        let posted = practice.create(later(67), &draft, None);
+        assert_eq!(posted.status(), StatusCode::CREATED);
+        let mut added = practice.read(later(70), "Composition/700001");
+        added["section"] = json!(sections);
+        let mut request = practice.request("PUT", "Composition/700001", Bytes::from(added.to_string()));
+        request.headers_mut().insert("if-match", "W/\"1\"".parse().unwrap());
+        let changed = practice.ehr.handle(later(80), Host::Api, &request).into_response();
+        assert_eq!(changed.unwrap().status(), StatusCode::OK);
+        let (_, visit) = page(&practice, "/chart/alpha/5001");
+        let shown = |words: &str| visit.matches(words).count();
+        for words in ["the first photo", "the later photo"] {
+            assert_eq!(shown(words), 1 + usize::from(with_plain_text), "{words}: {visit}");
+        }
+        for words in ["the first note", "the later note"] {
+            assert_eq!(shown(words), 1, "{words}: {visit}");
+        }
+    }
+}
+
 #[test]
 fn what_is_not_there_is_said_so() {
     let practice = Practice::new();

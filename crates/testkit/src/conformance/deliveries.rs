@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use futures::FutureExt;
 use skin_assist_core::{
-    domain::{DeadLetterSubject, Delivery, FirmStatus, JourneyState, Stage},
+    domain::{DeadLetterSubject, Delivery, FirmStatus, JourneyState, Mode, Stage},
     ports::{StateError, UncertainResolution},
 };
 
@@ -309,5 +309,59 @@ pub(super) async fn an_intent_names_what_it_changes(bench: Bench) {
         }
         let other = skin_assist_core::domain::AssessmentId::new("another");
         assert_eq!(store.delivery_of(&firm, &other).await.unwrap(), None);
+    }
+}
+
+/// Whatever the writer believes: an intent is recorded only of a firm that is served and in draft mode now, and a lease from before a
+/// change to anything else is lost even when the firm is switched back.
+pub(super) async fn where_drafts_are_not_permitted_none_begins(bench: Bench) {
+    for change in ["silent", "off", "paused"] {
+        let store = bench.store().await;
+        let (firm, result) = one_result(&store).await;
+        let switch = async |forbid: bool| match (change, forbid) {
+            ("paused", true) => store.set_firm_status(&firm, FirmStatus::Paused).await.unwrap(),
+            ("paused", false) => store.set_firm_status(&firm, FirmStatus::Active).await.unwrap(),
+            ("off", true) => store.set_mode(&firm, Mode::Off, None).await.unwrap(),
+            (_, true) => store.set_mode(&firm, Mode::Silent, None).await.unwrap(),
+            (_, false) => store.set_mode(&firm, Mode::Draft, None).await.unwrap(),
+        };
+        let pending = async || {
+            let delivery = store.delivery_of(&firm, &result.assessment.id).await.unwrap();
+            assert_eq!(delivery, Some(Delivery::Pending), "{change}: nothing was recorded");
+        };
+        let before = result_lease(&store, at(0)).await;
+        switch(true).await;
+        for outcome in [
+            store.record_intent(&before, None, at(1)).await,
+            store.record_update_intent(&before, &reference(1), at(1)).await,
+        ] {
+            let refused = matches!(outcome, Err(StateError::DraftsNotPermitted | StateError::LeaseLost));
+            assert!(refused, "{change}: {outcome:?}");
+        }
+        pending().await;
+        switch(false).await;
+        let outcome = store.record_intent(&before, None, at(2)).await;
+        assert!(matches!(outcome, Err(StateError::LeaseLost)), "{change}: {outcome:?}");
+        pending().await;
+        let lease = result_lease(&store, at(30)).await;
+        if change == "silent" {
+            // Leased by somebody who does not know yet.
+            store.release_delivery(lease, at(31)).await.unwrap();
+            switch(true).await;
+            let lease = result_lease(&store, at(31)).await;
+            let outcome = store.record_intent(&lease, None, at(32)).await;
+            assert!(
+                matches!(outcome, Err(StateError::DraftsNotPermitted)),
+                "{change}: {outcome:?}"
+            );
+            pending().await;
+            store.record_withheld(lease, &REASON, at(33)).await.unwrap();
+            continue;
+        }
+        // A write that has begun is finished, whatever is switched meanwhile.
+        store.record_intent(&lease, None, at(31)).await.unwrap();
+        switch(true).await;
+        store.record_delivered(lease, &reference(1), at(32)).await.unwrap();
+        assert_eq!(journey(&store).await.state, JourneyState::Delivered, "{change}");
     }
 }

@@ -103,6 +103,8 @@ pub enum Mutation {
     LaterDraftsAreEarlier,
     /// An intent to change an earlier draft is recorded as one to post.
     UpdatesUntold,
+    /// An intent that the firm's mode does not permit is taken for one that was recorded.
+    ProhibitionsIgnored,
     /// How long photos took to be found is not told.
     DetectionUntold,
     /// An operator's change is made without its entry in the audit trail.

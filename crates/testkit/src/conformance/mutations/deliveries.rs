@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use skin_assist_core::{
     domain::{AssessmentId, AssistResult, Delivery, DraftReference, FirmId, Reason},
     lease::Lease,
-    ports::Deliveries,
+    ports::{Deliveries, StateError},
     time::Timestamp,
 };
 
@@ -33,7 +33,11 @@ impl Deliveries for MutatedStore {
         unsettled: Option<&Reason>,
         now: Timestamp,
     ) -> Outcome<()> {
-        self.store.record_intent(&self.returned(lease), unsettled, now).await
+        let recorded = self.store.record_intent(&self.returned(lease), unsettled, now).await;
+        match recorded {
+            Err(StateError::DraftsNotPermitted) if self.mutation == Mutation::ProhibitionsIgnored => Ok(()),
+            recorded => recorded,
+        }
     }
 
     async fn record_update_intent(
