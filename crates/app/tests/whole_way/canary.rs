@@ -8,7 +8,7 @@ use skin_assist::{
     config::Config,
     console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
 };
-use skin_assist_core::synthesis::Spending;
+use skin_assist_core::{synthesis::Spending, time::Timestamp};
 use skin_assist_simulator::{
     CallKind, EncounterSpec, FailNext, PhotoFault, PhotoSpec, RetryAfter, Spoilt, SpoiltReply,
 };
@@ -110,13 +110,13 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
     entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
 }
 
-/// What `/metrics` answers after all that happened.
-fn metrics(world: &World) -> String {
-    let listen = ([127, 0, 0, 1], 0).into();
+/// What the console answers at each of these after all that happened, to who may see everything that needs no reason.
+fn answers(world: &World, paths: &[String]) -> Vec<String> {
+    let listen = (Ipv4Addr::LOCALHOST, 0).into();
     let options = ConsoleOptions {
         listen,
         access: AccessOptions {
-            everybody: Some(Role::Viewer),
+            everybody: Some(Role::Admin),
             ..AccessOptions::default()
         },
         standing_for: Duration::ZERO,
@@ -128,14 +128,45 @@ fn metrics(world: &World) -> String {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut serving = Serving::start(console, listen, |_| {});
         let address = serving.address().await.unwrap();
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        answer
+        let mut answers = Vec::new();
+        for path in paths {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+            answers.push(answer);
+        }
+        answers
     })
+}
+
+/// Every page of the console that is read, and every answer of its API.
+fn pages(world: &World) -> Vec<String> {
+    let pages = [
+        "/",
+        "/practices/elm",
+        "/photos",
+        "/queues",
+        "/trust",
+        "/trust/entries?practice=elm",
+        "/models?practice=elm",
+        "/api/v1/practices",
+        "/api/v1/photos",
+        "/api/v1/queue",
+        "/api/v1/dead-letters",
+        "/api/v1/uncertain",
+        "/api/v1/retractions",
+        "/api/v1/quotas",
+    ];
+    let mut pages: Vec<String> = pages.map(str::to_owned).into();
+    let journeys = world.state.journeys(None, Timestamp::ALWAYS, 1000);
+    for journey in world.clock.run(journeys).unwrap() {
+        let document: String = url::form_urlencoded::byte_serialize(journey.document.as_str().as_bytes()).collect();
+        pages.push(format!("/photos/elm/{document}"));
+    }
+    pages
 }
 
 fn holds(bytes: &[u8], text: &str) -> bool {
@@ -189,7 +220,18 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
     let uncertain = world.clock.run(world.state.uncertain()).unwrap();
     assert!(!uncertain.is_empty());
 
-    let metrics = metrics(&world);
+    let metrics = answers(&world, &["/metrics".to_owned()]).remove(0);
+    let pages = pages(&world);
+    assert!(pages.len() > 20, "{pages:?}");
+    let pages = answers(&world, &pages).join("\n");
+    for told in [
+        "were given up",
+        "may or may not be in a chart",
+        "SA-",
+        "result-recorded",
+    ] {
+        assert!(pages.contains(told), "{told} is on no page");
+    }
     for told in [
         "skin_assist_photo_to_draft_seconds_count{from=\"filed\"}",
         "skin_assist_step_reasons_total{",
@@ -204,6 +246,7 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
         ("a prompt", asked.join("\n")),
         ("the log", text),
         ("the metrics", metrics),
+        ("a page", pages),
         ("an event", shown(&world.events.lock().unwrap())),
         ("a dead letter", shown(&letters)),
         (
@@ -225,11 +268,7 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
             shown(
                 &world
                     .clock
-                    .run(
-                        world
-                            .state
-                            .journeys(None, skin_assist_core::time::Timestamp::ALWAYS, 1000),
-                    )
+                    .run(world.state.journeys(None, Timestamp::ALWAYS, 1000))
                     .unwrap(),
             ),
         ),

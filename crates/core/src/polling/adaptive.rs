@@ -229,7 +229,9 @@ impl Adaptive {
         } in encounters
         {
             let id = watch.encounter.id.clone();
-            if self.model.firms[firm].visits.contains_key(&id) {
+            // One that was being looked at when the firm was given up has stayed. Its arm is gone if that look has ended since: an arm of a
+            // firm that is not served does not stay in the queue. The store knows more of it than is remembered here, besides.
+            if !self.model.forget(firm, &id) {
                 continue;
             }
             let expires = seconds(watch.expires_at);

@@ -13,6 +13,7 @@ use super::{
     visit::{Prospect, Visit},
 };
 use crate::{
+    domain::EncounterId,
     polling::{AdaptivePart, Count},
     time::Timestamp,
 };
@@ -216,6 +217,22 @@ impl Model {
             self.firms[firm].lively.clear();
         }
         over
+    }
+
+    /// Lets go of a visit of the firm, if it is known. Whether that could be: not while it is being looked at.
+    pub(super) fn forget(&mut self, firm: usize, encounter: &EncounterId) -> bool {
+        let Some(&number) = self.firms[firm].visits.get(encounter) else {
+            return true;
+        };
+        let visit = &mut self.visits[number as usize];
+        if visit.under_way {
+            return false;
+        }
+        visit.generation += 1;
+        self.vacant.push(number);
+        self.firms[firm].visits.remove(encounter);
+        self.firms[firm].lively.retain(|known| *known != number);
+        true
     }
 
     fn factor(&self, visit: &Visit) -> f64 {

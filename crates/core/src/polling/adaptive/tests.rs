@@ -268,6 +268,82 @@ fn encounters_past_their_watch_are_looked_at_again_when_it_is_quiet() {
     assert!(clinic.looks.contains_key(&key), "looked at once more after its watch");
 }
 
+/// A firm changes hands while a look at one of its visits is under way, and comes back after that has ended: the visit is looked at
+/// like the others.
+#[test]
+fn a_visit_that_was_being_looked_at_when_its_firm_was_given_up_is_looked_at_again() {
+    let mut policy = Adaptive::new(PolicySettings::one_by_one());
+    let mut clinic = Clinic::of(2, 3);
+    clinic.play(&mut policy, 300, 1);
+    let (firm, all) = (FirmId::new("f0"), clinic.firms());
+    let now = at(300);
+    let call = PollCall::Documents {
+        firm: firm.clone(),
+        encounters: vec![EncounterId::new("v0-1")],
+        hold: Hold::WatchList,
+        hinted: false,
+    };
+    let number = policy.model.firms[policy.firms[&firm] as usize].visits[&EncounterId::new("v0-1")];
+    policy.model.now = seconds(now);
+    assert_eq!(policy.take(Arm::Visit(number), false), call);
+    policy.observe(Observation::Firms(all[1..].to_vec()), now);
+    policy.observe(Observation::Ended(call), now);
+    // Whatever of the firm waits in the queue is dropped there.
+    for second in 300..4000 {
+        if let Decision::Poll(call) = policy.next(at(second)) {
+            assert_ne!(*call.firm(), firm, "it is not served");
+            policy.observe(Observation::Ended(call), at(second));
+        }
+    }
+    let watched = |id: &str| WatchedEncounter {
+        watch: crate::domain::EncounterWatch {
+            firm: firm.clone(),
+            encounter: Encounter {
+                id: EncounterId::new(id.to_owned()),
+                patient: PatientId::new("p"),
+                practitioner: None,
+                status: EncounterStatus::Open,
+                last_updated: Some(at(40)),
+            },
+            first_seen_at: at(40),
+            looked_at: Some(at(300)),
+            expires_at: at(80_000),
+        },
+        photos: 0,
+        latest_photo_at: None,
+    };
+    let later = at(4000);
+    policy.observe(Observation::Firms(all), later);
+    let list = ["v0-0", "v0-1", "v0-2"].map(watched);
+    policy.observe(Observation::Watching(firm.clone(), list.into()), later);
+    let mut looked = std::collections::BTreeSet::new();
+    for second in 4000..4600 {
+        let Decision::Poll(call) = policy.next(at(second)) else {
+            continue;
+        };
+        if let PollCall::Documents {
+            firm: of, encounters, ..
+        } = &call
+        {
+            if *of == firm {
+                looked.extend(encounters.iter().map(|encounter| encounter.as_str().to_owned()));
+            }
+            let looks = encounters.iter().map(|encounter| NewPhotos {
+                encounter: encounter.clone(),
+                filed_at: Vec::new(),
+            });
+            let seen = Observation::DocumentsSeen {
+                firm: of.clone(),
+                looks: looks.collect(),
+                answer: answer(at(second)),
+            };
+            policy.observe(seen, at(second));
+        }
+        policy.observe(Observation::Ended(call), at(second));
+    }
+    assert_eq!(looked.into_iter().collect::<Vec<_>>(), ["v0-0", "v0-1", "v0-2"]);
+}
+
 /// For an EHR that is asked for all that changed in a practice.
 fn whole_practices() -> Adaptive {
     Adaptive::new(PolicySettings {
