@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - A page shows the state as a command does, by the same functions: ids, counts, codes, times. What is a patient's is shown to who
-//!   may read it and says why, after that was recorded ([`access`]).
+//!   may read it and says why, after that was recorded (`access`).
 //! - It serves this machine alone, unless an address and tokens are configured. On this machine, only requests that name it
 //!   are answered, so that no web page can have a browser ask in its place.
 //! - Nothing of a page comes from elsewhere: no script, style or picture of another host, and none in the page itself.

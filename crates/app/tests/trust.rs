@@ -167,9 +167,9 @@ fn no_process_leaves_a_core_dump() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    // Kept until the end: a program whose reader has gone away ends by itself.
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
     assert!(line.contains("practice EHR"), "{line}");
     let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
     let core: Vec<&str> = limits
@@ -185,6 +185,7 @@ fn no_process_leaves_a_core_dump() {
         .unwrap();
     assert!(aborted.success());
     let status = child.wait().unwrap();
+    drop(output);
     assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -351,6 +351,7 @@ impl Truth {
     /// A call on the EHR arrives; at most `most` may in any 60 seconds.
     pub(crate) fn call_arrives(&mut self, firm: Option<&str>, now: Timestamp, most: usize) {
         const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
+        const LONGEST_STANDSTILL: std::time::Duration = std::time::Duration::from_secs(90);
         self.calls += 1;
         while self.arrivals.front().is_some_and(|at| now.since(*at) >= MINUTE) {
             self.arrivals.pop_front();
@@ -365,11 +366,12 @@ impl Truth {
             );
         }
         if let Some((firm, since)) = firm.and_then(|firm| self.paused.get_key_value(firm))
-            // What was begun before the pause is finished.
-            && now.since(*since) > MINUTE
+            // What was begun before the pause is finished, by a process that stood still meanwhile, too.
+            && now.since(*since) > MINUTE + LONGEST_STANDSTILL
         {
-            let firm = firm.clone();
-            self.violated("a paused firm is left alone", format!("{firm} was called"));
+            let (firm, after) = (firm.clone(), now.since(*since).as_secs());
+            let said = format!("{firm} was called {after} s after it was paused");
+            self.violated("a paused firm is left alone", said);
         }
     }
 }

@@ -24,17 +24,17 @@ fn the_same_seed_is_the_same_run() {
     assert_eq!(simulate(2, Mutation::None), simulate(2, Mutation::None));
 }
 
-/// Those that the first seeds miss; `cargo xtask faults --mutations` plays all of them.
+/// Those that the first seeds miss; `cargo xtask faults --mutations` plays all of them. Which seed it is depends on everything that the
+/// program does.
 #[test]
 fn without_a_safeguard_something_breaks() {
-    let missed = [
-        (Mutation::Fence, 1),
-        (Mutation::Intent, 2),
-        (Mutation::ResultKey, 2),
-        (Mutation::Retraction, 1),
-    ];
-    for (mutation, seed) in missed {
-        let outcome = simulate(seed, mutation);
-        assert!(!outcome.violations.is_empty(), "{} is not missed", mutation.name());
+    for mutation in [
+        Mutation::Fence,
+        Mutation::Intent,
+        Mutation::ResultKey,
+        Mutation::Retraction,
+    ] {
+        let is_missed = (1..=8).any(|seed| !simulate(seed, mutation).violations.is_empty());
+        assert!(is_missed, "{} is not missed", mutation.name());
     }
 }

@@ -1,7 +1,7 @@
 //! A patient who does not exist, on a day on which everything fails that can: nothing of them is in a prompt, a log line, a figure,
 //! an error, a dead letter, or anywhere on disk outside the encryption.
 
-use std::{fmt::Debug, fs, path::Path, sync::Arc, time::Duration};
+use std::{fmt::Debug, fs, net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use skin_assist::{
