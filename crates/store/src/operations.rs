@@ -98,20 +98,6 @@ fn detections(state: &State<'_>, since: Timestamp) -> Outcome<HashMap<String, Ve
     Ok(latencies)
 }
 
-fn detection_latency(mut latencies: Vec<u64>) -> DetectionLatency {
-    latencies.sort_unstable();
-    // By nearest rank: each is a latency that was observed.
-    let percentile = |percent: usize| {
-        let rank = (latencies.len() * percent).div_ceil(100);
-        latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
-    };
-    DetectionLatency {
-        photos: latencies.len() as u64,
-        p50_ms: percentile(50),
-        p95_ms: percentile(95),
-    }
-}
-
 fn overview_of(state: &State<'_>, firm: Firm, detection: DetectionLatency, now: Timestamp) -> Outcome<Overview> {
     let id = &firm.id;
     let steps = counts(state, STEPS, id)?;
@@ -280,7 +266,7 @@ impl Operations for SqliteStore {
                 .into_iter()
                 .map(|firm| {
                     let latencies = detections.remove(firm.id.as_str()).unwrap_or_default();
-                    overview_of(state, firm, detection_latency(latencies), now)
+                    overview_of(state, firm, DetectionLatency::of(latencies), now)
                 })
                 .collect()
         })

@@ -39,10 +39,7 @@ pub(crate) async fn photos(config: &Config, arguments: PhotosArguments) -> Resul
                 journey.document.to_string(),
                 journey.firm.to_string(),
                 journey.route.to_string(),
-                serde_json::to_value(journey.state)
-                    .ok()
-                    .and_then(|word| word.as_str().map(str::to_owned))
-                    .unwrap_or_default(),
+                journey.state.as_str().to_owned(),
                 journey.detected_at.to_string(),
                 seconds(journey.attached_at, Some(journey.detected_at)),
                 seconds(Some(journey.detected_at), journey.delivered_at),

@@ -100,20 +100,6 @@ fn read_letter(row: &Row) -> Outcome<DeadLetter> {
     })
 }
 
-fn detection_latency(mut latencies: Vec<u64>) -> DetectionLatency {
-    latencies.sort_unstable();
-    // By nearest rank: each is a latency that was observed.
-    let percentile = |percent: usize| {
-        let rank = (latencies.len() * percent).div_ceil(100);
-        latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
-    };
-    DetectionLatency {
-        photos: latencies.len() as u64,
-        p50_ms: percentile(50),
-        p95_ms: percentile(95),
-    }
-}
-
 /// How many rows have each word in an attribute.
 fn counts(table: &'static str, rows: &[Row], attribute: &'static str) -> Outcome<HashMap<String, u64>> {
     let mut counts = HashMap::new();
@@ -342,7 +328,7 @@ impl DynamoStore {
                 latencies.push(u64::try_from(latency.as_millis()).unwrap_or(u64::MAX));
             }
         }
-        Ok(detection_latency(latencies))
+        Ok(DetectionLatency::of(latencies))
     }
 
     /// Up to `limit` of the firm's photos found since `since`, latest first.

@@ -337,8 +337,43 @@ pub enum JourneyState {
     DeadLetter,
 }
 
+impl JourneyState {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Download,
+        Self::Infer,
+        Self::WriteBack,
+        Self::Delivered,
+        Self::Uncertain,
+        Self::Withheld,
+        Self::Retracted,
+        Self::DeadLetter,
+    ];
+
+    /// The word used in tables and addresses, and where it is serialized.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Download => "download",
+            Self::Infer => "infer",
+            Self::WriteBack => "write-back",
+            Self::Delivered => "delivered",
+            Self::Uncertain => "uncertain",
+            Self::Withheld => "withheld",
+            Self::Retracted => "retracted",
+            Self::DeadLetter => "dead-letter",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_word_of_a_state_is_the_one_that_is_serialized() {
+        for state in super::JourneyState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+    }
+
     use super::*;
 
     #[test]

@@ -124,6 +124,22 @@ pub struct Queued {
     pub attempts: u32,
 }
 
+impl DetectionLatency {
+    /// Of these, in milliseconds. By nearest rank: each figure is a latency that was observed.
+    pub fn of(mut latencies: Vec<u64>) -> Self {
+        latencies.sort_unstable();
+        let percentile = |percent: usize| {
+            let rank = (latencies.len() * percent).div_ceil(100);
+            latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+        };
+        Self {
+            photos: latencies.len() as u64,
+            p50_ms: percentile(50),
+            p95_ms: percentile(95),
+        }
+    }
+}
+
 /// What an operator found out about an uncertain draft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UncertainResolution {

@@ -6,22 +6,15 @@ use axum::response::Response;
 use maud::{Markup, html};
 use skin_assist_core::{
     domain::{FirmId, Journey, JourneyState},
-    ports::{Overview, Standing},
+    ports::{DetectionLatency, Overview, Standing},
     time::Timestamp,
 };
 
 use super::{Answer, Place, View, figure, practice_path, seconds};
 use crate::console::{Recent, metrics::Stand, pictures};
 
-/// How long from filing to draft, of the photos that have a draft.
-pub(in crate::console) struct Drafting {
-    pub(in crate::console) drafts: usize,
-    pub(in crate::console) p50_ms: u64,
-    pub(in crate::console) p95_ms: u64,
-}
-
-/// Of each practice, by what is known of the last day.
-pub(in crate::console) fn drafting(journeys: &[Journey]) -> HashMap<FirmId, Drafting> {
+/// How long each practice's photos took from filing to draft, of those that have a draft.
+fn drafting(journeys: &[Journey]) -> HashMap<FirmId, DetectionLatency> {
     let mut delays: HashMap<FirmId, Vec<u64>> = HashMap::new();
     for journey in journeys {
         if let (Some(filed), Some(drafted)) = (journey.attached_at, journey.delivered_at) {
@@ -29,16 +22,8 @@ pub(in crate::console) fn drafting(journeys: &[Journey]) -> HashMap<FirmId, Draf
             delays.entry(journey.firm.clone()).or_default().push(delay);
         }
     }
-    let of = |mut delays: Vec<u64>| {
-        delays.sort_unstable();
-        let at = |percent: usize| delays[(delays.len() * percent).div_ceil(100).max(1) - 1];
-        Drafting {
-            drafts: delays.len(),
-            p50_ms: at(50),
-            p95_ms: at(95),
-        }
-    };
-    delays.into_iter().map(|(firm, delays)| (firm, of(delays))).collect()
+    let of = |(firm, delays)| (firm, DetectionLatency::of(delays));
+    delays.into_iter().map(of).collect()
 }
 
 /// Drafts of each of the last 24 hours, the present one last.
@@ -181,7 +166,7 @@ fn practices(view: &View, firms: &[Overview], journeys: &[Journey]) -> Markup {
                             } @else { td.number { "-" } td.number { "-" } }
                             @match drafting.get(&firm.firm.id) {
                                 Some(times) => {
-                                    td.number title=(format!("of {} drafts", times.drafts)) { (seconds(times.p50_ms)) }
+                                    td.number title=(format!("of {} drafts", times.photos)) { (seconds(times.p50_ms)) }
                                     td.number { (seconds(times.p95_ms)) }
                                 }
                                 None => { td.number { "-" } td.number { "-" } }
