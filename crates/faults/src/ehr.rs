@@ -22,7 +22,7 @@ use skin_assist_testkit::scripted::ScriptedVision;
 
 use crate::{
     plan::Mutation,
-    process::{Process, Shared},
+    process::{Process, Shared, lock},
     state::{is_alias, without_alias},
     truth::{PhotoName, Truth},
 };
@@ -61,7 +61,27 @@ impl ChartReader for ProcessEhr {
         if self.ignores_overlap() {
             query.changed_since = query.changed_since + Cursor::OVERLAP;
         }
-        self.inner.encounters(firm, token, &query, page).await
+        let seen = {
+            let searches = lock(&self.process.search);
+            let mut pages = searches.get(&firm.id).into_iter().flatten();
+            pages
+                .find(|(link, _)| link.as_ref() == page)
+                .map(|(_, page)| page.clone())
+        };
+        if let Some(seen) = seen {
+            self.process
+                .shared
+                .truth()
+                .safeguard("a search of several pages is read again");
+            if self.process.shared.mutation == Mutation::SecondReading {
+                return Ok(seen);
+            }
+        }
+        let answer = self.inner.encounters(firm, token, &query, page).await?;
+        let mut searches = lock(&self.process.search);
+        let pages = searches.entry(firm.id.clone()).or_default();
+        pages.push((page.cloned(), answer.clone()));
+        Ok(answer)
     }
 
     fn document_searches(&self) -> DocumentSearches {

@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use clap::ValueEnum;
 use http::StatusCode;
-use rand::{Rng, seq::IndexedRandom as _};
+use rand::{Rng, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use skin_assist_core::{domain::GatheringWindows, polling::PolicyName};
 use skin_assist_simulator::{
@@ -26,6 +26,8 @@ pub enum Mutation {
     Fence,
     /// Queries begin at the cursor and do not reach back behind it.
     Overlap,
+    /// A search of several pages is not read again.
+    SecondReading,
     /// A photo that is known is taken for a new one.
     Dedupe,
     /// No intent is recorded before a post.
@@ -48,9 +50,10 @@ pub enum Mutation {
 
 impl Mutation {
     /// All that remove something.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Fence,
         Self::Overlap,
+        Self::SecondReading,
         Self::Dedupe,
         Self::Intent,
         Self::ResultKey,
@@ -272,8 +275,30 @@ impl Plan {
             let fault = plan.fault(&photos, random);
             plan.faults.push(fault);
         }
+        plan.faults.extend(plan.long_outage(seed));
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
+    }
+
+    /// In one run of ten: the EHR is away for longer than the overlap of two polls reaches back, and when it is there again, whoever records
+    /// first what came meanwhile crashes. From chance of its own, so that the other runs stay what they are.
+    fn long_outage(&self, seed: u64) -> Vec<(Duration, Fault)> {
+        let mut random = ChaCha8Rng::seed_from_u64(!seed);
+        if !random.random_bool(0.1) {
+            return Vec::new();
+        }
+        let begins = seconds(&mut random, 30, 120);
+        let lasts = seconds(&mut random, 240, 330);
+        let mut faults = vec![(begins, Fault::Outage(lasts))];
+        for process in 0..self.skews.len() {
+            let at = TrapAt {
+                place: Some("record_encounters"),
+                calls: random.random_range(0..3),
+                trap: Trap::Crash,
+            };
+            faults.push((begins + lasts, Fault::Trap { process, at }));
+        }
+        faults
     }
 
     /// The photos whose files are no pictures.

@@ -1,6 +1,7 @@
 //! One process among several: its clock, and the points at which it can be made to crash or to stand still.
 
 use std::{
+    collections::BTreeMap,
     future::{Future, poll_fn},
     pin::pin,
     sync::{
@@ -15,7 +16,8 @@ use async_trait::async_trait;
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use skin_assist_core::{
-    ports::StateError,
+    domain::{Encounter, FirmId},
+    ports::{Page, PageLink, StateError},
     time::{Clock, Timestamp, VirtualClock},
 };
 
@@ -48,6 +50,8 @@ pub(crate) struct Weather {
     pub(crate) duplicates: u32,
     /// Requests and replies are on their way for up to so long, until then.
     pub(crate) delays: (Timestamp, Duration),
+    /// The EHR is away until then.
+    pub(crate) outage_until: Timestamp,
     /// Looks that begin before then take longer than any lease.
     pub(crate) models_hang_until: Timestamp,
 }
@@ -161,7 +165,12 @@ pub(crate) struct Process {
     /// How often it stood still.
     freezes: AtomicU64,
     dead: AtomicBool,
+    /// The pages of each firm's present search for encounters.
+    pub(crate) search: Mutex<BTreeMap<FirmId, Pages>>,
 }
+
+/// Pages as they were asked for.
+pub(crate) type Pages = Vec<(Option<PageLink>, Page<Encounter>)>;
 
 /// How a life ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +203,7 @@ impl Process {
             frozen_until: Mutex::default(),
             freezes: AtomicU64::new(0),
             dead: AtomicBool::new(false),
+            search: Mutex::default(),
         }
     }
 

@@ -20,7 +20,12 @@ use skin_assist_core::{
 };
 use skin_assist_testkit::{conformance::mutations::Leased, scripted::ScriptedVision};
 
-use crate::{ehr::AtEnd, plan::Mutation, process::Process, truth::PhotoName};
+use crate::{
+    ehr::AtEnd,
+    plan::Mutation,
+    process::{Process, lock},
+    truth::PhotoName,
+};
 
 type Outcome<T> = Result<T, StateError>;
 
@@ -230,6 +235,7 @@ impl Credentials for ProcessStore {
 #[async_trait]
 impl EncounterWatches for ProcessStore {
     async fn cursor(&self, firm: &FirmId) -> Outcome<Option<Cursor>> {
+        lock(&self.process.search).remove(firm);
         self.call("cursor", false, self.inner.cursor(firm)).await
     }
 

@@ -18,7 +18,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use skin_assist::driver::{Engine, Quotas, StopSignal, Workers, stop_signal};
 use skin_assist_core::{
-    domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, Mode, NewCredential, PhotoDigest},
+    domain::{CategoryCode, CategoryUse, Cursor, Firm, FirmId, FirmStatus, Mode, NewCredential, PhotoDigest},
     phi::{Phi, Secret},
     photos::MemoryPhotos,
     polling::PolicySettings,
@@ -438,10 +438,20 @@ impl World {
                 });
             }
             Fault::Outage(duration) => {
-                fires("outage");
+                fires(if *duration > Cursor::OVERLAP {
+                    "outage for longer than polls overlap"
+                } else {
+                    "outage"
+                });
+                let until = {
+                    let mut weather = lock(&shared.weather);
+                    weather.outage_until = weather.outage_until.max(now + *duration);
+                    weather.outage_until
+                };
                 self.ehr.set_faults(|faults| faults.outage = true);
-                shared.clock.sleep_until(now + *duration).await;
-                self.ehr.set_faults(|faults| faults.outage = false);
+                shared.clock.sleep_until(until).await;
+                let is_over = lock(&shared.weather).outage_until <= shared.now();
+                self.ehr.set_faults(|faults| faults.outage = !is_over);
             }
             Fault::RevokeTokens { firm } => {
                 fires("token revoked");

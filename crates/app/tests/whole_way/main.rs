@@ -15,6 +15,7 @@ mod later_photos;
 mod quirks;
 mod replaced_models;
 mod shares;
+mod shifting_pages;
 mod support;
 mod switched_off;
 mod whole_practice;

@@ -9,9 +9,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     PollDocuments, StageError,
-    poll_documents::{CLOCK_ALLOWANCE, DocumentsPolled, Held, look_at, tell, wanted},
+    poll_documents::{CLOCK_ALLOWANCE, DocumentsPolled, Held, Listing, look_at, tell, wanted},
     poll_encounters::MOST_ENCOUNTER_PAGES,
-    reading::{keep_latest_versions, read_up_to},
+    reading::Passes,
 };
 use crate::{
     domain::{Cursor, DocumentStatus, DocumentSummary, EncounterId, Firm},
@@ -52,22 +52,28 @@ impl PollDocuments<'_> {
         let since = position.query_from();
         let deadline = || held().as_ref().unwrap_or(&list).deadline();
         let query = DocumentQuery::ChangedSince(since);
-        let mut listing = self.pages(firm, &query, MOST_PAGES, deadline).await?;
-        let Some(answer) = listing.answer else {
+        // A day-granular EHR sends more than was asked for.
+        let asked_for = |document: &DocumentSummary| document.last_updated.is_none_or(|updated| updated >= since);
+        let Listing {
+            mut documents, answer, ..
+        } = self.pages(firm, &query, MOST_PAGES, deadline).await?;
+        let Some(mut answer) = answer else {
             return Ok(());
         };
-        // A day-granular EHR sends more than was asked for.
-        listing
-            .documents
-            .retain(|document| document.last_updated.is_none_or(|updated| updated >= since));
-        keep_latest_versions(&mut listing.documents, |document| (&document.id, document.last_updated));
-        let changes = listing.documents.iter().map(|document| document.last_updated);
-        let read = read_up_to(position, changes, answer.server_time);
+        documents.retain(asked_for);
+        let mut passes = Passes::first(position, documents, &answer);
+        while passes.another_is_needed() {
+            let mut again = self.pages(firm, &query, MOST_PAGES, deadline).await?;
+            again.documents.retain(asked_for);
+            answer.pages += again.answer.map_or(0, |answer| answer.pages);
+            passes.add(again.documents);
+        }
+        let settled = passes.are_settled();
+        let (mut documents, read) = passes.finish();
 
         // Before the visits are looked up: every visit that this cursor covers is among them then.
         let encounters_read = self.watch.cursor(&firm.id).await?;
-        let named: BTreeSet<EncounterId> = listing
-            .documents
+        let named: BTreeSet<EncounterId> = documents
             .iter()
             .flat_map(|document| document.encounters.iter().cloned())
             .collect();
@@ -76,12 +82,12 @@ impl PollDocuments<'_> {
         let now = self.quota.clock.now();
         let looks: Vec<_> = watches
             .iter()
-            .map(|watch| look_at(firm, watch, &mut listing.documents, self.windows, now))
+            .map(|watch| look_at(firm, watch, &mut documents, self.windows, now))
             .collect();
 
         let (mut retracted, mut left) = (Vec::new(), Vec::new());
         let (mut next, mut held_at) = (read, None::<Cursor>);
-        for document in listing.documents {
+        for document in documents {
             if document.status != DocumentStatus::Current {
                 retracted.push(document.id);
                 continue;
@@ -91,8 +97,10 @@ impl PollDocuments<'_> {
             }
             let stray = Stray::of(document, position);
             if encounters_read.is_some_and(|read| read.0 >= stray.changed_at + VISIT_SHOWN_WITHIN) {
-                // Past it, and not only up to it, so that it is not met again as one that still holds the cursor.
-                next = next.max(Cursor(stray.changed_at + Duration::from_millis(1)));
+                if settled {
+                    // Past it, and not only up to it, so that it is not met again as one that still holds the cursor.
+                    next = next.max(Cursor(stray.changed_at + Duration::from_millis(1)));
+                }
                 left.push(stray);
             } else {
                 let here = Cursor(stray.changed_at);

@@ -2,7 +2,7 @@
 
 use super::{
     Access, Quota, StageError, TokenSource,
-    reading::{MOST_HELD, bytes_of_encounter, keep_latest_versions, read_up_to},
+    reading::{MOST_HELD, Passes, bytes_of_encounter},
 };
 use crate::{
     domain::{Cursor, Encounter, Firm, WATCH_LIFE},
@@ -34,13 +34,14 @@ pub struct EncountersPolled {
     pub recorded: RecordedEncounters,
     /// Entries that could not be read.
     pub unreadable: usize,
-    /// Of when it is, in how many calls.
+    /// Of when it is, in how many calls, all passes together.
     pub answer: Option<Answer>,
 }
 
 impl PollEncounters<'_> {
-    /// Polls all pages, then records them and moves the cursor in one transaction. A crash before that repeats the
-    /// poll and loses nothing; a cursor that another worker moved meanwhile leaves its own work standing.
+    /// Polls all pages, again where one may have been skipped, then records them and moves the cursor in one transaction. A crash
+    /// before that repeats the poll and loses nothing; a cursor that another worker moved meanwhile leaves its own work
+    /// standing.
     pub async fn run(&self, firm: &Firm) -> Result<EncountersPolled, StageError> {
         let cursor = self.watch.cursor(&firm.id).await?;
         // At the first poll: visits from before the connection may still get photos after it.
@@ -49,58 +50,66 @@ impl PollEncounters<'_> {
             changed_since: position.query_from(),
         };
 
+        let mut polled = EncountersPolled::default();
+        let (read, answer) = self.read(firm, &query, &mut polled).await?;
+        let mut passes = Passes::first(position, read, &answer);
+        while passes.another_is_needed() {
+            passes.add(self.read(firm, &query, &mut polled).await?.0);
+        }
+        let (encounters, next) = passes.finish();
+        let now = self.quota.clock.now();
+        polled.recorded = self
+            .watch
+            .record_encounters(&firm.id, cursor, next, &encounters, now)
+            .await?;
+        polled.encounters = encounters;
+        Ok(polled)
+    }
+
+    /// All pages of the search, once.
+    async fn read(
+        &self,
+        firm: &Firm,
+        query: &EncounterQuery,
+        polled: &mut EncountersPolled,
+    ) -> Result<(Vec<Encounter>, Answer), StageError> {
         let access = Access {
             firm,
             tokens: self.tokens,
             quota: self.quota,
         };
-        let mut polled = EncountersPolled::default();
-        let mut server_time = None;
+        let clock = self.quota.clock;
+        let mut encounters = Vec::new();
+        polled.unreadable = 0;
         let (mut page, mut held) = (None, 0_usize);
-        for turn in 0.. {
-            if turn == MOST_ENCOUNTER_PAGES || held > MOST_HELD {
-                return Err(EhrError::Malformed {
-                    what: "the pages of a search do not end",
-                }
-                .into());
-            }
-            let (link, query) = (page.as_ref(), &query);
-            let clock = self.quota.clock;
+        for _ in 0..MOST_ENCOUNTER_PAGES {
+            let link = page.as_ref();
             let request = |token| async move {
                 let sent = clock.now();
                 Ok((sent, self.chart.encounters(firm, &token, query, link).await?))
             };
             let (sent, reply) = access.call(CallKind::Encounter, request).await?;
-            server_time = server_time.or(reply.server_time);
-            polled.answer = Some(Answer::another_page(
-                polled.answer,
-                sent,
-                clock.now(),
-                reply.server_time,
-            ));
+            let answer = Answer::another_page(polled.answer, sent, clock.now(), reply.server_time);
+            polled.answer = Some(answer);
             polled.unreadable += reply.unreadable;
             held += reply.items.iter().map(bytes_of_encounter).sum::<usize>();
             // A day-granular EHR sends more than was asked for.
-            polled.encounters.extend(reply.items.into_iter().filter(|encounter| {
+            encounters.extend(reply.items.into_iter().filter(|encounter| {
                 encounter
                     .last_updated
                     .is_none_or(|updated| updated >= query.changed_since)
             }));
             page = reply.next;
             if page.is_none() {
+                return Ok((encounters, answer));
+            }
+            if held > MOST_HELD {
                 break;
             }
         }
-        keep_latest_versions(&mut polled.encounters, |encounter| {
-            (&encounter.id, encounter.last_updated)
-        });
-        let changes = polled.encounters.iter().map(|encounter| encounter.last_updated);
-        let next = read_up_to(position, changes, server_time);
-        let now = self.quota.clock.now();
-        polled.recorded = self
-            .watch
-            .record_encounters(&firm.id, cursor, next, &polled.encounters, now)
-            .await?;
-        Ok(polled)
+        Err(EhrError::Malformed {
+            what: "the pages of a search do not end",
+        }
+        .into())
     }
 }
