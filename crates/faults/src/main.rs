@@ -29,6 +29,9 @@ struct Arguments {
     /// This seed alone, and all that did not hold in it.
     #[arg(long, conflicts_with_all = ["seeds", "first", "mutations"])]
     seed: Option<u64>,
+    /// With what its processes log, and what happens in them, by virtual time.
+    #[arg(long, requires = "seed")]
+    log: bool,
     /// How many runs at the same time; as many as there are cores where it is left out.
     #[arg(long)]
     jobs: Option<usize>,
@@ -45,6 +48,13 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.log {
+        tracing_subscriber::fmt()
+            .without_time()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(std::io::stderr)
+            .init();
+    }
     let outcome = if arguments.mutations {
         mutations(&arguments)
     } else {

@@ -353,7 +353,13 @@ impl World {
                 infer: 2,
                 write_back: 2,
             },
-            observer: Arc::new(|_| {}),
+            observer: {
+                let process = Arc::clone(process);
+                Arc::new(move |event| {
+                    let at = process.shared.now();
+                    tracing::debug!(%at, life = process.number, ?event);
+                })
+            },
         }
     }
 

@@ -1,5 +1,5 @@
-//! Pages that shift while a practice that was not polled for long is caught up on. A record of the first page changes, the practice EHR does not
-//! show its new version yet, and those behind it move up: what was the first one of the second page is on none.
+//! Pages that shift while a practice that was not polled for long is caught up on. Results come in the order of their last changes; a record of
+//! the first page changes, goes to the end, and those behind it move up: what was the first one of the second page is on none.
 
 use std::{
     sync::{Arc, Mutex},
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 use skin_assist_core::time::{Clock as _, Timestamp};
-use skin_assist_simulator::{EncounterSpec, PhotoSpec};
+use skin_assist_simulator::{DocumentSpec, EncounterSpec, PhotoSpec};
 use skin_assist_transport::{Transport, TransportError};
 
 use crate::support::{Setting, World};
@@ -40,9 +40,9 @@ impl Transport for Shifting {
     }
 }
 
-/// A practice in which a photo is filed each minute for ten minutes, each in a visit of its own, and nobody polls; and what is to change in
-/// the middle of the first search after that.
-fn behind(setting: Setting, search: &'static str) -> (World, Arc<Mutex<Option<Change>>>, Vec<(String, String)>) {
+/// A practice in which a letter and then, each minute for ten minutes, a photo is filed, each in a visit of its own, and nobody polls; what
+/// is to change in the middle of the first search after that; and the first visit and its letter.
+fn behind(setting: Setting, search: &'static str) -> (World, Arc<Mutex<Option<Change>>>, [String; 2]) {
     let mut world = World::empty_with(1, setting);
     let change: Arc<Mutex<Option<Change>>> = Arc::default();
     let armed = Arc::clone(&change);
@@ -55,32 +55,36 @@ fn behind(setting: Setting, search: &'static str) -> (World, Arc<Mutex<Option<Ch
             change: Arc::clone(&armed),
         })
     });
-    world
-        .ehr
-        .set_quirks(|quirks| quirks.visibility_delay = Duration::from_secs(120));
     world.open_firm(FIRM);
     world.run_for(MINUTE);
-    let filed = (0..10)
-        .map(|seed| {
-            let now = world.clock_now();
-            let visit = world.ehr.open_encounter(now, FIRM, EncounterSpec::default()).unwrap();
-            let photo = PhotoSpec::synthetic("PHOTO-LESION", seed, None);
-            let photo = world.ehr.attach_photo(now, FIRM, &visit, photo).unwrap();
-            world.clock.run(world.clock.sleep_until(now + MINUTE));
-            world.ehr.advance(world.clock_now());
-            (visit, photo)
-        })
-        .collect();
-    (world, change, filed)
+    let open = |world: &World| {
+        let visit = world
+            .ehr
+            .open_encounter(world.clock_now(), FIRM, EncounterSpec::default());
+        visit.unwrap()
+    };
+    let first = open(&world);
+    let letter = DocumentSpec::pdf("PHOTO-LESION", "letter");
+    let letter = world
+        .ehr
+        .attach_document(world.clock_now(), FIRM, &first, letter)
+        .unwrap();
+    for seed in 0..10 {
+        world.clock.run(world.clock.sleep_until(world.clock_now() + MINUTE));
+        let visit = open(&world);
+        let photo = PhotoSpec::synthetic("PHOTO-LESION", seed, None);
+        world.ehr.attach_photo(world.clock_now(), FIRM, &visit, photo).unwrap();
+    }
+    (world, change, [first, letter])
 }
 
 #[test]
 fn no_visit_is_missed_between_two_pages() {
-    let mut setting = Setting::modmed();
+    let mut setting = Setting::of("fhir-r4");
     setting.profile.encounters.page_size = 3;
-    let (world, change, filed) = behind(setting, "/Encounter");
-    let (ehr, visit) = (world.ehr.clone(), filed[0].0.clone());
-    *change.lock().unwrap() = Some(Box::new(move |now| ehr.touch_encounter(now, FIRM, &visit).unwrap()));
+    let (world, change, [first, _]) = behind(setting, "/Encounter");
+    let ehr = world.ehr.clone();
+    *change.lock().unwrap() = Some(Box::new(move |now| ehr.touch_encounter(now, FIRM, &first).unwrap()));
     world.run_for(20 * MINUTE);
     assert!(change.lock().unwrap().is_none(), "nothing shifted");
     let report = world.assert_delivered_once(0);
@@ -94,11 +98,11 @@ fn no_photo_is_missed_between_two_pages() {
     setting.profile.documents.page_size = 3;
     let parameters = &mut setting.dialect.documents.search.parameters;
     parameters.retain(|parameter| !["patient", "encounter"].contains(parameter));
-    let (world, change, filed) = behind(setting, "/DocumentReference");
-    let (ehr, photo) = (world.ehr.clone(), filed[0].1.clone());
-    *change.lock().unwrap() = Some(Box::new(move |now| ehr.retract_document(now, FIRM, &photo).unwrap()));
+    let (world, change, [_, letter]) = behind(setting, "/DocumentReference");
+    let ehr = world.ehr.clone();
+    *change.lock().unwrap() = Some(Box::new(move |now| ehr.retract_document(now, FIRM, &letter).unwrap()));
     world.run_for(20 * MINUTE);
     assert!(change.lock().unwrap().is_none(), "nothing shifted");
     let report = world.assert_delivered_once(0);
-    assert_eq!(report.expected().count(), 9);
+    assert_eq!(report.expected().count(), 10);
 }
