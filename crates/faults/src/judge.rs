@@ -3,9 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use skin_assist_core::{
-    domain::{DeadLetterSubject, Delivery, DocumentId, FirmId, JourneyState},
+    domain::{DeadLetterSubject, Delivery, DocumentId, FirmId},
     ports::{Operations, StateStore},
-    time::Timestamp,
 };
 use skin_assist_simulator::{PhotoReport, Report};
 
@@ -73,23 +72,10 @@ impl Listing {
                 }
             }
         }
-        let ways = state.journeys(None, Timestamp::ALWAYS, usize::MAX).await;
-        let ways = ways.expect("the state is in memory");
         for letter in state.dead_letters().await.expect("the state is in memory") {
-            let DeadLetterSubject::Document(document) = &letter.subject else {
-                continue;
-            };
-            let of_it = ways
-                .iter()
-                .find(|way| way.firm == letter.firm && way.document == *document);
-            // With those of its assessment, which it led.
-            let given_up = ways.iter().filter(|way| {
-                let is_of_it = of_it.is_some_and(|led| way.firm == led.firm && way.assessment == led.assessment);
-                is_of_it && way.state == JourneyState::DeadLetter
-            });
-            for way in given_up {
+            if let DeadLetterSubject::Document(document) = &letter.subject {
                 let listed = Listed::Buried(letter.reason.code().to_owned());
-                listing.add(letter.firm.as_str(), &way.document, listed);
+                listing.add(letter.firm.as_str(), document, listed);
             }
         }
         listing

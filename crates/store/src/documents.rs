@@ -389,7 +389,8 @@ impl DocumentQueue for SqliteStore {
                 state,
                 "UPDATE document_watch SET step = 'dead', available_at = NULL WHERE firm = ?1 AND document = ?2",
                 [firm, document],
-            )?)
+            )?)?;
+            assessments::open_again(state, &lease.item().firm, &lease.item().document, now)
         })
     }
 }

@@ -45,8 +45,7 @@ pub(crate) const DELIVERIES: &str =
 /// Without those whose result was removed after its time.
 pub(crate) const JOURNEYS: &str =
     "SELECT d.firm, d.document, d.assessment, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
-         r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding,
-         (SELECT l.step FROM document_watch AS l WHERE l.firm = d.firm AND l.document = d.lead) AS lead_step
+         r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding
      FROM document_watch AS d
      LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
      WHERE (?1 IS NULL OR d.firm = ?1) AND d.detected_at >= ?2 AND (d.step <> 'done' OR r.delivery IS NOT NULL)
@@ -162,10 +161,6 @@ fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
     let delivery = columns.get::<Option<String>>("delivery")?;
     let state = match (columns.get::<String>("step")?.as_str(), delivery.as_deref()) {
         ("download", _) => JourneyState::Download,
-        // With the photo that leads its assessment.
-        ("gathered", _) if columns.get::<Option<String>>("lead_step")?.as_deref() == Some("dead") => {
-            JourneyState::DeadLetter
-        }
         ("infer" | "gathered", _) => JourneyState::Infer,
         ("retracted", _) | ("done", Some("cancelled")) => JourneyState::Retracted,
         ("dead", _) | ("done", Some("buried")) => JourneyState::DeadLetter,
@@ -348,14 +343,6 @@ impl Operations for SqliteStore {
                  WHERE l.id = ?1 AND l.kind = 'document' AND d.firm = l.firm AND d.document = l.subject
                      AND d.step = 'dead'",
                 params![dead_letter, Millis(now)],
-            )?;
-            // Those that were given up with it.
-            execute(
-                state,
-                "UPDATE document_watch AS d SET looks = 0
-                 FROM dead_letters AS l
-                 WHERE l.id = ?1 AND l.kind = 'document' AND d.firm = l.firm AND d.lead = l.subject AND d.step = 'gathered'",
-                [dead_letter],
             )?;
             execute(
                 state,

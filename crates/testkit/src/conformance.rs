@@ -147,7 +147,7 @@ pub fn cases() -> Vec<Case> {
             a_photo_waits_for_further_ones, siblings_tell_how_they_stand, what_is_closed_is_finished_by_one_result,
             what_is_not_ready_closes_nothing, concurrent_workers_judge_each_photo_once, lost_bytes_open_it_again,
             a_retracted_photo_leaves, a_photo_retracted_during_the_post_leaves_if_it_failed,
-            what_is_given_up_keeps_its_photos, an_earlier_draft_is_one_in_the_chart_or_on_its_way,
+            what_is_given_up_sets_the_others_free, an_earlier_draft_is_one_in_the_chart_or_on_its_way,
             a_later_photo_names_the_latest_draft_before_it, what_an_operator_discarded_stays_discarded;
         deliveries:
             a_result_comes_back_as_it_was_recorded, a_delivery_ends_with_its_reference,

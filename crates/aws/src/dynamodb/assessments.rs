@@ -130,14 +130,28 @@ pub(super) fn done(lead: &DocumentWatch, companion: &DocumentId) -> Write {
 }
 
 impl DynamoStore {
-    /// Of the photos that a document leads: they were given up with it, and are replayed with it.
-    pub(super) async fn looks_begin_anew(&self, firm: &FirmId, lead: &DocumentId) -> Outcome<()> {
-        let Some(row) = self.get(&DOCUMENT_WATCH, &documents::key(firm, lead)).await? else {
+    /// What opens the closed assessment that the leased photo leads when it is given up, the first of `writes`: the others wait for
+    /// the models again.
+    pub(super) async fn set_free(
+        &self,
+        lease: &Lease<DocumentWatch>,
+        writes: &mut Vec<Write>,
+        now: Timestamp,
+    ) -> Outcome<()> {
+        let watch = lease.item();
+        let lead = self
+            .get(&DOCUMENT_WATCH, &documents::key(&watch.firm, &watch.document))
+            .await?;
+        let photos = lead.as_ref().map(photos_of).transpose()?.unwrap_or_default();
+        let companions: Vec<Key> = photos.into_iter().skip(1).collect();
+        if companions.is_empty() {
             return Ok(());
-        };
-        for photo in photos_of(&row)?.into_iter().skip(1) {
-            // One that has left the assessment meanwhile is somebody else's.
-            self.write(led(lead, photo).set("looks", number(0))).await?;
+        }
+        let own = Assessment::identity(&watch.firm, &watch.encounter, [&watch.document]);
+        let given_up = writes.remove(0).set("assessment", text(own.as_str())).remove("closed");
+        writes.insert(0, given_up);
+        for row in self.get_all(&DOCUMENT_WATCH, companions).await?.values() {
+            writes.push(opened(row, false, now)?);
         }
         Ok(())
     }

@@ -208,7 +208,9 @@ impl DocumentQueue for DynamoStore {
         let dead = wait_no_more(under(&lease))
             .set("step", text("dead"))
             .set("letter", number(letter.number));
-        match self.transact(&[dead, letter.write()]).await? {
+        let mut writes = vec![dead, letter.write()];
+        self.set_free(&lease, &mut writes, now).await?;
+        match self.transact(&writes).await? {
             Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(StateError::LeaseLost),
         }

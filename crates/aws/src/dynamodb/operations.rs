@@ -19,7 +19,7 @@ use skin_assist_core::{
 };
 
 use super::{
-    Ask, DynamoStore, Outcome, TRIES, Transacted, Written, assessments,
+    Ask, DynamoStore, Outcome, TRIES, Transacted, Written,
     codec::{Attributes, REASON_CODE, REASON_HINT, Row, number, text, time},
     deliveries::{self, QUEUE_NAME, RETRACTED, State, UNCERTAIN, UNCERTAIN_AND_RETRACTED},
     documents,
@@ -129,7 +129,7 @@ fn read_retracted(row: &Row) -> Outcome<RetractedDraft> {
 }
 
 /// A photo's way, by its own row and that of its result.
-fn journey(document: &Row, result: Option<&Row>, lead: Option<&Row>) -> Outcome<Journey> {
+fn journey(document: &Row, result: Option<&Row>) -> Outcome<Journey> {
     let attributes = Attributes {
         table: DOCUMENT_WATCH.name,
         row: document,
@@ -142,8 +142,6 @@ fn journey(document: &Row, result: Option<&Row>, lead: Option<&Row>) -> Outcome<
     let delivery = result.map(|result| result.text("delivery")).transpose()?;
     let state = match (attributes.text("step")?, delivery) {
         ("download", _) => JourneyState::Download,
-        // With the photo that leads its assessment.
-        ("gathered", _) if lead.and_then(|lead| lead.get("step")) == Some(&text("dead")) => JourneyState::DeadLetter,
         ("infer" | "gathered", _) => JourneyState::Infer,
         ("retracted", _) | ("done", Some("cancelled")) => JourneyState::Retracted,
         ("dead", _) | ("done", Some("buried")) => JourneyState::DeadLetter,
@@ -471,19 +469,9 @@ impl Operations for DynamoStore {
         let found = self
             .get_all(&ASSIST_RESULTS, results.values().cloned().collect())
             .await?;
-        let mut leads = HashMap::new();
-        for (key, row) in &documents {
-            if let Some(lead) = assessments::lead_of(row)? {
-                leads.insert(key, lead);
-            }
-        }
-        let leading = self.get_all(&DOCUMENT_WATCH, leads.values().cloned().collect()).await?;
         keys.iter()
-            .filter_map(|key| Some((key, documents.get(key)?, results.get(key)?)))
-            .map(|(key, document, result)| {
-                let lead = leads.get(key).and_then(|lead| leading.get(lead));
-                journey(document, found.get(result), lead)
-            })
+            .filter_map(|key| Some((documents.get(key)?, results.get(key)?)))
+            .map(|(document, result)| journey(document, found.get(result)))
             .collect()
     }
 
@@ -539,10 +527,7 @@ impl Operations for DynamoStore {
             .transact(&[gone.clone(), Self::replayed(&letter, row, now)?])
             .await?
         {
-            Transacted::Done => match &letter.subject {
-                DeadLetterSubject::Document(document) => self.looks_begin_anew(&letter.firm, document).await,
-                DeadLetterSubject::Result(_) => Ok(()),
-            },
+            Transacted::Done => Ok(()),
             Transacted::Refused(refusals) if refusals[0].is_some() => Err(not_found),
             Transacted::Refused(_) => match self.write(gone).await? {
                 Written::Done(_) => Ok(()),
