@@ -96,6 +96,7 @@ impl ChartReader for ProcessEhr {
         page: Option<&PageLink>,
     ) -> Result<Page<DocumentSummary>, EhrError> {
         self.calls(firm, token);
+        tracing::debug!(at = %self.process.shared.now(), life = self.process.number, firm = %firm.id, ?query);
         match query {
             DocumentQuery::ChangedSince(since) if self.ignores_overlap() => {
                 let query = DocumentQuery::ChangedSince(*since + Cursor::OVERLAP);
