@@ -18,7 +18,7 @@ mod tokens;
 mod turns;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -29,7 +29,8 @@ use std::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, join, stream::FuturesUnordered};
 use skin_assist_core::{
     domain::{
-        AssessmentId, DocumentId, EncounterId, Firm, FirmId, GatheringWindows, PollerId, Reason, Stage, WatchList,
+        AssessmentId, Cursor, DocumentId, EncounterId, Firm, FirmId, GatheringWindows, PollerId, Reason, Stage,
+        WatchList,
     },
     lease::Lease,
     polling::{
@@ -301,6 +302,7 @@ impl Engine {
             poller: poller_id(),
             firms: Mutex::default(),
             lists: Mutex::default(),
+            told_up_to: Mutex::default(),
             polled: Mutex::default(),
             figures: Mutex::default(),
             tokens: Tokens::default(),
@@ -364,6 +366,8 @@ struct Driver<'a> {
     observed: Notify,
     /// Wakes the loop of each pipeline step.
     wake: [Notify; 3],
+    /// How far encounters had been read when the policy was last told of all that the store knows, or of what a poll showed since.
+    told_up_to: Mutex<HashMap<FirmId, Option<Cursor>>>,
     /// How many polls each firm has under way.
     poll_places: Mutex<Bulkhead>,
     /// The same of each pipeline step.
@@ -638,6 +642,7 @@ impl Driver<'_> {
                     let unreadable = polled.unreadable;
                     tracing::warn!(event = "encounters.unreadable", firm = %firm.id, unreadable);
                 }
+                observations.extend(self.what_others_recorded(firm, polled.from, polled.next).await?);
                 if let Some(answer) = polled.answer {
                     observations.push(Observation::EncountersSeen {
                         firm: firm.id.clone(),

@@ -10,11 +10,12 @@ use futures::{
     stream::{self, FuturesUnordered},
 };
 use skin_assist_core::{
-    domain::{Firm, FirmId, PollerFigures, Stage, WatchList},
+    domain::{Cursor, Firm, FirmId, PollerFigures, Stage, WatchList},
     lease::Lease,
     polling::{Observation, ServedFirm},
     ports::StateError,
     stages::{DiscoverFirms, TokenSource as _},
+    time::Timestamp,
 };
 
 use super::{Driver, Event, HOUSEKEEPING_EVERY, LIST_LEASE, READ_AT_ONCE, lock};
@@ -139,10 +140,7 @@ impl Driver<'_> {
         let mut brought: Vec<Observation> = Vec::new();
         let state = &self.engine.state;
         let loaded = async {
-            let lists = stream::iter(new.clone()).map(|firm| async move {
-                let list = state.watch_list(&firm, since).await?;
-                Ok::<_, StateError>(Observation::Watching(firm, list))
-            });
+            let lists = stream::iter(new.clone()).map(|firm| self.known_of(firm, since));
             brought = lists.buffered(READ_AT_ONCE).try_collect().await?;
             let mut learned = match self.memory {
                 Some(memory) => memory.recall(&**state, &new, self.now()).await?,
@@ -182,6 +180,38 @@ impl Driver<'_> {
             }
             self.tell_policy(watching);
         }
+    }
+
+    /// What the store knows of a firm's encounters.
+    async fn known_of(&self, firm: FirmId, since: Timestamp) -> Result<Observation, StateError> {
+        let state = &self.engine.state;
+        if self.memory.is_none() {
+            // Before the list: what is recorded in between is told once more.
+            let cursor = state.cursor(&firm).await?;
+            lock(&self.told_up_to).insert(firm.clone(), cursor);
+        }
+        let list = state.watch_list(&firm, since).await?;
+        Ok(Observation::Watching(firm, list))
+    }
+
+    /// After a poll of encounters that moved the cursor: what the store knows of the firm, where somebody else had moved the cursor
+    /// since the policy was told, or a poll of our own had whose acknowledgement was lost. What such a poll recorded may have changed longer ago
+    /// than polls overlap, and no later one shows it. A sweep is told everything at its beginning, and lasts for less.
+    pub(super) async fn what_others_recorded(
+        &self,
+        firm: &Firm,
+        from: Option<Cursor>,
+        next: Option<Cursor>,
+    ) -> Result<Option<Observation>, StateError> {
+        if self.memory.is_some() || lock(&self.told_up_to).insert(firm.id.clone(), next) == Some(from) {
+            return Ok(None);
+        }
+        let since = self.now() - self.engine.settings.reconcile_within;
+        let known = self.known_of(firm.id.clone(), since).await;
+        if known.is_err() {
+            lock(&self.told_up_to).remove(&firm.id);
+        }
+        known.map(Some)
     }
 
     /// At the end: others may poll at once.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 
+mod another_process;
 mod assessments;
 mod canary;
 mod deployment;

@@ -36,6 +36,10 @@ pub struct EncountersPolled {
     pub unreadable: usize,
     /// Of when it is, in how many calls, all passes together.
     pub answer: Option<Answer>,
+    /// Where the cursor was.
+    pub from: Option<Cursor>,
+    /// Where it is now.
+    pub next: Option<Cursor>,
 }
 
 impl PollEncounters<'_> {
@@ -63,6 +67,7 @@ impl PollEncounters<'_> {
             .record_encounters(&firm.id, cursor, next, &encounters, now)
             .await?;
         polled.encounters = encounters;
+        (polled.from, polled.next) = (cursor, Some(next));
         Ok(polled)
     }
 

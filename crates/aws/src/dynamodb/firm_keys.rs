@@ -1,0 +1,185 @@
+//! The keys of firms: one row in a table of its own, which no backup has, wrapped under a key that is not in DynamoDB at all.
+//!
+//! # Invariants
+//! - A key is in the table before a row is sealed with it, and has left the table before the firm's rows are deleted.
+//! - Keys are added and destroyed by operators' commands alone; functions read them.
+//! - A process uses what it read for [`REMEMBERED_FOR`]. A firm is connected again only when all have forgotten its old key
+//!   ([`FORGOTTEN_AFTER`]): nobody seals with a destroyed key what others are to read.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use sha2::{Digest as _, Sha256};
+use skin_assist_core::{
+    domain::FirmId,
+    phi::Secret,
+    ports::StateError,
+    time::{Clock, Timestamp},
+};
+use skin_assist_vault::{DataKey, KeyRing, RingError, WrappingKey};
+
+use super::{
+    DynamoStore, Outcome, TRIES, Written,
+    codec::{Attributes, number, text},
+    error::{contended, unavailable},
+    schema::FIRM_KEYS,
+    write::{Key, Write},
+};
+
+/// For how long keys that were read are used without looking again.
+const REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// When no process has a key any more that was destroyed.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// How soon the table is asked again for a firm that had no key: one is added with each connection.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+fn key() -> Key {
+    Key::new("ring", "ring")
+}
+
+/// The keys of firms cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the keys of practices cannot be used")]
+    Ring(#[source] RingError),
+    #[error(
+        "this practice was shredded less than ten minutes ago, which other processes may not know yet: connect it later"
+    )]
+    JustDestroyed,
+}
+
+impl From<RingError> for Trouble {
+    fn from(error: RingError) -> Self {
+        Self::Ring(error)
+    }
+}
+
+struct Held {
+    ring: KeyRing,
+    read_at: Timestamp,
+}
+
+/// The keys of all firms of a deployment, as this process knows them.
+pub struct FirmKeys {
+    wrapping: WrappingKey,
+    clock: Arc<dyn Clock>,
+    held: Mutex<Option<Held>>,
+}
+
+impl fmt::Debug for FirmKeys {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("FirmKeys")
+    }
+}
+
+impl FirmKeys {
+    /// Keys that are wrapped under what is derived from `secret`, which has at least 32 random bytes, in whatever form.
+    pub fn new(secret: &Secret, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let secret: [u8; 32] = Sha256::digest(secret.expose().as_bytes()).into();
+        Arc::new(Self {
+            wrapping: WrappingKey::derive(&secret),
+            clock,
+            held: Mutex::default(),
+        })
+    }
+
+    /// As they were last read, where that was not too long ago for this firm.
+    fn known(&self, firm: &str) -> Option<Option<Arc<DataKey>>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held.as_ref()?;
+        let age = self.clock.now().since(held.read_at);
+        let key = held.ring.key(firm).cloned();
+        let good_for = if key.is_some() {
+            REMEMBERED_FOR
+        } else {
+            ASKED_AGAIN_AFTER
+        };
+        (age < good_for).then_some(key)
+    }
+
+    fn hold(&self, ring: KeyRing, read_at: Timestamp) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Held { ring, read_at });
+    }
+}
+
+impl DynamoStore {
+    /// The ring as it is in the table now, and how often it was changed.
+    async fn ring(&self) -> Outcome<(KeyRing, Option<u64>)> {
+        let Some(row) = self.stored(&FIRM_KEYS, &key()).await? else {
+            let ring = KeyRing::new().map_err(|error| unavailable(Trouble::from(error)))?;
+            return Ok((ring, None));
+        };
+        let attributes = Attributes {
+            table: FIRM_KEYS.name,
+            row: &row,
+        };
+        let ring = KeyRing::read(attributes.text("ring")?, &self.keys.wrapping);
+        let ring = ring.map_err(|error| unavailable(Trouble::from(error)))?;
+        Ok((ring, Some(attributes.number("version")?)))
+    }
+
+    /// The firm's key; none where the firm was never connected, or was shredded.
+    pub(super) async fn data_key(&self, firm: &str) -> Outcome<Option<Arc<DataKey>>> {
+        if let Some(known) = self.keys.known(firm) {
+            return Ok(known);
+        }
+        let asked_at = self.keys.clock.now();
+        let (ring, _) = self.ring().await?;
+        let key = ring.key(firm).cloned();
+        self.keys.hold(ring, asked_at);
+        Ok(key)
+    }
+
+    /// Changes the ring, unless `change` says that there is nothing to change.
+    async fn change_ring(&self, change: impl Fn(&mut KeyRing) -> Result<bool, Trouble> + Send + Sync) -> Outcome<bool> {
+        for _ in 0..TRIES {
+            let asked_at = self.keys.clock.now();
+            let (mut ring, version) = self.ring().await?;
+            if !change(&mut ring).map_err(unavailable)? {
+                self.keys.hold(ring, asked_at);
+                return Ok(false);
+            }
+            let written = ring.write(&[&self.keys.wrapping]);
+            let written = written.map_err(|error| unavailable(Trouble::from(error)))?;
+            let write = Write::update(&FIRM_KEYS, key())
+                .when_is("version", version.map(number))
+                .set("version", number(version.unwrap_or(0) + 1))
+                .set("ring", text(written));
+            // By itself: what the next write puts into the audit trail is about the firm.
+            if let Written::Done(_) = self.write_alone(write, ReturnValue::None).await? {
+                self.keys.hold(ring, asked_at);
+                return Ok(true);
+            }
+        }
+        Err(contended())
+    }
+
+    /// Makes a key for a firm that has none.
+    pub(super) async fn add_data_key(&self, firm: &FirmId) -> Outcome<()> {
+        let now = self.keys.clock.now();
+        let added = self.change_ring(|ring| {
+            let destroyed = ring.destroyed().iter().filter(|key| key.firm == firm.as_str());
+            let last = destroyed.map(|key| Timestamp::from_millis(key.at_ms)).max();
+            if ring.key(firm.as_str()).is_none() && last.is_some_and(|last| last + FORGOTTEN_AFTER > now) {
+                return Err(Trouble::JustDestroyed);
+            }
+            Ok(ring.add(firm.as_str())?)
+        });
+        added.await.map(drop)
+    }
+
+    /// Destroys the firm's key: nobody can read what was sealed with it from now on, wherever it is kept. Whether there was one.
+    ///
+    /// # Errors
+    /// [`StateError::Unavailable`].
+    pub async fn destroy_firm_key(&self, firm: &FirmId, now: Timestamp) -> Result<bool, StateError> {
+        self.change_ring(|ring| Ok(ring.destroy(firm.as_str(), now.as_millis())))
+            .await
+    }
+}
