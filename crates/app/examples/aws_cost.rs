@@ -35,7 +35,11 @@ use futures::{
 use serde::Serialize;
 use serde_json::Value;
 use skin_assist::functions::{FunctionError, FunctionName, Functions};
-use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore, inline::Meter};
+use skin_assist_aws::{
+    connection::Connection,
+    dynamodb::{DynamoStore, FirmKeys},
+    inline::Meter,
+};
 use skin_assist_core::time::Clock as _;
 use skin_assist_simulator::{
     ClinicScript,
@@ -216,6 +220,7 @@ fn main() {
     let store = Arc::new(DynamoStore::new(
         &Connection::metered_to_emulator(server.endpoint(), meter),
         "cost-",
+        FirmKeys::for_emulator(),
     ));
     futures::executor::block_on(store.create_tables()).unwrap();
     let trace = days(firms);

@@ -292,6 +292,12 @@ impl Config {
 
     /// The key of the state file, from the environment or its file. There is no default.
     pub fn state_key(&self) -> Result<StateKey, Failure> {
+        parse_state_key(&self.state_key_text()?)
+    }
+
+    /// The same, as it is written: what the keys of practices are wrapped under where the state is in DynamoDB and no secret is named for
+    /// that.
+    pub fn state_key_text(&self) -> Result<Secret, Failure> {
         let text = match &self.surroundings.state_key {
             Some(text) => text.clone(),
             None if self.state.key_file.is_empty() => {
@@ -302,7 +308,8 @@ impl Config {
             }
             None => read_secret(&self.path(&self.state.key_file), "the key of the state file")?,
         };
-        parse_state_key(&text)
+        parse_state_key(&text)?;
+        Ok(text)
     }
 
     /// The EHR's API key, from the environment or its file; empty when neither is given.

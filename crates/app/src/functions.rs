@@ -80,6 +80,11 @@ impl FunctionName {
         !matches!(self, Self::DiscoverFirms | Self::ProposeDue)
     }
 
+    /// Whether it reads what is sealed with the keys of practices.
+    pub const fn opens_what_is_sealed(self) -> bool {
+        !matches!(self, Self::DiscoverFirms)
+    }
+
     /// The name of its handler.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -281,7 +286,7 @@ impl Functions {
         for record in records {
             items.push(match function {
                 FunctionName::Infer => self.stored_photo(record).await?,
-                _ => self.item(function, record).map(Some),
+                _ => self.item(function, record).await,
             });
         }
         let numbers: Vec<Option<&str>> = records
@@ -318,24 +323,22 @@ impl Functions {
         handled.buffered(AT_ONCE).collect().await
     }
 
-    /// The item that a record names.
-    fn item(&self, function: FunctionName, record: &Value) -> Result<Item, FunctionError> {
-        let named = || match function {
-            FunctionName::DownloadPhoto => {
-                let (firm, item) = self.stream_key(record)?;
-                Some(Item::Download(firm, DocumentId::new(item)))
-            }
-            FunctionName::WriteBack => {
-                let (firm, item) = self.stream_key(record)?;
-                let assessment = item.strip_prefix(self.keys.result_prefix)?;
-                Some(Item::WriteBack(firm, AssessmentId::new(assessment)))
-            }
+    /// The item that a record names; none of a practice that was shredded.
+    async fn item(&self, function: FunctionName, record: &Value) -> Result<Option<Item>, FunctionError> {
+        let stored = self.stream_key(record).and_then(|(firm, item)| match function {
+            FunctionName::DownloadPhoto => Some((firm, item)),
+            FunctionName::WriteBack => Some((firm, item.strip_prefix(self.keys.result_prefix)?)),
             _ => None,
-        };
-        named().ok_or_else(|| {
+        });
+        let Some((firm, stored)) = stored else {
             tracing::error!(event = "record.malformed", %function);
-            FunctionError::InputMalformed
-        })
+            return Err(FunctionError::InputMalformed);
+        };
+        let id = self.proposals.id_of(&firm, stored).await?;
+        Ok(id.map(|id| match function {
+            FunctionName::WriteBack => Item::WriteBack(firm, AssessmentId::new(id)),
+            _ => Item::Download(firm, DocumentId::new(id)),
+        }))
     }
 
     /// The photo whose object was stored, among those that wait; none where it waits no more. The key of an object does not tell.

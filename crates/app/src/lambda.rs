@@ -13,7 +13,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
 use skin_assist_aws::{
     connection::Connection,
-    dynamodb::{DynamoStore, schema},
+    dynamodb::{DynamoStore, FirmKeys, schema},
     photos::{S3Photos, object_name},
     secrets::Secrets,
 };
@@ -119,7 +119,13 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
         // It may not read the key, and calls nobody.
         Secret::new("none".to_owned())
     });
-    let store = Arc::new(DynamoStore::new(&connection, &config.aws.table_prefix));
+    let keys = if function.opens_what_is_sealed() {
+        wiring::aws::firm_keys(&config, &connection).await?
+    } else {
+        // It may not read them, and reads nothing that is sealed.
+        FirmKeys::new(&Secret::default(), Arc::new(SystemClock))
+    };
+    let store = Arc::new(DynamoStore::new(&connection, &config.aws.table_prefix, keys));
     let vision: Arc<dyn VisionModel> = match function {
         FunctionName::Infer => wiring::models(&config).await?,
         _ => Arc::new(NoModels),

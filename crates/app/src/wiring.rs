@@ -1,7 +1,7 @@
 //! Wiring: from a configuration to the ports. The only place where adapters meet.
 
 #[cfg_attr(not(feature = "aws"), path = "wiring/without_aws.rs")]
-mod aws;
+pub(crate) mod aws;
 mod models;
 mod tensors;
 
@@ -51,7 +51,7 @@ const LOOK_FOR_PACKS_EVERY: Duration = Duration::from_secs(5);
 pub async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
     match config.state.store {
         StoreName::Sqlite => Ok(state_file(config)?),
-        StoreName::Dynamodb => aws::state(config).await,
+        StoreName::Dynamodb => Ok(Arc::new(aws::state(config).await?)),
     }
 }
 

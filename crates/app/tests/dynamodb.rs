@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use process::{Installation, Served};
 use skin_assist::clock::SystemClock;
-use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore};
+use skin_assist_aws::{
+    connection::Connection,
+    dynamodb::{DynamoStore, FirmKeys},
+};
 use skin_assist_core::time::Clock as _;
 use skin_assist_simulator::{ClinicScript, Options, PhotoReport, PracticeEhr, ScriptOptions};
 use skin_assist_testkit::servers::Server;
@@ -20,7 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(150);
 #[test]
 fn two_processes_share_one_state_and_one_may_die() {
     let server = Server::dynoxide();
-    let store = DynamoStore::new(&Connection::in_place_to_emulator(server.endpoint()), "skin-assist-");
+    let store = DynamoStore::new(
+        &Connection::in_place_to_emulator(server.endpoint()),
+        "skin-assist-",
+        FirmKeys::for_emulator(),
+    );
     futures::executor::block_on(store.create_tables()).unwrap();
     let seed = 20_262;
     let ehr = PracticeEhr::new(Options {
@@ -43,7 +50,7 @@ fn two_processes_share_one_state_and_one_may_die() {
         ehr.add_firm(firm.clone()).unwrap();
     }
     let state = format!(
-        "store = \"dynamodb\"\n[aws]\nregion = \"us-east-1\"\nendpoint = \"{}\"",
+        "store = \"dynamodb\"\nkey_file = \"state.key\"\n[aws]\nregion = \"us-east-1\"\nendpoint = \"{}\"",
         server.endpoint()
     );
     let installation = Installation::connected_on(&ehr, &state);

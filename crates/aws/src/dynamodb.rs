@@ -35,6 +35,7 @@ mod documents;
 mod due;
 mod encounters;
 mod error;
+mod firm_keys;
 mod firms;
 mod grants;
 mod inference;
@@ -43,6 +44,7 @@ mod memory;
 mod operations;
 mod proposals;
 pub mod schema;
+mod sealed;
 mod setup;
 mod spending;
 mod watch_lists;
@@ -81,6 +83,8 @@ use error::{contended, meaning, unavailable};
 use schema::{FIRMS, Table};
 use write::{Expressions, Key, Kind, Used, Write, some};
 
+pub use firm_keys::FirmKeys;
+pub use sealed::is_sealed;
 pub use setup::SetupError;
 
 type Outcome<T> = Result<T, StateError>;
@@ -104,6 +108,7 @@ const MOST_IN_A_TRANSACTION: usize = 100;
 pub struct DynamoStore {
     client: Client,
     prefix: String,
+    keys: Arc<FirmKeys>,
     /// Quotas as they were when this process last took a call from them.
     quotas: Mutex<HashMap<String, grants::Known>>,
     /// What this process has booked of quotas, under a number of its own.
@@ -218,10 +223,11 @@ struct Served {
 
 impl DynamoStore {
     /// The state in the tables whose names begin with `prefix`. Nothing is sent yet.
-    pub fn new(connection: &Connection, prefix: impl Into<String>) -> Self {
+    pub fn new(connection: &Connection, prefix: impl Into<String>, keys: Arc<FirmKeys>) -> Self {
         Self {
             client: Client::new(&connection.config),
             prefix: prefix.into(),
+            keys,
             quotas: Mutex::default(),
             ahead: Mutex::default(),
             holder: RandomState::new().hash_one(()),
@@ -237,6 +243,7 @@ impl DynamoStore {
         Self {
             client: self.client.clone(),
             prefix: self.prefix.clone(),
+            keys: Arc::clone(&self.keys),
             quotas: Mutex::default(),
             ahead: Mutex::default(),
             holder: self.holder,
@@ -301,6 +308,18 @@ impl DynamoStore {
 
     /// One attempt; none when a transaction was just writing the row.
     async fn attempt(&self, write: &Write, give: &ReturnValue) -> Outcome<Option<Written>> {
+        let table = write.table;
+        let Some(write) = self.seal_write(write).await? else {
+            return Ok(Some(Written::Refused(None)));
+        };
+        Ok(match self.attempt_sealed(&write, give).await? {
+            Some(Written::Done(row)) => Some(Written::Done(self.open_row(table, row).await?.unwrap_or_default())),
+            Some(Written::Refused(row)) => Some(Written::Refused(self.open_if_any(table, row).await?)),
+            None => None,
+        })
+    }
+
+    async fn attempt_sealed(&self, write: &Write, give: &ReturnValue) -> Outcome<Option<Written>> {
         let Expressions {
             change,
             condition,
@@ -356,7 +375,7 @@ impl DynamoStore {
                 written!(sent, DeleteItemError, |_| Row::new())
             }
             // A check stands for itself only as a transaction of one.
-            Kind::Check => Ok(Some(match self.transact_all(std::slice::from_ref(write)).await? {
+            Kind::Check => Ok(Some(match self.transact_sealed(std::slice::from_ref(write)).await? {
                 Transacted::Done => Written::Done(Row::new()),
                 Transacted::Refused(mut refusals) => {
                     Written::Refused(refusals.swap_remove(0).and_then(|refusal| refusal.0))
@@ -392,6 +411,27 @@ impl DynamoStore {
     }
 
     async fn transact_all(&self, writes: &[Write]) -> Outcome<Transacted> {
+        let mut sealed = Vec::with_capacity(writes.len());
+        for write in writes {
+            sealed.push(self.seal_write(write).await?);
+        }
+        if sealed.iter().any(Option::is_none) {
+            let refusal = |write: &Option<Write>| write.is_none().then_some(Refusal(None));
+            return Ok(Transacted::Refused(sealed.iter().map(refusal).collect()));
+        }
+        let sealed: Vec<Write> = sealed.into_iter().flatten().collect();
+        let mut transacted = self.transact_sealed(&sealed).await?;
+        if let Transacted::Refused(refusals) = &mut transacted {
+            for (refusal, write) in refusals.iter_mut().zip(writes) {
+                if let Some(Refusal(row)) = refusal {
+                    *row = self.open_if_any(write.table, row.take()).await?;
+                }
+            }
+        }
+        Ok(transacted)
+    }
+
+    async fn transact_sealed(&self, writes: &[Write]) -> Outcome<Transacted> {
         let items = writes
             .iter()
             .map(|write| write.in_transaction(self.name(write.table)))
@@ -435,6 +475,15 @@ impl DynamoStore {
 
     /// A row, as it is now.
     async fn get(&self, table: &'static Table, key: &Key) -> Outcome<Option<Row>> {
+        let Some(key) = self.seal_key(table, key).await? else {
+            return Ok(None);
+        };
+        let row = self.stored(table, &key).await?;
+        self.open_if_any(table, row).await
+    }
+
+    /// A row as it is stored.
+    async fn stored(&self, table: &'static Table, key: &Key) -> Outcome<Option<Row>> {
         let sent = self
             .client
             .get_item()
@@ -467,7 +516,13 @@ impl DynamoStore {
     async fn get_batch(&self, table: &'static Table, keys: Vec<Key>) -> Outcome<Vec<Row>> {
         let name = self.name(table);
         let mut rows = Vec::new();
-        let mut wanted = keys.iter().map(Key::row).collect::<Vec<_>>();
+        let mut wanted = Vec::with_capacity(keys.len());
+        for key in &keys {
+            wanted.extend(self.seal_key(table, key).await?.map(|key| key.row()));
+        }
+        if wanted.is_empty() {
+            return Ok(rows);
+        }
         for turn in 0..CONFLICTS {
             let asked = KeysAndAttributes::builder()
                 .set_keys(Some(wanted))
@@ -479,7 +534,7 @@ impl DynamoStore {
             rows.extend(answer.responses.unwrap_or_default().remove(&name).unwrap_or_default());
             wanted = match answer.unprocessed_keys.unwrap_or_default().remove(&name) {
                 Some(left) if !left.keys().is_empty() => left.keys,
-                _ => return Ok(rows),
+                _ => return self.open_rows(table, rows).await,
             };
             self.pause(turn).await;
         }
@@ -488,6 +543,12 @@ impl DynamoStore {
 
     /// A page of what is asked for, and where the next one begins.
     async fn page(&self, ask: &Ask, from: Option<Row>) -> Outcome<(Vec<Row>, Option<Row>)> {
+        let (rows, next) = self.stored_page(ask, from).await?;
+        Ok((self.open_rows(ask.table, rows).await?, next))
+    }
+
+    /// The same as it is stored, whether or not anybody can read it.
+    async fn stored_page(&self, ask: &Ask, from: Option<Row>) -> Outcome<(Vec<Row>, Option<Row>)> {
         let used = Used::of(&[Some(ask.key), ask.filter, ask.wanted], &HashMap::new(), &ask.values);
         let sent = self
             .client
@@ -522,6 +583,22 @@ impl DynamoStore {
         Ok(rows)
     }
 
+    /// The keys of all of what is asked for, as they are stored.
+    async fn stored_keys(&self, ask: Ask) -> Outcome<Vec<Key>> {
+        let ask = Ask {
+            wanted: Some("#part, #item"),
+            ..ask
+        };
+        let (rows, mut next) = self.stored_page(&ask, None).await?;
+        let mut keys: Vec<Key> = rows.iter().filter_map(Key::of).collect();
+        while next.is_some() {
+            let (rows, after) = self.stored_page(&ask, next).await?;
+            keys.extend(rows.iter().filter_map(Key::of));
+            next = after;
+        }
+        Ok(keys)
+    }
+
     /// All rows of a table, in no order: for operators, and small tables.
     async fn whole_table(&self, table: &'static Table) -> Outcome<Vec<Row>> {
         let mut rows = Vec::new();
@@ -539,12 +616,12 @@ impl DynamoStore {
             rows.extend(answer.items.unwrap_or_default());
             from = answer.last_evaluated_key.filter(|key| !key.is_empty());
             if from.is_none() {
-                return Ok(rows);
+                return self.open_rows(table, rows).await;
             }
         }
     }
 
-    /// Deletes rows, whatever they hold.
+    /// Deletes rows by their keys as they are stored, whatever they hold.
     async fn delete_all(&self, table: &'static Table, keys: Vec<Key>) -> Outcome<()> {
         let batches: Vec<Vec<Key>> = keys.chunks(25).map(<[Key]>::to_vec).collect();
         stream::iter(batches)

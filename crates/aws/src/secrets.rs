@@ -36,6 +36,9 @@ use crate::connection::Connection;
 /// For how long a secret that was read is used without looking again.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
 
+/// The fewest characters of what keys are wrapped under: 32 random bytes, as base64.
+const FEWEST_OF_A_KEY: usize = 43;
+
 /// What is wrong with a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -195,6 +198,17 @@ impl Secrets {
     /// The EHR's API key.
     pub async fn api_key(&self, arn: &str) -> Result<Secret, Error> {
         api_key(&self.text(arn).await?)
+    }
+
+    /// What the keys of practices are wrapped under: the secret's text as it is.
+    pub async fn firm_keys(&self, arn: &str) -> Result<Secret, Error> {
+        let text = self.text(arn).await?;
+        if text.expose().len() < FEWEST_OF_A_KEY {
+            return Err(Error::WrongShape {
+                what: "it has fewer than 43 characters",
+            });
+        }
+        Ok(text)
     }
 
     /// Looks again at the next asking: what was read was refused.

@@ -5,13 +5,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore};
+use skin_assist_aws::{
+    connection::Connection,
+    dynamodb::{DynamoStore, FirmKeys, schema::TABLES},
+};
 use skin_assist_core::{
     domain::{
         Assessment, CategoryCode, CategoryUse, Cursor, DocumentId, DocumentStep, DocumentWatch, Encounter, EncounterId,
@@ -19,8 +22,9 @@ use skin_assist_core::{
     },
     phi::Secret,
     ports::{
-        DocumentQueue as _, EncounterWatches as _, FirmAdministration as _, Firms as _, Look, Operations as _,
-        RecordedEncounters, StateError, StateStore, WatchLists as _,
+        Audit as _, AuditAction, AuditRecord, AuditTrail as _, Credentials as _, DocumentQueue as _,
+        EncounterWatches as _, FirmAdministration as _, Firms as _, Look, Operations as _, RecordedEncounters,
+        StateError, StateStore, WatchLists as _,
     },
     time::Timestamp,
 };
@@ -34,7 +38,11 @@ fn at(seconds: u64) -> Timestamp {
 
 /// A store on a state of its own.
 async fn store(server: &Server) -> DynamoStore {
-    let store = DynamoStore::new(&Connection::to_emulator(server.endpoint()), "limits-");
+    let store = DynamoStore::new(
+        &Connection::to_emulator(server.endpoint()),
+        "limits-",
+        FirmKeys::for_emulator(),
+    );
     store.create_tables().await.unwrap();
     store
 }
@@ -42,7 +50,7 @@ async fn store(server: &Server) -> DynamoStore {
 async fn add_firm(store: &DynamoStore, id: &str) -> FirmId {
     let firm = Firm {
         id: FirmId::new(id),
-        url_prefix: String::new(),
+        url_prefix: id.trim_start_matches('a').to_owned(),
         status: FirmStatus::Active,
         mode: Mode::Draft,
         intended_use: None,
@@ -164,7 +172,11 @@ async fn what_one_answer_shows_may_be_more_than_a_transaction_takes() {
 async fn a_process_sees_what_another_recorded() {
     let server = Server::dynoxide();
     let one = store(&server).await;
-    let other = DynamoStore::new(&Connection::to_emulator(server.endpoint()), "limits-");
+    let other = DynamoStore::new(
+        &Connection::to_emulator(server.endpoint()),
+        "limits-",
+        FirmKeys::for_emulator(),
+    );
     let firm = add_firm(&one, "a").await;
     let mut cursor = None;
     let mut record = async |store: &DynamoStore, seen: &[Encounter], next: u64| {
@@ -295,11 +307,86 @@ async fn an_interrupted_removal_is_finished_by_whoever_comes_next() {
     }
 }
 
+/// Every row of every table.
+async fn rows(raw: &aws_sdk_dynamodb::Client) -> Vec<(String, HashMap<String, AttributeValue>)> {
+    let mut rows = Vec::new();
+    for table in TABLES.iter().map(|table| format!("limits-{}", table.name)) {
+        let scanned = raw.scan().table_name(&table).send().await.unwrap();
+        rows.extend(scanned.items().iter().map(|row| (table.clone(), row.clone())));
+    }
+    rows
+}
+
+/// All that point-in-time recovery can bring back, which is not the table of the keys.
+#[tokio::test]
+async fn what_is_put_back_of_a_shredded_firm_is_not_read_by_anybody() {
+    let server = Server::dynoxide();
+    let store = store(&server).await;
+    let raw = aws_sdk_dynamodb::Client::new(Connection::to_emulator(server.endpoint()).sdk());
+    let kept = add_firm(&store, "kept").await;
+    let shredded = add_firm(&store, "shredded").await;
+    for firm in [&kept, &shredded] {
+        let seen = [encounter(1, 1)];
+        let recorded = store.record_encounters(firm, None, Cursor(at(1)), &seen, at(2));
+        recorded.await.unwrap();
+        let record = AuditRecord {
+            at: at(2),
+            firm: firm.clone(),
+            actor: "infer".to_owned(),
+            action: AuditAction::PhotoRead,
+            subject: "d001".to_owned(),
+        };
+        store.record(&record).await.unwrap();
+    }
+    let before = rows(&raw).await;
+    store.shred_firm(&shredded, at(3)).await.unwrap();
+    for (table, row) in before.into_iter().filter(|(table, _)| table != "limits-FirmKeys") {
+        let put_back = raw.put_item().table_name(table).set_item(Some(row));
+        put_back.send().await.unwrap();
+    }
+    let connection = Connection::to_emulator(server.endpoint());
+    for store in [
+        store,
+        DynamoStore::new(&connection, "limits-", FirmKeys::for_emulator()),
+    ] {
+        for (firm, is_readable) in [(&kept, true), (&shredded, false)] {
+            let watched = store.watch_list(firm, at(2)).await.unwrap();
+            assert_eq!(watched.len(), usize::from(is_readable), "{firm}");
+            let credential = store.credential(firm).await.unwrap();
+            assert_eq!(credential.is_some(), is_readable, "{firm}");
+            let entries = store.audit_entries(firm, 0, 10).await.unwrap().entries;
+            assert_eq!(entries[0].said() == "d001", is_readable, "{firm}");
+        }
+    }
+    // Nor is the firm connected again while other processes may still have the old key.
+    let store = DynamoStore::new(&connection, "limits-", FirmKeys::for_emulator());
+    store.remove_firm(&shredded).await.unwrap();
+    let firm = store.firm(&kept).await.unwrap().unwrap();
+    let again = Firm { id: shredded, ..firm };
+    let credential = NewCredential::secret("client", Secret::new("secret".to_owned()));
+    let outcome = store.add_firm(&again, &credential).await;
+    let Err(StateError::Unavailable(cause)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(
+        cause.to_string().contains("shredded less than ten minutes ago"),
+        "{cause}"
+    );
+}
+
 #[tokio::test]
 async fn what_is_not_there_is_transient_and_says_so_without_quoting() {
-    let nowhere = DynamoStore::new(&Connection::to_emulator("http://127.0.0.1:9"), "x-");
+    let nowhere = DynamoStore::new(
+        &Connection::to_emulator("http://127.0.0.1:9"),
+        "x-",
+        FirmKeys::for_emulator(),
+    );
     let server = Server::dynoxide();
-    let without_tables = DynamoStore::new(&Connection::to_emulator(server.endpoint()), "x-");
+    let without_tables = DynamoStore::new(
+        &Connection::to_emulator(server.endpoint()),
+        "x-",
+        FirmKeys::for_emulator(),
+    );
     for (store, expected) in [
         (nowhere, "cannot be reached"),
         (without_tables, "ResourceNotFoundException"),

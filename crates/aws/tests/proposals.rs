@@ -7,7 +7,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore};
+use skin_assist_aws::{
+    connection::Connection,
+    dynamodb::{DynamoStore, FirmKeys},
+};
 use skin_assist_core::ports::ProposingStore;
 use skin_assist_testkit::{conformance::proposals, servers::Server};
 
@@ -17,7 +20,11 @@ async fn items_can_be_proposed_by_name() {
     let states = AtomicUsize::new(0);
     proposals::check(async || {
         let prefix = format!("state-{}-", states.fetch_add(1, Ordering::Relaxed));
-        let store = DynamoStore::new(&Connection::to_emulator(server.endpoint()), prefix);
+        let store = DynamoStore::new(
+            &Connection::to_emulator(server.endpoint()),
+            prefix,
+            FirmKeys::for_emulator(),
+        );
         store.create_tables().await.unwrap();
         Arc::new(store) as Arc<dyn ProposingStore>
     })

@@ -18,7 +18,7 @@ use std::{
 
 use skin_assist_aws::{
     connection::Connection,
-    dynamodb::DynamoStore,
+    dynamodb::{DynamoStore, FirmKeys},
     sagemaker::{Error, SageMakerVision},
 };
 use skin_assist_core::{
@@ -69,7 +69,7 @@ async fn asked_of_a_table(connection: &Connection) -> StateError {
         calls: 600,
         window: Duration::from_secs(60),
     };
-    let store = DynamoStore::new(connection, "refusals-");
+    let store = DynamoStore::new(connection, "refusals-", FirmKeys::for_emulator());
     let taken = store.take(&key, CallKind::Read, Timestamp::from_millis(0)).await;
     taken.unwrap_err()
 }

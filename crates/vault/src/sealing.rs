@@ -70,6 +70,19 @@ impl DataKey {
         URL_SAFE_NO_PAD.encode(sealed.unwrap_or_default())
     }
 
+    /// Bytes sealed, as bytes.
+    pub fn seal_bytes(&self, kind: Kind, plain: &[u8]) -> Vec<u8> {
+        self.siv.encrypt(kind.0.as_bytes(), plain).unwrap_or_default()
+    }
+
+    /// The bytes that [`Self::seal_bytes`] sealed.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when they were not sealed with this key as this kind.
+    pub fn open_bytes(&self, kind: Kind, sealed: &[u8]) -> Result<Vec<u8>, Unreadable> {
+        self.siv.decrypt(kind.0.as_bytes(), sealed)
+    }
+
     /// The value of a sealed text.
     ///
     /// # Errors

@@ -273,6 +273,7 @@ def operator(practice, arguments):
         "SKIN_ASSIST_CONFIG": str(practice.folder / "skin-assist.toml"),
         "SKIN_ASSIST_STATE__STORE": "dynamodb",
         "SKIN_ASSIST_AWS__TABLE_PREFIX": f"{STACK}-",
+        "SKIN_ASSIST_AWS__FIRM_KEYS_SECRET": f"{STACK}/firm-keys",
         "SKIN_ASSIST_AWS__ENDPOINT": os.environ["AWS_ENDPOINT_URL"],
     }
     return run([os.environ["PROGRAM"], *arguments], env=environment)

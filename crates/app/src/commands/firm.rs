@@ -153,21 +153,21 @@ pub(crate) fn new_firm(
 
 /// Removes a practice for good. One that was removed before, and whose key is kept for its backups, too.
 async fn shred(config: &Config, id: &str, yes: bool) -> Result<(), Failure> {
-    if config.state.store != StoreName::Sqlite {
-        return Err(
-            Failure::new("what is stored in DynamoDB is not sealed with a key of each practice").with_hint(
-                "remove it without --shred, and delete the tables' backups and the versions of the bucket by their age",
-            ),
-        );
-    }
     if !yes {
         return Err(Failure::new(format!(
             "`{id}`, everything stored for it, and what backups hold of it would be lost for good"
         ))
         .with_hint("add --yes if that is what you want; without --shred its backups stay readable"));
     }
-    let state = wiring::state_file(config)?;
     let firm = firm_id(id)?;
+    if config.state.store == StoreName::Dynamodb {
+        let state = wiring::aws::state(config).await?;
+        state.shred_firm(&firm, SystemClock.now()).await.map_err(state_failed)?;
+        state.record(&changed(&firm, "shredded")).await.map_err(state_failed)?;
+        say!("Removed `{id}` and destroyed its key. What point-in-time recovery keeps of it cannot be read any more.");
+        return Ok(());
+    }
+    let state = wiring::state_file(config)?;
     state.shred_firm(&firm, SystemClock.now()).map_err(state_failed)?;
     state.record(&changed(&firm, "shredded")).await.map_err(state_failed)?;
     say!(

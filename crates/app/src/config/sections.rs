@@ -45,6 +45,8 @@ pub struct AwsConfig {
     pub key_id: String,
     /// The secret with the API key.
     pub api_key_secret: String,
+    /// The secret that the keys of practices are wrapped under.
+    pub firm_keys_secret: String,
     /// Firms of a shard.
     pub shard_size: usize,
     /// How long a sweep begins new calls, in seconds.

@@ -5,16 +5,20 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use skin_assist_aws::{
     bedrock::BedrockChat,
     connection::Connection,
-    dynamodb::DynamoStore,
+    dynamodb::{DynamoStore, FirmKeys},
     sagemaker::SageMakerVision,
     secrets::{Secrets, VaultedTokenEndpoint},
 };
 use skin_assist_core::{
     domain::Route,
-    ports::{ChatModel, StateStore, TokenEndpoint, VisionModel},
+    ports::{ChatModel, TokenEndpoint, VisionModel},
 };
 
-use crate::{clock::SystemClock, config::Config, failure::Failure};
+use crate::{
+    clock::SystemClock,
+    config::Config,
+    failure::{Failure, Hinted as _},
+};
 
 /// As the SDK finds region, endpoint and credentials, where the configuration says nothing.
 async fn connection(config: &Config) -> Connection {
@@ -22,10 +26,23 @@ async fn connection(config: &Config) -> Connection {
     Connection::from_environment(given(&config.aws.region), given(&config.aws.endpoint)).await
 }
 
+/// The keys of practices in a state in DynamoDB: what they are wrapped under is asked for, they are not yet.
+pub(crate) async fn firm_keys(config: &Config, connection: &Connection) -> Result<Arc<FirmKeys>, Failure> {
+    let secret = match config.aws.firm_keys_secret.as_str() {
+        "" => config.state_key_text()?,
+        arn => {
+            let secret = Secrets::new(connection, Arc::new(SystemClock)).firm_keys(arn).await;
+            secret.failed(|| "what the keys of practices are wrapped under cannot be had".to_owned())?
+        }
+    };
+    Ok(FirmKeys::new(&secret, Arc::new(SystemClock)))
+}
+
 /// The state in DynamoDB. Nothing is asked of it yet.
-pub(super) async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
+pub(crate) async fn state(config: &Config) -> Result<DynamoStore, Failure> {
     let connection = connection(config).await;
-    Ok(Arc::new(DynamoStore::new(&connection, &config.aws.table_prefix)))
+    let keys = firm_keys(config, &connection).await?;
+    Ok(DynamoStore::new(&connection, &config.aws.table_prefix, keys))
 }
 
 /// `endpoint`, and in front of it Secrets Manager: a credential may name a secret there in the place of a proof.

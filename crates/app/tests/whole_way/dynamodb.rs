@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use skin_assist::driver::stop_signal;
-use skin_assist_aws::{connection::Connection, dynamodb::DynamoStore};
+use skin_assist_aws::{
+    connection::Connection,
+    dynamodb::{DynamoStore, FirmKeys},
+};
 use skin_assist_core::{polling::PolicyName, time::Clock as _};
 use skin_assist_simulator::CallKind;
 use skin_assist_testkit::servers::Server;
@@ -17,7 +20,11 @@ use super::{
 /// A store on the state of this name, as a process of its own would have it.
 fn store(server: &Server, state: &str) -> Arc<DynamoStore> {
     let connection = Connection::in_place_to_emulator(server.endpoint());
-    Arc::new(DynamoStore::new(&connection, format!("{state}-")))
+    Arc::new(DynamoStore::new(
+        &connection,
+        format!("{state}-"),
+        FirmKeys::for_emulator(),
+    ))
 }
 
 /// A world with a clinic of an hour, on a new state.

@@ -11,7 +11,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
-use skin_assist_core::{domain::DocumentStep, time::Clock as _};
+use skin_assist_core::{
+    domain::DocumentStep,
+    time::{Clock as _, VirtualClock},
+};
 use skin_assist_simulator::{EncounterSpec, PhotoContent, PhotoSpec};
 use skin_assist_transport::{Transport, TransportError};
 
@@ -203,4 +206,71 @@ fn a_clock_that_was_set_back_an_hour_before_a_start_loses_and_doubles_nothing() 
     // Whatever was leased or waiting waits until the clock has caught up, at the most.
     world.run_for(80 * MINUTE);
     world.assert_delivered_once(2);
+}
+
+/// One practice's requests are taken and not answered, for as long as the client waits.
+struct Silent {
+    inner: Arc<dyn Transport>,
+    clock: VirtualClock,
+    prefix: Arc<str>,
+    hung: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Transport for Silent {
+    async fn send(&self, request: Request<Bytes>, limit_bytes: usize) -> Result<Response<Bytes>, TransportError> {
+        if !request.uri().path().split('/').any(|part| part == &*self.prefix) {
+            return self.inner.send(request, limit_bytes).await;
+        }
+        self.hung.fetch_add(1, Ordering::SeqCst);
+        self.clock.sleep_until(self.clock.now() + Duration::from_secs(30)).await;
+        let what = "no answer within 30 s";
+        Err(TransportError::Unknown { what, status: None })
+    }
+}
+
+/// A clinic of eight practices, of which one is silent or none; the seconds from each photo of the others to its draft, sorted.
+fn delays(is_silent: bool) -> Vec<u64> {
+    let setting = Setting {
+        quota: (600, MINUTE),
+        clinic: 20 * MINUTE,
+        ..Setting::modmed()
+    };
+    let mut world = World::with(27, 8, setting);
+    let silent = world.ehr.firms()[0].clone();
+    let hung = Arc::new(AtomicUsize::new(0));
+    if is_silent {
+        let (prefix, counted) = (Arc::from(silent.as_str()), Arc::clone(&hung));
+        world.network = Box::new(move |inner, clock| {
+            Arc::new(Silent {
+                inner,
+                clock: clock.clone(),
+                prefix: Arc::clone(&prefix),
+                hung: Arc::clone(&counted),
+            })
+        });
+    }
+    world.run_for(30 * MINUTE);
+    assert_eq!(hung.load(Ordering::SeqCst) > 10, is_silent);
+    let report = world.report();
+    let others = report.expected().filter(|photo| photo.firm != silent);
+    let mut delays: Vec<u64> = others
+        .map(|photo| {
+            assert_eq!(photo.drafts.len(), 1, "{} of {}", photo.document, photo.firm);
+            photo.drafts[0].posted_at.since(photo.attached_at).as_secs()
+        })
+        .collect();
+    delays.sort_unstable();
+    delays
+}
+
+#[test]
+fn an_ehr_that_does_not_answer_for_one_practice_delays_no_other() {
+    let (without, with) = (delays(false), delays(true));
+    assert_eq!(without.len(), with.len());
+    let of = |delays: &[u64], percent: usize| delays[(delays.len() - 1) * percent / 100];
+    for percent in [50, 95] {
+        let (without, with) = (of(&without, percent), of(&with, percent));
+        assert!(with <= without + 5, "{percent} %: {with} s, and {without} s without it");
+    }
 }

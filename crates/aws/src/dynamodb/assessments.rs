@@ -18,6 +18,7 @@ use super::{
     documents::{self, read_watch},
     due::{wait_in, wait_no_more},
     schema::{DOCUMENT_WATCH, VISIT},
+    sealed::OF_VISIT,
     write::{Key, Write},
 };
 
@@ -157,12 +158,16 @@ impl DynamoStore {
     }
 
     pub(super) async fn all_siblings(&self, watch: &DocumentWatch) -> Outcome<Vec<Sibling>> {
+        let Some(data_key) = self.data_key(watch.firm.as_str()).await? else {
+            return Ok(Vec::new());
+        };
+        let sealed_visit = data_key.seal(OF_VISIT, &visit_of(watch)?);
         let ask = Ask {
             index: Some("visit"),
             key: "#visit = :visit",
             ..Ask::part(&DOCUMENT_WATCH, "")
         }
-        .value(VISIT, text(visit_of(watch)?));
+        .value(VISIT, text(sealed_visit));
         let proposed = self.all(ask).await?;
         let mut keys: Vec<Key> = proposed.iter().filter_map(Key::of).collect();
         // The index may be late; those of its own assessment are known without it.

@@ -17,6 +17,7 @@ use skin_assist_core::{
     },
     time::Timestamp,
 };
+use skin_assist_vault::DataKey;
 
 use super::{
     Ask, DynamoStore, MOST_IN_A_TRANSACTION, Outcome, Refusal, TRIES, Transacted,
@@ -24,20 +25,46 @@ use super::{
     error::{contended, unavailable},
     lock,
     schema::AUDIT,
+    sealed::OF_AUDIT,
     write::{Key, Write},
 };
 
 const TABLE: &str = AUDIT.name;
 
-fn read_record(row: &Row) -> Outcome<AuditRecord> {
+/// The subject of a record whose firm was shredded.
+const UNREADABLE: &str = "[shredded]";
+
+fn read_record(row: &Row, data_key: Option<&DataKey>) -> Outcome<AuditRecord> {
     let attributes = Attributes { table: TABLE, row };
+    let action: AuditAction = attributes.word("action")?;
+    let stored = attributes.text("subject")?;
+    let subject = if action.is_about_a_record() {
+        opened(data_key, stored).unwrap_or_else(|| UNREADABLE.to_owned())
+    } else {
+        stored.to_owned()
+    };
     Ok(AuditRecord {
         at: attributes.time("at")?,
         firm: attributes.named("part", FirmId::new)?,
         actor: attributes.text("actor")?.to_owned(),
-        action: attributes.word("action")?,
-        subject: attributes.text("subject")?.to_owned(),
+        action,
+        subject,
     })
+}
+
+/// What a stored subject says; nothing where it is not sealed, or the key is gone.
+fn opened(data_key: Option<&DataKey>, stored: &str) -> Option<String> {
+    data_key?.open(OF_AUDIT, stored).ok()
+}
+
+/// A record as it is stored: what came from the firm's EHR is sealed, and the chain is over that. What ends after its firm was shredded
+/// is recorded without what it was about.
+fn sealed(record: &AuditRecord, data_key: Option<&DataKey>) -> AuditRecord {
+    let mut record = record.clone();
+    if record.action.is_about_a_record() {
+        record.subject = data_key.map_or_else(String::new, |data_key| data_key.seal(OF_AUDIT, &record.subject));
+    }
+    record
 }
 
 fn number_of(row: &Row) -> Outcome<u64> {
@@ -47,17 +74,18 @@ fn number_of(row: &Row) -> Outcome<u64> {
 }
 
 /// A row as an entry. One of before there were chains has no hash, and shows as changed.
-fn read_entry(row: &Row) -> Outcome<AuditEntry> {
+fn read_entry(row: &Row, data_key: Option<&DataKey>) -> Outcome<AuditEntry> {
     let attributes = Attributes { table: TABLE, row };
+    let subject = attributes.text("subject")?;
     let or_none = |name| Ok(attributes.optional_text(name)?.unwrap_or_default().to_owned());
     Ok(AuditEntry {
-        opened: None,
+        opened: opened(data_key, subject),
         firm: attributes.named("part", FirmId::new)?,
         number: number_of(row)?,
         at: attributes.time("at")?,
         actor: attributes.text("actor")?.to_owned(),
         action: attributes.text("action")?.to_owned(),
-        subject: attributes.text("subject")?.to_owned(),
+        subject: subject.to_owned(),
         previous: or_none("previous")?,
         hash: or_none("hash")?,
     })
@@ -110,6 +138,8 @@ impl DynamoStore {
         let mut own = [0_u8; 8];
         getrandom::fill(&mut own).map_err(unavailable)?;
         let own = hex::encode(own);
+        let is_sealed = records.iter().any(|record| record.action.is_about_a_record());
+        let data_key = if is_sealed { self.audit_key(&firm).await? } else { None };
         let remembered = lock(&self.audited).get(&firm).cloned();
         let mut head = match remembered {
             Some(head) => head,
@@ -119,7 +149,7 @@ impl DynamoStore {
             let mut last = head.clone();
             let mut all = writes.to_vec();
             for record in records {
-                let entry = AuditEntry::after(&last, record);
+                let entry = AuditEntry::after(&last, &sealed(record, data_key.as_deref()));
                 last = entry.head();
                 all.push(
                     Write::put(&AUDIT, key(&firm, entry.number))
@@ -192,7 +222,8 @@ impl Audit for DynamoStore {
         let mut by_firm: BTreeMap<String, Vec<(String, AuditRecord)>> = BTreeMap::new();
         for row in &self.whole_table(&AUDIT).await? {
             let item = Attributes { table: TABLE, row }.text("item")?;
-            let record = read_record(row)?;
+            let firm = Attributes { table: TABLE, row }.text("part")?;
+            let record = read_record(row, self.data_key(firm).await?.as_deref())?;
             by_firm
                 .entry(record.firm.to_string())
                 .or_default()
@@ -218,7 +249,7 @@ impl AuditTrail for DynamoStore {
     async fn audit_chains(&self) -> Outcome<Vec<AuditChain>> {
         let mut heads: BTreeMap<FirmId, AuditHead> = BTreeMap::new();
         for row in &self.whole_table(&AUDIT).await? {
-            let entry = read_entry(row)?;
+            let entry = read_entry(row, None)?;
             let head = heads.entry(entry.firm.clone()).or_insert_with(|| entry.head());
             if head.number < entry.number {
                 *head = entry.head();
@@ -239,7 +270,9 @@ impl AuditTrail for DynamoStore {
         }
         .value("from", text(format!("{from:020}")));
         let (rows, next) = self.page(&ask, None).await?;
-        let entries = rows.iter().map(read_entry).collect::<Outcome<Vec<_>>>()?;
+        let data_key = self.data_key(firm.as_str()).await?;
+        let entries = rows.iter().map(|row| read_entry(row, data_key.as_deref()));
+        let entries = entries.collect::<Outcome<Vec<_>>>()?;
         let last = entries.last().map(|entry| entry.number + 1);
         Ok(AuditPage {
             next: last.filter(|_| next.is_some()),

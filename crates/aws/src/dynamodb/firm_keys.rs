@@ -17,8 +17,8 @@ use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
     domain::FirmId,
     phi::Secret,
-    ports::StateError,
-    time::{Clock, Timestamp},
+    ports::{FirmAdministration as _, StateError},
+    time::{Clock, Timestamp, VirtualClock},
 };
 use skin_assist_vault::{DataKey, KeyRing, RingError, WrappingKey};
 
@@ -35,9 +35,6 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// When no process has a key any more that was destroyed.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);
-
-/// How soon the table is asked again for a firm that had no key: one is added with each connection.
-const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 fn key() -> Key {
     Key::new("ring", "ring")
@@ -89,21 +86,22 @@ impl FirmKeys {
         })
     }
 
-    /// As they were last read, where that was not too long ago for this firm.
-    fn known(&self, firm: &str) -> Option<Option<Arc<DataKey>>> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = held.as_ref()?;
-        let age = self.clock.now().since(held.read_at);
-        let key = held.ring.key(firm).cloned();
-        let good_for = if key.is_some() {
-            REMEMBERED_FOR
-        } else {
-            ASKED_AGAIN_AFTER
-        };
-        (age < good_for).then_some(key)
+    /// Keys that are wrapped under what everybody knows, and remembered for ever: for emulators.
+    pub fn for_emulator() -> Arc<Self> {
+        let clock = VirtualClock::new(Timestamp::from_millis(0));
+        Self::new(&Secret::new("of an emulator".to_owned()), Arc::new(clock))
     }
 
-    fn hold(&self, ring: KeyRing, read_at: Timestamp) {
+    /// The firm's key as it was last read, where that was not too long ago. That there is none is not remembered: one is added with each
+    /// connection.
+    fn known(&self, firm: &str) -> Option<Arc<DataKey>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = held.as_ref()?;
+        let is_fresh = self.clock.now().since(held.read_at) < REMEMBERED_FOR;
+        held.ring.key(firm).filter(|_| is_fresh).cloned()
+    }
+
+    pub(super) fn hold(&self, ring: KeyRing, read_at: Timestamp) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Held { ring, read_at });
     }
 }
@@ -127,7 +125,7 @@ impl DynamoStore {
     /// The firm's key; none where the firm was never connected, or was shredded.
     pub(super) async fn data_key(&self, firm: &str) -> Outcome<Option<Arc<DataKey>>> {
         if let Some(known) = self.keys.known(firm) {
-            return Ok(known);
+            return Ok(Some(known));
         }
         let asked_at = self.keys.clock.now();
         let (ring, _) = self.ring().await?;
@@ -174,12 +172,29 @@ impl DynamoStore {
         added.await.map(drop)
     }
 
-    /// Destroys the firm's key: nobody can read what was sealed with it from now on, wherever it is kept. Whether there was one.
+    /// What an audit record of the firm is sealed with: also of one that was never connected; none of one that was shredded.
+    pub(super) async fn audit_key(&self, firm: &FirmId) -> Outcome<Option<Arc<DataKey>>> {
+        if let Some(key) = self.data_key(firm.as_str()).await? {
+            return Ok(Some(key));
+        }
+        let was_destroyed = |ring: &KeyRing| ring.destroyed().iter().any(|key| key.firm == firm.as_str());
+        let added = self.change_ring(|ring| Ok(!was_destroyed(ring) && ring.add(firm.as_str())?));
+        added.await?;
+        self.data_key(firm.as_str()).await
+    }
+
+    /// Destroys the firm's key, so that nobody can read what was sealed with it from now on, wherever it is kept; then removes the firm, if
+    /// that was not done before.
     ///
     /// # Errors
-    /// [`StateError::Unavailable`].
-    pub async fn destroy_firm_key(&self, firm: &FirmId, now: Timestamp) -> Result<bool, StateError> {
-        self.change_ring(|ring| Ok(ring.destroy(firm.as_str(), now.as_millis())))
-            .await
+    /// [`StateError::NotFound`] when there is neither a key nor a firm, [`StateError::Unavailable`].
+    pub async fn shred_firm(&self, firm: &FirmId, now: Timestamp) -> Result<(), StateError> {
+        let had_a_key = self
+            .change_ring(|ring| Ok(ring.destroy(firm.as_str(), now.as_millis())))
+            .await?;
+        match self.remove_firm(firm).await {
+            Err(StateError::NotFound { .. }) if had_a_key => Ok(()),
+            outcome => outcome,
+        }
     }
 }

@@ -108,14 +108,8 @@ impl DynamoStore {
     /// Deletes the rows of a firm that is out of sight, those first whose being there allows others to be written.
     async fn purge(&self, firm: &FirmId) -> Outcome<()> {
         for table in [&ENCOUNTER_WATCH, &DOCUMENT_WATCH, &ASSIST_RESULTS] {
-            let rows = self
-                .all(Ask {
-                    wanted: Some("#part, #item"),
-                    ..Ask::part(table, firm.as_str())
-                })
-                .await?;
-            self.delete_all(table, rows.iter().filter_map(Key::of).collect())
-                .await?;
+            let keys = self.stored_keys(Ask::part(table, firm.as_str())).await?;
+            self.delete_all(table, keys).await?;
         }
         self.delete_letters_of(firm).await?;
         let done = Write::update(&FIRMS, generation_key(firm))
@@ -214,6 +208,7 @@ impl Firms for DynamoStore {
 #[async_trait]
 impl FirmAdministration for DynamoStore {
     async fn add_firm(&self, firm: &Firm, credential: &NewCredential) -> Outcome<()> {
+        self.add_data_key(&firm.id).await?;
         for _ in 0..TRIES {
             let (last, removing) = self.generation(&firm.id).await?;
             if removing {

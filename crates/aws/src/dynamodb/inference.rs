@@ -23,6 +23,7 @@ use skin_assist_core::{
     ports::{AuditAction, InferenceRecords, StateError},
     time::Timestamp,
 };
+use skin_assist_vault::DataKey;
 
 use super::{
     Ask, DynamoStore, Outcome, TRIES, Transacted, Written, assessments,
@@ -33,6 +34,7 @@ use super::{
     error::{contended, damaged, unavailable},
     firms::first_fence,
     schema::{ASSIST_RESULTS, DELETE_AT, DOCUMENT_WATCH, RESULT_PREFIX},
+    sealed::{OF_ITEM, OF_VISIT, RESULT_KEY},
     write::{Key, Write},
 };
 
@@ -57,13 +59,8 @@ struct Said<'a> {
     note: Cow<'a, DraftNote>,
 }
 
-/// Where what a result of an earlier release says is. Those of this one name the place themselves ([`said_prefix`]).
-fn note_prefix(assessment: &str) -> String {
-    format!("note#{assessment}#")
-}
-
-fn findings_prefix(key: &ResultKey) -> String {
-    format!("findings#{}#", key.as_str())
+fn findings_prefix(data_key: &DataKey, key: &ResultKey) -> String {
+    format!("findings#{}#", data_key.seal(RESULT_KEY, key.as_str()))
 }
 
 fn part_item(prefix: &str, place: usize) -> String {
@@ -137,9 +134,14 @@ fn top_finding(findings: &Findings) -> Option<&str> {
 }
 
 /// The row of a new result, and those of what it says.
-fn new_result(lead: &DocumentWatch, result: &AssistResult, generation: u64) -> Outcome<(Write, Vec<Write>)> {
+fn new_result(
+    data_key: &DataKey,
+    lead: &DocumentWatch,
+    result: &AssistResult,
+    generation: u64,
+) -> Outcome<(Write, Vec<Write>)> {
     let firm = &lead.firm;
-    let prefix = said_prefix(lead, result)?;
+    let prefix = said_prefix(data_key, lead, result)?;
     let findings = result.findings.expose();
     let said = Said {
         assessment: Cow::Borrowed(&result.assessment),
@@ -204,15 +206,10 @@ impl DynamoStore {
         Ok(results)
     }
 
+    /// The firm, and how the items begin that hold what the result says.
     fn note_of(row: &Row) -> Outcome<(String, String)> {
         let attributes = Attributes { table: TABLE, row };
-        let assessment = attributes.text("item")?.strip_prefix(RESULT_PREFIX);
-        let assessment = assessment.ok_or_else(|| attributes.damaged("item"))?;
-        let said = attributes.optional_text("note")?.map(str::to_owned);
-        Ok((
-            attributes.text("part")?.to_owned(),
-            said.unwrap_or_else(|| note_prefix(assessment)),
-        ))
+        Ok((attributes.text("part")?.to_owned(), attributes.text("note")?.to_owned()))
     }
 
     fn first_part(row: &Row) -> Outcome<Key> {
@@ -269,7 +266,10 @@ impl DynamoStore {
 #[async_trait]
 impl InferenceRecords for DynamoStore {
     async fn findings(&self, firm: &FirmId, key: &ResultKey) -> Outcome<Option<Phi<Findings>>> {
-        let ask = Ask::beginning(&ASSIST_RESULTS, firm.as_str(), &findings_prefix(key));
+        let Some(data_key) = self.data_key(firm.as_str()).await? else {
+            return Ok(None);
+        };
+        let ask = Ask::beginning(&ASSIST_RESULTS, firm.as_str(), &findings_prefix(&data_key, key));
         match joined(&self.all(ask).await?)? {
             Some(packed) => whole(&packed, "packed").map(Phi::new).map(Some),
             None => Ok(None),
@@ -297,7 +297,8 @@ impl InferenceRecords for DynamoStore {
         findings: &Phi<Findings>,
         now: Timestamp,
     ) -> Outcome<()> {
-        let prefix = findings_prefix(key);
+        let data_key = self.data_key(lease.item().firm.as_str()).await?;
+        let prefix = findings_prefix(&*data_key.ok_or(StateError::LeaseLost)?, key);
         let rows = written(&lease.item().firm, &prefix, parts(findings.expose())?);
         let rows: Vec<Write> = rows
             .map(|row| row.set(DELETE_AT, seconds(now + FINDINGS_LIFE)))
@@ -325,7 +326,8 @@ impl InferenceRecords for DynamoStore {
         let mut done = vec![documents::done(&lease)];
         done.extend(companions.map(|companion| assessments::done(lead, companion)));
         let mut writes = done.clone();
-        let (head, said) = new_result(lead, result, generation)?;
+        let data_key = self.data_key(firm.as_str()).await?.ok_or(StateError::LeaseLost)?;
+        let (head, said) = new_result(&data_key, lead, result, generation)?;
         // Large, and read by nobody whom the head does not send there: before the transaction, where it costs half. If the lease is lost it
         // stays behind in the firm's partition, and goes with the firm.
         for part in said {
@@ -373,9 +375,12 @@ impl InferenceRecords for DynamoStore {
     }
 
     async fn draft_before(&self, watch: &DocumentWatch) -> Outcome<Option<EarlierDraft>> {
+        let Some(data_key) = self.data_key(watch.firm.as_str()).await? else {
+            return Ok(None);
+        };
         let rows = Ask {
             latest_first: true,
-            ..Ask::beginning(&ASSIST_RESULTS, watch.firm.as_str(), &visit_prefix(watch)?)
+            ..Ask::beginning(&ASSIST_RESULTS, watch.firm.as_str(), &visit_prefix(&data_key, watch)?)
         };
         for row in &self.all(rows).await? {
             let attributes = Attributes { table: TABLE, row };
@@ -397,23 +402,24 @@ impl InferenceRecords for DynamoStore {
 }
 
 /// How the items begin that lead from a visit to its results.
-fn visit_prefix(watch: &DocumentWatch) -> Outcome<String> {
+fn visit_prefix(data_key: &DataKey, watch: &DocumentWatch) -> Outcome<String> {
     let visit = to_json(&(&watch.encounter, &watch.category, watch.route, &watch.patient))?;
-    Ok(format!("visit#{visit}#"))
+    Ok(format!("visit#{}#", data_key.seal(OF_VISIT, &visit)))
 }
 
 /// Where what a result says is: by the visit and in the order of time, where drafts of further photos look for it; and under digits of
 /// chance, since it is written just before the result that names it, and somebody else may be about to do the same.
-fn said_prefix(lead: &DocumentWatch, result: &AssistResult) -> Outcome<String> {
+fn said_prefix(data_key: &DataKey, lead: &DocumentWatch, result: &AssistResult) -> Outcome<String> {
     let mut own = [0_u8; 8];
     getrandom::fill(&mut own).map_err(unavailable)?;
-    let (own, assessment) = (hex::encode(own), &result.assessment.id);
+    let own = hex::encode(own);
+    let assessment = data_key.seal(OF_ITEM, result.assessment.id.as_str());
     // Where further photos are waited for, the assessment itself says what comes before.
     Ok(match lead.gathers_until {
-        Some(_) => format!("{}{own}#", note_prefix(assessment.as_str())),
+        Some(_) => format!("note#{assessment}#{own}#"),
         None => format!(
             "{}{:015}#{assessment}#{own}#",
-            visit_prefix(lead)?,
+            visit_prefix(data_key, lead)?,
             result.assessed_at.as_millis()
         ),
     })

@@ -3,7 +3,7 @@
 //! A write is paid for by the size of its row, so that looks are where few others are. The latest few are in the row of the
 //! lease. The others are in rows of the firm's own partition, one for each quarter of an hour in which they were written: such a
 //! row has the encounters that were looked at then and no others, and goes by itself when nobody asks for it any more. An
-//! encounter is named by a digest, a third as long as its id.
+//! encounter is named by a digest under the firm's key, a third as long as its id.
 //!
 //! The lease's row counts how often looks were written elsewhere. A process that knows them as they were after so many times reads
 //! the latest rows again, and no others.
@@ -15,19 +15,20 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
     domain::{FirmId, WatchList},
     lease::Lease,
     ports::Look,
     time::Timestamp,
 };
+use skin_assist_vault::DataKey;
 
 use super::{
     Ask, DynamoStore, Outcome, Written,
     codec::{Attributes, Row, number, seconds, text, time},
     lock,
     schema::{DELETE_AT, ENCOUNTER_WATCH},
+    sealed::LOOK,
     watch_lists::{freed, lease_key},
     write::{Key, Write},
 };
@@ -53,9 +54,15 @@ const MOST_LATEST: usize = 16;
 /// How the names of attributes begin that are looks.
 const SIGN: char = '@';
 
-/// What stands for an encounter among looks: that two of a firm's are taken for one is less likely than that a disk fails.
-fn name_of(encounter: &str) -> String {
-    hex::encode(&Sha256::digest(encounter.as_bytes())[..6])
+/// How long they are: 48 bits.
+const NAME: usize = 8;
+
+/// What stands for an encounter among looks, the beginning of its sealed id: that two of a firm's are taken for one is less likely than that
+/// a disk fails, and who lacks the firm's key learns nothing of it.
+fn name_of(data_key: &DataKey, encounter: &str) -> String {
+    let mut name = data_key.seal(LOOK, encounter);
+    name.truncate(NAME);
+    name
 }
 
 /// The row of the looks that are written at `now`.
@@ -82,8 +89,12 @@ pub(super) fn none() -> AttributeValue {
 }
 
 /// Notes looks at encounters in the lease's row.
-pub(super) fn noted<'a>(write: Write, looks: impl IntoIterator<Item = (&'a str, Timestamp)>) -> Write {
-    named(looks)
+pub(super) fn noted<'a>(
+    data_key: &DataKey,
+    write: Write,
+    looks: impl IntoIterator<Item = (&'a str, Timestamp)>,
+) -> Write {
+    named(data_key, looks)
         .into_iter()
         .enumerate()
         .fold(write, |write, (place, (name, at))| {
@@ -96,10 +107,10 @@ pub(super) fn noted<'a>(write: Write, looks: impl IntoIterator<Item = (&'a str, 
 }
 
 /// Each encounter once.
-fn named<'a>(looks: impl IntoIterator<Item = (&'a str, Timestamp)>) -> HashMap<String, Timestamp> {
+fn named<'a>(data_key: &DataKey, looks: impl IntoIterator<Item = (&'a str, Timestamp)>) -> HashMap<String, Timestamp> {
     let mut named = HashMap::new();
     for (encounter, at) in looks {
-        later(&mut named, name_of(encounter), at);
+        later(&mut named, name_of(data_key, encounter), at);
     }
     named
 }
@@ -112,6 +123,7 @@ fn later(looks: &mut HashMap<String, Timestamp>, name: String, at: Timestamp) {
 /// When encounters were looked at under leases on their firm's list.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
+    data_key: Option<Arc<DataKey>>,
     latest: HashMap<String, Timestamp>,
     moved: Arc<HashMap<String, Timestamp>>,
     all: Option<Timestamp>,
@@ -122,7 +134,8 @@ impl Looks {
     /// encounter that had been seen by then; the row of none of them is written for it.
     pub(super) fn at(&self, encounter: &str, first_seen_at: Timestamp) -> Option<Timestamp> {
         let since = |at: &Timestamp| *at >= first_seen_at;
-        let name = name_of(encounter);
+        let name = self.data_key.as_deref().map(|data_key| name_of(data_key, encounter));
+        let name = name.unwrap_or_default();
         let own = [&self.latest, &*self.moved].map(|looks| looks.get(&name).copied().filter(since));
         own[0].max(own[1]).max(self.all.filter(since))
     }
@@ -150,6 +163,7 @@ impl DynamoStore {
         };
         let latest = attributes.times("looks")?;
         Ok(Looks {
+            data_key: self.data_key(firm.as_str()).await?,
             moved: self.moved_looks(firm, &attributes).await?,
             latest: latest.into_iter().map(|(name, at)| (name.to_owned(), at)).collect(),
             all: attributes.optional_time("all_looked_at")?,
@@ -286,13 +300,17 @@ impl DynamoStore {
         let firm = &lease.item().firm;
         let noting: HashSet<&str> = looks.iter().map(|look| look.encounter.as_str()).collect();
         let looks = looks.iter().map(|look| (look.encounter.as_str(), look.at));
+        let Some(data_key) = self.data_key(firm.as_str()).await? else {
+            // The firm is gone, and its lease with it.
+            return Ok(());
+        };
         if noting.len() <= MOST_LATEST {
             return self
-                .write(noted(freed(&lease, !noting.is_empty(), now), looks))
+                .write(noted(&data_key, freed(&lease, !noting.is_empty(), now), looks))
                 .await
                 .map(drop);
         }
-        let looks = named(looks);
+        let looks = named(&data_key, looks);
         self.write_looks(firm, &looks, now).await?;
         let counted = self.change(freed(&lease, true, now).with(counting(&lease))).await?;
         self.looks_moved(firm, looks, &counted, now)

@@ -233,13 +233,11 @@ impl DynamoStore {
     pub(super) async fn delete_letters_of(&self, firm: &FirmId) -> Outcome<()> {
         let ask = Ask {
             filter: Some("#firm = :firm"),
-            wanted: Some("#part, #item"),
             ..Ask::part(&DEAD_LETTERS, LETTERS)
         }
         .value("firm", text(firm.as_str()));
-        let rows = self.all(ask).await?;
-        self.delete_all(&DEAD_LETTERS, rows.iter().filter_map(Key::of).collect())
-            .await
+        let keys = self.stored_keys(ask).await?;
+        self.delete_all(&DEAD_LETTERS, keys).await
     }
 
     /// The rows that the index `attention` has for any of these.

@@ -16,8 +16,10 @@ use super::{
     deliveries::{self, QUEUE_NAME},
     documents,
     due::{granting, proposed_in},
+    error::damaged,
     firms,
-    schema::{ASSIST_RESULTS, DOCUMENT_WATCH, DUE_AT, FIRMS, LOCKED_UNTIL, QUEUE, RESULT_PREFIX, Table},
+    schema::{ASSIST_RESULTS, DOCUMENT_WATCH, DUE_AT, FIRMS, ITEM, LOCKED_UNTIL, QUEUE, RESULT_PREFIX, Table},
+    sealed::OF_ITEM,
     served,
     write::Key,
 };
@@ -105,6 +107,14 @@ impl DynamoStore {
 
 #[async_trait]
 impl Proposals for DynamoStore {
+    async fn id_of(&self, firm: &FirmId, stored: &str) -> Outcome<Option<String>> {
+        let Some(data_key) = self.data_key(firm.as_str()).await? else {
+            return Ok(None);
+        };
+        let opened = data_key.open(OF_ITEM, stored);
+        opened.map(Some).map_err(|_| damaged(DOCUMENT_WATCH.name, ITEM))
+    }
+
     async fn acquire_document(
         &self,
         firm: &FirmId,

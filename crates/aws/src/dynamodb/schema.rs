@@ -3,7 +3,7 @@
 //! # Keys
 //! Every table has the same key: [`PART`] (partition) and [`ITEM`] (sort), both text. The firm is part of every key:
 //! alone in one of the two, or, where a row is of no firm (quotas, pollers, what all firms taught), replaced by a word.
-//! Keys hold ids and nothing else. A firm's rows lie in one partition, but for what is read of all firms together (the
+//! Keys hold ids and nothing else, and those from an EHR sealed with the firm's key (`sealed`). A firm's rows lie in one partition, but for what is read of all firms together (the
 //! firms themselves, the leases on their watch lists, dead letters): there the partition is a word and the firm the sort
 //! key.
 //!
@@ -103,6 +103,8 @@ pub struct Table {
     pub expires: bool,
     /// Whether changes are streamed (`KEYS_ONLY`: no patient data leaves the table).
     pub stream: bool,
+    /// Whether it can be put back as it was at a point in time. What is to be destroyed cannot.
+    pub recoverable: bool,
 }
 
 impl Table {
@@ -112,6 +114,7 @@ impl Table {
             indexes: &[],
             expires: false,
             stream: false,
+            recoverable: true,
         }
     }
 }
@@ -196,7 +199,14 @@ pub const AUDIT: Table = Table::plain("Audit");
 /// What was given up: `part` = `letters`, `item` = the number and the firm. And the number that was given last (`numbers`).
 pub const DEAD_LETTERS: Table = Table::plain("DeadLetters");
 
-/// All tables. Each is billed by request, encrypted with the deployment's own key, and recoverable to a point in time.
+/// The keys of firms, wrapped: one row, `part` and `item` = `ring`. Apart from what is sealed with them, and never recoverable: a key
+/// that was destroyed is gone.
+pub const FIRM_KEYS: Table = Table {
+    recoverable: false,
+    ..Table::plain("FirmKeys")
+};
+
+/// All tables. Each is billed by request and encrypted with the deployment's own key.
 pub const TABLES: &[Table] = &[
     FIRMS,
     CREDENTIALS,
@@ -206,6 +216,7 @@ pub const TABLES: &[Table] = &[
     CALL_GRANTS,
     AUDIT,
     DEAD_LETTERS,
+    FIRM_KEYS,
 ];
 
 /// The key of every table.

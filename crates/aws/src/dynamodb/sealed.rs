@@ -16,16 +16,16 @@ use super::{
     encounters,
     error::damaged,
     schema::{
-        ASSIST_RESULTS, CREDENTIALS, DEAD_LETTERS, DOCUMENT_WATCH, ENCOUNTER_WATCH, ITEM, PART, RESULT_PREFIX, Table,
-        VISIT,
+        ASSIST_RESULTS, AUDIT, CREDENTIALS, DEAD_LETTERS, DOCUMENT_WATCH, ENCOUNTER_WATCH, ITEM, PART, RESULT_PREFIX,
+        Table, VISIT,
     },
     write::{Key, Write},
 };
 
 /// Documents and assessments: a dead letter is about the one or the other.
 pub(super) const OF_ITEM: Kind = Kind::named("item");
-const ENCOUNTER: Kind = Kind::named("encounter");
-const PATIENT: Kind = Kind::named("patient");
+pub(super) const ENCOUNTER: Kind = Kind::named("encounter");
+pub(super) const PATIENT: Kind = Kind::named("patient");
 const PRACTITIONER: Kind = Kind::named("practitioner");
 const CREDENTIAL: Kind = Kind::named("credential");
 const PHOTO: Kind = Kind::named("photo");
@@ -84,6 +84,11 @@ pub(crate) const SEALED: &[(&str, &[(&str, Kind)])] = &[
     ),
     (DEAD_LETTERS.name, &[("subject", OF_ITEM)]),
 ];
+
+/// Whether rows of a table hold what is sealed with the keys of firms.
+pub fn is_sealed(table: &Table) -> bool {
+    table.name == AUDIT.name || SEALED.iter().any(|(name, _)| *name == table.name)
+}
 
 /// What of a sort key is sealed: what comes behind this.
 fn item(table: &Table) -> Option<(&'static str, Kind)> {

@@ -17,7 +17,12 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use super::*;
+use skin_assist_vault::{self as vault, KeyRing};
+
+use super::{
+    sealed::{ENCOUNTER, PATIENT},
+    *,
+};
 use crate::connection::emulator;
 
 /// Answers as it was told, and keeps what it was asked.
@@ -37,14 +42,53 @@ impl HttpConnector for Scripted {
     }
 }
 
+/// With a key of the firm `a`.
+fn ring() -> KeyRing {
+    let mut ring = KeyRing::derived_from(&[7; 32]);
+    ring.add_derived("a");
+    ring
+}
+
+/// A value of the firm `a` as it is stored.
+fn stored(kind: vault::Kind, plain: &str) -> String {
+    ring().key("a").unwrap().seal(kind, plain)
+}
+
+/// Where an encounter is.
+fn item(id: &str) -> String {
+    format!("encounter#{}", stored(ENCOUNTER, id))
+}
+
+/// An encounter's row.
+fn row(id: &str, status: &str) -> String {
+    format!(
+        r#"{{"part": {{"S": "a"}}, "item": {{"S": "{}"}}, "patient": {{"S": "{}"}}, "status": {{"S": "{status}"}},
+            "first_seen_at": {{"N": "5"}}, "expires_at": {{"N": "9"}}, "seen": {{"N": "1"}}}}"#,
+        item(id),
+        stored(PATIENT, "p")
+    )
+}
+
+/// The row of the cursor, after so many changes, of which the last were of the encounters 1 and 2.
+fn cursor(changes: u64) -> String {
+    format!(
+        r#"{{"Item": {{"part": {{"S": "a"}}, "cursor": {{"N": "1"}}, "changes": {{"N": "{changes}"}},
+            "changed": {{"L": [{{"S": "{}"}}, {{"S": "{}"}}]}}}}}}"#,
+        stored(ENCOUNTER, "1"),
+        stored(ENCOUNTER, "2")
+    )
+}
+
 /// A store to which this is answered, one after the other.
 fn store(answers: &[(u16, &str)]) -> (DynamoStore, Scripted) {
     let script = Scripted::default();
     lock(&script.answers).extend(answers.iter().map(|(status, body)| (*status, (*body).to_owned())));
     let connector = script.clone();
     let client: SharedHttpClient = http_client_fn(move |_, _| SharedHttpConnector::new(connector.clone()));
+    let keys = FirmKeys::for_emulator();
+    keys.hold(ring(), Timestamp::from_millis(0));
     let config = emulator("http://127.0.0.1:9", client, RetryConfig::disabled());
-    (DynamoStore::new(&Connection { config }, "t-"), script)
+    (DynamoStore::new(&Connection { config }, "t-", keys), script)
 }
 
 const CONFLICT: &str = r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionConflictException", "message": "m"}"#;
@@ -143,34 +187,32 @@ async fn a_refused_write_is_not_sent_again() {
 /// DynamoDB reads as much of a batch as it can at once, and pages as much as it likes.
 #[tokio::test]
 async fn what_was_not_read_is_asked_for_again() {
-    let row = |id: &str| {
-        format!(
-            r#"{{"part": {{"S": "a"}}, "item": {{"S": "encounter#{id}"}}, "patient": {{"S": "p"}}, "status": {{"S": "open"}},
-                "first_seen_at": {{"N": "5"}}, "expires_at": {{"N": "9"}}, "seen": {{"N": "1"}}}}"#
-        )
-    };
-    let key = r#"{"part": {"S": "a"}, "item": {"S": "encounter#2"}}"#;
+    let key = format!(r#"{{"part": {{"S": "a"}}, "item": {{"S": "{}"}}}}"#, item("2"));
     let first = format!(
         r#"{{"Responses": {{"t-EncounterWatch": [{}]}}, "UnprocessedKeys": {{"t-EncounterWatch": {{"Keys": [{key}]}}}}}}"#,
-        row("1")
+        row("1", "open")
     );
     let second = format!(
         r#"{{"Responses": {{"t-EncounterWatch": [{}]}}, "UnprocessedKeys": {{}}}}"#,
-        row("2")
+        row("2", "open")
     );
     let (store_one, script) = store(&[(200, &first), (200, &second), (200, "{}")]);
     let ids = ["2", "1"].map(EncounterId::new);
     let watches = store_one.watches_of(&FirmId::new("a"), &ids).await.unwrap();
     let names: Vec<&str> = watches.iter().map(|watch| watch.encounter.id.as_str()).collect();
     assert_eq!(names, ["2", "1"]);
-    assert!(lock(&script.asked)[1].contains("encounter#2") && !lock(&script.asked)[1].contains("encounter#1"));
+    assert!(lock(&script.asked)[1].contains(&item("2")) && !lock(&script.asked)[1].contains(&item("1")));
 
-    let page = format!(r#"{{"Items": [{}], "LastEvaluatedKey": {key}}}"#, row("1"));
-    let last = format!(r#"{{"Items": [{}]}}"#, row("2"));
+    let page = format!(r#"{{"Items": [{}], "LastEvaluatedKey": {key}}}"#, row("1", "open"));
+    let last = format!(r#"{{"Items": [{}]}}"#, row("2", "open"));
     let empty = format!(r#"{{"Items": [], "LastEvaluatedKey": {key}}}"#);
-    let cursor =
-        r#"{"Item": {"cursor": {"N": "1"}, "changes": {"N": "2"}, "changed": {"L": [{"S": "1"}, {"S": "2"}]}}}"#;
-    let (store_two, script) = store(&[(200, cursor), (200, &page), (200, &empty), (200, &last), (200, "{}")]);
+    let (store_two, script) = store(&[
+        (200, &cursor(2)),
+        (200, &page),
+        (200, &empty),
+        (200, &last),
+        (200, "{}"),
+    ]);
     let listed = store_two
         .watch_list(&FirmId::new("a"), Timestamp::from_millis(0))
         .await
@@ -182,24 +224,12 @@ async fn what_was_not_read_is_asked_for_again() {
 /// What did not change is not read again, and of what did no more than that.
 #[tokio::test]
 async fn what_is_known_is_not_read_again() {
-    let row = |id: &str, status: &str| {
-        format!(
-            r#"{{"part": {{"S": "a"}}, "item": {{"S": "encounter#{id}"}}, "patient": {{"S": "p"}}, "status": {{"S": "{status}"}},
-                "first_seen_at": {{"N": "5"}}, "expires_at": {{"N": "9"}}, "seen": {{"N": "1"}}}}"#
-        )
-    };
-    let cursor = |changes: u64, last: &str| {
-        format!(
-            r#"{{"Item": {{"cursor": {{"N": "1"}}, "changes": {{"N": "{changes}"}},
-                "changed": {{"L": [{{"S": "1"}}, {{"S": "{last}"}}]}}}}}}"#
-        )
-    };
     let all = format!(r#"{{"Items": [{}, {}]}}"#, row("1", "open"), row("2", "open"));
     let one = format!(
         r#"{{"Responses": {{"t-EncounterWatch": [{}]}}, "UnprocessedKeys": {{}}}}"#,
         row("2", "finished")
     );
-    let (before, same, after, long_after) = (cursor(7, "2"), cursor(7, "2"), cursor(8, "2"), cursor(11, "2"));
+    let (before, same, after, long_after) = (cursor(7), cursor(7), cursor(8), cursor(11));
     let none = (200, "{}");
     let answers = [
         vec![(200, before.as_str()), (200, &all), none],
@@ -228,5 +258,5 @@ async fn what_is_known_is_not_read_again() {
     }
     let asked = lock(&script.asked).clone();
     assert_eq!(asked.len(), answers.len());
-    assert!(asked[6].contains("encounter#2") && !asked[6].contains("encounter#1"));
+    assert!(asked[6].contains(&item("2")) && !asked[6].contains(&item("1")));
 }

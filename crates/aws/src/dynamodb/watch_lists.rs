@@ -337,8 +337,9 @@ impl WatchLists for DynamoStore {
         taken.sort_by(|one, other| one.encounter.cmp(&other.encounter).then(other.at.cmp(&one.at)));
         taken.dedup_by(|one, other| one.encounter == other.encounter);
         let looks: Vec<(&str, Timestamp)> = taken.iter().map(|look| (look.encounter.as_str(), look.at)).collect();
+        let data_key = self.data_key(firm.as_str()).await?.ok_or(StateError::LeaseLost)?;
         let mut parts = looks.chunks(MOST_LOOKS_AT_ONCE);
-        let head = noted(under(lease), parts.next().unwrap_or(&[]).iter().copied());
+        let head = noted(&data_key, under(lease), parts.next().unwrap_or(&[]).iter().copied());
         let recorded = if arrivals.is_empty() {
             let Written::Done(row) = self.change(head).await? else {
                 return Err(StateError::LeaseLost);
@@ -353,7 +354,7 @@ impl WatchLists for DynamoStore {
         // What was found is recorded, and has to be told. If the lease is lost now, or the table cannot be reached, some looks are
         // not noted, and those encounters are looked at again.
         for part in parts {
-            _ = self.write(noted(under(lease), part.iter().copied())).await;
+            _ = self.write(noted(&data_key, under(lease), part.iter().copied())).await;
         }
         Ok(recorded)
     }

@@ -179,6 +179,23 @@ impl Write {
         self
     }
 
+    /// What its expressions call `:name`.
+    pub(crate) fn get(&self, name: &str) -> Option<&AttributeValue> {
+        self.values.get(name)
+    }
+
+    /// The names of its values.
+    pub(crate) fn value_names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// Changes its values, by their names.
+    pub(crate) fn change_values(&mut self, change: impl Fn(&str, &mut AttributeValue)) {
+        for (name, value) in &mut self.values {
+            change(name, value);
+        }
+    }
+
     /// Its condition alone.
     pub(crate) fn condition_only(mut self) -> Self {
         self.changes.clear();

@@ -122,7 +122,7 @@ pub(crate) const METHODS: &[(&str, &str, &[Access])] = &[
         "DocumentQueue",
         "bury_document",
         &[
-            ("DocumentWatch", &["UpdateItem"]),
+            ("DocumentWatch", &["BatchGetItem", "GetItem", "UpdateItem"]),
             ("DeadLetters", &["PutItem", "UpdateItem"]),
         ],
     ),

@@ -4,6 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use skin_assist_aws::dynamodb::{
+    is_sealed,
+    schema::{FIRM_KEYS, TABLES, Table},
+};
 
 use crate::{
     methods::METHODS,
@@ -129,6 +133,9 @@ const ENDPOINTS: &[&str] = &["SolitaryEndpoint", "WidespreadEndpoint"];
 /// practices, where that is kept there.
 const SECRETS: [&str; 2] = ["ehr-api-key-??????", "practices/*"];
 
+/// What the keys of practices are wrapped under: for all that read what is sealed with them.
+const FIRM_KEYS_SECRET: &str = "firm-keys-??????";
+
 /// One statement of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Statement {
@@ -209,6 +216,11 @@ fn expected(function: &Function) -> Vec<Statement> {
             of_table.extend(actions.iter().map(|action| format!("dynamodb:{action}")));
         }
     }
+    let is_of = |known: &Table| tables.keys().any(|table| table.split('/').next() == Some(known.name));
+    let opens = TABLES.iter().any(|known| is_sealed(known) && is_of(known));
+    if opens {
+        tables.insert(FIRM_KEYS.name, set(&["dynamodb:GetItem"]));
+    }
     let mut statements = vec![statement(
         "Logs",
         set(&["logs:CreateLogStream", "logs:PutLogEvents"]),
@@ -244,7 +256,10 @@ fn expected(function: &Function) -> Vec<Statement> {
             ..statement("Models", set(&["sagemaker:InvokeEndpoint"]), String::new())
         });
     }
-    if held.iter().any(|port| EHR.contains(&port.as_str())) {
+    let calls_the_ehr = held.iter().any(|port| EHR.contains(&port.as_str()));
+    let secrets = calls_the_ehr.then_some(SECRETS).into_iter().flatten();
+    let secrets: Vec<&str> = secrets.chain(opens.then_some(FIRM_KEYS_SECRET)).collect();
+    if !secrets.is_empty() {
         via.insert("secretsmanager".to_owned());
         let secret = |name: &&str| {
             format!(
@@ -252,7 +267,7 @@ fn expected(function: &Function) -> Vec<Statement> {
             )
         };
         statements.push(Statement {
-            resources: SECRETS.iter().map(secret).collect(),
+            resources: secrets.iter().map(secret).collect(),
             ..statement("Secrets", set(&["secretsmanager:GetSecretValue"]), String::new())
         });
     }

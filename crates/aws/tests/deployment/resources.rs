@@ -58,7 +58,7 @@ fn expected(table: &Table) -> BTreeMap<&'static str, Value> {
         ("AttributeDefinitions", json!(attributes)),
         (
             "PointInTimeRecoverySpecification",
-            json!({ "PointInTimeRecoveryEnabled": true }),
+            json!({ "PointInTimeRecoveryEnabled": table.recoverable }),
         ),
         (
             "SSESpecification",

@@ -31,6 +31,12 @@ pub enum Proposed<T> {
 /// may be late, and name what somebody has taken meanwhile.
 #[async_trait]
 pub trait Proposals: Send + Sync {
+    /// The id of a document or an assessment, of which an event of the store tells what stands for it in there; none where nobody can tell
+    /// any more, since the firm was shredded.
+    async fn id_of(&self, _firm: &FirmId, stored: &str) -> Outcome<Option<String>> {
+        Ok(Some(stored.to_owned()))
+    }
+
     /// Leases this very document, if it waits for `step` and is due.
     async fn acquire_document(
         &self,
