@@ -141,13 +141,15 @@ fn help(argument: &Arg) -> String {
     text(&help.map(ToString::to_string).unwrap_or_default())
 }
 
-/// What is not code must not be taken for markup.
+/// As a sentence, in which what is not code is not taken for markup.
 fn text(said: &str) -> String {
-    said.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .replace('|', "\\|")
-        .replace('<', "&lt;")
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let end = if said.is_empty() || said.ends_with(['.', '?', '!']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{said}{end}").replace('|', "\\|").replace('<', "&lt;")
 }
 
 /// How it is written on the command line.

@@ -145,7 +145,7 @@ fn the_trial_of_the_compose_file_comes_to_a_result() {
             }
         } else if service.command == ["run"] {
             trial.0.push(starts.stderr(Stdio::null()).spawn().unwrap());
-            let look = ["review", "list", "firm-1"].map(str::to_owned);
+            let look = ["review", "list", "harborview"].map(str::to_owned);
             loop {
                 let output = command(&look, &environment, folder.path(), port).output().unwrap();
                 assert!(output.status.success(), "{}", said(&output));

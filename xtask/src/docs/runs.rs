@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A block that takes longer is stopped, and has failed.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How often it is looked whether a block has ended, or a server printed what it was to print.
 const LOOK: Duration = Duration::from_millis(50);
