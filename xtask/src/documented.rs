@@ -100,19 +100,18 @@ fn texts_after(text: &str, mark: &str) -> BTreeSet<String> {
 
 /// Each event with the level of the macro that it stands in.
 fn levels(text: &str) -> Vec<(String, &'static str)> {
-    let mut found = Vec::new();
-    for (at, mark) in text.match_indices("event = ") {
-        let events = texts_after(
-            &text[at..at + mark.len() + text[at + mark.len()..].find(',').unwrap_or(0)],
-            mark,
-        );
-        let macros = ["error", "warn", "info", "debug", "trace"];
+    let macros = ["error", "warn", "info", "debug", "trace"];
+    let found = text.match_indices("event = ").filter_map(|(at, mark)| {
+        let (event, _) = text[at + mark.len()..]
+            .trim_start()
+            .strip_prefix('"')?
+            .split_once('"')?;
         let latest = macros
             .iter()
-            .max_by_key(|level| text[..at].rfind(&format!("{level}!(")));
-        found.extend(events.into_iter().zip(latest.copied()));
-    }
-    found
+            .max_by_key(|level| text[..at].rfind(&format!("{level}!(")))?;
+        is_code(event).then(|| (event.to_owned(), *latest))
+    });
+    found.collect()
 }
 
 /// Events whose second cell names other levels than the sources.
@@ -201,7 +200,7 @@ mod tests {
 
     #[test]
     fn levels_are_compared() {
-        let source = "info!(event = \"a.b\", x = 1); debug!(x, event = \"a.b\"); error!(\n event = \"c.d\", \"said\")";
+        let source = "info!(event = \"e.f\"); info!(event = \"a.b\", x = 1); debug!(x, event = \"a.b\"); error!(\n event = \"c.d\", \"said\")";
         let mut there_are: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for (event, level) in levels(source) {
             there_are.entry(event).or_default().insert(level);

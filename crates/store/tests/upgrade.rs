@@ -37,7 +37,7 @@ fn key() -> StateKey {
 /// The files, by edition.
 fn states() -> Vec<(u32, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/states");
-    let edition = |edition| (edition, folder.join(format!("edition-{edition}.sqlite")));
+    let edition = |edition| (edition, folder.join(format!("edition-{edition}.state")));
     (4..=LATEST).map(edition).collect()
 }
 

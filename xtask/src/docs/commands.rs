@@ -143,9 +143,8 @@ impl Sources {
 
     /// Of `cargo xtask`: the command is one of the help, and so is each option.
     fn xtask(&self, words: &[&str]) -> Option<String> {
-        let [command, arguments @ ..] = words else {
-            return Some("which command?".to_owned());
-        };
+        // The program itself.
+        let [command, arguments @ ..] = words else { return None };
         let mut about = String::new();
         let mut is_about_it = false;
         for line in self.help.lines() {
