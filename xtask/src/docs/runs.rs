@@ -47,6 +47,8 @@ pub(crate) fn page(page: &Page, programs: &Path) -> Result<Outcome, String> {
         .join("target/docs")
         .join(page.name.replace('/', "-").trim_end_matches(".md"));
     let folder = home.join("folder");
+    // With what an earlier reader exported and left.
+    empty(&home)?;
     empty(&folder)?;
     for name in AT_HAND {
         symlink(root().join(name), folder.join(name)).map_err(|error| format!("{name} cannot be linked: {error}"))?;
