@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     let release = Release::of_this_commit()?;
     match arguments {
         [] => {
-            release.is_committed()?;
+            is_committed()?;
             let built = reproducible::build(&release.folder.join("build"), &release.commit)?;
             release.make(&built)
         }
@@ -77,16 +77,6 @@ impl Release {
             commit: git(&["rev-parse", "HEAD"])?,
             date: git(&["show", "--no-patch", "--format=%ct", "HEAD"])?,
         })
-    }
-
-    /// A release is of a commit, and of nothing else.
-    fn is_committed(&self) -> Result<(), String> {
-        let changed = output(program("git").args(["status", "--porcelain"]))?;
-        if changed.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("not committed:\n{changed}"))
-        }
     }
 
     fn tell(&self) {
@@ -134,6 +124,16 @@ impl Release {
         fs::write(self.folder.join("SHA256SUMS"), &sums).map_err(|error| format!("SHA256SUMS: {error}"))?;
         println!("{}:\n{sums}", self.folder.display());
         Ok(())
+    }
+}
+
+/// A release is of a commit, and of nothing else.
+fn is_committed() -> Result<(), String> {
+    let changed = output(program("git").args(["status", "--porcelain"]))?;
+    if changed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("not committed:\n{changed}"))
     }
 }
 

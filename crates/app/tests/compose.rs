@@ -81,7 +81,7 @@ fn services() -> Vec<(String, Service)> {
 fn command(arguments: &[String], environment: &BTreeMap<String, String>, folder: &Path, port: u16) -> Command {
     let here = |text: &String| {
         text.replace(VOLUME, folder.to_str().unwrap())
-            .replace("0.0.0.0:8470", &format!("127.0.0.1:{port}"))
+            .replace("0.0.0.0:8470", &format!("0.0.0.0:{port}"))
     };
     let mut command = Command::new(env!("CARGO_BIN_EXE_skin-assist"));
     command

@@ -24,8 +24,9 @@ pub(crate) fn check() -> Result<(), String> {
 
 /// A file's path below `docs`, if it is a page of the book.
 fn page(file: &Path) -> Option<&str> {
+    let is_page = file.extension().is_some_and(|extension| extension == "md");
     let page = file.strip_prefix("docs").ok()?.to_str()?;
-    (page.ends_with(".md") && page != "SUMMARY.md").then_some(page)
+    (is_page && page != "SUMMARY.md").then_some(page)
 }
 
 fn problems(summary: &str, pages: &[&str]) -> Vec<String> {

@@ -32,7 +32,6 @@ pub(crate) fn split(text: &str) -> Vec<Vec<String>> {
     while let Some(character) = characters.next() {
         match (quote, character) {
             (Some(open), _) if character == open => quote = None,
-            (Some(_), _) => word.get_or_insert_default().push(character),
             (None, '\'' | '"') => {
                 word.get_or_insert_default();
                 quote = Some(character);
@@ -67,7 +66,7 @@ pub(crate) fn split(text: &str) -> Vec<Vec<String>> {
                 commands.push(Vec::new());
             }
             (None, ' ' | '\t') => end(&mut word, &mut commands, &mut redirected),
-            (None, _) => word.get_or_insert_default().push(character),
+            _ => word.get_or_insert_default().push(character),
         }
     }
     end(&mut word, &mut commands, &mut redirected);
@@ -210,7 +209,7 @@ impl Sources {
         for pair in words.windows(2) {
             match pair {
                 ["-p" | "--package", package] => match self.folder(package) {
-                    Ok(found) => folder = found.to_owned(),
+                    Ok(found) => found.clone_into(&mut folder),
                     Err(problem) => return Some(problem),
                 },
                 ["--example", example] if !root().join(&folder).join(format!("examples/{example}.rs")).is_file() => {
