@@ -1,7 +1,11 @@
-//! What operators look up is written down: every reason code, every log event, every finding of the probe, every
+//! What operators look up is written down: every reason code, every log event with its level, every finding of the probe, every
 //! configuration key. And nothing that is written down has gone.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use crate::{house, process::root};
 
@@ -10,6 +14,7 @@ pub(crate) fn check() -> Result<(), String> {
     let mut reasons = BTreeSet::new();
     let mut events = BTreeSet::new();
     let mut findings = BTreeSet::new();
+    let mut event_levels: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for file in house::files()? {
         if !is_product_source(&file) {
             continue;
@@ -22,6 +27,9 @@ pub(crate) fn check() -> Result<(), String> {
         reasons.extend(texts_after(text, "Reason::new("));
         events.extend(texts_after(text, "event = "));
         findings.extend(texts_after(text, ": Code = Code("));
+        for (event, level) in levels(text) {
+            event_levels.entry(event).or_default().insert(level);
+        }
     }
     let keys = read("crates/app/src/config/default.toml").map(|text| keys(&text))?;
 
@@ -38,6 +46,7 @@ pub(crate) fn check() -> Result<(), String> {
         &events,
         &read("docs/logging.md")?,
     ));
+    problems.extend(wrong_levels(&event_levels, &read("docs/logging.md")?));
     problems.extend(differences(
         "docs/probe.md",
         "finding of the probe",
@@ -89,6 +98,44 @@ fn texts_after(text: &str, mark: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Each event with the level of the macro that it stands in.
+fn levels(text: &str) -> Vec<(String, &'static str)> {
+    let macros = ["error", "warn", "info", "debug", "trace"];
+    let found = text.match_indices("event = ").filter_map(|(at, mark)| {
+        let (event, _) = text[at + mark.len()..]
+            .trim_start()
+            .strip_prefix('"')?
+            .split_once('"')?;
+        let latest = macros
+            .iter()
+            .max_by_key(|level| text[..at].rfind(&format!("{level}!(")))?;
+        is_code(event).then(|| (event.to_owned(), *latest))
+    });
+    found.collect()
+}
+
+/// Events whose second cell names other levels than the sources.
+fn wrong_levels(there_are: &BTreeMap<String, BTreeSet<&str>>, document: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    for line in document.lines() {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let (Some(event), Some(said)) = (cells.next(), cells.next()) else {
+            continue;
+        };
+        let Some(levels) = there_are.get(event.trim_matches('`')) else {
+            continue;
+        };
+        if said.split(", ").collect::<BTreeSet<_>>() != *levels {
+            let levels: Vec<&str> = levels.iter().copied().collect();
+            problems.push(format!(
+                "docs/logging.md: {event} is logged at {}, not at {said}",
+                levels.join(", ")
+            ));
+        }
+    }
+    problems
+}
+
 /// Two or more words of small letters, digits, `-` and `_`, joined by a dot.
 fn is_code(text: &str) -> bool {
     let word = |word: &str| {
@@ -101,7 +148,7 @@ fn is_code(text: &str) -> bool {
 }
 
 /// `section.key` of every assignment in a TOML file of tables and plain values.
-fn keys(toml: &str) -> BTreeSet<String> {
+pub(crate) fn keys(toml: &str) -> BTreeSet<String> {
     let mut section = "";
     let mut found = BTreeSet::new();
     for line in toml.lines() {
@@ -149,6 +196,21 @@ mod tests {
             "Reason::new(\n    \"ehr.not-found\",\n \"hint. here\"), Reason::new(code, hint), event = \"draft.taken\"";
         assert_eq!(texts_after(source, "Reason::new("), set(&["ehr.not-found"]));
         assert_eq!(texts_after(source, "event = "), set(&["draft.taken"]));
+    }
+
+    #[test]
+    fn levels_are_compared() {
+        let source = "info!(event = \"e.f\"); info!(event = \"a.b\", x = 1); debug!(x, event = \"a.b\"); error!(\n event = \"c.d\", \"said\")";
+        let mut there_are: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for (event, level) in levels(source) {
+            there_are.entry(event).or_default().insert(level);
+        }
+        let wrong = |document: &str| wrong_levels(&there_are, document).len();
+        assert_eq!(
+            wrong("| event | level |\n| `a.b` | info, debug | x |\n| `c.d` | error | y |\n"),
+            0
+        );
+        assert_eq!(wrong("| `a.b` | info | x |\n| `c.d` | warn | y |\n"), 2);
     }
 
     #[test]

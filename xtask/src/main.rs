@@ -11,7 +11,9 @@ mod bench;
 mod bench_polling;
 mod bench_vision;
 mod console;
+mod containers;
 mod dependency_rules;
+mod docs;
 mod documented;
 mod dynoxide;
 mod faults;
@@ -28,6 +30,7 @@ mod pinned;
 mod process;
 mod proof;
 mod redteam;
+mod release;
 mod reproducible;
 mod sbom;
 mod steps;
@@ -45,6 +48,11 @@ Commands:
   test [--all]      Prove the project: format, dependency rules, house checks, cargo-deny, clippy, docs, the FHIR
                     validators of others, all tests. What the machine lacks is listed as NOT RUN; with --all it is a failure.
   check             The quick part of `test`, in seconds: format, dependency rules, house checks, codes and keys documented.
+  containers        What describes the program to a container runtime, against the program; and by hadolint and Helm's library, installed under
+                    target/tools on the first run.
+  docs [PAGE | --write]
+                    Check the documents: the book has every page, every command in them is one that there is, their code blocks are run as
+                    a reader would, and pages made from the code are up to date. PAGE runs the blocks of one; --write makes the pages anew.
   validators        The steps of `test` that have the FHIR resources that are written validated, and ICD-10-CM codes looked up, by
                     libraries of others.
   aws-check         Have the AWS template and state machine read by cfn-lint, sam, asl-validator, checkov and cdk-nag's HIPAA
@@ -97,6 +105,9 @@ Commands:
   sbom [FILE]       Write what the program is made of as CycloneDX, and have it validated by OWASP's library, installed under target/sbom on
                     the first run; with FILE only write it there.
   reproducible      Build the release binary twice in two folders and compare them, in minutes; docs/supply-chain.md has the rest.
+  release [--dry-run | --program FILE]
+                    Build the commit and write archive, SBOM and checksums into target/release-VERSION-TARGET; docs/release.md has the
+                    rest. --dry-run says what it would do, --program packs a program that is there.
   models [ARG]...   Train the reference model packs again (Python and about 25 minutes); ARGs go to
                     models/train/train.py, see models/README.md.
 ";
@@ -123,6 +134,8 @@ fn main() -> ExitCode {
         ["check"] => proof::quick(),
         ["test"] => proof::run(false),
         ["test", "--all"] => proof::run(true),
+        ["containers"] => containers::alone(),
+        ["docs", rest @ ..] => docs::alone(rest),
         ["validators"] => validators::alone(),
         ["aws-check"] => aws::check::alone(),
         ["aws-test"] => aws::end_to_end::run_all(None),
@@ -151,6 +164,7 @@ fn main() -> ExitCode {
         ["chaos", rest @ ..] => faults::chaos(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["sbom", rest @ ..] => sbom::alone(rest),
+        ["release", rest @ ..] => release::run(rest),
         ["reproducible", rest @ ..] => reproducible::run(rest),
         ["models", rest @ ..] => packs::train(rest),
         ["help" | "--help" | "-h"]

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     aws::{check, end_to_end},
-    console, dependency_rules, documented, dynoxide, faults, house, lints, ministack, onnx_runtime,
+    console, containers, dependency_rules, docs, documented, dynoxide, faults, house, lints, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
     sbom,
     steps::Steps,
@@ -38,6 +38,7 @@ fn without_building(steps: &mut Steps) {
     steps.step("house checks", house::check);
     steps.step("lints of each crate", lints::check);
     steps.step("documented", documented::check);
+    docs::quick(steps);
 }
 
 /// Runs everything. With `all`, what the machine lacks is a failure.
@@ -62,9 +63,12 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     steps.step("documentation tests", || {
         process::run(&mut cargo("test --doc --workspace --locked"))
     });
+    docs::with_the_program(&mut steps);
+    docs::blocks(&mut steps);
     validators::check(&mut steps, all);
     check::check(&mut steps, all);
     systemd::check(&mut steps);
+    containers::check(&mut steps, all);
     console::check(&mut steps, all);
     if all {
         end_to_end::proof(&mut steps);

@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
 }
 
 /// Unpacks and builds the commit below `folder`; the binary.
-fn build(folder: &Path, commit: &str) -> Result<PathBuf, String> {
+pub(crate) fn build(folder: &Path, commit: &str) -> Result<PathBuf, String> {
     let (source, target, tools) = (folder.join("source"), folder.join("target"), folder.join("tools"));
     for folder in [&source, &target, &tools] {
         empty(folder)?;

@@ -72,7 +72,8 @@ fn validator() -> Result<PathBuf, String> {
     Ok(folder.join("bin/python"))
 }
 
-fn write(path: &Path) -> Result<(), String> {
+/// Writes the document.
+pub(crate) fn write(path: &Path) -> Result<(), String> {
     let document = document()?;
     let text = format!("{document:#}\n");
     let written = path

@@ -80,6 +80,34 @@ fn mentioned(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Name, kind and labels of each metric in the tables of a text.
+fn documented_metrics(text: &str) -> Vec<(String, &str, BTreeSet<String>)> {
+    let rows = text.lines().filter(|line| line.starts_with("| `skin_assist_"));
+    let cells = rows.map(|row| row.split('|').skip(1).map(str::trim).collect::<Vec<_>>());
+    cells
+        .map(|cells| {
+            let labels = cells[2].split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            (cells[0].trim_matches('`').to_owned(), cells[1], labels)
+        })
+        .collect()
+}
+
+/// The labels that a metric's series have, whatever its kind; those that the kind brings are left out.
+fn labels_of(metrics: &str, name: &str) -> BTreeSet<String> {
+    let series = metrics.lines().filter_map(|line| line.strip_prefix(name));
+    let series = series.filter_map(|rest| {
+        let labels = ["_bucket", "_sum", "_count", ""]
+            .iter()
+            .find_map(|ending| rest.strip_prefix(ending)?.strip_prefix('{'));
+        labels?.split_once('}')
+    });
+    let names = series.flat_map(|(labels, _)| {
+        let names = labels.split(',').filter_map(|label| label.split_once('='));
+        names.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    });
+    names.filter(|name| name != "le").collect()
+}
+
 /// The value of a metric with exactly these labels.
 fn value(metrics: &str, metric: &str) -> Option<f64> {
     let line = metrics.lines().find_map(|line| line.strip_prefix(metric))?;
@@ -159,6 +187,17 @@ fn a_running_system_says_how_it_is_and_what_it_did() {
         .filter(|name| !documented.contains(*name) && !of_a_histogram(name))
         .collect();
     assert!(missing.is_empty(), "not in docs/telemetry.md: {missing:?}");
+    for (name, kind, labels) in documented_metrics(DOCUMENT) {
+        if WHEN_IT_HAPPENS.contains(&name.as_str()) {
+            continue;
+        }
+        let declared = name.trim_end_matches("_total").trim_end_matches("_info");
+        assert!(
+            metrics.contains(&format!("# TYPE {declared} {kind}\n")),
+            "{name} is no {kind}"
+        );
+        assert_eq!(labels_of(&metrics, &name), labels, "labels of {name}");
+    }
     assert_eq!(engine.terminate(), Some(0));
 }
 

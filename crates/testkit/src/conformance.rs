@@ -13,6 +13,7 @@
 
 mod assessments;
 mod audit;
+mod busy;
 mod changes;
 mod credentials;
 mod deliveries;
@@ -34,6 +35,7 @@ mod zombies;
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use async_trait::async_trait;
+pub use busy::busy;
 use futures::{
     FutureExt,
     executor::block_on,

@@ -105,6 +105,12 @@ pub(crate) struct PracticeEhrArguments {
     /// Calls a minute that the EHR allows for all practices together.
     #[arg(long, default_value_t = 1000)]
     pub(crate) calls_per_minute: u32,
+    /// What kind of EHR: one that this profile fits.
+    #[arg(long, value_enum, default_value = "modmed-ema")]
+    pub(crate) profile: EhrArgument,
+    /// The public key that its clients sign with, as `key client` prints it (JWK Set).
+    #[arg(long, value_name = "FILE", required_if_eq("profile", "uscore-r4"))]
+    pub(crate) register: Option<PathBuf>,
     /// Write a configuration, a state key and the practices' secrets into this new folder, ready for `run`.
     #[arg(long, value_name = "DIR")]
     pub(crate) connect: Option<PathBuf>,
@@ -113,7 +119,20 @@ pub(crate) struct PracticeEhrArguments {
     pub(crate) report: Option<PathBuf>,
 }
 
-/// How documents are searched for, on the command line.
+/// A kind of EHR, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EhrArgument {
+    /// ModMed EMA.
+    #[value(name = "modmed-ema")]
+    ModmedEma,
+    /// A FHIR R4 server with everything.
+    #[value(name = "fhir-r4")]
+    FhirR4,
+    /// An EHR that offers what US Core asks for, and SMART Backend Services.
+    #[value(name = "uscore-r4")]
+    UscoreR4,
+}
+
 /// A part of the adaptive policy.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum WithoutArgument {
@@ -138,6 +157,7 @@ impl From<WithoutArgument> for AdaptivePart {
     }
 }
 
+/// How documents are searched for, on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum SearchArgument {
     /// One visit with each call.

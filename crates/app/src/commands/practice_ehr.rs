@@ -10,7 +10,7 @@ use std::{
 
 use skin_assist_core::time::Clock as _;
 use skin_assist_simulator::{
-    ClinicScript, Credentials, ExpectedRoute, Options, PracticeEhr, ScriptOptions,
+    ClinicScript, Credentials, Dialect, ExpectedRoute, Options, PracticeEhr, PublicKey, ScriptOptions,
     http_server::{Server, ServerOptions},
 };
 
@@ -19,7 +19,7 @@ use super::{
     run::Signals,
 };
 use crate::{
-    cli::PracticeEhrArguments,
+    cli::{EhrArgument, PracticeEhrArguments},
     clock::SystemClock,
     failure::{Failure, Hinted as _, WithHint as _},
 };
@@ -27,9 +27,11 @@ use crate::{
 /// Serves a practice EHR alone.
 pub(crate) async fn practice_ehr(arguments: PracticeEhrArguments) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
+    let dialect = dialect(arguments.profile);
     let ehr = PracticeEhr::new(Options {
         seed: arguments.seed,
         quota_per_minute: arguments.calls_per_minute,
+        dialect: dialect.clone(),
         ..Options::default()
     });
     let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -41,7 +43,7 @@ pub(crate) async fn practice_ehr(arguments: PracticeEhrArguments) -> Result<Exit
         .await
         .failed(|| "the practice EHR cannot be served".to_owned())
         .hint("another program may have the port: choose one with --port, or 0")?;
-    let script = ClinicScript::generate(
+    let mut script = ClinicScript::generate(
         arguments.seed,
         &ScriptOptions {
             firms: arguments.firms,
@@ -50,6 +52,12 @@ pub(crate) async fn practice_ehr(arguments: PracticeEhrArguments) -> Result<Exit
             ..ScriptOptions::default()
         },
     );
+    if let Some(file) = &arguments.register {
+        let key = registered(file)?;
+        for firm in &mut script.firms {
+            firm.public_key = Some(key.clone());
+        }
+    }
     let photos = script.expected_photos();
     ehr.play(&script, SystemClock.now(), arguments.speed)
         .failed(|| "the clinic cannot be played".to_owned())
@@ -74,8 +82,8 @@ pub(crate) async fn practice_ehr(arguments: PracticeEhrArguments) -> Result<Exit
     }
     say!("  photos to come  {photos}");
     if let Some(folder) = &arguments.connect {
-        write_connection(folder, &firms, arguments.calls_per_minute)?;
-        say!("\n{}", connection_steps(folder, &firms));
+        write_connection(folder, &firms, arguments.profile, arguments.calls_per_minute)?;
+        say!("\n{}", connection_steps(folder, &firms, arguments.profile, &dialect));
     }
     say!("Ctrl-C ends it.");
     match &arguments.report {
@@ -87,6 +95,22 @@ pub(crate) async fn practice_ehr(arguments: PracticeEhrArguments) -> Result<Exit
     }
     server.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn dialect(ehr: EhrArgument) -> Dialect {
+    match ehr {
+        EhrArgument::ModmedEma => Dialect::modmed_ema(),
+        EhrArgument::FhirR4 => Dialect::fhir_r4(),
+        EhrArgument::UscoreR4 => Dialect::uscore_r4(),
+    }
+}
+
+/// The key that a client gives to be registered.
+fn registered(file: &Path) -> Result<PublicKey, Failure> {
+    let text = std::fs::read_to_string(file).failed(|| format!("the file {} cannot be read", file.display()))?;
+    PublicKey::from_jwk_set(&text)
+        .failed(|| format!("the file {} has no key that can be registered", file.display()))
+        .hint("it is what `skin-assist key client` printed")
 }
 
 /// Writes the report again and again, each time as a whole. Ends when that is not possible.
@@ -104,38 +128,63 @@ async fn report_into(ehr: &PracticeEhr, file: &Path) -> Failure {
 }
 
 /// Writes everything that `run` needs into a new folder.
-fn write_connection(folder: &Path, firms: &[Credentials], calls_per_minute: u32) -> Result<(), Failure> {
+fn write_connection(
+    folder: &Path,
+    firms: &[Credentials],
+    ehr: EhrArgument,
+    calls_per_minute: u32,
+) -> Result<(), Failure> {
     std::fs::create_dir(folder)
         .failed(|| format!("the folder {} cannot be made", folder.display()))
         .hint("it must not exist yet, and the folder that it goes into must")?;
     let Some(first) = firms.first() else { return Ok(()) };
-    let mut config = String::new();
-    _ = write!(
-        config,
-        "[state]\nkey_file = \"state.key\"\n\n[ehr]\nbase_url = \"{}\"\ntoken_url = \"{}\"\napi_key_file = \"api.key\"\n\
-         photo_hosts = [\"127.0.0.1\"]\ncalls_per_minute = {calls_per_minute}\nallow_loopback_http = true\n",
-        first.api_base, first.token_url
+    let kind = match ehr {
+        EhrArgument::ModmedEma => format!(
+            "token_url = \"{}\"\napi_key_file = \"api.key\"\nphoto_hosts = [\"127.0.0.1\"]\n",
+            first.token_url
+        ),
+        // They say themselves where their token endpoint is, and their photos are Binary resources.
+        EhrArgument::FhirR4 => "profile = \"fhir-r4\"\n".to_owned(),
+        EhrArgument::UscoreR4 => "profile = \"uscore-r4\"\n".to_owned(),
+    };
+    let config = format!(
+        "[state]\nkey_file = \"state.key\"\n\n[ehr]\nbase_url = \"{}\"\n{kind}calls_per_minute = {calls_per_minute}\n\
+         allow_loopback_http = true\n",
+        first.api_base
     );
     let path = folder.join("skin-assist.toml");
     std::fs::write(&path, config).failed(|| format!("the file {} cannot be written", path.display()))?;
     write_secret(&folder.join("state.key"), random()?.to_text().expose())?;
-    write_secret(&folder.join("api.key"), &first.api_key)?;
-    for firm in firms {
-        write_secret(&folder.join(format!("{}.secret", firm.firm)), &firm.client_secret)?;
+    if ehr == EhrArgument::ModmedEma {
+        write_secret(&folder.join("api.key"), &first.api_key)?;
+    }
+    if ehr != EhrArgument::UscoreR4 {
+        for firm in firms {
+            write_secret(&folder.join(format!("{}.secret", firm.firm)), &firm.client_secret)?;
+        }
     }
     Ok(())
 }
 
 /// The commands that connect to it, to be copied.
-fn connection_steps(folder: &Path, firms: &[Credentials]) -> String {
+fn connection_steps(folder: &Path, firms: &[Credentials], ehr: EhrArgument, dialect: &Dialect) -> String {
     let folder = folder.display();
     let command = format!("skin-assist --config {folder}/skin-assist.toml");
     let mut text = format!("Connect from another terminal:\n  export SKIN_ASSIST_CONFIG={folder}/skin-assist.toml\n");
     for firm in firms {
         let id = &firm.firm;
+        let service = dialect.service_of(id);
+        let prefix = match ehr {
+            EhrArgument::ModmedEma => id.as_str(),
+            EhrArgument::FhirR4 | EhrArgument::UscoreR4 => service.trim_start_matches('/'),
+        };
+        let proof = match ehr {
+            EhrArgument::UscoreR4 => "--private-key-file KEY --key-id KID".to_owned(),
+            EhrArgument::ModmedEma | EhrArgument::FhirR4 => format!("--client-secret-file {folder}/{id}.secret"),
+        };
         _ = writeln!(
             text,
-            "  skin-assist firm add {id} --url-prefix {id} --client-id {} --client-secret-file {folder}/{id}.secret",
+            "  skin-assist firm add {id} --url-prefix {prefix} --client-id {} {proof}",
             firm.client_id
         );
         let uses = firm.categories.iter().filter_map(|category| match category.route {

@@ -1,6 +1,9 @@
 //! A client's registered public key.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use ring::signature::{ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA384, UnparsedPublicKey};
 
 /// A client's public key, for one algorithm.
@@ -14,7 +17,7 @@ pub enum PublicKey {
 
 /// The text is no public key that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a PEM public key (SubjectPublicKeyInfo) for RSA or P-384")]
+#[error("not a public key: PEM (SubjectPublicKeyInfo) for RSA or P-384, or a JWK Set with one key on P-384")]
 pub struct KeyError;
 
 /// 1.2.840.113549.1.1.1.
@@ -32,6 +35,26 @@ impl PublicKey {
         let text: String = text.split_whitespace().collect();
         let der = STANDARD.decode(text).map_err(|_| KeyError)?;
         Self::from_spki(&der).ok_or(KeyError)
+    }
+
+    /// From a JWK Set with one key, on P-384 (RFC 7517, RFC 7518 section 6.2.1): what a client gives to be registered.
+    pub fn from_jwk_set(text: &str) -> Result<Self, KeyError> {
+        let set: serde_json::Value = serde_json::from_str(text).map_err(|_| KeyError)?;
+        let key = set["keys"].as_array().and_then(|keys| keys.first()).ok_or(KeyError)?;
+        if key["kty"] != "EC" || key["crv"] != "P-384" {
+            return Err(KeyError);
+        }
+        let coordinate = |name: &str| URL_SAFE_NO_PAD.decode(key[name].as_str().unwrap_or_default());
+        let (Ok(x), Ok(y)) = (coordinate("x"), coordinate("y")) else {
+            return Err(KeyError);
+        };
+        // An uncompressed point: SEC 1, section 2.3.3.
+        let point = [vec![4], x, y].concat();
+        if point.len() == POINT_BYTES {
+            Ok(Self::Es384(point))
+        } else {
+            Err(KeyError)
+        }
     }
 
     fn from_spki(der: &[u8]) -> Option<Self> {
