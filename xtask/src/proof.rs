@@ -67,8 +67,10 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     systemd::check(&mut steps);
     console::check(&mut steps, all);
     if all {
+        api_fuzz::check(&mut steps, all);
         end_to_end::proof(&mut steps);
     } else {
+        steps.not_run("the HTTP API as it is described (`cargo xtask api-fuzz`, or `test --all`)");
         steps.not_run("the deployment on AWS end to end: `cargo xtask aws-test`, or `test --all`");
     }
 

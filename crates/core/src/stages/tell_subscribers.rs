@@ -15,11 +15,14 @@ use crate::{
     time::{Clock, within},
 };
 
-/// For how long a subscription is leased.
-const LEASE: Duration = Duration::from_secs(60);
+/// For how long a subscription is leased: no longer than a stop waits for what was begun.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// A notice is not begun when less of the lease is left: what a subscriber may take to answer.
 const LONGEST_NOTICE: Duration = Duration::from_secs(15);
+
+/// A subscriber that asks to be left alone for longer is told again all the same.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// The stage.
 #[derive(Clone, Copy)]
@@ -100,21 +103,19 @@ impl TellSubscribers<'_> {
             let reason = error.reason();
             let is_over = failing_since.is_some_and(|since| now.since(since) >= self.give_up_after);
             let wait = match error.class() {
-                Class::Transient(asked) if !is_over => retry::backoff(attempt).max(asked.unwrap_or_default().min(LONGEST_WAIT)),
+                Class::Transient(asked) if !is_over => {
+                    let asked = asked.unwrap_or_default().min(LONGEST_WAIT);
+                    retry::backoff(attempt).max(asked)
+                }
                 _ => {
-                    self.subscriptions
-                        .give_up_telling(lease, &notice, &reason, now)
-                        .await?;
+                    let given_up = self.subscriptions.give_up_telling(lease, &notice, &reason, now);
+                    given_up.await?;
                     return Ok(Told::GivenUp(reason));
                 }
             };
-            self.subscriptions
-                .retry_telling(lease, &reason, now, now + wait)
-                .await?;
+            let retried = self.subscriptions.retry_telling(lease, &reason, now, now + wait);
+            retried.await?;
             return Ok(Told::Waiting(reason));
         }
     }
 }
-
-/// A subscriber that asks to be left alone for longer is asked again all the same.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
