@@ -34,7 +34,7 @@ pub async fn check(backend: &dyn Backend) {
     a_paused_subscription_collects(backend.fresh().await.remove(0)).await;
     events_are_forgotten_after_their_time(backend.fresh().await.remove(0)).await;
     they_go_with_the_firm(backend.fresh().await.remove(0)).await;
-    concurrent_processes_share_no_subscription(backend.fresh().await);
+    concurrent_processes_share_no_subscription(backend.fresh().await).await;
 }
 
 fn subscription(id: &str) -> Subscription {
@@ -344,13 +344,11 @@ async fn they_go_with_the_firm(store: Store) {
     assert!(none_is_due(&store, at(100)).await);
 }
 
-fn concurrent_processes_share_no_subscription(handles: Vec<Store>) {
-    block_on(async {
-        for number in 0..20 {
-            let subscription = subscription(&format!("s{number}"));
-            handles[0].add_subscription(&subscription).await.unwrap();
-        }
-    });
+async fn concurrent_processes_share_no_subscription(handles: Vec<Store>) {
+    for number in 0..20 {
+        let subscription = subscription(&format!("s{number}"));
+        handles[0].add_subscription(&subscription).await.unwrap();
+    }
     let granted: Vec<SubscriptionId> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..6)
             .map(|turn| {
