@@ -206,7 +206,7 @@ async fn nothing_is_told_before_the_handshake(store: Store) {
     watch_encounters(&store, &firm, &["e"], at(0)).await;
     let held = lease(&store, at(1)).await;
     assert_eq!(held.attempt(), 1);
-    assert!(none_is_due(&store, at(2)).await, "it is leased");
+    assert!(none_is_due(&store, at(30)).await, "it is leased");
     assert_eq!(store.next_notice(&held, at(2)).await.unwrap(), Some(Notice::Handshake));
     store.record_told(&held, &Notice::Handshake, at(2)).await.unwrap();
     let told = state_of(&store, "s").await;
