@@ -97,7 +97,16 @@ const ROOMS: &[Room] = &[
     Room {
         name: APP,
         knows: &[
-            CORE, EHR, ENDPOINTS, EVALUATION, MODELS, STORE, AWS, SIMULATOR, SUBSCRIBERS, TRANSPORT,
+            CORE,
+            EHR,
+            ENDPOINTS,
+            EVALUATION,
+            MODELS,
+            STORE,
+            AWS,
+            SIMULATOR,
+            SUBSCRIBERS,
+            TRANSPORT,
         ],
         dev: &[TESTKIT],
     },

@@ -439,10 +439,19 @@ fn router(console: Arc<Console>) -> Router {
         .route("/api/v1/practices/{practice}", get(api::practice))
         .route("/api/v1/practices/{practice}/events", get(subscribers::events))
         .route("/api/v1/subscriptions", get(subscribers::list))
-        .route("/api/v1/subscriptions/{subscription}/events", get(subscribers::cloud_events))
+        .route(
+            "/api/v1/subscriptions/{subscription}/events",
+            get(subscribers::cloud_events),
+        )
         .route("/fhir/Subscription/{subscription}", get(subscribers::fhir_subscription))
-        .route("/fhir/Subscription/{subscription}/$status", get(subscribers::fhir_status))
-        .route("/fhir/Subscription/{subscription}/$events", get(subscribers::fhir_events))
+        .route(
+            "/fhir/Subscription/{subscription}/$status",
+            get(subscribers::fhir_status),
+        )
+        .route(
+            "/fhir/Subscription/{subscription}/$events",
+            get(subscribers::fhir_events),
+        )
         .route("/api/v1/photos", get(api::photos))
         .route("/api/v1/queue", get(api::queue))
         .route("/api/v1/dead-letters", get(api::dead_letters))

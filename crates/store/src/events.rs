@@ -33,13 +33,7 @@ pub(crate) fn append(
         state,
         "UPDATE firms SET events = events + 1 WHERE firm = ?1 RETURNING events",
         [firm.as_str()],
-        |row| {
-            Columns {
-                table: "firms",
-                row,
-            }
-            .get::<i64>("events")
-        },
+        |row| Columns { table: "firms", row }.get::<i64>("events"),
     )?;
     let Some(number) = event else { return Ok(()) };
     execute(
@@ -116,5 +110,9 @@ pub(crate) fn of_firm(state: &State<'_>, firm: &FirmId, after: u64, limit: i64) 
 
 /// Forgets events whose time has come, and the notifications of them. How many events.
 pub(crate) fn forget(state: &State<'_>, now: Timestamp) -> Outcome<usize> {
-    execute(state, "DELETE FROM events WHERE at <= ?1", params![Millis(now - EVENT_LIFE)])
+    execute(
+        state,
+        "DELETE FROM events WHERE at <= ?1",
+        params![Millis(now - EVENT_LIFE)],
+    )
 }

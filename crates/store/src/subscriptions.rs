@@ -41,10 +41,7 @@ fn row_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn list<T: serde::de::DeserializeOwned + Ord>(
-    columns: &Columns<'_, '_>,
-    column: &'static str,
-) -> Outcome<BTreeSet<T>> {
+fn list<T: serde::de::DeserializeOwned + Ord>(columns: &Columns<'_, '_>, column: &'static str) -> Outcome<BTreeSet<T>> {
     columns.json(column)
 }
 

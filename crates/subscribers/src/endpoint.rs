@@ -61,8 +61,16 @@ mod tests {
         assert_eq!(refused("hook"), Some(EndpointRefused::NotAUrl));
         assert_eq!(refused("http://subscriber.example/"), Some(EndpointRefused::NotHttps));
         assert_eq!(refused("http://127.0.0.1:9/"), Some(EndpointRefused::NotHttps));
-        assert_eq!(refused("https://me:secret@subscriber.example/"), Some(EndpointRefused::Parts));
-        for private in ["https://10.0.0.1/", "https://169.254.169.254/", "https://[::1]/", "https://localhost/"] {
+        assert_eq!(
+            refused("https://me:secret@subscriber.example/"),
+            Some(EndpointRefused::Parts)
+        );
+        for private in [
+            "https://10.0.0.1/",
+            "https://169.254.169.254/",
+            "https://[::1]/",
+            "https://localhost/",
+        ] {
             assert_eq!(refused(private), Some(EndpointRefused::Private), "{private}");
         }
         assert!(check_endpoint("http://127.0.0.1:9/", true, false).is_ok());

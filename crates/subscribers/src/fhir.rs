@@ -75,7 +75,9 @@ fn notification_event(notification: &Notification) -> Value {
         json!({ "name": "focus", "valueReference": { "reference": event.focus } }),
     ];
     let context = event.context.iter();
-    parts.extend(context.map(|resource| json!({ "name": "additional-context", "valueReference": { "reference": resource } })));
+    parts.extend(
+        context.map(|resource| json!({ "name": "additional-context", "valueReference": { "reference": resource } })),
+    );
     let practice = json!({ "type": "Organization", "identifier": { "system": PRACTICE_SYSTEM, "value": event.firm } });
     parts.push(json!({ "name": "additional-context", "valueReference": practice }));
     json!({ "name": "notification-event", "part": parts })

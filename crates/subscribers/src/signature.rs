@@ -42,7 +42,12 @@ mod tests {
     #[test]
     fn signs_as_others_do() {
         let key = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned());
-        let signed = sign(&key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, b"{\"test\": 2432232314}");
+        let signed = sign(
+            &key,
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            b"{\"test\": 2432232314}",
+        );
         assert_eq!(signed.unwrap(), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         assert!(sign(&Secret::new("whsec_?".to_owned()), "", 0, b"").is_err());
         assert!(sign(&Secret::new("MfKQ".to_owned()), "", 0, b"").is_err());

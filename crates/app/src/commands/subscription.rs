@@ -102,7 +102,10 @@ fn entry(subject: impl Into<String>) -> AuditRecord {
 }
 
 async fn known(state: &dyn StateStore, id: &str) -> Result<Subscription, Failure> {
-    let known = state.subscription(&SubscriptionId::new(id)).await.map_err(state_failed)?;
+    let known = state
+        .subscription(&SubscriptionId::new(id))
+        .await
+        .map_err(state_failed)?;
     known.ok_or_else(|| {
         Failure::new(format!("there is no subscription `{id}`")).with_hint("`skin-assist subscription list` lists them")
     })
@@ -117,10 +120,14 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
 fn refused(error: EndpointRefused) -> Failure {
     let hint = match error {
         EndpointRefused::NotAUrl | EndpointRefused::Parts => "such as https://subscriber.example/hook",
-        EndpointRefused::NotHttps => "to this very machine, plain http can be allowed: subscriptions.allow_loopback_http",
+        EndpointRefused::NotHttps => {
+            "to this very machine, plain http can be allowed: subscriptions.allow_loopback_http"
+        }
         EndpointRefused::Private => "it can be allowed: subscriptions.allow_private_addresses",
     };
-    Failure::new("the endpoint cannot be used").because(error).with_hint(hint)
+    Failure::new("the endpoint cannot be used")
+        .because(error)
+        .with_hint(hint)
 }
 
 async fn add(config: &Config, state: &dyn StateStore, arguments: AddSubscriptionArguments) -> Result<(), Failure> {
@@ -151,12 +158,15 @@ async fn add(config: &Config, state: &dyn StateStore, arguments: AddSubscription
     };
     let token = Secret::new(token);
     let audited = state.audited(entry(format!("{} added", subscription.id)));
-    audited.add_subscription(&subscription).await.map_err(|error| match error {
-        StateError::NotKept { .. } => Failure::new("a subscription cannot be made")
-            .because(error)
-            .with_hint("events are kept with the state in a file (state.store = \"sqlite\"), not in DynamoDB"),
-        error => state_failed(error),
-    })?;
+    audited
+        .add_subscription(&subscription)
+        .await
+        .map_err(|error| match error {
+            StateError::NotKept { .. } => Failure::new("a subscription cannot be made")
+                .because(error)
+                .with_hint("events are kept with the state in a file (state.store = \"sqlite\"), not in DynamoDB"),
+            error => state_failed(error),
+        })?;
     if arguments.json.json {
         return print_json(&json!({
             "subscription": subscription,
@@ -164,7 +174,10 @@ async fn add(config: &Config, state: &dyn StateStore, arguments: AddSubscription
             "token": token.expose(),
         }));
     }
-    say!("Made the subscription {}. `skin-assist run` begins with a handshake.", subscription.id);
+    say!(
+        "Made the subscription {}. `skin-assist run` begins with a handshake.",
+        subscription.id
+    );
     say!("These are shown this once. What is sent is signed with");
     say!("    {}", subscription.signing_key.expose());
     say!("and the subscriber asks for what it missed with the token");
@@ -205,7 +218,16 @@ fn print(all: &[Subscription]) {
         })
         .collect();
     super::print(&table(
-        ["SUBSCRIPTION", "STATUS", "FORMAT", "PRACTICES", "EVENTS", "WAITING", "ANSWERED", "ENDPOINT"],
+        [
+            "SUBSCRIPTION",
+            "STATUS",
+            "FORMAT",
+            "PRACTICES",
+            "EVENTS",
+            "WAITING",
+            "ANSWERED",
+            "ENDPOINT",
+        ],
         &rows,
     ));
 }

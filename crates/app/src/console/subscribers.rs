@@ -27,7 +27,10 @@ pub(super) fn named_in(path: &str) -> Option<SubscriptionId> {
     let rest = path
         .strip_prefix("/fhir/Subscription/")
         .or_else(|| path.strip_prefix("/api/v1/subscriptions/"))?;
-    rest.split('/').next().filter(|id| !id.is_empty()).map(SubscriptionId::new)
+    rest.split('/')
+        .next()
+        .filter(|id| !id.is_empty())
+        .map(SubscriptionId::new)
 }
 
 /// After which event, and how many.
@@ -97,7 +100,11 @@ pub(super) async fn cloud_events(
         return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such subscription"));
     };
     let numbers = after.saturating_add(1)..=u64::MAX;
-    let notifications = view.console.state.notifications(&subscription.id, numbers, limit).await?;
+    let notifications = view
+        .console
+        .state
+        .notifications(&subscription.id, numbers, limit)
+        .await?;
     let events: Vec<_> = notifications
         .iter()
         .map(|notification| cloud_events::event(&subscription, notification))

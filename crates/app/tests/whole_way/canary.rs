@@ -10,7 +10,6 @@ use skin_assist::{
 };
 use skin_assist_core::{
     domain::{ChartEventKind, Notice, SubscriptionFormat},
-    ports::Subscriptions as _,
     synthesis::Spending,
     time::Timestamp,
 };
@@ -234,8 +233,15 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
 
     let notifications = world.state.notifications(&subscription.id, 0..=u64::MAX, 1000);
     let notifications = world.clock.run(notifications).unwrap();
-    for kind in [ChartEventKind::PhotoDetected, ChartEventKind::DraftUncertain, ChartEventKind::GivenUp] {
-        assert!(notifications.iter().any(|told| told.event.kind == kind), "{kind} did not happen");
+    for kind in [
+        ChartEventKind::PhotoDetected,
+        ChartEventKind::DraftUncertain,
+        ChartEventKind::GivenUp,
+    ] {
+        assert!(
+            notifications.iter().any(|told| told.event.kind == kind),
+            "{kind} did not happen"
+        );
     }
     let told = notifications.into_iter().map(|notification| {
         let (notice, now) = (Notice::Event(notification), world.clock_now());

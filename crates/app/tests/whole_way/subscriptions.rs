@@ -20,9 +20,7 @@ use skin_assist::{
     driver::{Telling, stop_signal},
 };
 use skin_assist_core::{
-    domain::{
-        ChartEventKind, Notice, Subscription, SubscriptionFormat, SubscriptionId, SubscriptionStatus,
-    },
+    domain::{ChartEventKind, Notice, Subscription, SubscriptionFormat, SubscriptionId, SubscriptionStatus},
     ports::{NotTold, Subscribers},
     time::{Clock as _, Timestamp, VirtualClock},
 };
@@ -33,7 +31,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{CLINIC, MINUTE, support::{World, after_turns}};
+use crate::{
+    CLINIC, MINUTE,
+    support::{World, after_turns},
+};
 
 const ID: &str = "a1b2c3";
 const TOKEN: &str = "the subscriber's own token";
@@ -144,7 +145,11 @@ fn number_of(message: &Value) -> Option<u64> {
     match message["resourceType"].as_str() {
         None => message["data"]["number"].as_u64(),
         Some(_) => parameter(message, "notification-event").map(|event| {
-            let number = event["part"].as_array().unwrap().iter().find(|part| part["name"] == "event-number");
+            let number = event["part"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|part| part["name"] == "event-number");
             number.unwrap()["valueString"].as_str().unwrap().parse().unwrap()
         }),
     }
@@ -162,7 +167,9 @@ impl Transport for Subscriber {
             what: "the connection broke",
             status: None,
         };
-        self.clock.sleep_until(self.clock.now() + Duration::from_millis(40)).await;
+        self.clock
+            .sleep_until(self.clock.now() + Duration::from_millis(40))
+            .await;
         let now = self.clock.now();
         let (message, is_killed) = {
             let mut fate = self.fate();
@@ -192,7 +199,11 @@ impl Transport for Subscriber {
             self.fate().kept.insert(number, message);
         }
         let answers = !is_killed || moment == 2;
-        if answers { Ok(Response::new(Bytes::new())) } else { Err(lost) }
+        if answers {
+            Ok(Response::new(Bytes::new()))
+        } else {
+            Err(lost)
+        }
     }
 }
 
@@ -205,8 +216,8 @@ fn crash_after(world: &World, telling: &Telling, turns: usize, duration: Duratio
         let both = async {
             join(engine.run(stop.clone()), telling.run(stop)).await;
         };
-        let ended = select(pin!(after_turns(both, turns)), world.clock.sleep_until(until)).await;
-        matches!(ended, Either::Left(_))
+        let crash = pin!(after_turns(both, turns));
+        matches!(select(crash, world.clock.sleep_until(until)).await, Either::Left(_))
     })
 }
 
@@ -233,7 +244,11 @@ fn standing(world: &World) -> Subscription {
 }
 
 /// A clinic, with a subscriber that is killed now and then, on engines that are, too.
-fn clinic(seed: u64, subscriber: impl FnOnce(&World) -> (Subscriber, Telling), format: SubscriptionFormat) -> (World, Subscriber) {
+fn clinic(
+    seed: u64,
+    subscriber: impl FnOnce(&World) -> (Subscriber, Telling),
+    format: SubscriptionFormat,
+) -> (World, Subscriber) {
     let world = World::new(seed, 2);
     subscribe(&world, &subscription(format, world.clock_now()));
     let (subscriber, telling) = subscriber(&world);
@@ -247,10 +262,15 @@ fn clinic(seed: u64, subscriber: impl FnOnce(&World) -> (Subscriber, Telling), f
     (world, subscriber)
 }
 
+/// No gap.
+const NONE: [u64; 0] = [];
+
 /// Every number of the subscription that the subscriber does not have.
 fn gaps(world: &World, subscriber: &Subscriber) -> Vec<u64> {
     let had: BTreeSet<u64> = subscriber.numbers().into_iter().collect();
-    (1..=standing(world).events).filter(|number| !had.contains(number)).collect()
+    (1..=standing(world).events)
+        .filter(|number| !had.contains(number))
+        .collect()
 }
 
 #[test]
@@ -262,7 +282,7 @@ fn a_subscriber_that_is_killed_at_random_has_every_event() {
             (subscriber.clone(), subscriber.telling(world))
         };
         let (world, subscriber) = clinic(seed, with, SubscriptionFormat::CloudEvents);
-        assert_eq!(gaps(&world, &subscriber), [], "seed {seed}");
+        assert_eq!(gaps(&world, &subscriber), NONE, "seed {seed}");
         let fate = subscriber.fate();
         kills += fate.kills;
         // In order, but for what is told again: a number is never told before the one below it.
@@ -272,14 +292,18 @@ fn a_subscriber_that_is_killed_at_random_has_every_event() {
             highest = highest.max(number);
         }
         // What it has is what happened.
-        let photos = world.report().photos.iter().filter(|photo| photo.first_listed_at.is_some()).count();
         let of_kind = |kind: ChartEventKind| {
             let kind = format!("example.skin-assist.{kind}");
-            fate.kept.values().filter(|event| event["type"] == kind.as_str()).count()
+            fate.kept
+                .values()
+                .filter(|event| event["type"] == kind.as_str())
+                .count()
         };
-        assert!(photos >= 5);
-        assert!(of_kind(ChartEventKind::PhotoDetected) >= photos);
-        let journeys = world.clock.run(world.state.journeys(None, Timestamp::ALWAYS, 1000)).unwrap();
+        let journeys = world
+            .clock
+            .run(world.state.journeys(None, Timestamp::ALWAYS, 1000))
+            .unwrap();
+        assert!(journeys.len() >= 5);
         assert_eq!(of_kind(ChartEventKind::PhotoDetected), journeys.len());
         let overview = world.clock.run(world.state.overview(world.clock_now())).unwrap();
         let (delivered, uncertain) = overview.iter().fold((0, 0), |(delivered, uncertain), firm| {
@@ -314,7 +338,7 @@ fn that_would_be_noticed_if_it_were_told_too_early() {
         (subscriber, telling)
     };
     let (world, subscriber) = clinic(1, with, SubscriptionFormat::CloudEvents);
-    assert_ne!(gaps(&world, &subscriber), []);
+    assert_ne!(gaps(&world, &subscriber), NONE);
 }
 
 /// What the console answers to who shows this token.
@@ -361,11 +385,12 @@ fn a_subscriber_that_lost_what_it_took_asks_for_it() {
         };
         let (world, subscriber) = clinic(3, with, format);
         let missing = gaps(&world, &subscriber);
-        assert_ne!(missing, [], "it lost nothing: that proves nothing");
+        assert_ne!(missing, NONE, "it lost nothing: that proves nothing");
         let events = standing(&world).events;
         for (first, last) in missing.iter().map(|number| (*number, *number)) {
             let number = if format == SubscriptionFormat::FhirR4Backport {
-                let path = format!("/fhir/Subscription/{ID}/$events?eventsSinceNumber={first}&eventsUntilNumber={last}");
+                let path =
+                    format!("/fhir/Subscription/{ID}/$events?eventsSinceNumber={first}&eventsUntilNumber={last}");
                 let (status, bundle) = ask(&world, &path, TOKEN);
                 assert_eq!(status, 200);
                 assert_eq!(parameter(&bundle, "type").unwrap()["valueCode"], "query-event");
@@ -379,7 +404,7 @@ fn a_subscriber_that_lost_what_it_took_asks_for_it() {
             };
             subscriber.fate().kept.insert(number, Value::Null);
         }
-        assert_eq!(gaps(&world, &subscriber), []);
+        assert_eq!(gaps(&world, &subscriber), NONE);
         // Another's token, or another's subscription, is none.
         let path = format!("/fhir/Subscription/{ID}/$status");
         assert_eq!(ask(&world, &path, "another token").0, 401);
@@ -414,27 +439,54 @@ fn a_fhir_subscriber_gets_a_handshake_and_id_only_bundles() {
         .iter()
         .map(|(_, bundle)| parameter(bundle, "type").unwrap()["valueCode"].as_str().unwrap())
         .collect();
-    assert_eq!((kinds[0], kinds.iter().filter(|kind| **kind == "handshake").count()), ("handshake", 1));
+    assert_eq!(
+        (kinds[0], kinds.iter().filter(|kind| **kind == "handshake").count()),
+        ("handshake", 1)
+    );
     assert!(kinds.contains(&"heartbeat") && kinds.contains(&"event-notification"));
     for (at, bundle) in &fate.told {
-        assert_eq!((&bundle["resourceType"], &bundle["type"]), (&"Bundle".into(), &"history".into()));
-        assert_eq!(bundle["timestamp"].as_str().map(str::len), Some("2026-03-02T14:00:00.000Z".len()));
-        assert!(at.to_string() > *bundle["timestamp"].as_str().unwrap());
+        assert_eq!(
+            (&bundle["resourceType"], &bundle["type"]),
+            (&"Bundle".into(), &"history".into())
+        );
+        assert_eq!(
+            bundle["timestamp"].as_str().map(str::len),
+            Some("2026-03-02T14:00:00.000Z".len())
+        );
+        assert!(at.to_string().as_str() > bundle["timestamp"].as_str().unwrap());
         let entries = bundle["entry"].as_array().unwrap();
         // bdl-3 and bdl-4 of FHIR: in a history each entry has a request and a response.
-        assert!(entries.iter().all(|entry| entry["request"]["method"].is_string() && entry["response"]["status"].is_string()));
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry["request"]["method"].is_string() && entry["response"]["status"].is_string())
+        );
         let status = &entries[0]["resource"];
         assert_eq!(status["resourceType"], "Parameters");
-        let profile = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-subscription-status-r4";
+        let profile =
+            "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-subscription-status-r4";
         assert_eq!(status["meta"]["profile"][0], profile);
-        assert_eq!(parameter(bundle, "subscription").unwrap()["valueReference"]["reference"], format!("Subscription/{ID}"));
+        assert_eq!(
+            parameter(bundle, "subscription").unwrap()["valueReference"]["reference"],
+            format!("Subscription/{ID}")
+        );
         let Some(event) = parameter(bundle, "notification-event") else {
             assert_eq!(entries.len(), 1);
             continue;
         };
         let number = number_of(bundle).unwrap().to_string();
-        assert_eq!(parameter(bundle, "events-since-subscription-start").unwrap()["valueString"], number);
-        let part = |name: &str| event["part"].as_array().unwrap().iter().find(|part| part["name"] == name).unwrap();
+        assert_eq!(
+            parameter(bundle, "events-since-subscription-start").unwrap()["valueString"],
+            number
+        );
+        let part = |name: &str| {
+            event["part"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|part| part["name"] == name)
+                .unwrap()
+        };
         let focus = &part("focus")["valueReference"]["reference"];
         assert_eq!(entries[1]["request"]["url"], *focus);
         assert!(entries[1].get("resource").is_none(), "ids alone");
@@ -443,13 +495,16 @@ fn a_fhir_subscriber_gets_a_handshake_and_id_only_bundles() {
         assert!(bundle.to_string().find("Patient").is_none());
     }
     drop(fate);
-    assert_eq!(gaps(&world, &subscriber), []);
+    assert_eq!(gaps(&world, &subscriber), NONE);
 }
 
 #[test]
 fn a_subscriber_that_is_down_is_tried_less_and_less_often_and_given_up_while_drafts_go_on() {
     let world = World::new(6, 1);
-    subscribe(&world, &subscription(SubscriptionFormat::CloudEvents, world.clock_now()));
+    subscribe(
+        &world,
+        &subscription(SubscriptionFormat::CloudEvents, world.clock_now()),
+    );
     let subscriber = Subscriber::new(&world, Care::First, 0, 0);
     let telling = Telling {
         give_up_after: 30 * MINUTE,
@@ -462,28 +517,43 @@ fn a_subscriber_that_is_down_is_tried_less_and_less_often_and_given_up_while_dra
     run_for(&world, &telling, CLINIC);
     world.assert_delivered_once(0);
     let attempts: Vec<Timestamp> = subscriber.fate().told[before..].iter().map(|(at, _)| *at).collect();
-    let waits: Vec<u64> = attempts.windows(2).map(|pair| pair[1].since(pair[0]).as_secs()).collect();
+    let waits: Vec<u64> = attempts
+        .windows(2)
+        .map(|pair| pair[1].since(pair[0]).as_secs())
+        .collect();
     for (wait, least) in waits.iter().zip([1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]) {
         assert!((least..=least + 2).contains(wait), "{waits:?}");
     }
     assert!((11..=16).contains(&attempts.len()), "{attempts:?}");
     let failed = standing(&world);
     assert_eq!(failed.status, SubscriptionStatus::Error);
-    assert_eq!(failed.reason.map(|reason| reason.code().to_owned()).as_deref(), Some("subscriber.refused"));
+    assert_eq!(
+        failed.reason.map(|reason| reason.code().to_owned()).as_deref(),
+        Some("subscriber.refused")
+    );
     let given_up = world.clock.run(world.state.given_up_notifications()).unwrap();
     assert_eq!(given_up.len(), 1);
     // An operator has a look, and it is back.
     subscriber.fate().answers = None;
     let id = SubscriptionId::new(ID);
-    world.clock.run(world.state.resume_subscription(&id, world.clock_now())).unwrap();
+    world
+        .clock
+        .run(world.state.resume_subscription(&id, world.clock_now()))
+        .unwrap();
     run_for(&world, &telling, 5 * MINUTE);
     assert_eq!(gaps(&world, &subscriber), [given_up[0].number]);
-    world.clock.run(world.state.replay_notification(&id, given_up[0].number)).unwrap();
+    world
+        .clock
+        .run(world.state.replay_notification(&id, given_up[0].number))
+        .unwrap();
     run_for(&world, &telling, MINUTE);
-    assert_eq!(gaps(&world, &subscriber), []);
+    assert_eq!(gaps(&world, &subscriber), NONE);
     // One that wants no more is left alone at once.
     subscriber.fate().answers = Some(StatusCode::GONE);
-    world.clock.run(world.state.resume_subscription(&id, world.clock_now())).unwrap();
+    world
+        .clock
+        .run(world.state.resume_subscription(&id, world.clock_now()))
+        .unwrap();
     run_for(&world, &telling, MINUTE);
     assert_eq!(standing(&world).status, SubscriptionStatus::Error);
 }

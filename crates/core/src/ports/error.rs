@@ -67,7 +67,9 @@ impl StateError {
         match self {
             // It waits for what the firm is switched to.
             Self::LeaseLost | Self::CursorMoved | Self::DraftsNotPermitted => Class::LeaseLost,
-            Self::NotFound { .. } | Self::Exists { .. } | Self::NotKept { .. } | Self::Corrupt { .. } => Class::Permanent,
+            Self::NotFound { .. } | Self::Exists { .. } | Self::NotKept { .. } | Self::Corrupt { .. } => {
+                Class::Permanent
+            }
             Self::Unavailable(_) => Class::Transient(None),
         }
     }

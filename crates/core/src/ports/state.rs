@@ -608,6 +608,6 @@ impl<T> StateStore for T where
         + AuditTrail
         + Retention
         + Operations
-    + Subscriptions
+        + Subscriptions
 {
 }

@@ -17,8 +17,8 @@ use skin_assist_core::{
 use super::{
     Backend,
     fixtures::{
-        LEASE, REASON, Store, add_firm, at, document_lease, download, find_documents, firm_id, infer, reference, result_lease,
-        watch_encounters,
+        LEASE, REASON, Store, add_firm, at, document_lease, download, find_documents, firm_id, infer, reference,
+        result_lease, watch_encounters,
     },
 };
 
@@ -96,7 +96,10 @@ async fn each_transition_tells_what_it_did(store: Store) {
     let known = store.cursor(&firm).await.unwrap();
     let same = super::fixtures::encounter("e", Some(at(0)));
     let next = skin_assist_core::domain::Cursor(at(1));
-    store.record_encounters(&firm, known, next, &[same], at(1)).await.unwrap();
+    store
+        .record_encounters(&firm, known, next, &[same], at(1))
+        .await
+        .unwrap();
     watch_encounters(&store, &firm, &["e"], at(2)).await;
     find_documents(&store, &firm, &["dead"], at(3)).await;
     let before = store.events(&firm, 0, 100).await.unwrap();
@@ -145,7 +148,9 @@ async fn a_transition_that_fails_tells_nothing(store: Store) {
     assert!(matches!(outcome, Err(StateError::LeaseLost)));
     let cursor = skin_assist_core::domain::Cursor(at(999));
     let seen = [super::fixtures::encounter("new", Some(at(60)))];
-    let outcome = store.record_encounters(&firm, Some(cursor), cursor, &seen, at(60)).await;
+    let outcome = store
+        .record_encounters(&firm, Some(cursor), cursor, &seen, at(60))
+        .await;
     assert!(matches!(outcome, Err(StateError::CursorMoved)));
     assert_eq!(store.events(&firm, 0, 100).await.unwrap(), before);
     store.record_uncertain(held, &REASON, at(61)).await.unwrap();
@@ -178,20 +183,40 @@ async fn each_subscription_counts_by_itself(store: Store) {
         }
     }
     let numbers = async |id: &str| -> Vec<(u64, FirmId, u64)> {
-        let notifications = store.notifications(&SubscriptionId::new(id), 0..=u64::MAX, 100).await.unwrap();
+        let notifications = store
+            .notifications(&SubscriptionId::new(id), 0..=u64::MAX, 100)
+            .await
+            .unwrap();
         let named = notifications.into_iter();
-        named.map(|told| (told.number, told.event.firm, told.event.number)).collect()
+        named
+            .map(|told| (told.number, told.event.firm, told.event.number))
+            .collect()
     };
     let expected = [(1, &a, 2), (2, &b, 1), (3, &a, 3), (4, &b, 2), (5, &a, 4), (6, &b, 3)];
-    assert_eq!(numbers("all").await, expected.map(|(number, firm, of_firm)| (number, firm.clone(), of_firm)));
+    assert_eq!(
+        numbers("all").await,
+        expected.map(|(number, firm, of_firm)| (number, firm.clone(), of_firm))
+    );
     assert_eq!(numbers("some").await, [(1, b.clone(), 2), (2, b.clone(), 3)]);
-    assert_eq!((state_of(&store, "all").await.events, state_of(&store, "some").await.waiting), (6, 2));
+    assert_eq!(
+        (
+            state_of(&store, "all").await.events,
+            state_of(&store, "some").await.waiting
+        ),
+        (6, 2)
+    );
     let part = store.notifications(&all.id, 2..=5, 3).await.unwrap();
     assert_eq!(part.iter().map(|told| told.number).collect::<Vec<_>>(), [2, 3, 4]);
     let listed = store.subscriptions().await.unwrap();
-    assert_eq!(listed.iter().map(|listed| listed.id.as_str()).collect::<Vec<_>>(), ["all", "some"]);
+    assert_eq!(
+        listed.iter().map(|listed| listed.id.as_str()).collect::<Vec<_>>(),
+        ["all", "some"]
+    );
     let kept = &listed[1];
-    assert_eq!((&kept.firms, &kept.kinds, &kept.endpoint), (&some.firms, &some.kinds, &some.endpoint));
+    assert_eq!(
+        (&kept.firms, &kept.kinds, &kept.endpoint),
+        (&some.firms, &some.kinds, &some.endpoint)
+    );
     assert_eq!(kept.signing_key.expose(), "whsec-some");
     assert_eq!(kept.token_digest, "digest-some");
     store.remove_subscription(&all.id).await.unwrap();
@@ -210,7 +235,10 @@ async fn nothing_is_told_before_the_handshake(store: Store) {
     assert_eq!(store.next_notice(&held, at(2)).await.unwrap(), Some(Notice::Handshake));
     store.record_told(&held, &Notice::Handshake, at(2)).await.unwrap();
     let told = state_of(&store, "s").await;
-    assert_eq!((told.status, told.answered_at), (SubscriptionStatus::Active, Some(at(2))));
+    assert_eq!(
+        (told.status, told.answered_at),
+        (SubscriptionStatus::Active, Some(at(2)))
+    );
     let next = store.next_notice(&held, at(2)).await.unwrap();
     assert_eq!(next.as_ref().and_then(Notice::number), Some(1));
 }
@@ -228,7 +256,10 @@ async fn what_was_not_taken_is_told_again(store: Store) {
     store.retry_telling(held, &REASON, at(3), at(10)).await.unwrap();
     let failing = state_of(&store, "s").await;
     assert_eq!((failing.failing_since, failing.reason), (Some(at(3)), Some(REASON)));
-    assert!(none_is_due(&store, at(9)).await, "it is tried again then, and not before");
+    assert!(
+        none_is_due(&store, at(9)).await,
+        "it is tried again then, and not before"
+    );
     let lost = lease(&store, at(10)).await;
     assert_eq!(lost.attempt(), 2, "attempts count while nothing is taken");
     // Its worker dies.
@@ -308,14 +339,20 @@ async fn a_paused_subscription_collects(store: Store) {
     let notice = store.next_notice(&held, at(2)).await.unwrap().unwrap();
     store.pause_subscription(&id).await.unwrap();
     let outcome = store.record_told(&held, &notice, at(3)).await;
-    assert!(matches!(outcome, Err(StateError::LeaseLost)), "whoever told it lost the lease");
+    assert!(
+        matches!(outcome, Err(StateError::LeaseLost)),
+        "whoever told it lost the lease"
+    );
     watch_encounters(&store, &firm, &["two"], at(4)).await;
     let paused = state_of(&store, "s").await;
     assert_eq!((paused.status, paused.waiting), (SubscriptionStatus::Off, 2));
     assert!(none_is_due(&store, at(1000)).await);
     store.resume_subscription(&id, at(1000)).await.unwrap();
     let held = lease(&store, at(1000)).await;
-    assert_eq!(store.next_notice(&held, at(1000)).await.unwrap(), Some(Notice::Handshake));
+    assert_eq!(
+        store.next_notice(&held, at(1000)).await.unwrap(),
+        Some(Notice::Handshake)
+    );
 }
 
 async fn events_are_forgotten_after_their_time(store: Store) {
@@ -324,13 +361,25 @@ async fn events_are_forgotten_after_their_time(store: Store) {
     watch_encounters(&store, &firm, &["one"], at(2)).await;
     watch_encounters(&store, &firm, &["two"], at(3)).await;
     store.sweep_expired(at(2) + EVENT_LIFE).await.unwrap();
-    let numbers: Vec<_> = store.events(&firm, 0, 10).await.unwrap().iter().map(|event| event.number).collect();
+    let numbers: Vec<_> = store
+        .events(&firm, 0, 10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|event| event.number)
+        .collect();
     assert_eq!(numbers, [2]);
     let left = state_of(&store, "s").await;
     assert_eq!((left.events, left.waiting), (2, 1));
     store.sweep_expired(at(3) + EVENT_LIFE).await.unwrap();
     watch_encounters(&store, &firm, &["three"], at(5) + EVENT_LIFE).await;
-    let numbers: Vec<_> = store.events(&firm, 0, 10).await.unwrap().iter().map(|event| event.number).collect();
+    let numbers: Vec<_> = store
+        .events(&firm, 0, 10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|event| event.number)
+        .collect();
     assert_eq!(numbers, [3], "numbers go on");
 }
 
