@@ -3,6 +3,8 @@
 //! A subscriber shows its own token, which is good for its own subscription and for nothing else; whoever may look at the console may look at
 //! these, too.
 
+use std::ops::RangeInclusive;
+
 use axum::{
     extract::{Path, Query, rejection::QueryRejection},
     response::Response,
@@ -33,6 +35,9 @@ pub(super) fn named_in(path: &str) -> Option<SubscriptionId> {
         .map(SubscriptionId::new)
 }
 
+/// No event has a larger number: every reader of JSON can tell it from its neighbours.
+const LARGEST_NUMBER: u64 = (1 << 53) - 1;
+
 /// After which event, and how many.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +54,7 @@ impl After {
         };
         let Query(wanted) = wanted.map_err(|_| refused())?;
         match (wanted.after.unwrap_or_default(), wanted.limit.unwrap_or(USUAL)) {
-            (after, limit @ 1..=MOST) => Ok((after, limit)),
+            (after @ 0..=LARGEST_NUMBER, limit @ 1..=MOST) => Ok((after, limit)),
             _ => Err(refused()),
         }
     }
@@ -163,6 +168,14 @@ pub(super) struct Numbers {
     content: Option<String>,
 }
 
+impl Numbers {
+    fn numbers(&self) -> Option<RangeInclusive<u64>> {
+        let (since, until) = (self.events_since_number, self.events_until_number);
+        let are_possible = since.max(until).is_none_or(|number| number <= LARGEST_NUMBER);
+        are_possible.then(|| since.unwrap_or_default()..=until.unwrap_or(LARGEST_NUMBER))
+    }
+}
+
 /// `$events`.
 pub(super) async fn fhir_events(
     view: View,
@@ -173,11 +186,10 @@ pub(super) async fn fhir_events(
         Ok(subscription) => subscription,
         Err(refused) => return refused,
     };
-    let Ok(Query(wanted)) = wanted else {
+    let Some(numbers) = wanted.ok().and_then(|Query(wanted)| wanted.numbers()) else {
         let said = "the query has eventsSinceNumber and eventsUntilNumber, numbers of events";
         return resource(StatusCode::BAD_REQUEST, &fhir::outcome("invalid", said));
     };
-    let numbers = wanted.events_since_number.unwrap_or(0)..=wanted.events_until_number.unwrap_or(u64::MAX);
     match view.console.state.notifications(&subscription.id, numbers, MOST).await {
         Ok(told) => resource(StatusCode::OK, &fhir::events_answer(&subscription, &told, view.now)),
         Err(_) => unavailable(),
