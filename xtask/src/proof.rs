@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    api_fuzz,
     aws::{check, end_to_end},
     console, dependency_rules, documented, dynoxide, faults, house, lints, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
