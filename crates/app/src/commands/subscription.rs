@@ -186,7 +186,7 @@ async fn add(config: &Config, state: &dyn StateStore, arguments: AddSubscription
 }
 
 /// What is kept of a token.
-pub(crate) fn token_digest(token: &str) -> String {
+fn token_digest(token: &str) -> String {
     hex::encode(Sha256::digest(token.as_bytes()))
 }
 
@@ -201,7 +201,7 @@ fn time(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "never".to_owned(), |at| at.to_string())
 }
 
-fn print(all: &[Subscription]) {
+pub(super) fn print(all: &[Subscription]) {
     let rows: Vec<_> = all
         .iter()
         .map(|subscription| {
