@@ -27,6 +27,7 @@ const FAULTS: &str = "skin-assist-faults";
 const MODELS: &str = "skin-assist-models";
 const SIMULATOR: &str = "skin-assist-simulator";
 const STORE: &str = "skin-assist-store";
+const SUBSCRIBERS: &str = "skin-assist-subscribers";
 const TESTKIT: &str = "skin-assist-testkit";
 const TRANSPORT: &str = "skin-assist-transport";
 const VAULT: &str = "skin-assist-vault";
@@ -49,6 +50,11 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: ENDPOINTS,
+        knows: &[CORE, TRANSPORT],
+        dev: &[],
+    },
+    Room {
+        name: SUBSCRIBERS,
         knows: &[CORE, TRANSPORT],
         dev: &[],
     },
@@ -91,7 +97,16 @@ const ROOMS: &[Room] = &[
     Room {
         name: APP,
         knows: &[
-            CORE, EHR, ENDPOINTS, EVALUATION, MODELS, STORE, AWS, SIMULATOR, TRANSPORT,
+            CORE,
+            EHR,
+            ENDPOINTS,
+            EVALUATION,
+            MODELS,
+            STORE,
+            AWS,
+            SIMULATOR,
+            SUBSCRIBERS,
+            TRANSPORT,
         ],
         dev: &[TESTKIT],
     },

@@ -6,6 +6,7 @@
 // A command-line tool prints, and reads the environment and a stopwatch; the bans are for the product.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
+mod api_fuzz;
 mod aws;
 mod bench;
 mod bench_polling;
@@ -71,6 +72,9 @@ Commands:
   console [--pictures]
                     Use the console in a real browser as its users do, and look at every page with axe; what that needs is installed
                     under target/tools/console on the first run, but for the browser. --pictures makes docs/pictures anew.
+  api-fuzz [--seconds N]
+                    Ask the HTTP API what its description says, rightly and wrongly, with schemathesis, installed under target/tools/api on
+                    the first run, for N seconds (60); interop/api/README.md has the rest.
   faults [ARG]...   Play the whole engine under virtual time with faults on purpose, and check what must hold. ARGs: --seeds N,
                     --first S, --seed S (replays one), --jobs J, --json FILE, --mutations (removes each safeguard in turn);
                     docs/faults.md has the rest.
@@ -145,6 +149,8 @@ fn main() -> ExitCode {
         ["aws-cost", "--counted"] => aws::cost::run(Counting::Nothing),
         ["servers"] => servers(),
         ["systemd"] => systemd::alone(),
+        ["api-fuzz"] => api_fuzz::alone(None),
+        ["api-fuzz", "--seconds", seconds] => api_fuzz::alone(Some(seconds)),
         ["console"] => console::alone(false),
         ["console", "--pictures"] => console::alone(true),
         ["faults", rest @ ..] => faults::simulate(rest),

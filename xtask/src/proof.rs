@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    api_fuzz,
     aws::{check, end_to_end},
     console, containers, dependency_rules, docs, documented, dynoxide, faults, house, lints, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
@@ -71,8 +72,10 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     containers::check(&mut steps, all);
     console::check(&mut steps, all);
     if all {
+        api_fuzz::check(&mut steps, all);
         end_to_end::proof(&mut steps);
     } else {
+        steps.not_run("the HTTP API as it is described (`cargo xtask api-fuzz`, or `test --all`)");
         steps.not_run("the deployment on AWS end to end: `cargo xtask aws-test`, or `test --all`");
     }
 

@@ -72,6 +72,9 @@ enum Command {
     /// Lists drafts whose photo was retracted after they were posted.
     #[command(subcommand)]
     Retractions(RetractionsCommand),
+    /// Has other systems told of what happens in charts: by FHIR R4 Subscriptions Backport, or as CloudEvents.
+    #[command(subcommand)]
+    Subscription(SubscriptionCommand),
     /// Lists results that are kept back, and shows one: for EHRs that cannot hold drafts, and in silent mode.
     #[command(subcommand)]
     Review(ReviewCommand),
@@ -149,6 +152,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::DeadLetters(command) => commands::dead_letters::dead_letters(&config()?, command).await,
             Command::Uncertain(command) => commands::uncertain::uncertain(&config()?, command).await,
             Command::Retractions(command) => commands::retractions::retractions(&config()?, command).await,
+            Command::Subscription(command) => commands::subscription::subscription(&config()?, command).await,
             Command::Review(command) => commands::review::review(&config()?, command).await,
             Command::Audit(command) => commands::audit::audit(&config()?, command).await,
             Command::Retention(command) => commands::retention::retention(&config()?, command).await,

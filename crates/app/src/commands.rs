@@ -33,6 +33,7 @@ pub(crate) mod serve_models;
 pub(crate) mod silent_report;
 pub(crate) mod simulate;
 pub(crate) mod status;
+pub(crate) mod subscription;
 mod table;
 pub(crate) mod uncertain;
 

@@ -34,6 +34,9 @@ const LONGEST_WINDOW_S: u64 = 120;
 /// Two answers and the context's patience are less than the lease of a photo at the models.
 const LONGEST_ANSWER_S: u64 = 20;
 
+/// Less than the week for which events are kept.
+const LONGEST_FAILING_H: u64 = 167;
+
 /// A century.
 const LONGEST_KEPT_DAYS: u64 = 36_500;
 
@@ -65,6 +68,8 @@ pub struct Config {
     pub aws: AwsConfig,
     /// How much is done at once.
     pub workers: WorkersConfig,
+    /// Who is told of what happens in charts.
+    pub subscriptions: SubscriptionsConfig,
     /// For how long what is finished is kept.
     pub retention: RetentionConfig,
     /// What operators and their tools ask.
@@ -245,6 +250,11 @@ impl Config {
                 self.retention.results_days.max(self.retention.audit_days) <= LONGEST_KEPT_DAYS,
                 "a limit of the section retention is out of range",
                 "each is 0 (for ever) to 36500 days",
+            ),
+            (
+                (1..=LONGEST_FAILING_H).contains(&self.subscriptions.give_up_hours),
+                "subscriptions.give_up_hours is out of range",
+                "it is 1 to 167: events are kept for a week",
             ),
             (
                 self.models.remote_timeout_seconds > 0,

@@ -16,6 +16,7 @@ mod metrics;
 mod pages;
 mod pictures;
 mod silence;
+mod subscribers;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -45,7 +46,7 @@ use crate::{
     driver::{Event, Observer},
     failure::Failure,
 };
-use access::Access;
+use access::{Access, Person};
 pub use access::{AccessOptions, Role};
 pub use local_code::{LocalCode, Running};
 use metrics::{Counted, Stand};
@@ -293,7 +294,10 @@ async fn answer(console: Arc<Console>, mut request: Request, next: Next) -> Resp
     }
     let now = console.clock.now();
     let path = request.uri().path();
-    let person = console.access.person(request.headers(), now);
+    let mut person = console.access.person(request.headers(), now);
+    if person.is_none() {
+        person = subscriber(&console, path, request.headers()).await;
+    }
     let Some(person) = person else {
         if PUBLIC.contains(&path) {
             return next.run(request).await;
@@ -306,6 +310,13 @@ async fn answer(console: Arc<Console>, mut request: Request, next: Next) -> Resp
         Some(trouble) => View { console, person, now }.trouble(&trouble),
         None => response,
     }
+}
+
+/// A subscriber that shows the token of the subscription that it asks about. It may see that one, as a viewer does.
+async fn subscriber(console: &Console, path: &str, headers: &HeaderMap) -> Option<Person> {
+    let (named, digest) = (subscribers::named_in(path)?, access::token_digest(headers)?);
+    let subscription = console.state.subscription(&named).await.ok()??;
+    (subscription.token_digest == digest).then(Person::subscriber)
 }
 
 /// Nobody is known to have asked: a person is led to the sign-in, a tool is told what is missing.
@@ -426,6 +437,21 @@ fn router(console: Arc<Console>) -> Router {
         .route("/api/v1/openapi.json", get(api::description))
         .route("/api/v1/practices", get(api::practices))
         .route("/api/v1/practices/{practice}", get(api::practice))
+        .route("/api/v1/practices/{practice}/events", get(subscribers::events))
+        .route("/api/v1/subscriptions", get(subscribers::list))
+        .route(
+            "/api/v1/subscriptions/{subscription}/events",
+            get(subscribers::cloud_events),
+        )
+        .route("/fhir/Subscription/{subscription}", get(subscribers::fhir_subscription))
+        .route(
+            "/fhir/Subscription/{subscription}/$status",
+            get(subscribers::fhir_status),
+        )
+        .route(
+            "/fhir/Subscription/{subscription}/$events",
+            get(subscribers::fhir_events),
+        )
         .route("/api/v1/photos", get(api::photos))
         .route("/api/v1/queue", get(api::queue))
         .route("/api/v1/dead-letters", get(api::dead_letters))

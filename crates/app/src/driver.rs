@@ -14,6 +14,7 @@ mod going_on;
 mod pipeline;
 mod stepped;
 mod sweep_memory;
+mod telling;
 mod tokens;
 mod turns;
 
@@ -53,6 +54,7 @@ use going_on::Waiting;
 use pipeline::Step;
 pub use stepped::{Outcome, Stepped};
 pub use sweep_memory::SweepMemory;
+pub use telling::Telling;
 use tokens::Tokens;
 pub use turns::{EncounterPolls, Handled, Item, Refreshed, Shard, Swept};
 

@@ -31,6 +31,7 @@ use skin_assist_models::{
     runtime::{Runtime, RuntimeChoice},
 };
 use skin_assist_store::{OpenError, SqliteStore};
+use skin_assist_subscribers::Webhooks;
 use skin_assist_transport::{HttpOptions, ReqwestTransport};
 use url::Url;
 
@@ -39,7 +40,7 @@ pub use models::models;
 use crate::{
     clock::SystemClock,
     config::{Config, LanguageKind, RuntimeName, StoreName, read_secret, read_state_key},
-    driver::{Engine, Observer, Quotas, Workers},
+    driver::{Engine, Observer, Quotas, Telling, Workers},
     failure::{Failure, Hinted as _, WithHint as _},
 };
 
@@ -334,6 +335,33 @@ fn openai(config: &Config) -> Result<Arc<dyn ChatModel>, Failure> {
         .failed(|| "the language model cannot be used".to_owned())
         .hint("check the section language of the configuration")?;
     Ok(Arc::new(chat))
+}
+
+/// For how long one exchange with a subscriber may take.
+const SUBSCRIBER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What tells subscribers.
+pub fn telling(config: &Config, state: Arc<dyn StateStore>) -> Result<Telling, Failure> {
+    let rules = &config.subscriptions;
+    let options = HttpOptions {
+        connect_timeout: SUBSCRIBER_PATIENCE / 2,
+        read_timeout: SUBSCRIBER_PATIENCE,
+        total_timeout: SUBSCRIBER_PATIENCE,
+        allow_loopback_http: rules.allow_loopback_http,
+        ..HttpOptions::default()
+    };
+    let transport = if rules.allow_private_addresses {
+        ReqwestTransport::for_api(&options)
+    } else {
+        ReqwestTransport::for_photos(&options)
+    };
+    let transport = transport.failed(|| "HTTP cannot be set up".to_owned())?;
+    Ok(Telling {
+        clock: Arc::new(SystemClock),
+        state,
+        subscribers: Arc::new(Webhooks::new(Arc::new(transport))),
+        give_up_after: Duration::from_secs(rules.give_up_hours * 3600),
+    })
 }
 
 /// For how long what is finished is kept.

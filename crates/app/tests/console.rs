@@ -340,9 +340,16 @@ async fn the_api_is_as_it_is_described() {
     let description: serde_json::Value = serde_json::from_str(&description).unwrap();
     let paths = description["paths"].as_object().unwrap();
     for path in paths.keys() {
-        let asked: &'static str = path.replace("{practice}", "nobody").leak();
-        let (status, head, body) = ask(address, asked, "").await;
-        if path.contains('{') {
+        let asked = path.replace("{practice}", "nobody").replace("{subscription}", "none");
+        let (status, head, body) = ask(address, asked.leak(), "").await;
+        if path.starts_with("/fhir/") {
+            assert_eq!(status, 404, "{path}");
+            assert!(head.contains("content-type: application/fhir+json"), "{path}");
+            assert!(body.contains("\"there is no such subscription\""), "{path}");
+        } else if path.contains("{subscription}") {
+            assert_eq!(status, 404, "{path}");
+            assert!(body.contains("\"there is no such subscription\""), "{path}");
+        } else if path.contains('{') {
             assert_eq!(status, 404, "{path}");
             assert!(head.contains("content-type: application/problem+json"), "{path}");
             assert_eq!(
@@ -353,14 +360,15 @@ async fn the_api_is_as_it_is_described() {
             assert_eq!((status, body.as_str()), (200, "[]"), "{path}");
         }
     }
-    let routes = include_str!("../src/console.rs").split(".route(\"").skip(1);
-    let routes: BTreeSet<&str> = routes.filter_map(|route| route.split('"').next()).collect();
+    let routes = include_str!("../src/console.rs").split(".route(").skip(1);
+    let routes: BTreeSet<&str> = routes.filter_map(|route| route.split('"').nth(1)).collect();
     let described: BTreeSet<&str> = paths
         .keys()
         .map(String::as_str)
         .chain(["/api/v1/openapi.json"])
         .collect();
-    let of_the_api: BTreeSet<&str> = routes.into_iter().filter(|route| route.starts_with("/api/")).collect();
+    let is_of_the_api = |route: &&str| route.starts_with("/api/") || route.starts_with("/fhir/");
+    let of_the_api: BTreeSet<&str> = routes.into_iter().filter(is_of_the_api).collect();
     assert_eq!(of_the_api, described);
     for wrong in ["limit=0", "limit=1001", "limit=x", "since=yesterday", "order=id"] {
         let asked: &'static str = format!("/api/v1/photos?{wrong}").leak();

@@ -687,5 +687,8 @@ fn served(row: &Row) -> Outcome<Served> {
     })
 }
 
+/// Events are not kept here: a subscription is refused.
+impl skin_assist_core::ports::Subscriptions for DynamoStore {}
+
 #[cfg(test)]
 mod tests;

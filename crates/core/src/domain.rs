@@ -10,6 +10,7 @@ mod firm;
 mod gathering;
 mod identifier;
 mod reason;
+mod subscription;
 
 pub use assessment::{
     AssessedPhoto, Assessment, AssistResult, Delivery, EarlierDraft, Journey, JourneyState, LanguageUse, PhotoFindings,
@@ -40,3 +41,7 @@ pub use identifier::{
     AssessmentId, CategoryCode, DocumentId, EncounterId, FirmId, InvalidIdentifier, PatientId, PractitionerId,
 };
 pub use reason::{DeadLetter, DeadLetterSubject, Reason, Stage};
+pub use subscription::{
+    ChartEvent, ChartEventKind, EVENT_LIFE, GivenUpNotification, Notice, Notification, ResourceReference, Subscription,
+    SubscriptionFormat, SubscriptionId, SubscriptionStatus, UnknownWord,
+};

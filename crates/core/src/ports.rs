@@ -12,6 +12,7 @@ mod operations;
 mod proposals;
 mod spending;
 mod state;
+mod subscriptions;
 
 pub use audit::{
     Audit, AuditAction, AuditChain, AuditPage, AuditRecord, AuditTrail, Kept, Removed, Retention, RetentionLimits,
@@ -34,3 +35,4 @@ pub use state::{
     Grant, InferenceRecords, Look, Photos, PollingMemory, QuotaFigures, QuotaKey, RecordedDocuments,
     RecordedEncounters, RetractedDraft, StateStore, WatchLists,
 };
+pub use subscriptions::{NotTold, Subscribers, Subscriptions};

@@ -12,7 +12,7 @@ use skin_assist_core::{
     ports::{
         Audit, AuditChain, AuditPage, AuditRecord, AuditTrail, FirmAdministration, Firms, Kept, LanguageSpending,
         LanguageSpent, Operations, Overview, PhotosOfHour, PollingMemory, Queued, Removed, Retention, RetentionLimits,
-        RetractedDraft, StateError, StateStore, UncertainResolution,
+        RetractedDraft, StateError, StateStore, Subscriptions, UncertainResolution,
     },
     time::Timestamp,
 };
@@ -100,3 +100,6 @@ impl AuditTrail for ProcessStore {
         self.inner.audited(record)
     }
 }
+
+/// Nobody subscribes here.
+impl Subscriptions for ProcessStore {}

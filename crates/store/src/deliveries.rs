@@ -5,7 +5,10 @@ use std::{convert::identity, time::Duration};
 use async_trait::async_trait;
 use rusqlite::params;
 use skin_assist_core::{
-    domain::{Assessment, AssessmentId, AssistResult, Delivery, DraftReference, FirmId, Reason, Stage},
+    domain::{
+        Assessment, AssessmentId, AssistResult, ChartEventKind, Delivery, DraftReference, FirmId, Reason,
+        ResourceReference, Stage,
+    },
     lease::Lease,
     phi::Phi,
     ports::{AuditAction, Deliveries, StateError},
@@ -15,7 +18,7 @@ use skin_assist_core::{
 use crate::{
     Outcome, SqliteStore, acquired, assessments, audit,
     codec::{Columns, Millis, damaged},
-    execute, fenced, firms, first, number,
+    events, execute, fenced, firms, first, number,
     sealed::{REFERENCE, Row, State},
 };
 
@@ -128,6 +131,8 @@ impl SqliteStore {
             let retracted = retracted.ok_or(StateError::LeaseLost)?;
             if retracted && unsettled.is_none() {
                 assessments::cancelled(state, assessment, now)?;
+            } else if retracted {
+                events::append_of_draft(state, assessment, ChartEventKind::DraftUncertain, None, now)?;
             }
             Ok(retracted)
         })?;
@@ -144,9 +149,9 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Outcome<()> {
         let assessment = &lease.item().assessment;
-        let action = match delivery {
-            "delivered" => Some(AuditAction::DraftWritten),
-            "uncertain" => Some(AuditAction::DraftUncertain),
+        let told = match delivery {
+            "delivered" => Some((AuditAction::DraftWritten, ChartEventKind::DraftDelivered)),
+            "uncertain" => Some((AuditAction::DraftUncertain, ChartEventKind::DraftUncertain)),
             _ => None,
         };
         self.write(|state| {
@@ -168,10 +173,11 @@ impl SqliteStore {
                     reason.map(Reason::hint)
                 ],
             )?)?;
-            match action {
-                Some(action) => {
+            match told {
+                Some((action, kind)) => {
                     let entry = (&assessment.firm, action, assessment.id.as_str());
-                    audit::append_of(state, Stage::WriteBack, entry, now)
+                    audit::append_of(state, Stage::WriteBack, entry, now)?;
+                    events::append_of_draft(state, assessment, kind, reference.map(ResourceReference::draft), now)
                 }
                 None => Ok(()),
             }
@@ -316,7 +322,7 @@ impl Deliveries for SqliteStore {
                  WHERE firm = ?1 AND assessment = ?2 AND fence = ?3",
                 key,
             )?)?;
-            execute(
+            let buried = execute(
                 state,
                 "INSERT INTO dead_letters (firm, kind, subject, stage, reason_code, reason_hint, attempts, at)
                  SELECT firm, 'result', assessment, 'write-back', ?3, ?4, ?5, ?6 FROM assist_results
@@ -330,6 +336,9 @@ impl Deliveries for SqliteStore {
                     Millis(now)
                 ],
             )?;
+            if buried > 0 {
+                events::append_of_draft(state, assessment, ChartEventKind::GivenUp, None, now)?;
+            }
             open_if_cancelled(state, assessment, now)
         })
     }

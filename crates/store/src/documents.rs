@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use rusqlite::params;
 use skin_assist_core::{
     domain::{
-        AssessmentId, CategoryCode, ClosedAssessment, DocumentId, DocumentStep, DocumentWatch, DraftReference,
-        EncounterId, FirmId, PatientId, PhotoDigest, PractitionerId, Reason, ReferenceCode, Sibling, Stage,
-        StoredPhoto,
+        AssessmentId, CategoryCode, ChartEventKind, ClosedAssessment, DocumentId, DocumentStep, DocumentWatch,
+        DraftReference, EncounterId, FirmId, PatientId, PhotoDigest, PractitionerId, Reason, ReferenceCode,
+        ResourceReference, Sibling, Stage, StoredPhoto,
     },
     lease::Lease,
     ports::{AuditAction, DocumentQueue, RecordedDocuments, RetractedDraft},
@@ -18,7 +18,7 @@ use skin_assist_core::{
 use crate::{
     Outcome, SqliteStore, acquired, assessments, audit,
     codec::{Columns, Millis, damaged},
-    execute, fence_floor, fenced, firms, first, number,
+    events, execute, fence_floor, fenced, firms, first, number,
     sealed::{PATIENT, PHOTO, Row, Sealer, State},
 };
 
@@ -93,6 +93,10 @@ impl<'a> Arrivals<'a> {
     ) -> Outcome<()> {
         for watch in found {
             if insert(self, watch)? {
+                let photo = ResourceReference::document(&watch.document);
+                let encounter = ResourceReference::encounter(&watch.encounter);
+                let kind = ChartEventKind::PhotoDetected;
+                events::append(self.state, self.firm, kind, &photo, &[encounter], self.now)?;
                 recorded.new.push(watch.document.clone());
             }
         }
@@ -390,6 +394,10 @@ impl DocumentQueue for SqliteStore {
                 "UPDATE document_watch SET step = 'dead', available_at = NULL WHERE firm = ?1 AND document = ?2",
                 [firm, document],
             )?)?;
+            let photo = ResourceReference::document(&lease.item().document);
+            let encounter = ResourceReference::encounter(&lease.item().encounter);
+            let kind = ChartEventKind::GivenUp;
+            events::append(state, &lease.item().firm, kind, &photo, &[encounter], now)?;
             assessments::open_again(state, &lease.item().firm, &lease.item().document, now)
         })
     }

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use rusqlite::params;
 use skin_assist_core::{
     domain::{
-        Cursor, DocumentId, DocumentWatch, Encounter, EncounterId, EncounterWatch, FirmId, PatientId, PractitionerId,
-        WATCH_LIFE, WatchedEncounter,
+        ChartEventKind, Cursor, DocumentId, DocumentWatch, Encounter, EncounterId, EncounterWatch, FirmId, PatientId,
+        PractitionerId, ResourceReference, WATCH_LIFE, WatchedEncounter,
     },
     lease::{Fence, Lease},
     ports::{EncounterWatches, RecordedDocuments, RecordedEncounters, StateError},
@@ -22,7 +22,7 @@ use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, status_word, to_json},
     documents::Arrivals,
-    execute, fence_floor, fenced, firms, first, rows,
+    events, execute, fence_floor, fenced, firms, first, rows,
     sealed::{PATIENT, Row, Sealer, State},
     watch_lists,
 };
@@ -156,9 +156,9 @@ impl EncounterWatches for SqliteStore {
             let floor = fence_floor(state)?;
             let mut recorded = RecordedEncounters::default();
             let seal = state.sealer(firm);
-            for encounter in seen {
+            for seen in seen {
                 // Compared as it is stored: the same value is sealed as the same text.
-                let encounter = &sealed_encounter(&seal, encounter);
+                let encounter = &sealed_encounter(&seal, seen);
                 let known = first(
                     state,
                     "SELECT encounter, patient, practitioner, status, last_updated, expires_at
@@ -198,6 +198,11 @@ impl EncounterWatches for SqliteStore {
                         floor
                     ],
                 )?;
+                let kind = match known {
+                    Some(_) => ChartEventKind::EncounterChanged,
+                    None => ChartEventKind::EncounterFound,
+                };
+                events::append(state, firm, kind, &ResourceReference::encounter(&seen.id), &[], now)?;
                 if watched {
                     recorded.changed += 1;
                 } else {

@@ -19,6 +19,7 @@ use crate::{
     codec::{Columns, Millis, to_json, to_word},
     execute, fence_floor, first, found, number, raise_fence_floor, rows,
     sealed::{CREDENTIAL, Row, State},
+    subscriptions,
 };
 
 const COLUMNS: &str = "firm, url_prefix, status, mode, intended_use, categories, api_key, connected_at, photos_since";
@@ -108,7 +109,7 @@ pub(crate) fn pause_all(state: &State<'_>) -> Outcome<()> {
         )?;
         park(state, &firm.id)?;
     }
-    Ok(())
+    subscriptions::pause_all(state)
 }
 
 #[async_trait]

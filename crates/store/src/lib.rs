@@ -32,6 +32,7 @@ mod deliveries;
 mod documents;
 mod encounters;
 mod error;
+mod events;
 mod firms;
 mod grants;
 mod inference;
@@ -45,6 +46,7 @@ mod retention;
 mod rotation;
 mod sealed;
 mod spending;
+mod subscriptions;
 mod vault;
 mod watch_lists;
 

@@ -19,6 +19,7 @@ const EDITIONS: &[&str] = &[
     include_str!("../migrations/0004_assessments.sql"),
     include_str!("../migrations/0005_sealed.sql"),
     include_str!("../migrations/0006_audit.sql"),
+    include_str!("../migrations/0007_subscriptions.sql"),
 ];
 
 /// The edition from which on what comes from an EHR is sealed.

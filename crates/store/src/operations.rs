@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use rusqlite::params;
 use skin_assist_core::{
     domain::{
-        Assessment, AssessmentId, AssistResult, DeadLetter, DeadLetterSubject, DocumentId, DocumentStep,
-        DraftReference, Firm, FirmId, Journey, JourneyState, Stage,
+        Assessment, AssessmentId, AssistResult, ChartEventKind, DeadLetter, DeadLetterSubject, DocumentId,
+        DocumentStep, DraftReference, Firm, FirmId, Journey, JourneyState, ResourceReference, Stage,
     },
     ports::{DetectionLatency, Operations, Overview, PhotosOfHour, Queued, RetractedDraft, UncertainResolution},
     time::Timestamp,
@@ -17,7 +17,7 @@ use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, damaged},
     deliveries::{open_if_cancelled, read_result},
-    documents, encounters, execute, firms, first, found, number, raise_fence_floor, rows,
+    documents, encounters, events, execute, firms, first, found, number, raise_fence_floor, rows,
     sealed::{REFERENCE, Row, State},
 };
 
@@ -421,7 +421,19 @@ impl Operations for SqliteStore {
                     .json::<Assessment>("subject")
                 },
             )?;
-            assessment.map_or(Ok(()), |assessment| open_if_cancelled(state, &assessment, now))
+            let Some(assessment) = assessment else { return Ok(()) };
+            match resolution {
+                UncertainResolution::Delivered(reference) => {
+                    let (kind, draft) = (ChartEventKind::DraftDelivered, ResourceReference::draft(reference));
+                    events::append_of_draft(state, &assessment, kind, Some(draft), now)?;
+                }
+                UncertainResolution::Discard => {
+                    events::append_of_draft(state, &assessment, ChartEventKind::GivenUp, None, now)?;
+                }
+                // It is told of when it is in the chart, or not.
+                UncertainResolution::PostAgain => {}
+            }
+            open_if_cancelled(state, &assessment, now)
         })
     }
 
@@ -476,7 +488,8 @@ impl Operations for SqliteStore {
                 "DELETE FROM pollers WHERE until <= ?1",
                 params![Millis(now - POLLER_KEPT_FOR)],
             )?;
-            Ok((swept.len() + findings + pollers) as u64)
+            let events = events::forget(state, now)?;
+            Ok((swept.len() + findings + pollers + events) as u64)
         })
     }
 }

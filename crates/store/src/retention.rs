@@ -123,6 +123,11 @@ impl Retention for SqliteStore {
                 )?,
                 kept(
                     state,
+                    "events",
+                    "SELECT count(*) AS number, min(at) AS oldest FROM events",
+                )?,
+                kept(
+                    state,
                     "audit entries",
                     "SELECT count(*) AS number, min(at) AS oldest FROM audit",
                 )?,

@@ -30,6 +30,7 @@ pub(crate) const TOP_FINDING: Kind = Kind::named("top finding");
 pub(crate) const REFERENCE: Kind = Kind::named("reference");
 pub(crate) const ASSESSMENT: Kind = Kind::named("assessment");
 pub(crate) const NOTE: Kind = Kind::named("note");
+pub(crate) const EVENT: Kind = Kind::named("event");
 pub(crate) const AUDIT: Kind = Kind::named("audit");
 
 /// The sealed columns of each table. All of these tables have a column `firm`. The subject of an audit record is sealed besides,
@@ -83,6 +84,7 @@ pub(crate) const SEALED: &[(&str, &[(&str, Kind)])] = &[
         ],
     ),
     ("dead_letters", &[("subject", ITEM)]),
+    ("events", &[("focus", EVENT), ("context", EVENT)]),
 ];
 
 /// What a column is sealed as, if it is.
@@ -211,7 +213,15 @@ pub(crate) fn seal_all(state: &State<'_>) -> Outcome<()> {
         )?;
     }
     for (table, columns) in SEALED {
-        seal_rows(state, table, columns, "1")?;
+        // One of a later edition is sealed from its beginning.
+        let is_there = crate::number(
+            state,
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+            [*table],
+        )? > 0;
+        if is_there {
+            seal_rows(state, table, columns, "1")?;
+        }
     }
     seal_rows(state, "audit", &[("subject", AUDIT)], "action <> 'firm-changed'")
 }

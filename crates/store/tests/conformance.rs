@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use skin_assist_store::{SqliteStore, StateKey};
 use skin_assist_testkit::conformance::{
     Backend, check, check_some,
     mutations::{Mutated, Mutation},
-    proposals,
+    proposals, subscriptions,
 };
 use tempfile::TempDir;
 
@@ -75,6 +76,28 @@ fn items_can_be_proposed_by_name() {
     block_on(proposals::check(async || {
         Arc::new(SqliteStore::open_in_memory().unwrap()) as Arc<dyn ProposingStore>
     }));
+}
+
+#[test]
+fn subscriptions_are_told_of_every_event_once_it_was_taken() {
+    for backend in [&InMemory as &dyn Backend, &OnFile::new()] {
+        block_on(subscriptions::check(backend));
+    }
+}
+
+#[test]
+fn the_rules_of_subscriptions_notice_a_store_that_breaks_them() {
+    for mutation in [
+        Mutation::EventsLost,
+        Mutation::ToldTooEarly,
+        Mutation::LeasesTooShort,
+        Mutation::CursorIgnored,
+    ] {
+        let broken = Mutated::new(Arc::new(InMemory), mutation);
+        let checked = std::panic::catch_unwind(AssertUnwindSafe(|| block_on(subscriptions::check(&broken))));
+        assert!(checked.is_err(), "{mutation:?} was not noticed");
+    }
+    block_on(subscriptions::check(&Mutated::new(Arc::new(InMemory), Mutation::None)));
 }
 
 /// The cases that fail when a rule is broken, of those whose names contain one of `rooms`.

@@ -28,6 +28,7 @@ mod operations;
 pub mod proposals;
 mod retraction;
 mod spending;
+pub mod subscriptions;
 mod tenants;
 mod watch_lists;
 mod zombies;

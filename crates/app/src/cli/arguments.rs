@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use skin_assist_core::{
-    domain::Route,
+    domain::{ChartEventKind, Route, SubscriptionFormat},
     polling::{AdaptivePart, PolicyName, PolicySettings},
 };
 use skin_assist_simulator::clinic_days::SearchKind;
@@ -620,6 +620,67 @@ pub(crate) enum RetractionsCommand {
         /// The assessment; see the list.
         assessment: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SubscriptionCommand {
+    /// Makes a subscription. Prints, this once, what its notifications are signed with, and the token to ask for missed ones with.
+    Add(AddSubscriptionArguments),
+    /// Lists subscriptions and how each stands.
+    List(JsonFlag),
+    /// Shows one.
+    Show {
+        /// The subscription; see the list.
+        id: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Sends nothing until it is resumed.
+    Pause {
+        /// The subscription.
+        id: String,
+    },
+    /// Begins anew with a handshake, after a pause or when it is in error.
+    Resume {
+        /// The subscription.
+        id: String,
+    },
+    /// Ends it.
+    Remove {
+        /// The subscription.
+        id: String,
+    },
+    /// Lists notifications that were given up.
+    DeadLetters(JsonFlag),
+    /// Sends one that was given up again, before what waits.
+    Replay {
+        /// The subscription.
+        id: String,
+        /// The number of the notification.
+        number: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddSubscriptionArguments {
+    /// Where notifications are sent: https.
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: String,
+    /// How they are written: fhir-r4-backport or cloudevents.
+    #[arg(long)]
+    pub(crate) format: SubscriptionFormat,
+    /// Of this practice alone; may be given more than once.
+    #[arg(long = "firm", value_name = "ID")]
+    pub(crate) firms: Vec<String>,
+    /// This kind of event alone: encounter-found, encounter-changed, photo-detected, draft-delivered, draft-uncertain or given-up; may be given
+    /// more than once.
+    #[arg(long = "event", value_name = "KIND")]
+    pub(crate) kinds: Vec<ChartEventKind>,
+    /// Tell of a silence after so many seconds; 0 for never.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) heartbeat_seconds: u32,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use std::{future::Future, net::SocketAddr, pin::pin, process::ExitCode, sync::Ar
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use futures::{FutureExt as _, future::join};
 use skin_assist_core::{
     audit::installation,
     ports::{AuditAction, StateStore},
@@ -40,6 +41,7 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         |configured| configured.console.observer(),
     );
     let engine = wiring::engine(config, Arc::clone(&state), observer).await?;
+    let telling = wiring::telling(config, Arc::clone(&state))?;
     let what = format!(
         "version {} configuration {}",
         env!("CARGO_PKG_VERSION"),
@@ -57,9 +59,9 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     // Served until this function returns.
     let _serving = console.as_ref().map(Configured::serve);
     let (stopper, stop) = stop_signal();
-    let mut running = pin!(engine.run(stop));
+    let mut running = pin!(join(engine.run(stop.clone()), telling.run(stop)));
     tokio::select! {
-        () = &mut running => return Ok(ExitCode::SUCCESS),
+        _ = &mut running => return Ok(ExitCode::SUCCESS),
         () = retention::keep(&*state, wiring::retention(config)) => {}
         () = signals.asked_to_stop() => {}
     }
@@ -68,7 +70,7 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         configured.console.stopping();
     }
     stopper.stop();
-    if is_drained(running, signals.asked_to_stop(), DRAIN).await {
+    if is_drained(running.map(drop), signals.asked_to_stop(), DRAIN).await {
         tracing::info!(event = "run.stopped");
     } else {
         tracing::warn!(event = "run.cut-short", "leases will expire and be taken over");

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use skin_assist_core::{
-    domain::{PollerFigures, PollerId},
+    domain::{PollerFigures, PollerId, SubscriptionStatus},
     ports::{Overview, QuotaFigures, Standing},
     time::Clock as _,
 };
@@ -19,13 +19,14 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
     let dead_letters = state.dead_letters().await.map_err(state_failed)?;
     let uncertain = super::uncertain::entries(&*state).await?;
     let retracted = state.retracted_drafts().await.map_err(state_failed)?;
+    let subscriptions = state.subscriptions().await.map_err(state_failed)?;
     let now = SystemClock.now();
     let quotas = state.quotas().await.map_err(state_failed)?;
     let pollers: Vec<_> = state.pollers(now).await.map_err(state_failed)?;
     if json {
         print_json(&json!({
             "firms": overview, "dead_letters": dead_letters, "uncertain": uncertain, "retracted": retracted,
-            "quotas": quotas, "pollers": pollers.iter().map(|(_, figures)| figures).collect::<Vec<_>>(),
+            "quotas": quotas, "pollers": pollers.iter().map(|(_, figures)| figures).collect::<Vec<_>>(), "subscriptions": subscriptions,
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -78,6 +79,14 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
     if !retracted.is_empty() {
         say!("\nDrafts whose photo was retracted:");
         super::retractions::print(&retracted);
+    }
+    let in_error: Vec<_> = subscriptions
+        .into_iter()
+        .filter(|subscription| subscription.status == SubscriptionStatus::Error)
+        .collect();
+    if !in_error.is_empty() {
+        say!("\nSubscribers that are told no more (`skin-assist subscription show`, then `resume`):");
+        super::subscription::print(&in_error);
     }
     if !dead_letters.is_empty() {
         say!("\nDead letters:");

@@ -213,6 +213,18 @@ pub struct WorkersConfig {
     pub write_back: usize,
 }
 
+/// Section `subscriptions`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionsConfig {
+    /// Plain http to this machine.
+    pub allow_loopback_http: bool,
+    /// Subscribers in private networks.
+    pub allow_private_addresses: bool,
+    /// After how many hours of failures a notification is given up.
+    pub give_up_hours: u64,
+}
+
 /// Section `retention`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]

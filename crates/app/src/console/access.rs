@@ -89,6 +89,16 @@ impl Person {
         Operator::of_the_console(name, self.role.as_str())
     }
 
+    /// A subscriber, by its own token.
+    pub(super) fn subscriber() -> Self {
+        Self {
+            role: Role::Viewer,
+            name: String::from("subscriber"),
+            form_secret: String::new(),
+            is_signed_in: false,
+        }
+    }
+
     pub(super) fn may(&self, role: Role) -> bool {
         self.role >= role
     }
@@ -224,6 +234,11 @@ impl Access {
         let secure = if self.options.is_remote { "; Secure" } else { "" };
         format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
     }
+}
+
+/// The SHA-256 of the token that a request shows, in hexadecimal.
+pub(super) fn token_digest(headers: &HeaderMap) -> Option<String> {
+    Some(hex::encode(digest(bearer(headers)?)))
 }
 
 /// The token that a request shows.

@@ -20,9 +20,9 @@ use crate::{commands::uncertain, failure::Failure};
 pub(super) const DESCRIPTION: &str = include_str!("api/openapi.json");
 
 /// What one answer lists at most.
-const MOST: usize = 1000;
+pub(super) const MOST: usize = 1000;
 /// What it lists where nobody says.
-const USUAL: usize = 100;
+pub(super) const USUAL: usize = 100;
 
 /// Why there is no answer, as RFC 9457 has it.
 pub(super) struct Problem {
@@ -31,7 +31,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, title: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, title: impl Into<String>) -> Self {
         Self {
             status,
             title: title.into(),
@@ -64,9 +64,9 @@ impl IntoResponse for Problem {
     }
 }
 
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
-fn answer(document: &impl Serialize) -> Answer {
+pub(super) fn answer(document: &impl Serialize) -> Answer {
     match serde_json::to_string(document) {
         Ok(text) => Ok(reply(StatusCode::OK, "application/json", text)),
         Err(_) => Err(Problem::new(

@@ -8,11 +8,16 @@ use skin_assist::{
     config::Config,
     console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
 };
-use skin_assist_core::{synthesis::Spending, time::Timestamp};
+use skin_assist_core::{
+    domain::{ChartEventKind, Notice, SubscriptionFormat},
+    synthesis::Spending,
+    time::Timestamp,
+};
 use skin_assist_simulator::{
     CallKind, EncounterSpec, FailNext, PhotoFault, PhotoSpec, RetryAfter, Spoilt, SpoiltReply,
 };
 use skin_assist_store::{SqliteStore, StateKey};
+use skin_assist_subscribers::{cloud_events, fhir};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -21,6 +26,7 @@ use tokio::{
 
 use crate::{
     language::{CANARY, Chat, Log, run_for},
+    subscriptions,
     support::{Setting, World},
 };
 
@@ -159,6 +165,9 @@ fn pages(world: &World) -> Vec<String> {
         "/api/v1/uncertain",
         "/api/v1/retractions",
         "/api/v1/quotas",
+        "/api/v1/practices/elm/events?limit=1000",
+        "/api/v1/subscriptions",
+        "/api/v1/subscriptions/a1b2c3/events?limit=1000",
     ];
     let mut pages: Vec<String> = pages.map(str::to_owned).into();
     let journeys = world.state.journeys(None, Timestamp::ALWAYS, 1000);
@@ -185,6 +194,8 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
     };
     let world = World::empty_on(state.clone(), 41, setting);
     world.open_firm("elm");
+    let subscription = subscriptions::subscription(SubscriptionFormat::CloudEvents, world.clock_now());
+    world.clock.run(world.state.add_subscription(&subscription)).unwrap();
     attach(&world);
     let log = Log::default();
     // A model that says all it can make of the prompt, and more.
@@ -220,6 +231,27 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
     let uncertain = world.clock.run(world.state.uncertain()).unwrap();
     assert!(!uncertain.is_empty());
 
+    let notifications = world.state.notifications(&subscription.id, 0..=u64::MAX, 1000);
+    let notifications = world.clock.run(notifications).unwrap();
+    for kind in [
+        ChartEventKind::PhotoDetected,
+        ChartEventKind::DraftUncertain,
+        ChartEventKind::GivenUp,
+    ] {
+        assert!(
+            notifications.iter().any(|told| told.event.kind == kind),
+            "{kind} did not happen"
+        );
+    }
+    let told = notifications.into_iter().map(|notification| {
+        let (notice, now) = (Notice::Event(notification), world.clock_now());
+        format!(
+            "{} {}",
+            fhir::body(&subscription, &notice, now),
+            cloud_events::body(&subscription, &notice, now)
+        )
+    });
+    let told: Vec<_> = told.collect();
     let metrics = answers(&world, &["/metrics".to_owned()]).remove(0);
     let pages = pages(&world);
     assert!(pages.len() > 20, "{pages:?}");
@@ -246,6 +278,7 @@ fn the_canary_patient_is_nowhere_whatever_fails() {
         ("a prompt", asked.join("\n")),
         ("the log", text),
         ("the metrics", metrics),
+        ("a notification", told.join("\n")),
         ("a page", pages),
         ("an event", shown(&world.events.lock().unwrap())),
         ("a dead letter", shown(&letters)),

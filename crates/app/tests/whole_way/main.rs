@@ -17,6 +17,7 @@ mod quirks;
 mod replaced_models;
 mod shares;
 mod shifting_pages;
+mod subscriptions;
 mod support;
 mod switched_off;
 mod whole_practice;

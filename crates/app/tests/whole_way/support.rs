@@ -435,7 +435,7 @@ impl World {
 }
 
 /// Polls `future` so many times and drops it.
-async fn after_turns(future: impl Future<Output = ()>, turns: usize) {
+pub(crate) async fn after_turns(future: impl Future<Output = ()>, turns: usize) {
     let mut future = pin!(future);
     let mut left = turns;
     std::future::poll_fn(move |context| {

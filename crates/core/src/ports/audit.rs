@@ -73,6 +73,8 @@ pub enum AuditAction {
     TrailExported,
     /// Results were removed after their time.
     ResultsRemoved,
+    /// A subscription was made, paused, resumed or removed, or a notification of it replayed.
+    SubscriptionChanged,
     /// The key of the state was changed.
     KeyChanged,
     /// A backup of the state was written.
@@ -106,6 +108,7 @@ impl AuditAction {
             | Self::TrailShortened
             | Self::TrailExported
             | Self::ResultsRemoved
+            | Self::SubscriptionChanged
             | Self::KeyChanged
             | Self::BackedUp
             | Self::Restored => false,
@@ -135,6 +138,7 @@ impl AuditAction {
             Self::TrailShortened => TRAIL_SHORTENED,
             Self::TrailExported => "trail-exported",
             Self::ResultsRemoved => "results-removed",
+            Self::SubscriptionChanged => "subscription-changed",
             Self::KeyChanged => "key-changed",
             Self::BackedUp => "backed-up",
             Self::Restored => "restored",

@@ -41,6 +41,12 @@ pub enum StateError {
     /// The firm is not served, or not in draft mode: nothing may be written into its charts. Nothing was recorded.
     #[error("the firm's mode does not permit drafts")]
     DraftsNotPermitted,
+    /// This store keeps nothing of the kind.
+    #[error("this store keeps no {what}")]
+    NotKept {
+        /// What.
+        what: &'static str,
+    },
     /// The store cannot be reached, is busy, or its disk is full.
     #[error("the state store is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -61,7 +67,9 @@ impl StateError {
         match self {
             // It waits for what the firm is switched to.
             Self::LeaseLost | Self::CursorMoved | Self::DraftsNotPermitted => Class::LeaseLost,
-            Self::NotFound { .. } | Self::Exists { .. } | Self::Corrupt { .. } => Class::Permanent,
+            Self::NotFound { .. } | Self::Exists { .. } | Self::NotKept { .. } | Self::Corrupt { .. } => {
+                Class::Permanent
+            }
             Self::Unavailable(_) => Class::Transient(None),
         }
     }

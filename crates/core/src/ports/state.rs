@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use super::AuditAction;
-use super::{Audit, AuditTrail, LanguageSpending, Operations, Retention, StateError};
+use super::{Audit, AuditTrail, LanguageSpending, Operations, Retention, StateError, Subscriptions};
 use crate::{
     domain::{
         AssessmentId, AssistResult, CategoryCode, CategoryUse, ClosedAssessment, Credential, Cursor, Delivery,
@@ -589,6 +589,7 @@ pub trait StateStore:
     + AuditTrail
     + Retention
     + Operations
+    + Subscriptions
 {
 }
 
@@ -607,5 +608,6 @@ impl<T> StateStore for T where
         + AuditTrail
         + Retention
         + Operations
+        + Subscriptions
 {
 }

@@ -29,6 +29,7 @@ use skin_assist_core::{
 };
 
 mod deliveries;
+mod subscriptions;
 
 use super::Backend;
 
@@ -111,6 +112,10 @@ pub enum Mutation {
     ChangesUnaudited,
     /// An operator's entry is written, whatever becomes of the change.
     EntriesApart,
+    /// The last event is not there.
+    EventsLost,
+    /// A subscriber counts as told before it answered.
+    ToldTooEarly,
 }
 
 /// A backend whose stores break a rule.
