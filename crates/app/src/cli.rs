@@ -136,7 +136,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
     block_on(async {
         match cli.command {
             Command::Demo(arguments) => commands::demo::demo(arguments).await,
-            Command::Run => commands::run::run(&config()?).await,
+            Command::Run => Box::pin(commands::run::run(&config()?)).await,
             Command::PracticeEhr(arguments) => commands::practice_ehr::practice_ehr(arguments).await,
             Command::Assess(arguments) => commands::assess::assess(&config()?, arguments).await,
             Command::Eval(arguments) => commands::eval::eval(config()?, arguments).await,
