@@ -80,7 +80,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: AWS,
-        knows: &[CORE],
+        knows: &[CORE, VAULT],
         dev: &[TESTKIT],
     },
     Room {

@@ -52,7 +52,7 @@ const LOOK_FOR_PACKS_EVERY: Duration = Duration::from_secs(5);
 pub async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
     match config.state.store {
         StoreName::Sqlite => Ok(state_file(config)?),
-        StoreName::Dynamodb => Ok(Arc::new(aws::state(config).await?)),
+        StoreName::Dynamodb => aws::state(config).await,
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Page {
 }
 
 /// What a fence may say.
-const LANGUAGES: &[&str] = &["csv", "json", "sh", "text", "toml", "yaml"];
+const LANGUAGES: &[&str] = &["csv", "json", "python", "sh", "text", "toml", "yaml"];
 
 /// Reads a document. Errors are about its form.
 pub(crate) fn read(name: &Path) -> Result<Page, String> {

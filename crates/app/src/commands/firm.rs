@@ -161,8 +161,7 @@ async fn shred(config: &Config, id: &str, yes: bool) -> Result<(), Failure> {
     }
     let firm = firm_id(id)?;
     if config.state.store == StoreName::Dynamodb {
-        let state = wiring::aws::state(config).await?;
-        state.shred_firm(&firm, SystemClock.now()).await.map_err(state_failed)?;
+        let state = wiring::aws::shred(config, &firm).await?;
         state.record(&changed(&firm, "shredded")).await.map_err(state_failed)?;
         say!("Removed `{id}` and destroyed its key. What point-in-time recovery keeps of it cannot be read any more.");
         return Ok(());

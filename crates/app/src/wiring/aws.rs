@@ -10,8 +10,9 @@ use skin_assist_aws::{
     secrets::{Secrets, VaultedTokenEndpoint},
 };
 use skin_assist_core::{
-    domain::Route,
-    ports::{ChatModel, TokenEndpoint, VisionModel},
+    domain::{FirmId, Route},
+    ports::{ChatModel, StateStore, TokenEndpoint, VisionModel},
+    time::Clock as _,
 };
 
 use crate::{
@@ -38,11 +39,23 @@ pub(crate) async fn firm_keys(config: &Config, connection: &Connection) -> Resul
     Ok(FirmKeys::new(&secret, Arc::new(SystemClock)))
 }
 
-/// The state in DynamoDB. Nothing is asked of it yet.
-pub(crate) async fn state(config: &Config) -> Result<DynamoStore, Failure> {
+async fn store(config: &Config) -> Result<Arc<DynamoStore>, Failure> {
     let connection = connection(config).await;
     let keys = firm_keys(config, &connection).await?;
-    Ok(DynamoStore::new(&connection, &config.aws.table_prefix, keys))
+    Ok(Arc::new(DynamoStore::new(&connection, &config.aws.table_prefix, keys)))
+}
+
+/// The state in DynamoDB. Nothing is asked of it yet.
+pub(super) async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failure> {
+    Ok(store(config).await?)
+}
+
+/// Destroys a firm's key and removes the firm, and gives the state without it.
+pub(crate) async fn shred(config: &Config, firm: &FirmId) -> Result<Arc<dyn StateStore>, Failure> {
+    let store = store(config).await?;
+    let shredded = store.shred_firm(firm, SystemClock.now()).await;
+    shredded.failed(|| format!("`{firm}` was not shredded"))?;
+    Ok(store)
 }
 
 /// `endpoint`, and in front of it Secrets Manager: a credential may name a secret there in the place of a proof.

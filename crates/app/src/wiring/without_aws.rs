@@ -3,11 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use skin_assist_core::{
-    domain::Route,
+    domain::{FirmId, Route},
     ports::{ChatModel, StateStore, TokenEndpoint, VisionModel},
 };
 
 use crate::{config::Config, failure::Failure};
+
+/// Refused. Asynchronous as its counterpart is.
+#[allow(clippy::unused_async)]
+pub(crate) async fn shred(config: &Config, _firm: &FirmId) -> Result<Arc<dyn StateStore>, Failure> {
+    state(config).await
+}
 
 /// Refused. Asynchronous as its counterpart is.
 #[allow(clippy::unused_async)]

@@ -423,6 +423,7 @@ pub(super) async fn what_is_given_up_sets_the_others_free(bench: Bench) {
     let store = bench.store().await;
     let firm = downloaded(&store, &["a", "b", "c"]).await;
     let (lease, _) = close(&store, &["b", "c"]).await;
+    assert!(acquired(&store, DocumentStep::Infer, at(31)).await.is_empty());
     store.bury_document(lease, Stage::Infer, &REASON, at(31)).await.unwrap();
     assert_eq!(state_of(&store, "a").await, JourneyState::DeadLetter);
     let mut free = acquired(&store, DocumentStep::Infer, at(31)).await;
