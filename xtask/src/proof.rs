@@ -96,7 +96,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     } else {
         &[]
     };
-    steps.step("faults on purpose: 40 seeds", || faults::proof(features));
+    steps.step("faults on purpose: 300 seeds", || faults::proof(features));
     let mut tests = tests(library.ok().as_deref(), servers.as_ref());
     steps.step("tests", || process::run(&mut tests));
     steps.end("cargo xtask test")
