@@ -1,7 +1,7 @@
 //! Makes a state file with something of everything in it, as this version writes it: `crates/store/tests/states` keeps one of each edition, and
 //! `crates/store/tests/upgrade.rs` opens them. Run before the schema gets another edition:
 //!
-//!     cargo run -p skin-assist-store --example state_for_upgrades -- crates/store/tests/states/edition-6.state
+//!     cargo run -p skin-assist-store --example state_for_upgrades -- crates/store/tests/states/edition-7.state
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 

@@ -24,7 +24,7 @@ use skin_assist_store::{SqliteStore, StateKey};
 use tempfile::TempDir;
 
 /// The edition that this program writes.
-const LATEST: u32 = 6;
+const LATEST: u32 = 7;
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(1_767_600_000_000) + Duration::from_secs(seconds)
