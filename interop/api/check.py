@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import http.server
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -20,7 +19,11 @@ import tempfile
 import threading
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+from installation import Installation
+
 TOKEN = "a token of viewers"
+SUBSCRIPTIONS = "\n[subscriptions]\nallow_loopback_http = true\n"
 FORMATS = ("fhir-r4-backport", "cloudevents")
 
 
@@ -57,24 +60,15 @@ class Subscriber(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Installation:
-    """A practice EHR, and the program that serves its practices."""
+class Served(Installation):
+    """The program that serves its practices, with a subscription of each format."""
 
     def __init__(self, program, folder):
-        self.program, self.folder, self.children = program, folder, []
-        self.connection = folder / "installation"
-        clinic = ["--firms", "1", "--visits", "10", "--minutes", "2", "--connect", str(self.connection)]
-        said = self.start(["practice-ehr", *clinic], "ehr.log", "Ctrl-C ends it.")
-        config = self.connection / "skin-assist.toml"
+        super().__init__(program, folder, ["--firms", "1", "--visits", "10", "--minutes", "2"])
         (self.connection / "viewer.token").write_text(TOKEN)
-        config.write_text(
-            config.read_text()
-            + '\n[console]\nlisten = "127.0.0.1:0"\ntoken_file = "viewer.token"\n'
-            + "[subscriptions]\nallow_loopback_http = true\n"
-            + '[log]\nlevel = "warn,skin_assist::console=info"\n'
-        )
-        for line in re.findall(r"^  skin-assist ((?:firm|categories) .*)$", said, re.MULTILINE):
+        for line in re.findall(r"^  skin-assist ((?:firm|categories) .*)$", self.said, re.MULTILINE):
             self.command(line.split())
+        self.configure(SUBSCRIPTIONS)
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Subscriber)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.subscriptions = {}
@@ -83,36 +77,7 @@ class Installation:
             made = self.command(["subscription", "add", "--endpoint", endpoint, "--format", name, "--json"])
             self.subscriptions[name] = json.loads(made)
             Subscriber.keys[name] = self.subscriptions[name]["signing_key"]
-        self.start(["run"], "run.log", "console.started")
-        address = re.search(r"console\.started\S* address=(\S+)", (folder / "run.log").read_text())
-        self.address = "http://" + address.group(1)
-
-    def environment(self):
-        return {**os.environ, "SKIN_ASSIST_CONFIG": str(self.connection / "skin-assist.toml")}
-
-    def command(self, words):
-        done = subprocess.run([self.program, *words], env=self.environment(), capture_output=True, text=True)
-        assert done.returncode == 0, f"{words}: {done.stderr}"
-        return done.stdout
-
-    def start(self, words, log, until):
-        path = self.folder / log
-        with path.open("w") as output:
-            child = subprocess.Popen(
-                [self.program, *words], env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
-        self.children.append(child)
-        deadline = time.monotonic() + 120
-        while until not in path.read_text():
-            assert child.poll() is None and time.monotonic() < deadline, f"{words}: {path.read_text()}"
-            time.sleep(0.1)
-        return path.read_text()
-
-    def end(self):
-        for child in reversed(self.children):
-            child.terminate()
-        codes = [child.wait(timeout=60) for child in self.children]
-        assert codes[1] == 0, f"`run` ended with {codes[1]}: {(self.folder / 'run.log').read_text()}"
+        self.address = self.run('[console]\nlisten = "127.0.0.1:0"\ntoken_file = "viewer.token"\n')
 
 
 def fuzz(installation, who, token, seconds, only=None):
@@ -132,7 +97,7 @@ def main():
     given = arguments()
     problems = []
     with tempfile.TemporaryDirectory() as folder:
-        installation = Installation(given.program, pathlib.Path(folder))
+        installation = Served(given.program, pathlib.Path(folder))
         description = json.loads(
             pathlib.Path(__file__).parents[2].joinpath("crates/app/src/console/api/openapi.json").read_text()
         )

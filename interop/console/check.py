@@ -7,17 +7,18 @@ asked of another host; that pages change by themselves; that whoever may not is 
 
 import argparse
 import json
-import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+from installation import Installation
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 WIDE = {"width": 1280, "height": 900}
@@ -33,61 +34,28 @@ def arguments():
     return parser.parse_args()
 
 
-class Installation:
-    """A practice EHR, and the program connected to nothing yet."""
+class Served(Installation):
+    """The program connected to nothing yet, and how one signs in."""
 
     def __init__(self, program, folder):
-        self.program, self.folder, self.children = program, folder, []
-        self.connection = folder / "installation"
-        clinic = ["--firms", "2", "--visits", "10", "--minutes", "4", "--connect", str(self.connection)]
-        said = self.start(["practice-ehr", *clinic], "ehr.log", "Ctrl-C ends it.")
-        practice = re.search(r"practice +(\S+) \(.*\), client_id (\S+)", said)
+        super().__init__(program, folder, ["--firms", "2", "--visits", "10", "--minutes", "4"])
+        practice = re.search(r"practice +(\S+) \(.*\), client_id (\S+)", self.said)
         self.practice, self.client_id = practice.group(1), practice.group(2)
         self.uses = dict(
             pair.rsplit("=", 1)
-            for pair in re.search(rf"categories set {self.practice} (.*)", said).group(1).split()
+            for pair in re.search(rf"categories set {self.practice} (.*)", self.said).group(1).split()
         )
-        config = self.connection / "skin-assist.toml"
-        config.write_text(
-            config.read_text()
-            + '\n[console]\nlisten = "127.0.0.1:0"\n[assessments]\nwidespread_window_seconds = 2\n'
-            + '[log]\nlevel = "warn,skin_assist::console=info"\n'
+        self.address = self.run(
+            '\n[console]\nlisten = "127.0.0.1:0"\n[assessments]\nwidespread_window_seconds = 2\n'
         )
-        self.start(["run"], "run.log", "console.started")
-        self.address, self.code = None, None
+        self.code = None
         deadline = time.monotonic() + 60
-        while self.address is None:
-            told = self.command(["console", "--json"])
+        while self.code is None:
+            told = self.attempt(["console", "--json"])
             if told.returncode == 0 and json.loads(told.stdout):
-                console = json.loads(told.stdout)[0]
-                self.address, self.code = "http://" + console["address"], console["code"]
+                self.code = json.loads(told.stdout)[0]["code"]
             assert time.monotonic() < deadline, told.stderr
             time.sleep(0.2)
-
-    def environment(self):
-        return {**os.environ, "SKIN_ASSIST_CONFIG": str(self.connection / "skin-assist.toml")}
-
-    def command(self, words):
-        return subprocess.run([self.program, *words], env=self.environment(), capture_output=True, text=True)
-
-    def start(self, words, log, until):
-        path = self.folder / log
-        with path.open("w") as output:
-            child = subprocess.Popen(
-                [self.program, *words], env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
-        self.children.append(child)
-        deadline = time.monotonic() + 120
-        while until not in path.read_text():
-            assert child.poll() is None and time.monotonic() < deadline, f"{words}: {path.read_text()}"
-            time.sleep(0.1)
-        return path.read_text()
-
-    def end(self):
-        for child in reversed(self.children):
-            child.terminate()
-        codes = [child.wait(timeout=60) for child in self.children]
-        assert codes[1] == 0, f"`run` ended with {codes[1]}: {(self.folder / 'run.log').read_text()}"
 
 
 class Walk:
@@ -249,7 +217,7 @@ def looks_after(walk):
 def main():
     options = arguments()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        installation = Installation(options.program, pathlib.Path(folder))
+        installation = Served(options.program, pathlib.Path(folder))
         browser = playwright.chromium.launch(executable_path=shutil.which(options.chromium), args=["--no-sandbox"])
         walk = Walk(browser, installation, options.pictures)
         for part in (looks_only, connects, permits, sees_a_photo_come, looks_after):

@@ -1,11 +1,11 @@
 //! `cargo xtask api-fuzz`: the HTTP API against its own description, with schemathesis; interop/api/README.md has the rest.
 
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use crate::{
     interop::engine,
-    pinned::{self, installed},
-    process::{program, root, run, succeeds},
+    pinned,
+    process::{program, root, run},
     steps::Steps,
 };
 
@@ -23,30 +23,26 @@ const SECONDS: &str = "60";
 
 /// Runs it alone.
 pub(crate) fn alone(seconds: Option<&str>) -> Result<(), String> {
-    check_for(seconds.unwrap_or(SECONDS))
+    check_for(&environment()?, seconds.unwrap_or(SECONDS))
 }
 
 /// As a step of the proof.
 pub(crate) fn check(steps: &mut Steps, all: bool) {
-    let has_python = succeeds(
-        program("python3").args(["-c", "import ensurepip, venv"]),
-        Duration::from_secs(30),
-    );
-    if has_python {
-        steps.step("the HTTP API as it is described", || check_for(SECONDS));
-    } else {
-        let missing = "the HTTP API as it is described (python3 with its venv module installs what interop/api pins)";
-        steps.lacking(missing, all);
+    match environment() {
+        Ok(programs) => steps.step("the HTTP API as it is described", || check_for(&programs, SECONDS)),
+        Err(why) => steps.lacking(&format!("the HTTP API as it is described ({why})"), all),
     }
 }
 
-fn check_for(seconds: &str) -> Result<(), String> {
-    let home = root().join(HOME);
-    let environment = root().join(INSTALLED);
-    installed(&home, &environment, &[REQUIREMENTS], |folder| {
-        pinned::python(folder, &home.join(REQUIREMENTS), false)
-    })?;
-    let mut check = program(&environment.join("bin/python").to_string_lossy());
-    check.arg(home.join("check.py")).arg("--program").arg(engine::build()?);
+fn environment() -> Result<PathBuf, String> {
+    pinned::environment(HOME, REQUIREMENTS, INSTALLED, false)
+}
+
+fn check_for(programs: &Path, seconds: &str) -> Result<(), String> {
+    let mut check = program(&programs.join("python").to_string_lossy());
+    check
+        .arg(root().join(HOME).join("check.py"))
+        .arg("--program")
+        .arg(engine::build()?);
     run(check.args(["--seconds", seconds]))
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     interop::engine,
-    pinned::{self, installed},
+    pinned,
     process::{program, root, run, succeeds},
     steps::Steps,
 };
@@ -62,13 +62,12 @@ fn browser() -> Option<PathBuf> {
 }
 
 fn check_in(browser: &Path, pictures: Option<&Path>) -> Result<(), String> {
-    let home = root().join(HOME);
-    let environment = root().join(INSTALLED);
-    installed(&home, &environment, &[REQUIREMENTS], |folder| {
-        pinned::python(folder, &home.join(REQUIREMENTS), false)
-    })?;
-    let mut check = program(&environment.join("bin/python").to_string_lossy());
-    check.arg(home.join("check.py")).arg("--program").arg(engine::build()?);
+    let programs = pinned::environment(HOME, REQUIREMENTS, INSTALLED, false)?;
+    let mut check = program(&programs.join("python").to_string_lossy());
+    check
+        .arg(root().join(HOME).join("check.py"))
+        .arg("--program")
+        .arg(engine::build()?);
     check.arg("--chromium").arg(browser);
     if let Some(folder) = pictures {
         check.arg("--pictures").arg(folder);

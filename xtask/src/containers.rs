@@ -4,12 +4,11 @@
 //!
 //! Nothing here builds or runs an image. A test of the program (`crates/app/tests/compose.rs`) starts the services of the Compose file as processes.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs};
 
 use crate::{
-    docs, documented, house,
-    pinned::{self, installed},
-    process::{output, program, root, run, succeeds},
+    docs, documented, house, pinned,
+    process::{output, program, root, run},
     steps::Steps,
 };
 
@@ -41,13 +40,15 @@ const CONSOLE: &str = "crates/app/src/console.rs";
 /// The steps of `cargo xtask test`.
 pub(crate) fn check(steps: &mut Steps, all: bool) {
     steps.step("container files", of_the_program);
-    match checkers() {
-        Ok(python) => {
+    match pinned::environment(HOME, "requirements.txt", INSTALLED, true) {
+        Ok(programs) => {
             steps.step("the Containerfile, read by hadolint", || {
-                run(program(&python.with_file_name("hadolint").to_string_lossy()).arg(CONTAINERFILE))
+                run(program(&programs.join("hadolint").to_string_lossy()).arg(CONTAINERFILE))
             });
             steps.step("the chart, rendered by Helm's library", || {
-                let lines = output(program(&python.to_string_lossy()).arg(root().join(HOME).join("chart.py")))?;
+                let lines = output(
+                    program(&programs.join("python").to_string_lossy()).arg(root().join(HOME).join("chart.py")),
+                )?;
                 docs::are_taken(&lines)
             });
         }
@@ -63,21 +64,6 @@ pub(crate) fn alone() -> Result<(), String> {
     let mut steps = Steps::begin();
     check(&mut steps, true);
     steps.end("cargo xtask containers")
-}
-
-/// Python with the checkers, installed.
-fn checkers() -> Result<PathBuf, String> {
-    if !succeeds(
-        program("python3").args(["-m", "venv", "--help"]),
-        Duration::from_secs(20),
-    ) {
-        return Err("python3 with venv is not installed".to_owned());
-    }
-    let (home, folder) = (root().join(HOME), root().join(INSTALLED));
-    installed(&home, &folder, &["requirements.txt"], |folder| {
-        pinned::python(folder, &home.join("requirements.txt"), true)
-    })?;
-    Ok(folder.join("bin/python"))
 }
 
 fn of_the_program() -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    pinned::{self, installed},
+    pinned,
     process::{cargo, program, root, run},
 };
 
@@ -24,15 +24,10 @@ const VARIABLE: &str = "TEST_LANGUAGE_SERVER";
 
 /// Installs the server, starts it, runs the test, and ends it.
 pub(crate) fn alone() -> Result<(), String> {
-    let home = root().join(HOME);
-    let environment = root().join(INSTALLED);
-    let python = environment.join("bin/python");
-    installed(&home, &environment, &[REQUIREMENTS], |folder| {
-        pinned::python(folder, &home.join(REQUIREMENTS), false)
-    })?;
-    let mut server = program(&python.to_string_lossy())
-        .arg(home.join("serve.py"))
-        .arg(environment.join("model"))
+    let programs = pinned::environment(HOME, REQUIREMENTS, INSTALLED, false)?;
+    let mut server = program(&programs.join("python").to_string_lossy())
+        .arg(root().join(HOME).join("serve.py"))
+        .arg(root().join(INSTALLED).join("model"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -16,8 +16,8 @@ use crate::{
         http::{Message, exchange, free_port},
         servers::Process,
     },
-    pinned::{self, empty, installed},
-    process::{output, program, root, succeeds},
+    pinned::{self, empty},
+    process::{output, program, root},
     steps::Steps,
 };
 
@@ -50,30 +50,14 @@ const MODELS: [(&str, &str, &str); 3] = [
 /// Runs nothing else.
 pub(crate) fn alone() -> Result<(), String> {
     let mut steps = Steps::begin();
-    match install() {
-        Ok(python) => steps.step("model servers of others", || compare(&python)),
+    match pinned::environment(HOME, REQUIREMENTS, INSTALLED, true) {
+        Ok(programs) => steps.step("model servers of others", || compare(&programs)),
         Err(why) => steps.lacking(
             &format!("model servers of others ({why}; python3 with venv installs what {HOME} pins)"),
             true,
         ),
     }
     steps.end("cargo xtask model-servers")
-}
-
-/// The folder of programs.
-fn install() -> Result<PathBuf, String> {
-    if !succeeds(
-        program("python3").args(["-c", "import ensurepip, venv"]),
-        Duration::from_secs(30),
-    ) {
-        return Err("python3 with its venv module is not there".to_owned());
-    }
-    let folder = root().join(INSTALLED);
-    let programs = folder.join("bin");
-    installed(&root().join(HOME), &folder, &[REQUIREMENTS], |folder| {
-        pinned::python(folder, &root().join(HOME).join(REQUIREMENTS), true)
-    })?;
-    Ok(programs)
 }
 
 fn compare(programs: &Path) -> Result<(), String> {

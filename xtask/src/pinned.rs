@@ -1,8 +1,15 @@
 //! Installing what a folder of the repository pins: into `target/`, once for each set of pins.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use crate::process::{program, run};
+use crate::process::{program, root, run, succeeds};
+
+/// Enough to ask Python for a module.
+const MOMENT: Duration = Duration::from_secs(30);
 
 /// What `npm ci` wants to find.
 const NODE_MANIFESTS: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
@@ -17,9 +24,22 @@ pub(crate) fn npm(home: &Path, folder: &Path) -> Result<(), String> {
     })
 }
 
+/// A Python environment in the folder `at` of the repository with what `requirements` in its folder `home` pins. Gives its folder of
+/// programs; an error where the machine lacks what makes one.
+pub(crate) fn environment(home: &str, requirements: &str, at: &str, all_listed: bool) -> Result<PathBuf, String> {
+    if !succeeds(program("python3").args(["-c", "import ensurepip, venv"]), MOMENT) {
+        return Err("python3 with its venv module is not there".to_owned());
+    }
+    let (home, folder) = (root().join(home), root().join(at));
+    installed(&home, &folder, &[requirements], |folder| {
+        python(folder, &home.join(requirements), all_listed)
+    })?;
+    Ok(folder.join("bin"))
+}
+
 /// Makes a Python environment in `folder` with what `requirements` pins by hash. With `all_listed`, nothing that is not listed
 /// is looked for.
-pub(crate) fn python(folder: &Path, requirements: &Path, all_listed: bool) -> Result<(), String> {
+fn python(folder: &Path, requirements: &Path, all_listed: bool) -> Result<(), String> {
     run(program("python3").args(["-m", "venv"]).arg(folder))?;
     let mut install = program(&folder.join("bin/python").to_string_lossy());
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);

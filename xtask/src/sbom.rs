@@ -8,14 +8,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
 
 use crate::{
-    pinned::{self, installed},
-    process::{cargo, output, program, root, run, succeeds},
+    pinned,
+    process::{cargo, output, program, root, run},
     steps::Steps,
 };
 
@@ -47,29 +46,14 @@ pub(crate) fn alone(arguments: &[&str]) -> Result<(), String> {
 pub(crate) fn check(steps: &mut Steps, all: bool) {
     let path = root().join(FILE);
     steps.step("SBOM", || write(&path));
-    match validator() {
-        Ok(python) => steps.step("SBOM against CycloneDX's schema", || {
-            run(program(&python.to_string_lossy())
+    match pinned::environment(HOME, "requirements.txt", INSTALLED, true) {
+        Ok(programs) => steps.step("SBOM against CycloneDX's schema", || {
+            run(program(&programs.join("python").to_string_lossy())
                 .arg(root().join(HOME).join("validate.py"))
                 .arg(&path))
         }),
         Err(why) => steps.lacking(&format!("SBOM against CycloneDX's schema ({why})"), all),
     }
-}
-
-/// Python with the validator, installed.
-fn validator() -> Result<PathBuf, String> {
-    if !succeeds(
-        program("python3").args(["-m", "venv", "--help"]),
-        Duration::from_secs(20),
-    ) {
-        return Err("python3 with venv is not installed".to_owned());
-    }
-    let (home, folder) = (root().join(HOME), root().join(INSTALLED));
-    installed(&home, &folder, &["requirements.txt"], |folder| {
-        pinned::python(folder, &home.join("requirements.txt"), true)
-    })?;
-    Ok(folder.join("bin/python"))
 }
 
 /// Writes the document.

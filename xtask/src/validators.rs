@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    pinned::{self, copy, empty, installed},
+    pinned::{self, copy, empty},
     process::{cargo, program, root, run, succeeds},
     steps::Steps,
 };
@@ -85,18 +85,9 @@ pub(crate) fn check(steps: &mut Steps, all: bool) {
 }
 
 fn install() -> Result<Validators, String> {
-    let tools: [(&str, &[&str], &str); 3] = [
-        ("node", &["--version"], "node is not there"),
-        ("npm", &["--version"], "npm is not there"),
-        (
-            "python3",
-            &["-c", "import ensurepip, venv"],
-            "python3 with its venv module is not there",
-        ),
-    ];
-    for (tool, arguments, lacking) in tools {
-        if !succeeds(program(tool).args(arguments), MOMENT) {
-            return Err(lacking.to_owned());
+    for tool in ["node", "npm"] {
+        if !succeeds(program(tool).arg("--version"), MOMENT) {
+            return Err(format!("{tool} is not there"));
         }
     }
     let node = root().join(INSTALLED).join("node");
@@ -105,11 +96,8 @@ fn install() -> Result<Validators, String> {
     let script = node.join("validate.js");
     copy(&home("validate.js"), &script)?;
 
-    let environment = root().join(INSTALLED).join("venv");
-    let python = environment.join("bin/python");
-    installed(&root().join(HOME), &environment, &[REQUIREMENTS], |folder| {
-        pinned::python(folder, &home(REQUIREMENTS), false)
-    })?;
+    let programs = pinned::environment(HOME, REQUIREMENTS, &format!("{INSTALLED}/venv"), false)?;
+    let python = programs.join("python");
     Ok(Validators { python, script })
 }
 

@@ -141,6 +141,16 @@ pub(crate) fn damaged(table: &'static str, column: &'static str) -> StateError {
     }
 }
 
+/// A number as a column takes it: what is larger than any of ours is the largest.
+pub(crate) fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// At most so many rows.
+pub(crate) fn row_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
 /// A value as JSON text.
 pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, StateError> {
     serde_json::to_string(value).map_err(unavailable)

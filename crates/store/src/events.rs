@@ -8,7 +8,7 @@ use skin_assist_core::{
 
 use crate::{
     Outcome,
-    codec::{Columns, Millis, damaged, to_json},
+    codec::{Columns, Millis, damaged, to_json, whole},
     execute, first, rows,
     sealed::{EVENT, Row, State},
 };
@@ -103,7 +103,7 @@ pub(crate) fn of_firm(state: &State<'_>, firm: &FirmId, after: u64, limit: i64) 
         state,
         "SELECT firm, number AS event_number, at, kind, focus, context FROM events
          WHERE firm = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
-        params![firm.as_str(), i64::try_from(after).unwrap_or(i64::MAX), limit],
+        params![firm.as_str(), whole(after), limit],
         read_event,
     )
 }

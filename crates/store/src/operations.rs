@@ -15,7 +15,7 @@ use skin_assist_core::{
 
 use crate::{
     Outcome, SqliteStore,
-    codec::{Columns, Millis, damaged},
+    codec::{Columns, Millis, damaged, row_limit},
     deliveries::{open_if_cancelled, read_result},
     documents, encounters, events, execute, firms, first, found, number, raise_fence_floor, rows,
     sealed::{REFERENCE, Row, State},
@@ -246,10 +246,6 @@ fn read_dead_letter(row: &Row<'_>) -> Outcome<DeadLetter> {
         attempts: columns.count("attempts")?,
         at: columns.time("at")?,
     })
-}
-
-fn row_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 #[async_trait]

@@ -8,12 +8,11 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use crate::{Outcome, SqliteStore, codec::Columns, execute, first};
-
-/// What fits into a column: more than any account will hold.
-fn whole(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
+use crate::{
+    Outcome, SqliteStore,
+    codec::{Columns, whole},
+    execute, first,
+};
 
 #[async_trait]
 impl LanguageSpending for SqliteStore {

@@ -17,7 +17,7 @@ use skin_assist_core::{
 
 use crate::{
     Outcome, SqliteStore,
-    codec::{Columns, Millis, to_json},
+    codec::{Columns, Millis, row_limit, to_json, whole},
     events, execute, fence_floor, fenced, first, found, number, raise_fence_floor, rows,
     sealed::{Row, State},
 };
@@ -32,14 +32,6 @@ const WAITING: &str = "(SELECT count(*) FROM notifications AS n
 const HAS_NEWS: &str = "(s.status = 'requested'
      OR EXISTS (SELECT 1 FROM notifications AS n WHERE n.subscription = s.subscription AND n.state = 'waiting')
      OR s.heartbeat_seconds > 0 AND coalesce(s.answered_at, s.created_at) + s.heartbeat_seconds * 1000 <= ?1)";
-
-fn whole(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn row_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
 
 fn list<T: serde::de::DeserializeOwned + Ord>(columns: &Columns<'_, '_>, column: &'static str) -> Outcome<BTreeSet<T>> {
     columns.json(column)

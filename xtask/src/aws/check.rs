@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    pinned::{self, empty, installed},
+    pinned::{self, empty},
     process::{program, root, run, succeeds},
     steps::Steps,
 };
@@ -61,17 +61,8 @@ pub(crate) fn check(steps: &mut Steps, all: bool) {
 
 /// A Python environment under [`INSTALLED`] with what `requirements` of [`HOME`] pins. Gives its folder of programs.
 pub(crate) fn environment(name: &str) -> Result<PathBuf, String> {
-    if !succeeds(program("python3").args(["-c", "import ensurepip, venv"]), MOMENT) {
-        return Err("python3 with its venv module is not there".to_owned());
-    }
-    let home = root().join(HOME);
     let requirements = format!("{name}-requirements.txt");
-    let folder = root().join(INSTALLED).join(name);
-    let programs = folder.join("bin");
-    installed(&home, &folder, &[&requirements], |folder| {
-        pinned::python(folder, &home.join(&requirements), true)
-    })?;
-    Ok(programs)
+    pinned::environment(HOME, &requirements, &format!("{INSTALLED}/{name}"), true)
 }
 
 /// The tools, installed.

@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
     audit::installation,
-    domain::{FirmId, Subscription, SubscriptionId, SubscriptionStatus},
+    domain::{FirmId, Subscription, SubscriptionId},
     phi::Secret,
     ports::{AuditAction, AuditRecord, StateError, StateStore},
     time::{Clock as _, Timestamp},
@@ -140,21 +140,17 @@ async fn add(config: &Config, state: &dyn StateStore, arguments: AddSubscription
     }
     let (key, token) = (random::<KEY_BYTES>()?, hex::encode(random::<32>()?));
     let subscription = Subscription {
-        id: SubscriptionId::new(hex::encode(random::<6>()?)),
-        endpoint: endpoint.into(),
-        format: arguments.format,
         firms,
         kinds: arguments.kinds.into_iter().collect(),
         heartbeat_seconds: arguments.heartbeat_seconds,
-        signing_key: encode_key(&key),
-        token_digest: token_digest(&token),
-        created_at: SystemClock.now(),
-        status: SubscriptionStatus::Requested,
-        events: 0,
-        waiting: 0,
-        answered_at: None,
-        failing_since: None,
-        reason: None,
+        ..Subscription::requested(
+            SubscriptionId::new(hex::encode(random::<6>()?)),
+            endpoint.into(),
+            arguments.format,
+            encode_key(&key),
+            token_digest(&token),
+            SystemClock.now(),
+        )
     };
     let token = Secret::new(token);
     let audited = state.audited(entry(format!("{} added", subscription.id)));

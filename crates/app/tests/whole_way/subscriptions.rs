@@ -45,23 +45,14 @@ fn token_digest() -> String {
 }
 
 pub(crate) fn subscription(format: SubscriptionFormat, now: Timestamp) -> Subscription {
-    Subscription {
-        id: SubscriptionId::new(ID),
-        endpoint: "https://subscriber.example/hook".to_owned(),
+    Subscription::requested(
+        SubscriptionId::new(ID),
+        "https://subscriber.example/hook".to_owned(),
         format,
-        firms: BTreeSet::new(),
-        kinds: BTreeSet::new(),
-        heartbeat_seconds: 0,
-        signing_key: encode_key(&[9; 32]),
-        token_digest: token_digest(),
-        created_at: now,
-        status: SubscriptionStatus::Requested,
-        events: 0,
-        waiting: 0,
-        answered_at: None,
-        failing_since: None,
-        reason: None,
-    }
+        encode_key(&[9; 32]),
+        token_digest(),
+        now,
+    )
 }
 
 /// When a subscriber that is killed loses what it was told.

@@ -5,7 +5,7 @@
 //! follows from an entry that never changes. So an entry costs one write and, where this process does not know the last one or another
 //! was faster, one read of one row. Together with the change that it tells of, in one transaction, both cost double.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use skin_assist_core::{
@@ -220,10 +220,15 @@ impl Audit for DynamoStore {
 
     async fn records(&self) -> Outcome<Vec<AuditRecord>> {
         let mut by_firm: BTreeMap<String, Vec<(String, AuditRecord)>> = BTreeMap::new();
+        // Also that there is none, which would be asked for each record of the installation.
+        let mut keys: BTreeMap<String, Option<Arc<DataKey>>> = BTreeMap::new();
         for row in &self.whole_table(&AUDIT).await? {
             let item = Attributes { table: TABLE, row }.text("item")?;
             let firm = Attributes { table: TABLE, row }.text("part")?;
-            let record = read_record(row, self.data_key(firm).await?.as_deref())?;
+            if !keys.contains_key(firm) {
+                keys.insert(firm.to_owned(), self.data_key(firm).await?);
+            }
+            let record = read_record(row, keys.get(firm).and_then(Option::as_deref))?;
             by_firm
                 .entry(record.firm.to_string())
                 .or_default()

@@ -227,6 +227,36 @@ pub struct Subscription {
     pub reason: Option<Reason>,
 }
 
+impl Subscription {
+    /// One that is just made: to all events of all firms, without heartbeats, not yet answered.
+    pub fn requested(
+        id: SubscriptionId,
+        endpoint: String,
+        format: SubscriptionFormat,
+        signing_key: Secret,
+        token_digest: String,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            endpoint,
+            format,
+            firms: BTreeSet::new(),
+            kinds: BTreeSet::new(),
+            heartbeat_seconds: 0,
+            signing_key,
+            token_digest,
+            created_at,
+            status: SubscriptionStatus::Requested,
+            events: 0,
+            waiting: 0,
+            answered_at: None,
+            failing_since: None,
+            reason: None,
+        }
+    }
+}
+
 /// What a subscriber is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {

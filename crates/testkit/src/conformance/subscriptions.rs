@@ -38,23 +38,14 @@ pub async fn check(backend: &dyn Backend) {
 }
 
 fn subscription(id: &str) -> Subscription {
-    Subscription {
-        id: SubscriptionId::new(id),
-        endpoint: "https://subscriber.example/hook".to_owned(),
-        format: SubscriptionFormat::CloudEvents,
-        firms: BTreeSet::new(),
-        kinds: BTreeSet::new(),
-        heartbeat_seconds: 0,
-        signing_key: Secret::new(format!("whsec-{id}")),
-        token_digest: format!("digest-{id}"),
-        created_at: at(0),
-        status: SubscriptionStatus::Requested,
-        events: 0,
-        waiting: 0,
-        answered_at: None,
-        failing_since: None,
-        reason: None,
-    }
+    Subscription::requested(
+        SubscriptionId::new(id),
+        "https://subscriber.example/hook".to_owned(),
+        SubscriptionFormat::CloudEvents,
+        Secret::new(format!("whsec-{id}")),
+        format!("digest-{id}"),
+        at(0),
+    )
 }
 
 /// Leases the one subscription that has something to be told.
@@ -361,26 +352,16 @@ async fn events_are_forgotten_after_their_time(store: Store) {
     watch_encounters(&store, &firm, &["one"], at(2)).await;
     watch_encounters(&store, &firm, &["two"], at(3)).await;
     store.sweep_expired(at(2) + EVENT_LIFE).await.unwrap();
-    let numbers: Vec<_> = store
-        .events(&firm, 0, 10)
-        .await
-        .unwrap()
-        .iter()
-        .map(|event| event.number)
-        .collect();
-    assert_eq!(numbers, [2]);
+    let numbers = async || {
+        let events = store.events(&firm, 0, 10).await.unwrap();
+        events.iter().map(|event| event.number).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers().await, [2]);
     let left = state_of(&store, "s").await;
     assert_eq!((left.events, left.waiting), (2, 1));
     store.sweep_expired(at(3) + EVENT_LIFE).await.unwrap();
     watch_encounters(&store, &firm, &["three"], at(5) + EVENT_LIFE).await;
-    let numbers: Vec<_> = store
-        .events(&firm, 0, 10)
-        .await
-        .unwrap()
-        .iter()
-        .map(|event| event.number)
-        .collect();
-    assert_eq!(numbers, [3], "numbers go on");
+    assert_eq!(numbers().await, [3], "numbers go on");
 }
 
 async fn they_go_with_the_firm(store: Store) {
