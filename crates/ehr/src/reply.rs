@@ -3,18 +3,13 @@
 //!
 //! Nothing that a server says in an error is kept, quoted or logged: servers quote patients.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 use skin_assist_core::{ports::EhrError, time::Timestamp};
-use skin_assist_transport::TransportError;
+use skin_assist_transport::{TransportError, date_millis, retry_after};
 
 use crate::view::View;
-
-/// The longest wait that is taken from a server's word.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// A reply with a JSON body.
 #[derive(Debug)]
@@ -184,60 +179,12 @@ pub(crate) fn outcome_error(outcome: View<'_>) -> Option<EhrError> {
 
 /// The server's clock, from `Date`.
 pub(crate) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
-    http_date(headers.get(header::DATE)?.to_str().ok()?)
-}
-
-/// `Retry-After`: seconds, or a date, which is relative to the same server's clock and to no other.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds.clamp(0.0, LONGEST_RETRY_AFTER.as_secs_f64())).ok()?,
-        Err(_) => http_date(text)?.since(server_time(headers)?),
-    };
-    Some(wait.min(LONGEST_RETRY_AFTER))
-}
-
-/// An HTTP date in its one current form, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
-fn http_date(text: &str) -> Option<Timestamp> {
-    static PARSER: jiff::fmt::rfc2822::DateTimeParser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
-    let instant = PARSER.parse_timestamp(text).ok()?;
-    Some(Timestamp::from_millis(instant.as_millisecond()))
+    date_millis(headers).map(Timestamp::from_millis)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
-
-    fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
-            .collect()
-    }
-
-    #[test]
-    fn retry_after_in_both_forms() {
-        let now = (header::DATE, "Mon, 05 Jan 2026 10:00:00 GMT");
-        for (value, expected) in [
-            ("30", Some(30)),
-            (" 0 ", Some(0)),
-            ("-5", Some(0)),
-            ("999999999", Some(3600)),
-            ("Mon, 05 Jan 2026 10:00:45 GMT", Some(45)),
-            ("Mon, 05 Jan 2026 09:00:00 GMT", Some(0)),
-            ("Tue, 05 Jan 2027 10:00:45 GMT", Some(3600)),
-            ("soon", None),
-            ("NaN", None),
-        ] {
-            let headers = headers(&[now.clone(), (header::RETRY_AFTER, value)]);
-            assert_eq!(retry_after(&headers), expected.map(Duration::from_secs), "{value}");
-        }
-        let without_date = headers(&[(header::RETRY_AFTER, "Mon, 05 Jan 2026 10:00:45 GMT")]);
-        assert_eq!(retry_after(&without_date), None);
-        assert_eq!(retry_after(&HeaderMap::new()), None);
-    }
 
     #[test]
     fn what_is_not_json_is_named() {

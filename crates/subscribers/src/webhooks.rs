@@ -1,6 +1,6 @@
 //! Tells subscribers over HTTP.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use skin_assist_core::{
     ports::{NotTold, Subscribers},
     time::Timestamp,
 };
-use skin_assist_transport::{Transport, TransportError};
+use skin_assist_transport::{Transport, TransportError, retry_after};
 
 use crate::{cloud_events, fhir, signature::sign};
 
@@ -36,12 +36,6 @@ fn id(subscription: &Subscription, notice: &Notice, now: Timestamp) -> String {
         Notice::Handshake => format!("{}-handshake-{}", subscription.id, now.as_millis()),
         Notice::Heartbeat => format!("{}-heartbeat-{}", subscription.id, now.as_millis()),
     }
-}
-
-/// How long a subscriber asks to be left alone, where it says so in seconds.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 fn request(subscription: &Subscription, notice: &Notice, now: Timestamp) -> Option<Request<Bytes>> {

@@ -6,7 +6,9 @@
 mod addresses;
 mod exchange;
 mod reqwest_transport;
+mod times;
 
 pub use addresses::{is_loopback_host, is_loopback_name, is_public};
 pub use exchange::{NotOnTrial, Transport, TransportError};
 pub use reqwest_transport::{ClientIdentity, HttpOptions, HttpSetupError, Names, ReqwestTransport};
+pub use times::{date_millis, retry_after};
