@@ -315,7 +315,8 @@ impl VisionModel for ProcessVision {
             shared,
             end: Box::new(move |truth| truth.look_ends(&ended, number)),
         };
-        let hangs = shared.now() < crate::process::lock(&shared.weather).models_hang_until;
+        let (until, of) = lock(&shared.weather).models_hang;
+        let hangs = shared.now() < until && of.is_none_or(|place| place == self.process.place);
         let answer = if hangs {
             shared.truth().fault("models hang");
             self.hanging.look(route, photo).await

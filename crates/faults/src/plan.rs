@@ -87,6 +87,9 @@ pub(crate) const FEWEST_FAULTS: usize = 20;
 
 const FIRMS: usize = 3;
 
+/// How long the EHR goes through its records after an outage.
+const GOES_THROUGH: Duration = Duration::from_secs(30);
+
 /// Which EHR it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EhrKind {
@@ -146,7 +149,11 @@ pub(crate) enum Fault {
         firm: String,
         document: String,
     },
-    HangModels(Duration),
+    /// The models of one process, or of all, hang.
+    HangModels {
+        process: Option<usize>,
+        duration: Duration,
+    },
 }
 
 /// A run as it follows from its seed.
@@ -275,30 +282,64 @@ impl Plan {
             let fault = plan.fault(&photos, random);
             plan.faults.push(fault);
         }
-        plan.faults.extend(plan.long_outage(seed));
+        // From chance of its own, so that the other runs stay what they are.
+        let mut apart = ChaCha8Rng::seed_from_u64(!seed);
+        if apart.random_bool(0.1) {
+            plan.long_outage(&mut apart);
+        }
+        if is_skewed && apart.random_bool(0.2) {
+            let fault = plan.slow_process_hangs(&mut apart);
+            plan.faults.extend(fault);
+        }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }
 
-    /// In one run of ten: the EHR is away for longer than the overlap of two polls reaches back, and when it is there again, whoever records
-    /// first what came meanwhile crashes. From chance of its own, so that the other runs stay what they are.
-    fn long_outage(&self, seed: u64) -> Vec<(Duration, Fault)> {
-        let mut random = ChaCha8Rng::seed_from_u64(!seed);
-        if !random.random_bool(0.1) {
-            return Vec::new();
-        }
-        let begins = seconds(&mut random, 30, 120);
-        let lasts = seconds(&mut random, 240, 330);
-        let mut faults = vec![(begins, Fault::Outage(lasts))];
+    /// The EHR is away for longer than the overlap of two polls reaches back, and when it is there again, whoever records first what came
+    /// meanwhile crashes. Its answers are slow then, its pages are short, and it goes through its records once more, so that what is
+    /// read in several pages moves up between them.
+    fn long_outage(&mut self, random: &mut ChaCha8Rng) {
+        let begins = seconds(random, 30, 120);
+        let lasts = seconds(random, 240, 330);
+        let is_back = begins + lasts;
+        self.faults.push((begins, Fault::Outage(lasts)));
         for process in 0..self.skews.len() {
             let at = TrapAt {
                 place: Some("record_encounters"),
                 calls: random.random_range(0..3),
                 trap: Trap::Crash,
             };
-            faults.push((begins + lasts, Fault::Trap { process, at }));
+            self.faults.push((is_back, Fault::Trap { process, at }));
         }
-        faults
+        let slow = Fault::Delay {
+            most: Duration::from_secs(2),
+            duration: GOES_THROUGH,
+        };
+        self.faults.push((is_back, slow));
+        self.page_size = random.random_range(4..=8);
+        let opened = self.script.events.iter().filter_map(|event| match &event.action {
+            ScriptAction::Open(visit) if event.at < is_back => Some((event.firm.clone(), visit.id.clone()?)),
+            _ => None,
+        });
+        let opened: Vec<_> = opened.collect();
+        let touched: Vec<_> = opened.choose_multiple(random, opened.len() / 2).cloned().collect();
+        for (firm, encounter) in touched {
+            let at = is_back + random.random_range(Duration::ZERO..GOES_THROUGH);
+            let action = ScriptAction::Change { encounter };
+            self.script.events.push(ScriptEvent { at, firm, action });
+        }
+        self.script.events.sort_by_key(|event| event.at);
+    }
+
+    /// The models of the process whose clock is farthest behind hang, so that its looks last as long as its leases while the others have
+    /// nothing better to do than to wait for these to end.
+    fn slow_process_hangs(&self, random: &mut ChaCha8Rng) -> Option<(Duration, Fault)> {
+        let (process, _) = self.skews.iter().enumerate().min_by_key(|(_, skew)| **skew)?;
+        let hangs = Fault::HangModels {
+            process: Some(process),
+            duration: seconds(random, 60, 120),
+        };
+        Some((seconds(random, 60, 240), hangs))
     }
 
     /// The photos whose files are no pictures.
@@ -382,7 +423,10 @@ impl Plan {
                 firm,
                 duration: seconds(random, 90, 200),
             },
-            25 => Fault::HangModels(seconds(random, 1, 20)),
+            25 => Fault::HangModels {
+                process: None,
+                duration: seconds(random, 1, 20),
+            },
             chosen => {
                 // Soon after it was filed: before, during and after its way.
                 let Some((filed, firm, document)) = photos.choose(random).cloned() else {

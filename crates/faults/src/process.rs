@@ -52,8 +52,8 @@ pub(crate) struct Weather {
     pub(crate) delays: (Timestamp, Duration),
     /// The EHR is away until then.
     pub(crate) outage_until: Timestamp,
-    /// Looks that begin before then take longer than any lease.
-    pub(crate) models_hang_until: Timestamp,
+    /// Looks that begin before then take longer than any lease: at one process, or at all.
+    pub(crate) models_hang: (Timestamp, Option<usize>),
 }
 
 impl Shared {

@@ -491,7 +491,7 @@ impl World {
                     fires("document superseded");
                 }
             }
-            Fault::HangModels(duration) => lock(&shared.weather).models_hang_until = now + *duration,
+            Fault::HangModels { process, duration } => lock(&shared.weather).models_hang = (now + *duration, *process),
         }
     }
 
