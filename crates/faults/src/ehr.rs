@@ -254,6 +254,7 @@ impl TokenEndpoint for ProcessTokens {
     ) -> Result<IssuedToken, EhrError> {
         let (number, freezes) = (self.process.number, self.process.freezes());
         let shared = &*self.process.shared;
+        tracing::debug!(at = %shared.now(), life = number, firm = %firm.id, "a token is asked for");
         shared
             .truth()
             .asks_for_token(&firm.id, number, freezes, |process, freezes| {

@@ -136,7 +136,7 @@ impl Network {
             let firm = firms.iter().find(is_of).map(String::as_str);
             let now = self.shared.now();
             // A process that stood still acts on what it knew before, and on grants that it took before.
-            let firm = firm.filter(|_| process.freezes() == 0);
+            let firm = firm.filter(|_| !process.has_stood_still());
             if !process.is_late() {
                 self.shared.truth().call_arrives(firm, now, self.most_calls);
             }

@@ -228,17 +228,24 @@ impl Process {
 
     /// Whether it is neither gone nor has stood still since it had stood still so often.
     pub(crate) fn is_well_since(&self, freezes: u64) -> bool {
-        !self.is_dead() && self.freezes() == freezes
+        !self.is_dead() && self.freezes.load(Ordering::Relaxed) == freezes
     }
 
     /// Whether it stood still within the last minute: what it had a grant for then is late.
     pub(crate) fn is_late(&self) -> bool {
         const MINUTE: Duration = Duration::from_secs(60);
-        self.freezes() > 0 && self.shared.now() < *lock(&self.frozen_until) + MINUTE
+        self.has_stood_still() && self.shared.now() < *lock(&self.frozen_until) + MINUTE
     }
 
+    pub(crate) fn has_stood_still(&self) -> bool {
+        self.freezes.load(Ordering::Relaxed) > 0
+    }
+
+    /// How often it had stood still before now. In the moment in which a standstill begins its other tasks are still driven to where they
+    /// wait: what these begin comes before that standstill.
     pub(crate) fn freezes(&self) -> u64 {
-        self.freezes.load(Ordering::Relaxed)
+        let begins_now = *lock(&self.frozen_until) > self.shared.now();
+        self.freezes.load(Ordering::Relaxed) - u64::from(begins_now)
     }
 
     /// A point between two things that the process does: here it may crash or stand still.
