@@ -308,6 +308,7 @@ impl VisionModel for ProcessVision {
             return self.inner.look(route, photo).await;
         };
         let shared = &*self.process.shared;
+        tracing::debug!(at = %shared.now(), life = process, freezes, photo = ?name, "a look begins");
         let number = shared.truth().look_begins(&name, process, freezes, |process, freezes| {
             (self.standing)(process, freezes)
         });
@@ -324,14 +325,13 @@ impl VisionModel for ProcessVision {
         } else {
             self.inner.look(route, photo).await
         };
-        drop(looking);
         if answer.is_ok() {
-            shared
-                .truth()
-                .look_answered(&name, process, freezes, |process, freezes| {
-                    (self.standing)(process, freezes)
-                });
+            let mut truth = shared.truth();
+            truth.look_answered(&name, number, process, freezes, |process, freezes| {
+                (self.standing)(process, freezes)
+            });
         }
+        drop(looking);
         self.process.passes("answered").await;
         answer
     }

@@ -219,6 +219,7 @@ impl Process {
     pub(crate) fn freeze(&self, duration: Duration) {
         *lock(&self.frozen_until) = self.shared.now() + duration;
         self.freezes.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(at = %self.shared.now(), life = self.number, ?duration, "a standstill begins");
         self.shared.truth().fault("process stands still");
     }
 

@@ -173,6 +173,7 @@ impl ProcessStore {
         truth.safeguards_by("a retraction after the post is an alarm", recorded.retracted.len());
         let retracted = names(firm, retracted);
         for name in retracted {
+            truth.retracts(&name);
             if truth.known_retracted.insert(name) {
                 truth.safeguard("a retraction is noticed");
             }
@@ -517,6 +518,8 @@ impl DocumentQueue for ProcessStore {
                         };
                         truth.taken(companion.name());
                     }
+                    let photos = closed.companions.iter().chain([&lead.document]);
+                    truth.closes(names(&lead.firm, photos));
                 }
                 done
             })

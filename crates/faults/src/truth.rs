@@ -24,6 +24,8 @@ struct Look {
     process: u64,
     /// How often the process had stood still when it began.
     freezes: u64,
+    /// The assessment that it is for is no more: one of its photos was retracted since.
+    opened_again: bool,
 }
 
 /// What became of a photo at the models.
@@ -57,6 +59,8 @@ pub(crate) struct Truth {
     pub(crate) intended: HashSet<PhotoName>,
     /// Documents of which the store was told that they are no longer current.
     pub(crate) known_retracted: HashSet<PhotoName>,
+    /// The photos of each closed assessment.
+    closed: Vec<Vec<PhotoName>>,
     /// Documents that were recorded as found.
     pub(crate) found: HashSet<PhotoName>,
     /// Encounters that were recorded.
@@ -192,13 +196,14 @@ impl Truth {
             number: self.looks,
             process,
             freezes,
+            opened_again: false,
         };
         let inference = self.inferences.entry(photo.clone()).or_default();
-        let twice = inference
-            .running
-            .iter()
-            .any(|other| is_well(other.process, other.freezes));
-        let recorded = inference.recorded && is_well(process, freezes);
+        // One who stood still where it was about to look had begun before.
+        let in_time = is_well(process, freezes);
+        let others = || inference.running.iter();
+        let twice = in_time && others().any(|other| !other.opened_again && is_well(other.process, other.freezes));
+        let recorded = in_time && inference.recorded;
         inference.running.push(look);
         if twice {
             self.violated(
@@ -221,17 +226,23 @@ impl Truth {
         }
     }
 
+    /// Before it ends.
     pub(crate) fn look_answered(
         &mut self,
         photo: &PhotoName,
+        number: u64,
         process: u64,
         freezes: u64,
         is_well: impl Fn(u64, u64) -> bool,
     ) {
         let inference = self.inferences.entry(photo.clone()).or_default();
         inference.answered += 1;
-        if !is_well(process, freezes) {
-            // It stood still while it looked, and the lease went to another meanwhile.
+        let mut running = inference.running.iter();
+        let opened_again = running.any(|look| look.number == number && look.opened_again);
+        let counts = is_well(process, freezes) && !opened_again;
+        if !counts {
+            // It stood still while it looked, and the lease went to another meanwhile; or the photo is judged without one that was
+            // retracted.
             inference.excused += 1;
         }
         // One who has an answer and stands still will find its lease lost.
@@ -240,7 +251,7 @@ impl Truth {
             .iter()
             .filter(|(process, freezes)| !is_well(*process, *freezes));
         let excused = inference.excused + stuck.count() as u64;
-        if is_well(process, freezes) {
+        if counts {
             inference.unrecorded.push((process, freezes));
         }
         if inference.answered > 1 + excused {
@@ -274,6 +285,22 @@ impl Truth {
         }
         if lost > 0 {
             self.fault("crash between the models' answer and its commit");
+        }
+    }
+
+    /// Photos are judged together.
+    pub(crate) fn closes(&mut self, photos: Vec<PhotoName>) {
+        self.closed.push(photos);
+    }
+
+    /// A retraction was recorded: those that were judged with the photo are judged without it, also where a look is under way.
+    pub(crate) fn retracts(&mut self, photo: &PhotoName) {
+        for closed in self.closed.iter().filter(|closed| closed.contains(photo)) {
+            for other in closed {
+                if let Some(inference) = self.inferences.get_mut(other) {
+                    inference.running.iter_mut().for_each(|look| look.opened_again = true);
+                }
+            }
         }
     }
 
