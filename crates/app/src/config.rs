@@ -14,8 +14,9 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{phi::Secret, quota::SMALLEST_BUDGET};
 use skin_assist_store::StateKey;
-use skin_assist_transport::ClientIdentity;
+use skin_assist_transport::{ClientIdentity, is_loopback_host};
 use toml::{Table, Value};
+use url::Url;
 
 use crate::failure::{Failure, Hinted as _, WithHint as _};
 pub use sections::*;
@@ -36,6 +37,9 @@ const LONGEST_ANSWER_S: u64 = 20;
 
 /// Less than the week for which events are kept.
 const LONGEST_FAILING_H: u64 = 167;
+
+/// Seconds that a collector may wait for news.
+const LONGEST_UNTOLD_S: u64 = 300;
 
 /// A century.
 const LONGEST_KEPT_DAYS: u64 = 36_500;
@@ -76,6 +80,8 @@ pub struct Config {
     pub console: ConsoleConfig,
     /// Logs.
     pub log: LogConfig,
+    /// What a collector is told.
+    pub telemetry: TelemetryConfig,
     /// Secrets that the environment brought, and where relative paths start.
     #[serde(skip)]
     pub surroundings: Surroundings,
@@ -257,6 +263,17 @@ impl Config {
                 "it is 1 to 167: events are kept for a week",
             ),
             (
+                self.telemetry.otlp_endpoint.is_empty() || is_collector(&self.telemetry),
+                "telemetry.otlp_endpoint is no address of a collector",
+                "it is such as https://collector.example:4318, without a user or a query; http is for this very machine, with \
+                 telemetry.allow_loopback_http",
+            ),
+            (
+                (1..=LONGEST_UNTOLD_S).contains(&self.telemetry.otlp_every_seconds),
+                "telemetry.otlp_every_seconds is out of range",
+                "it is 1 to 300",
+            ),
+            (
                 self.models.remote_timeout_seconds > 0,
                 "models.remote_timeout_seconds is 0",
                 "it is at least 1; 60 suits most",
@@ -429,6 +446,23 @@ pub fn read_secret(path: &Path, what: &str) -> Result<Secret, Failure> {
         return Err(Failure::new(format!("{what}: the file {} is empty", path.display())));
     }
     Ok(secret)
+}
+
+/// Whether a collector may be told: over TLS, or on this very machine where that is allowed.
+fn is_collector(section: &TelemetryConfig) -> bool {
+    let Ok(url) = Url::parse(&section.otlp_endpoint) else {
+        return false;
+    };
+    let is_safe = match url.scheme() {
+        "https" => true,
+        "http" => section.allow_loopback_http && is_loopback_host(&url),
+        _ => false,
+    };
+    is_safe
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
 }
 
 /// Lays `over` on `base`, whose keys are all there are.

@@ -146,6 +146,15 @@ impl Console {
         })
     }
 
+    /// What this process measures, as OpenMetrics text.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn metrics(&self) -> Result<String, std::fmt::Error> {
+        let standing = self.standing().await.ok();
+        metrics::text(&self.counted, standing.as_deref())
+    }
+
     /// Somebody changed something here: what was read before is not good any more.
     fn changed(&self) {
         if let Ok(mut stand) = self.stand.try_lock() {
@@ -374,8 +383,7 @@ async fn readyz(State(console): State<Arc<Console>>) -> Response {
 }
 
 async fn metrics(State(console): State<Arc<Console>>) -> Response {
-    let standing = console.standing().await.ok();
-    match metrics::text(&console.counted, standing.as_deref()) {
+    match console.metrics().await {
         Ok(text) => reply(
             StatusCode::OK,
             "application/openmetrics-text; version=1.0.0; charset=utf-8",

@@ -52,7 +52,7 @@ use tokio::sync::{Notify, watch};
 use bulkhead::Bulkhead;
 use going_on::Waiting;
 use pipeline::Step;
-pub use stepped::{Outcome, Stepped};
+pub use stepped::{Outcome, Stepped, SteppedPhoto};
 pub use sweep_memory::SweepMemory;
 pub use telling::Telling;
 use tokens::Tokens;

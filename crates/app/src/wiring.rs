@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use skin_assist_core::{
     domain::{GatheringWindows, Route},
     photos::MemoryPhotos,
@@ -42,6 +42,7 @@ use crate::{
     config::{Config, LanguageKind, RuntimeName, StoreName, read_secret, read_state_key},
     driver::{Engine, Observer, Quotas, Telling, Workers},
     failure::{Failure, Hinted as _, WithHint as _},
+    telemetry::{Collector, CollectorOptions, ReadMetrics},
 };
 
 const MEGA: usize = 1_000_000;
@@ -337,6 +338,9 @@ fn openai(config: &Config) -> Result<Arc<dyn ChatModel>, Failure> {
     Ok(Arc::new(chat))
 }
 
+/// How long a collector may take for an answer.
+const COLLECTOR_PATIENCE: Duration = Duration::from_secs(10);
+
 /// For how long one exchange with a subscriber may take.
 const SUBSCRIBER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -362,6 +366,68 @@ pub fn telling(config: &Config, state: Arc<dyn StateStore>) -> Result<Telling, F
         subscribers: Arc::new(Webhooks::new(Arc::new(transport))),
         give_up_after: Duration::from_secs(rules.give_up_hours * 3600),
     })
+}
+
+/// Who tells an OpenTelemetry collector, where one is configured.
+pub(crate) fn collector(config: &Config, metrics: ReadMetrics) -> Result<Option<Collector>, Failure> {
+    let section = &config.telemetry;
+    if section.otlp_endpoint.is_empty() {
+        return Ok(None);
+    }
+    let endpoint = Url::parse(&section.otlp_endpoint).failed(|| "telemetry.otlp_endpoint is not a URL".to_owned())?;
+    let options = HttpOptions {
+        connect_timeout: COLLECTOR_PATIENCE / 2,
+        read_timeout: COLLECTOR_PATIENCE,
+        total_timeout: COLLECTOR_PATIENCE,
+        allow_loopback_http: section.allow_loopback_http,
+        ..HttpOptions::default()
+    };
+    let transport = ReqwestTransport::for_api(&options).failed(|| "HTTP cannot be set up".to_owned())?;
+    let mut instance = [0_u8; 8];
+    getrandom::fill(&mut instance).failed(|| "the system has no random numbers".to_owned())?;
+    let options = CollectorOptions {
+        endpoint,
+        headers: collector_headers(config)?,
+        every: Duration::from_secs(section.otlp_every_seconds),
+        instance: hex::encode(instance),
+    };
+    Ok(Some(Collector::new(
+        options,
+        Arc::new(transport),
+        Arc::new(SystemClock),
+        metrics,
+    )))
+}
+
+fn collector_headers(config: &Config) -> Result<HeaderMap, Failure> {
+    let file = &config.telemetry.otlp_headers_file;
+    let mut headers = HeaderMap::new();
+    if file.is_empty() {
+        return Ok(headers);
+    }
+    let text = read_secret(&config.path(file), "the headers for the collector")?;
+    for (number, line) in text
+        .expose()
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
+        let header = line.split_once(':').and_then(|(name, value)| {
+            let mut value = HeaderValue::from_str(value.trim()).ok()?;
+            value.set_sensitive(true);
+            Some((HeaderName::from_bytes(name.trim().as_bytes()).ok()?, value))
+        });
+        let Some((name, value)) = header else {
+            // The line itself may be a secret.
+            let problem = format!(
+                "line {} of the file telemetry.otlp_headers_file is no header",
+                number + 1
+            );
+            return Err(Failure::new(problem).with_hint("write one \"Name: value\" on each line"));
+        };
+        headers.append(name, value);
+    }
+    Ok(headers)
 }
 
 /// For how long what is finished is kept.

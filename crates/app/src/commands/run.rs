@@ -16,14 +16,18 @@ use crate::{
     clock::SystemClock,
     config::{Config, StoreName, read_secret},
     console::{AccessOptions, Console, ConsoleOptions, LocalCode, Role, Serving},
-    driver::{Observer, stop_signal},
+    driver::{Event, Observer, stop_signal},
     failure::{Failure, Hinted as _},
-    telemetry, wiring,
+    telemetry::{self, Collector, ReadMetrics},
+    wiring,
 };
 
 /// How long a stop waits for what was begun: as long as a draft's lease, so that none is cut off in its post. What is not
 /// done by then is picked up after its lease.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long a collector is told at the end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// For how long what the console read of the state is good.
 const STANDING_FOR: Duration = Duration::from_secs(5);
@@ -36,10 +40,23 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     telemetry::begin(&config.log)?;
     let state = wiring::state(config).await?;
     let console = console(config, &state)?;
-    let observer: Observer = console.as_ref().map_or_else(
+    let shown: Observer = console.as_ref().map_or_else(
         || -> Observer { Arc::new(|_| {}) },
         |configured| configured.console.observer(),
     );
+    let measuring = console.as_ref().map(|configured| Arc::clone(&configured.console));
+    let read_metrics: ReadMetrics = Box::new(move || {
+        let measuring = measuring.clone();
+        async move { measuring?.metrics().await.ok() }.boxed()
+    });
+    let collector = wiring::collector(config, read_metrics)?.map(Arc::new);
+    let observer = match collector.clone() {
+        Some(collector) => Arc::new(move |event: &Event| {
+            collector.observe(event);
+            shown(event);
+        }),
+        None => shown,
+    };
     let engine = wiring::engine(config, Arc::clone(&state), observer).await?;
     let telling = wiring::telling(config, Arc::clone(&state))?;
     let what = format!(
@@ -63,6 +80,7 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     tokio::select! {
         _ = &mut running => return Ok(ExitCode::SUCCESS),
         () = retention::keep(&*state, wiring::retention(config)) => {}
+        () = keep_telling(collector.as_deref()) => {}
         () = signals.asked_to_stop() => {}
     }
     tracing::info!(event = "run.stopping");
@@ -75,7 +93,19 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     } else {
         tracing::warn!(event = "run.cut-short", "leases will expire and be taken over");
     }
+    if let Some(collector) = &collector {
+        // What is not told by then is not told.
+        drop(tokio::time::timeout(LAST_WORDS, collector.tell()).await);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the collector, for ever.
+async fn keep_telling(collector: Option<&Collector>) {
+    match collector {
+        Some(collector) => collector.keep_telling().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A console, where it is to be, and the code of who is on this machine.

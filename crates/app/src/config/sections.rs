@@ -266,6 +266,20 @@ pub struct LogConfig {
     pub level: String,
 }
 
+/// Section `telemetry`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// The base of an OpenTelemetry collector's addresses; empty for none.
+    pub otlp_endpoint: String,
+    /// The file with the headers that it wants.
+    pub otlp_headers_file: String,
+    /// How often it is told, in seconds.
+    pub otlp_every_seconds: u64,
+    /// Plain http to this machine.
+    pub allow_loopback_http: bool,
+}
+
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

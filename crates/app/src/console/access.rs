@@ -269,7 +269,7 @@ pub(super) fn is_of_this_origin(headers: &HeaderMap) -> bool {
 }
 
 /// What a form brought.
-pub(super) struct Fields(BTreeMap<String, String>);
+pub(super) struct Fields(BTreeMap<String, Secret>);
 
 impl Fields {
     /// The fields of a form that a page of this console sent for this person; an error otherwise.
@@ -279,7 +279,8 @@ impl Fields {
 
     /// The same of fields that were read already.
     pub(super) fn new(fields: BTreeMap<String, String>, person: &Person) -> Result<Self, &'static str> {
-        let fields = Self(fields);
+        let fields = fields.into_iter().map(|(name, value)| (name, Secret::new(value)));
+        let fields = Self(fields.collect());
         if person.form_secret.is_empty() || digest(fields.text("form")) != digest(&person.form_secret) {
             return Err("this form is not of your session: reload the page and try again");
         }
@@ -288,12 +289,12 @@ impl Fields {
 
     /// A field without the space around it; empty where there is none.
     pub(super) fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", |value| value.trim())
+        self.0.get(name).map_or("", |value| value.expose().trim())
     }
 
     /// The fields whose names begin so, by the rest of their names.
     pub(super) fn beginning<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let rest = move |(name, value): (&'a String, &'a String)| Some((name.strip_prefix(prefix)?, value.as_str()));
+        let rest = move |(name, value): (&'a String, &'a Secret)| Some((name.strip_prefix(prefix)?, value.expose()));
         self.0.iter().filter_map(rest)
     }
 }

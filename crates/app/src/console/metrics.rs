@@ -165,8 +165,11 @@ impl Counted {
         self.step_seconds
             .get_or_create(&[("stage", stepped.stage.to_string())])
             .observe(took);
-        if stepped.outcome == Outcome::Delivered {
-            let since = [(FILED, stepped.filed_at), (DETECTED, Some(stepped.detected_at))];
+        // Of several that were judged together the first stands for all.
+        if stepped.outcome == Outcome::Delivered
+            && let Some(photo) = stepped.photos.first()
+        {
+            let since = [(FILED, photo.filed_at), (DETECTED, Some(photo.detected_at))];
             for (from, at) in since {
                 let Some(at) = at else { continue };
                 self.draft_seconds
@@ -378,11 +381,12 @@ fn resident_bytes() -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use skin_assist_core::{
-        domain::{Firm, FirmId, FirmStatus, Mode, Reason},
+        domain::{DocumentId, Firm, FirmId, FirmStatus, Mode, Reason},
         ports::DetectionLatency,
     };
 
     use super::*;
+    use crate::driver::SteppedPhoto;
 
     #[test]
     fn how_soon_a_practice_s_photos_are_found_is_told() {
@@ -445,8 +449,12 @@ mod tests {
             reason: Some(REASON),
             began_at: at(1_000),
             ended_at: at(3_000),
-            filed_at: Some(at(0)),
-            detected_at: at(500),
+            firm: FirmId::new("oak"),
+            photos: vec![SteppedPhoto {
+                document: DocumentId::new("file|1"),
+                filed_at: Some(at(0)),
+                detected_at: at(500),
+            }],
         };
         counted.observe(&Event::Stepped(Box::new(stepped.clone())));
         counted.observe(&Event::Resting {

@@ -21,6 +21,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use maud::{DOCTYPE, Markup, html};
 use skin_assist_core::{ports::StateError, time::Timestamp};
+use zeroize::Zeroize as _;
 
 use super::{
     Console,
@@ -146,9 +147,14 @@ impl View {
     }
 
     /// The fields of a form that somebody of a role sent.
-    pub(super) fn fields(&self, role: Role, body: &Bytes) -> Result<Fields, Trouble> {
-        self.needs(role)?;
-        Fields::of(body, &self.person).map_err(|said| Trouble::new(StatusCode::FORBIDDEN, said))
+    pub(super) fn fields(&self, role: Role, body: Bytes) -> Result<Fields, Trouble> {
+        let of = || Fields::of(&body, &self.person).map_err(|said| Trouble::new(StatusCode::FORBIDDEN, said));
+        let fields = self.needs(role).and_then(|()| of());
+        // A practice's credential may be in it.
+        if let Ok(mut body) = body.try_into_mut() {
+            body.as_mut().zeroize();
+        }
+        fields
     }
 
     /// A whole page.

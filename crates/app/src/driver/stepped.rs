@@ -1,7 +1,7 @@
 //! What is told of each step of the pipeline, for who measures.
 
 use skin_assist_core::{
-    domain::{Reason, Stage},
+    domain::{DocumentId, FirmId, Reason, Stage},
     stages::StepEnd,
     time::Timestamp,
 };
@@ -11,6 +11,10 @@ use super::pipeline::Work;
 /// A step of the pipeline was taken, however it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stepped {
+    /// Whose photos.
+    pub firm: FirmId,
+    /// The photo, or all of the assessment, the one that leads it first.
+    pub photos: Vec<SteppedPhoto>,
     /// Which step.
     pub stage: Stage,
     /// How it ended.
@@ -21,7 +25,14 @@ pub struct Stepped {
     pub began_at: Timestamp,
     /// When it ended, by our clock.
     pub ended_at: Timestamp,
-    /// When the photo was filed, or the one that leads the assessment, by the EHR's clock.
+}
+
+/// A photo of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SteppedPhoto {
+    /// Which.
+    pub document: DocumentId,
+    /// When it was filed, by the EHR's clock.
     pub filed_at: Option<Timestamp>,
     /// When it was found, by our clock.
     pub detected_at: Timestamp,
@@ -97,24 +108,30 @@ impl Outcome {
 impl Stepped {
     /// A step that begins now, with `work` in hand. [`Stepped::ended`] says how it ended.
     pub(super) fn began(work: &Work, stage: Stage, now: Timestamp) -> Self {
-        let (filed_at, detected_at) = match work {
-            Work::Document(lease) => (lease.item().attached_at, lease.item().detected_at),
+        let photos = match work {
+            Work::Document(lease) => vec![SteppedPhoto {
+                document: lease.item().document.clone(),
+                filed_at: lease.item().attached_at,
+                detected_at: lease.item().detected_at,
+            }],
             Work::Result(lease) => {
-                let result = lease.item();
-                // An assessment has at least one photo; the first of them leads.
-                result.photos.first().map_or((None, result.assessed_at), |photo| {
-                    (photo.attached_at, photo.detected_at)
-                })
+                let photos = lease.item().photos.iter();
+                let stepped = photos.map(|photo| SteppedPhoto {
+                    document: photo.document.clone(),
+                    filed_at: photo.attached_at,
+                    detected_at: photo.detected_at,
+                });
+                stepped.collect()
             }
         };
         Self {
+            firm: work.firm().clone(),
+            photos,
             stage,
             outcome: Outcome::StateUnavailable,
             reason: None,
             began_at: now,
             ended_at: now,
-            filed_at,
-            detected_at,
         }
     }
 

@@ -274,6 +274,10 @@ impl Served {
         }
     }
 
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     pub(crate) fn sleep(&self, duration: std::time::Duration) {
         self.runtime.block_on(async { tokio::time::sleep(duration).await });
     }

@@ -98,7 +98,7 @@ pub(super) fn credential(view: &View, fields: &Fields) -> Result<NewCredential, 
 
 /// Connects the practice, in silent mode, and goes on with what its EHR does.
 pub(in crate::console) async fn connect(view: View, body: Bytes) -> Answer {
-    let fields = view.fields(Role::Admin, &body)?;
+    let fields = view.fields(Role::Admin, body)?;
     let credential = credential(&view, &fields)?;
     let api_key = Some(fields.text("api_key"))
         .filter(|name| !name.is_empty())

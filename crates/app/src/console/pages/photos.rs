@@ -216,7 +216,7 @@ pub(in crate::console) async fn read(
     Path((firm, document)): Path<(String, String)>,
     body: Bytes,
 ) -> Answer {
-    let fields = view.fields(Role::Operator, &body)?;
+    let fields = view.fields(Role::Operator, body)?;
     let reason = REASONS.iter().find(|(reason, _)| *reason == fields.text("reason"));
     let (reason, said) = reason.ok_or_else(|| Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "say why you read it"))?;
     let ticket = fields.text("ticket");

@@ -156,7 +156,7 @@ fn category_table(chosen: &BTreeMap<CategoryCode, CategoryUse>) -> Markup {
 
 /// Pauses or resumes.
 pub(in crate::console) async fn set_status(view: View, Path(id): Path<String>, body: Bytes) -> Answer {
-    let fields = view.fields(Role::Operator, &body)?;
+    let fields = view.fields(Role::Operator, body)?;
     let status = match fields.text("to") {
         "paused" => FirmStatus::Paused,
         "active" => FirmStatus::Active,
@@ -169,7 +169,7 @@ pub(in crate::console) async fn set_status(view: View, Path(id): Path<String>, b
 
 /// Silent or off.
 pub(in crate::console) async fn set_mode(view: View, Path(id): Path<String>, body: Bytes) -> Answer {
-    let fields = view.fields(Role::Admin, &body)?;
+    let fields = view.fields(Role::Admin, body)?;
     let mode = match fields.text("mode") {
         "silent" => Mode::Silent,
         "off" => Mode::Off,
@@ -217,7 +217,7 @@ pub(in crate::console) async fn permit(view: View, Path(id): Path<String>, mut f
 
 /// A credential in the place of the one that there is.
 pub(in crate::console) async fn replace_credential(view: View, Path(id): Path<String>, body: Bytes) -> Answer {
-    let fields = view.fields(Role::Admin, &body)?;
+    let fields = view.fields(Role::Admin, body)?;
     let state = &*view.console.state;
     let firm = known_firm(state, &id).await?;
     let credential = super::connect::credential(&view, &fields)?;
@@ -234,7 +234,7 @@ pub(in crate::console) async fn replace_credential(view: View, Path(id): Path<St
 
 /// Asks the EHR, and shows what it said.
 pub(in crate::console) async fn ask(view: View, Path(id): Path<String>, body: Bytes) -> Answer {
-    view.fields(Role::Operator, &body)?;
+    view.fields(Role::Operator, body)?;
     let firm = known_firm(&*view.console.state, &id).await?;
     let report = probe::ask(
         &view.console.config,
@@ -323,7 +323,7 @@ pub(in crate::console) async fn categories_page(view: View, Path(id): Path<Strin
 
 /// Saves what was chosen.
 pub(in crate::console) async fn set_categories(view: View, Path(id): Path<String>, body: Bytes) -> Answer {
-    let fields = view.fields(Role::Operator, &body)?;
+    let fields = view.fields(Role::Operator, body)?;
     let firm = known_firm(&*view.console.state, &id).await?;
     let uses: Vec<String> = fields
         .beginning("use.")

@@ -144,7 +144,7 @@ fn retractions_of(view: &View, drafts: &[RetractedDraft]) -> Markup {
 
 /// Puts one letter back, or all of them, spread over time; or shows what that would do.
 pub(in crate::console) async fn replay(view: View, body: Bytes) -> Answer {
-    let fields = view.fields(Role::Operator, &body)?;
+    let fields = view.fields(Role::Operator, body)?;
     let letters = view.console.state.dead_letters().await?;
     let chosen: Vec<&DeadLetter> = match fields.text("letter") {
         "all" => letters.iter().collect(),
@@ -179,7 +179,7 @@ pub(in crate::console) async fn replay(view: View, body: Bytes) -> Answer {
 
 /// Says what somebody found in the chart.
 pub(in crate::console) async fn resolve(view: View, body: Bytes) -> Answer {
-    let fields = view.fields(Role::Operator, &body)?;
+    let fields = view.fields(Role::Operator, body)?;
     let resolution = match (fields.text("found"), fields.text("reference")) {
         ("delivered", reference) if !reference.is_empty() => {
             UncertainResolution::Delivered(uncertain::found_in_the_chart(reference.to_owned()))
@@ -206,7 +206,7 @@ pub(in crate::console) async fn resolve(view: View, body: Bytes) -> Answer {
 
 /// Takes note of a retraction.
 pub(in crate::console) async fn acknowledge(view: View, body: Bytes) -> Answer {
-    let fields = view.fields(Role::Operator, &body)?;
+    let fields = view.fields(Role::Operator, body)?;
     let (firm, assessment) = (fields.text("firm"), fields.text("assessment"));
     retractions::acknowledge(&*view.console.state, &view.person.operator(), firm, assessment).await?;
     view.console.changed();

@@ -67,7 +67,7 @@ pub(in crate::console) async fn sign_in(State(console): State<Arc<Console>>, bod
 
 /// Ends a session.
 pub(in crate::console) async fn sign_out(view: View, headers: HeaderMap, body: Bytes) -> Answer {
-    view.fields(Role::Viewer, &body)?;
+    view.fields(Role::Viewer, body)?;
     Ok(with_cookie(to("/"), &view.console.access.sign_out(&headers)))
 }
 

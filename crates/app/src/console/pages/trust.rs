@@ -94,7 +94,7 @@ fn retention(view: &View, kept: &[Kept]) -> Markup {
 
 /// Checks every chain from its beginning.
 pub(in crate::console) async fn verify(view: View, body: Bytes) -> Answer {
-    view.fields(Role::Operator, &body)?;
+    view.fields(Role::Operator, body)?;
     let reports = audit::verify(&*view.console.state, &[]).await?;
     let is_whole = reports.iter().all(|report| report.faults.is_empty());
     let content = html! {
