@@ -24,6 +24,7 @@ const ENDPOINTS: &str = "skin-assist-endpoints";
 const EVALUATION: &str = "skin-assist-evaluation";
 const FUZZING: &str = "skin-assist-fuzzing";
 const FAULTS: &str = "skin-assist-faults";
+const IDENTITY: &str = "skin-assist-identity";
 const MODELS: &str = "skin-assist-models";
 const SIMULATOR: &str = "skin-assist-simulator";
 const STORE: &str = "skin-assist-store";
@@ -55,6 +56,11 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: SUBSCRIBERS,
+        knows: &[CORE, TRANSPORT],
+        dev: &[],
+    },
+    Room {
+        name: IDENTITY,
         knows: &[CORE, TRANSPORT],
         dev: &[],
     },
@@ -101,6 +107,7 @@ const ROOMS: &[Room] = &[
             EHR,
             ENDPOINTS,
             EVALUATION,
+            IDENTITY,
             MODELS,
             STORE,
             AWS,
@@ -133,7 +140,8 @@ const ROOMS: &[Room] = &[
 const VENDORS: &[(&str, &[&str])] = &[
     ("reqwest", &[TRANSPORT]),
     ("hyper", &[TRANSPORT]),
-    ("ring", &[EHR, SIMULATOR]),
+    // The testkit signs as an identity provider does.
+    ("ring", &[EHR, IDENTITY, SIMULATOR, TESTKIT]),
     // The fuzz targets damage rows past the store.
     ("rusqlite", &[STORE, FUZZING]),
     ("libsqlite3-sys", &[STORE]),

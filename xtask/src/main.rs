@@ -34,6 +34,7 @@ mod redteam;
 mod release;
 mod reproducible;
 mod sbom;
+mod sign_in;
 mod steps;
 mod systemd;
 mod validators;
@@ -75,6 +76,8 @@ Commands:
   api-fuzz [--seconds N]
                     Ask the HTTP API what its description says, rightly and wrongly, with schemathesis, installed under target/tools/api on
                     the first run, for N seconds (60); interop/api/README.md has the rest.
+  sign-in           Sign in to the console at an OpenID provider of others, npm's oidc-provider, installed under target/interop on the first
+                    run, with each kind of client and signature; docs/sign-in.md has the rest.
   faults [ARG]...   Play the whole engine under virtual time with faults on purpose, and check what must hold. ARGs: --seeds N,
                     --first S, --seed S (replays one), --jobs J, --json FILE, --mutations (removes each safeguard in turn);
                     docs/faults.md has the rest.
@@ -149,6 +152,7 @@ fn main() -> ExitCode {
         ["aws-cost", "--counted"] => aws::cost::run(Counting::Nothing),
         ["servers"] => servers(),
         ["systemd"] => systemd::alone(),
+        ["sign-in"] => sign_in::alone(),
         ["api-fuzz"] => api_fuzz::alone(None),
         ["api-fuzz", "--seconds", seconds] => api_fuzz::alone(Some(seconds)),
         ["console"] => console::alone(false),
@@ -176,7 +180,7 @@ fn main() -> ExitCode {
         ["help" | "--help" | "-h"]
         | [
             "check" | "test" | "validators" | "aws-check" | "aws-test" | "aws-cost" | "interop" | "model-servers"
-            | "redteam" | "language-server" | "bench",
+            | "redteam" | "language-server" | "sign-in" | "bench",
             "--help" | "-h",
         ] => {
             print!("{HELP}");

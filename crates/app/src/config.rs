@@ -1,6 +1,7 @@
 //! Configuration: the documented default file, then the user's, then the environment. Unknown keys are refused. This is
 //! the one place that reads the environment.
 
+mod openid_connect;
 mod sections;
 
 use std::{
@@ -19,6 +20,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use crate::failure::{Failure, Hinted as _, WithHint as _};
+pub use openid_connect::RETURN_PATH;
 pub use sections::*;
 
 /// The documented default file.
@@ -78,6 +80,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// What operators and their tools ask.
     pub console: ConsoleConfig,
+    /// Signing in to it by an identity provider.
+    pub openid_connect: OpenIdConnectConfig,
     /// Logs.
     pub log: LogConfig,
     /// What a collector is told.
@@ -210,9 +214,10 @@ impl Config {
             ),
             (
                 self.console.address().is_none_or(|address| address.ip().is_loopback())
-                    || !self.console.token_file.is_empty(),
-                "console.listen is open to other machines, and there is no token",
-                "name a file with a token in console.token_file, or listen at 127.0.0.1",
+                    || !self.console.token_file.is_empty()
+                    || self.openid_connect.is_configured(),
+                "console.listen is open to other machines, and there is no token and no identity provider",
+                "name a file with a token in console.token_file or a provider in openid_connect.issuer, or listen at 127.0.0.1",
             ),
             (
                 language.kind == LanguageKind::None || !language.model.is_empty(),
@@ -281,7 +286,7 @@ impl Config {
         ];
         match rules.into_iter().find(|(sound, ..)| !sound) {
             Some((_, problem, hint)) => Err(Failure::new(problem).with_hint(hint)),
-            None => Ok(()),
+            None => self.openid_connect.check(),
         }
     }
 
@@ -348,24 +353,20 @@ impl Config {
         }
     }
 
-    /// Certificates of a private authority, as PEM, where one is configured.
-    pub fn ehr_certificates(&self) -> Result<Option<Vec<u8>>, Failure> {
-        match self.ehr.ca_file.as_str() {
-            "" => Ok(None),
-            file => {
-                let path = self.path(file);
-                let read = fs::read_to_string(&path)
-                    .failed(|| format!("ehr.ca_file {} cannot be read", path.display()))
-                    .hint("it is a text file: PEM")?;
-                if !read.contains("-----BEGIN CERTIFICATE-----") {
-                    return Err(
-                        Failure::new(format!("ehr.ca_file {} has no certificate", path.display()))
-                            .with_hint("it holds certificates as PEM, each from -----BEGIN CERTIFICATE----- on"),
-                    );
-                }
-                Ok(Some(read.into_bytes()))
-            }
+    /// Certificates of a private authority, as PEM, from a file that `key` names, where it names one.
+    pub fn certificates(&self, key: &str, file: &str) -> Result<Option<Vec<u8>>, Failure> {
+        if file.is_empty() {
+            return Ok(None);
         }
+        let path = self.path(file);
+        let read = fs::read_to_string(&path)
+            .failed(|| format!("{key} {} cannot be read", path.display()))
+            .hint("it is a text file: PEM")?;
+        if !read.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(Failure::new(format!("{key} {} has no certificate", path.display()))
+                .with_hint("it holds certificates as PEM, each from -----BEGIN CERTIFICATE----- on"));
+        }
+        Ok(Some(read.into_bytes()))
     }
 
     /// What this client proves itself with to the EHR in TLS, where it is configured.

@@ -3,8 +3,8 @@
 //! # Invariants
 //! - A page shows the state as a command does, by the same functions: ids, counts, codes, times. What is a patient's is shown to who
 //!   may read it and says why, after that was recorded (`access`).
-//! - It serves this machine alone, unless an address and tokens are configured. On this machine, only requests that name it
-//!   are answered, so that no web page can have a browser ask in its place.
+//! - It serves this machine alone, unless an address and tokens or an identity provider are configured. On this machine, only requests
+//!   that name it are answered, so that no web page can have a browser ask in its place.
 //! - Nothing of a page comes from elsewhere: no script, style or picture of another host, and none in the page itself.
 //! - Whatever happens to it, photos go on: an address that is taken is tried again, and said so.
 
@@ -13,6 +13,7 @@ mod api;
 mod live;
 mod local_code;
 mod metrics;
+mod openid_connect;
 mod pages;
 mod pictures;
 mod silence;
@@ -42,7 +43,7 @@ use tokio::{
 };
 
 use crate::{
-    config::Config,
+    config::{Config, RETURN_PATH},
     driver::{Event, Observer},
     failure::Failure,
 };
@@ -50,6 +51,7 @@ use access::{Access, Person};
 pub use access::{AccessOptions, Role};
 pub use local_code::{LocalCode, Running};
 use metrics::{Counted, Stand};
+pub use openid_connect::OpenIdConnectOptions;
 use pages::{Trouble, View};
 use silence::Silence;
 
@@ -102,6 +104,8 @@ pub struct Console {
     standing_for: Duration,
     /// Whether requests have to name this machine.
     only_this_machine: bool,
+    /// Under which name people's browsers reach it besides, through a proxy.
+    own_host: Option<String>,
     stopping: watch::Sender<bool>,
     /// Grows with everything that happens.
     happened: watch::Sender<u64>,
@@ -118,6 +122,8 @@ impl Console {
         options: ConsoleOptions,
     ) -> Result<Arc<Self>, Failure> {
         let began_at = clock.now();
+        let openid_connect = options.access.openid_connect.as_ref();
+        let own_host = openid_connect.and_then(|options| options.console_url.host_str().map(str::to_owned));
         Ok(Arc::new(Self {
             state,
             clock,
@@ -127,6 +133,7 @@ impl Console {
             access: Access::new(options.access)?,
             standing_for: options.standing_for,
             only_this_machine: options.listen.ip().is_loopback(),
+            own_host,
             stopping: watch::Sender::new(false),
             happened: watch::Sender::new(0),
             stand: Mutex::default(),
@@ -245,9 +252,9 @@ impl Console {
     }
 }
 
-/// Whether a request names this machine, as a person's browser and a tool here do. A page of somebody's whose host name was made
-/// to lead here names that host.
-fn names_this_machine(request: &Request) -> bool {
+/// Whether a request names this machine, as a person's browser and a tool here do, or the console's own name. A page of somebody's
+/// whose host name was made to lead here names that host.
+fn names_this_machine(request: &Request, own_host: Option<&str>) -> bool {
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let Some(named) = named else { return false };
     let host = named.rsplit_once(':').map_or(named, |(host, port)| {
@@ -257,14 +264,16 @@ fn names_this_machine(request: &Request) -> bool {
             named
         }
     });
-    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]") || own_host.is_some_and(|own| own.eq_ignore_ascii_case(host))
 }
 
 /// What is answered whoever asks: health, for load balancers, which have no token; what a sign-in needs.
-const PUBLIC: [&str; 5] = [
+const PUBLIC: [&str; 7] = [
     "/healthz",
     "/readyz",
     "/sign-in",
+    "/sign-in/openid-connect",
+    RETURN_PATH,
     "/assets/console.css",
     "/assets/console.js",
 ];
@@ -294,7 +303,7 @@ async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next
 }
 
 async fn answer(console: Arc<Console>, mut request: Request, next: Next) -> Response {
-    if console.only_this_machine && !names_this_machine(&request) {
+    if console.only_this_machine && !names_this_machine(&request, console.own_host.as_deref()) {
         let said = "this address answers only to this machine's own names\n";
         return text(StatusCode::MISDIRECTED_REQUEST, said);
     }
@@ -311,7 +320,7 @@ async fn answer(console: Arc<Console>, mut request: Request, next: Next) -> Resp
         if PUBLIC.contains(&path) {
             return next.run(request).await;
         }
-        return refused(request.method(), request.headers());
+        return refused(&request);
     };
     request.extensions_mut().insert(person.clone());
     let mut response = next.run(request).await;
@@ -329,10 +338,14 @@ async fn subscriber(console: &Console, path: &str, headers: &HeaderMap) -> Optio
 }
 
 /// Nobody is known to have asked: a person is led to the sign-in, a tool is told what is missing.
-fn refused(method: &Method, headers: &HeaderMap) -> Response {
-    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    if method == Method::GET && accepts.is_some_and(|accepts| accepts.contains("text/html")) {
-        return pages::to("/sign-in");
+fn refused(request: &Request) -> Response {
+    let accepts = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    if request.method() == Method::GET && accepts.is_some_and(|accepts| accepts.contains("text/html")) {
+        let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
+        return pages::to(&pages::with_next("/sign-in", wanted));
     }
     let said = "a token is needed: Authorization: Bearer, from console.token_file\n";
     let mut refused = text(StatusCode::UNAUTHORIZED, said);
@@ -440,6 +453,8 @@ fn router(console: Arc<Console>) -> Router {
         .route("/models", get(models::page))
         .route("/connect", get(connect::page).post(connect::connect))
         .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
+        .route("/sign-in/openid-connect", get(sign_in::leave))
+        .route(RETURN_PATH, get(sign_in::return_from_provider))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/live", get(live::stream))
         .route("/api/v1/openapi.json", get(api::description))

@@ -2,6 +2,7 @@
 
 #[cfg_attr(not(feature = "aws"), path = "wiring/without_aws.rs")]
 pub(crate) mod aws;
+mod identity;
 mod models;
 mod tensors;
 
@@ -35,6 +36,7 @@ use skin_assist_subscribers::Webhooks;
 use skin_assist_transport::{HttpOptions, ReqwestTransport};
 use url::Url;
 
+pub use identity::identity_provider;
 pub use models::models;
 
 use crate::{
@@ -141,7 +143,7 @@ pub fn ehr(config: &Config) -> Result<Arc<EhrClient>, Failure> {
     };
     let options = HttpOptions {
         allow_loopback_http: config.ehr.allow_loopback_http,
-        private_ca: config.ehr_certificates()?,
+        private_ca: config.certificates("ehr.ca_file", &config.ehr.ca_file)?,
         identity: config.ehr_identity()?,
         ..HttpOptions::default()
     };

@@ -220,7 +220,7 @@ fn options(listen: SocketAddr, token: Option<&str>) -> ConsoleOptions {
         access: AccessOptions {
             everybody: token.is_none().then_some(Role::Viewer),
             tokens: token.into_iter().collect(),
-            is_remote: false,
+            ..AccessOptions::default()
         },
         standing_for: Duration::from_secs(5),
         config: Config::defaults().unwrap(),

@@ -29,6 +29,7 @@ use skin_assist_simulator::{EncounterSpec, FirmSpec, Options, PhotoSpec, Practic
 struct Collector(Arc<Mutex<Vec<(String, Value)>>>);
 
 impl Collector {
+    #[allow(clippy::unused_async, reason = "axum's handlers are")]
     async fn take(
         State(collector): State<Self>,
         uri: Uri,

@@ -2,6 +2,7 @@
 
 mod client_key_pair;
 pub mod conformance;
+pub mod identity_provider;
 pub mod servers;
 
 mod practice_transport;

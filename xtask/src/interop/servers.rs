@@ -100,6 +100,21 @@ fn run_quietly(command: &mut Command) -> Result<(), String> {
     }
 }
 
+/// Puts a script of the repository into the folder with the packages that it needs, installed where they are not there yet. Gives the folder.
+pub(crate) fn with_packages(script: &str) -> Result<PathBuf, String> {
+    for tool in ["node", "npm"] {
+        if !succeeds(program(tool).arg("--version"), START) {
+            return Err(format!("{tool} is not there: node 18 or newer with npm is needed"));
+        }
+    }
+    let (script, folder) = (root().join(script), root().join("target/interop/servers"));
+    pinned::npm(&root().join(HOME), &folder)?;
+    // A module is looked for from where the script is.
+    let name = script.file_name().unwrap_or_default();
+    pinned::copy(&script, &folder.join(name))?;
+    Ok(folder)
+}
+
 /// What was installed.
 pub(crate) struct Installed {
     helios: PathBuf,
@@ -109,21 +124,9 @@ pub(crate) struct Installed {
 impl Installed {
     /// Installs what is not there yet. The first time Helios is built, which takes many minutes.
     pub(crate) fn new() -> Result<Self, String> {
-        for (tool, arguments) in [("node", "--version"), ("npm", "--version")] {
-            if !succeeds(program(tool).arg(arguments), START) {
-                return Err(format!("{tool} is not there: node 18 or newer with npm is needed"));
-            }
-        }
-        let node = root().join("target/interop/servers");
-        pinned::npm(&root().join(HOME), &node)?;
-        // A module is looked for from where the script is.
-        pinned::copy(
-            &root().join(HOME).join("token-server.mjs"),
-            &node.join("token-server.mjs"),
-        )?;
         Ok(Self {
+            node: with_packages("interop/servers/token-server.mjs")?,
             helios: helios()?,
-            node,
         })
     }
 

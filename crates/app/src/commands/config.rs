@@ -27,6 +27,10 @@ pub(crate) async fn check(config: &Config) -> Result<ExitCode, Failure> {
         }
         StoreName::Dynamodb => say!("state          DynamoDB, tables {}*", config.aws.table_prefix),
     }
+    if wiring::identity_provider(config)?.is_some() {
+        let section = &config.openid_connect;
+        say!("sign-in        {} as {}", section.issuer, section.client_id);
+    }
     wiring::ehr(config)?;
     let quotas = wiring::quotas(config)?;
     say!(

@@ -64,6 +64,7 @@ pub(crate) async fn doctor(config: Result<Config, Failure>, json: bool) -> Resul
             checks.push(check("models", models(config).await));
             checks.push(state(config).await);
             checks.extend(ehr(config).await);
+            checks.extend(identity_provider(config).await);
         }
     }
     let wrong = checks.iter().any(|check| check.verdict == Verdict::Wrong);
@@ -144,6 +145,26 @@ async fn state(config: &Config) -> Check {
         },
     };
     check(WHAT, outcome)
+}
+
+/// Whether the identity provider answers, and what has to be registered with it. Nothing is shown to it.
+async fn identity_provider(config: &Config) -> Option<Check> {
+    let section = &config.openid_connect;
+    let answer = async {
+        let Some(options) = wiring::identity_provider(config)? else {
+            return Ok(None);
+        };
+        let checked = options.provider.check(SystemClock.now()).await;
+        checked.map_err(|error| {
+            Failure::new(format!("{} cannot be used", section.issuer))
+                .because(error)
+                .with_hint(error.hint())
+        })?;
+        let back = section.return_address().map(String::from).unwrap_or_default();
+        Ok(Some(format!("{} answers; people come back to {back}", section.issuer)))
+    };
+    let says = answer.await.transpose()?;
+    Some(check("identity provider", says))
 }
 
 /// Whether the EHR answers at all, and how its clock differs. One request without credentials.

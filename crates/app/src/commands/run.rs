@@ -149,13 +149,16 @@ fn console(config: &Config, state: &Arc<dyn StateStore>) -> Result<Option<Config
     let local_code = (is_local && config.state.store == StoreName::Sqlite)
         .then(|| LocalCode::new(&config.state_file()).map(Arc::new))
         .transpose()?;
+    let openid_connect = wiring::identity_provider(config)?;
+    let is_open = is_local && section.token_file.is_empty() && openid_connect.is_none();
     let access = AccessOptions {
-        everybody: (is_local && section.token_file.is_empty()).then_some(Role::Viewer),
+        everybody: is_open.then_some(Role::Viewer),
         tokens: tokens
             .into_iter()
             .chain(local_code.iter().map(|code| (Role::Admin, code.secret())))
             .collect(),
         is_remote: !is_local,
+        openid_connect,
     };
     let options = ConsoleOptions {
         listen,

@@ -256,6 +256,34 @@ impl ConsoleConfig {
     }
 }
 
+/// Section `openid_connect`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenIdConnectConfig {
+    /// The provider; empty for none.
+    pub issuer: String,
+    /// What it knows the console by.
+    pub client_id: String,
+    /// The file with the client's secret; empty for a public client.
+    pub client_secret_file: String,
+    /// Certificates of a private authority.
+    pub ca_file: String,
+    /// Under which address browsers reach the console.
+    pub console_url: String,
+    /// Asked for besides `openid`.
+    pub scopes: Vec<String>,
+    /// The claim with what somebody is.
+    pub role_claim: String,
+    /// Its values that make somebody a viewer,
+    pub viewers: Vec<String>,
+    /// an operator,
+    pub operators: Vec<String>,
+    /// an admin.
+    pub admins: Vec<String>,
+    /// The claim that people are named by.
+    pub name_claim: String,
+}
+
 /// Section `log`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

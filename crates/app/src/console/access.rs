@@ -12,10 +12,13 @@ use std::{
     time::Duration,
 };
 
+use axum::body::Bytes;
 use http::{HeaderMap, header};
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{phi::Secret, time::Timestamp};
+use zeroize::Zeroize as _;
 
+use super::openid_connect::{OpenIdConnect, OpenIdConnectOptions};
 use crate::{
     commands::Operator,
     failure::{Failure, Hinted as _},
@@ -69,6 +72,8 @@ pub struct AccessOptions {
     pub everybody: Option<Role>,
     /// Whether the browser may send the session over HTTPS alone: where others than this machine are served.
     pub is_remote: bool,
+    /// The identity provider that people sign in with.
+    pub openid_connect: Option<OpenIdConnectOptions>,
 }
 
 /// Who sent a request.
@@ -106,23 +111,29 @@ impl Person {
 
 struct Session {
     person: Person,
+    /// By which the identity provider knows its own session, where it said who this is.
+    id_token: Option<Secret>,
     began: Timestamp,
     used: Timestamp,
 }
 
 /// Tokens and sessions.
 pub(super) struct Access {
-    options: AccessOptions,
+    tokens: Vec<(Role, Secret)>,
+    everybody: Option<Role>,
+    is_remote: bool,
+    /// Where people sign in otherwise.
+    pub(super) openid_connect: Option<OpenIdConnect>,
     sessions: Mutex<HashMap<[u8; 32], Session>>,
     /// The secret of forms of who did not sign in.
     form_secret: String,
 }
 
-fn digest(text: &str) -> [u8; 32] {
+pub(super) fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-fn random() -> Result<String, Failure> {
+pub(super) fn random() -> Result<String, Failure> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).failed(|| "the system has no random numbers".to_owned())?;
     Ok(hex::encode(bytes))
@@ -145,7 +156,10 @@ pub(super) enum NotSignedIn {
 impl Access {
     pub(super) fn new(options: AccessOptions) -> Result<Self, Failure> {
         Ok(Self {
-            options,
+            tokens: options.tokens,
+            everybody: options.everybody,
+            is_remote: options.is_remote,
+            openid_connect: options.openid_connect.map(OpenIdConnect::new),
             sessions: Mutex::default(),
             form_secret: random()?,
         })
@@ -156,7 +170,7 @@ impl Access {
         let shown = digest(token);
         let fits = |known: &&(Role, Secret)| digest(known.1.expose()) == shown;
         // The highest, where somebody gave one token to two roles.
-        self.options.tokens.iter().filter(fits).map(|known| known.0).max()
+        self.tokens.iter().filter(fits).map(|known| known.0).max()
     }
 
     /// Who sent a request, if it may be answered at all.
@@ -171,7 +185,7 @@ impl Access {
             });
         }
         self.session(headers, now).or_else(|| {
-            self.options.everybody.map(|role| Person {
+            self.everybody.map(|role| Person {
                 role,
                 name: String::new(),
                 form_secret: self.form_secret.clone(),
@@ -181,7 +195,7 @@ impl Access {
     }
 
     fn session(&self, headers: &HeaderMap, now: Timestamp) -> Option<Person> {
-        let key = digest(cookie(headers)?);
+        let key = digest(cookie(headers, COOKIE)?);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| now.since(session.used) < IDLE && now.since(session.began) < LONGEST);
         let session = sessions.get_mut(&key)?;
@@ -189,18 +203,46 @@ impl Access {
         Some(session.person.clone())
     }
 
-    /// Begins a session, and gives the `Set-Cookie` that carries it.
+    /// Whether anybody can sign in with a token.
+    pub(super) fn takes_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
+    /// Begins a session of who has a token, and gives the `Set-Cookie` that carries it.
     pub(super) fn sign_in(&self, given: &str, token: &str, now: Timestamp) -> Result<(Person, String), NotSignedIn> {
         let name = name(given).ok_or(NotSignedIn::Name)?;
         let role = self.role_of(token.trim()).ok_or(NotSignedIn::Token)?;
-        let (id, form_secret) = random()
-            .and_then(|id| Ok((id, random()?)))
-            .map_err(|_| NotSignedIn::Token)?;
+        self.begin(name, role, None, now).map_err(|_| NotSignedIn::Token)
+    }
+
+    /// Begins a session of somebody whom the identity provider named.
+    pub(super) fn arrive(
+        &self,
+        name: String,
+        role: Role,
+        id_token: Secret,
+        now: Timestamp,
+    ) -> Result<(Person, String), Failure> {
+        self.begin(name, role, Some(id_token), now)
+    }
+
+    fn begin(
+        &self,
+        name: String,
+        role: Role,
+        id_token: Option<Secret>,
+        now: Timestamp,
+    ) -> Result<(Person, String), Failure> {
+        let id = random()?;
         let person = Person {
             role,
             name,
-            form_secret,
+            form_secret: random()?,
             is_signed_in: true,
+        };
+        let is_secure = match (&id_token, &self.openid_connect) {
+            (Some(_), Some(openid_connect)) => openid_connect.is_secure(),
+            _ => self.is_remote,
         };
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if sessions.len() >= MOST_SESSIONS
@@ -213,27 +255,31 @@ impl Access {
         }
         let session = Session {
             person: person.clone(),
+            id_token,
             began: now,
             used: now,
         };
         sessions.insert(digest(&id), session);
-        Ok((person, self.set_cookie(&id, LONGEST)))
+        Ok((person, set_cookie(COOKIE, &id, "Strict", LONGEST, is_secure)))
     }
 
-    /// Ends the session of a request, and gives the `Set-Cookie` that forgets it.
-    pub(super) fn sign_out(&self, headers: &HeaderMap) -> String {
-        if let Some(id) = cookie(headers) {
+    /// Ends the session of a request, and gives the `Set-Cookie` that forgets it, and by what the identity provider knows its own.
+    pub(super) fn sign_out(&self, headers: &HeaderMap) -> (String, Option<Secret>) {
+        let ended = cookie(headers, COOKIE).and_then(|id| {
             let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.remove(&digest(id));
-        }
-        self.set_cookie("", Duration::ZERO)
+            sessions.remove(&digest(id))
+        });
+        let forget = set_cookie(COOKIE, "", "Strict", Duration::ZERO, self.is_remote);
+        (forget, ended.and_then(|session| session.id_token))
     }
+}
 
-    fn set_cookie(&self, id: &str, lives: Duration) -> String {
-        let seconds = lives.as_secs();
-        let secure = if self.options.is_remote { "; Secure" } else { "" };
-        format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
-    }
+/// A cookie that scripts cannot read. `same_site` says with whose requests it is sent: `Strict`, with those of this site's own pages;
+/// `Lax`, besides where another site leads here.
+pub(super) fn set_cookie(name: &str, value: &str, same_site: &str, lives: Duration, is_secure: bool) -> String {
+    let seconds = lives.as_secs();
+    let secure = if is_secure { "; Secure" } else { "" };
+    format!("{name}={value}; Path=/; HttpOnly; SameSite={same_site}; Max-Age={seconds}{secure}")
 }
 
 /// The SHA-256 of the token that a request shows, in hexadecimal.
@@ -247,12 +293,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     value.strip_prefix("Bearer ")
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// A cookie of a request.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter();
     let mut pairs = cookies
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'));
-    pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 /// Whether a browser says that a page of this very origin sent the request. What is not a browser says nothing.
@@ -265,6 +312,13 @@ pub(super) fn is_of_this_origin(headers: &HeaderMap) -> bool {
         (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, named)| named == host),
         (Some(_), None) => false,
         (None, _) => true,
+    }
+}
+
+/// Wipes what a form was sent as: a credential or a token may be in it. What came in one piece is nobody else's.
+pub(super) fn wipe(body: Bytes) {
+    if let Ok(mut body) = body.try_into_mut() {
+        body.as_mut().zeroize();
     }
 }
 
@@ -343,7 +397,7 @@ mod tests {
         assert!(access.person(&sent, start + IDLE).is_none(), "nobody used it");
         let (_, cookie) = access.sign_in("Ada", "rule", start).unwrap();
         let sent = with(header::COOKIE, cookie.split(';').next().unwrap());
-        assert!(access.sign_out(&sent).contains("Max-Age=0"));
+        assert!(access.sign_out(&sent).0.contains("Max-Age=0"));
         assert!(access.person(&sent, start).is_none(), "it was ended");
     }
 

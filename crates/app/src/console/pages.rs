@@ -21,13 +21,16 @@ use axum::{
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use maud::{DOCTYPE, Markup, html};
 use skin_assist_core::{ports::StateError, time::Timestamp};
-use zeroize::Zeroize as _;
+use url::{Position, Url};
 
 use super::{
     Console,
-    access::{Fields, Person, Role},
+    access::{Fields, Person, Role, wipe},
 };
 use crate::failure::Failure;
+
+/// Pages with longer addresses are not gone on to.
+const LONGEST_NEXT: usize = 1_000;
 
 /// Why a page cannot be shown, or a change was not made.
 pub(super) struct Trouble {
@@ -142,18 +145,17 @@ impl View {
             return Ok(());
         }
         let said = format!("this needs the role {role}; you are {}", self.person.role);
-        Err(Trouble::new(StatusCode::FORBIDDEN, said)
-            .hint("sign in with a token of that role, or with the code that `skin-assist console` prints"))
+        Err(Trouble::new(StatusCode::FORBIDDEN, said).hint(
+            "sign in with a token of that role, with the code that `skin-assist console` prints, or after the identity \
+                 provider gave you that role",
+        ))
     }
 
     /// The fields of a form that somebody of a role sent.
     pub(super) fn fields(&self, role: Role, body: Bytes) -> Result<Fields, Trouble> {
         let of = || Fields::of(&body, &self.person).map_err(|said| Trouble::new(StatusCode::FORBIDDEN, said));
         let fields = self.needs(role).and_then(|()| of());
-        // A practice's credential may be in it.
-        if let Ok(mut body) = body.try_into_mut() {
-            body.as_mut().zeroize();
-        }
+        wipe(body);
         fields
     }
 
@@ -265,6 +267,36 @@ pub(super) fn to(path: &str) -> Response {
     response
 }
 
+/// An address that leads on to a page, once it has done its own.
+pub(super) fn with_next(path: &str, next: &str) -> String {
+    match safe_next(next).as_str() {
+        "/" => path.to_owned(),
+        next => format!("{path}?next={}", segment(next)),
+    }
+}
+
+/// Where to go on after a sign-in: a page of this console, whatever was asked for; the overview where that is none.
+pub(super) fn safe_next(asked: &str) -> String {
+    // Browsers take a backslash for a slash, leave line ends out, and two slashes begin a host.
+    let is_plain = asked.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_path = asked.starts_with('/') && !asked.starts_with("//") && asked.len() <= LONGEST_NEXT;
+    let here = || {
+        let console = Url::parse("http://console.invalid").ok()?;
+        let url = console
+            .join(asked)
+            .ok()
+            .filter(|url| url.origin() == console.origin())?;
+        let path = url.path();
+        // A path may begin with two slashes after `..` was taken out of it.
+        let leads_away = path.starts_with("//") || path.starts_with("/sign-in") || path.starts_with("/sign-out");
+        (!leads_away).then(|| url[Position::BeforePath..Position::AfterQuery].to_owned())
+    };
+    (is_plain && is_path)
+        .then(here)
+        .flatten()
+        .unwrap_or_else(|| "/".to_owned())
+}
+
 /// A time span as people say it.
 pub(super) fn lasting(span: Duration) -> String {
     let seconds = span.as_secs();
@@ -307,6 +339,42 @@ pub(super) fn seconds(millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sign_in_leads_to_pages_of_this_console_alone() {
+        for page in [
+            "/",
+            "/photos",
+            "/photos?practice=elm&limit=5",
+            "/practices/a%2Fb",
+            "/trust/entries?text=%22",
+        ] {
+            assert_eq!(safe_next(page), page);
+        }
+        for elsewhere in [
+            "",
+            "photos",
+            "https://elsewhere.example",
+            "//elsewhere.example",
+            "/\\elsewhere.example",
+            "\\\\elsewhere.example",
+            "/\t/elsewhere.example",
+            "/\n/elsewhere.example",
+            "/.//elsewhere.example",
+            "/x/..//elsewhere.example",
+            "/%2e//elsewhere.example",
+            "javascript:alert(1)",
+            "/sign-in?next=/",
+            "/sign-out",
+            "/x\r\nSet-Cookie: a=b",
+        ] {
+            assert_eq!(safe_next(elsewhere), "/", "{elsewhere}");
+        }
+        assert_eq!(
+            with_next("/sign-in", "/photos?a=b&c"),
+            "/sign-in?next=%2Fphotos%3Fa%3Db%26c"
+        );
+    }
 
     #[test]
     fn ids_of_others_are_one_segment_of_a_path() {
