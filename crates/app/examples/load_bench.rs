@@ -79,8 +79,8 @@ struct Arguments {
     /// How long is measured.
     #[arg(long, default_value_t = 180)]
     seconds: u64,
-    /// How long before that photos come already.
-    #[arg(long, default_value_t = 60)]
+    /// How long before that photos come already: visits that were never looked at go first, and 50,000 looks take their time.
+    #[arg(long, default_value_t = 600)]
     warm_up: u64,
     #[arg(long, default_value_t = 1000)]
     firms: usize,

@@ -17,7 +17,7 @@ use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, damaged, row_limit},
     deliveries::{open_if_cancelled, read_result},
-    documents, encounters, events, execute, firms, first, found, number, raise_fence_floor, rows,
+    documents, events, execute, firms, first, found, raise_fence_floor, rows,
     sealed::{REFERENCE, Row, State},
 };
 
