@@ -58,7 +58,7 @@ pub(crate) fn run(name: Option<&str>) -> Result<(), String> {
     if chosen.is_empty() {
         let names: Vec<_> = BENCHMARKS.iter().map(|benchmark| benchmark.example).collect();
         return Err(format!(
-            "there is no such benchmark; there are polling, vision, {}",
+            "there is no such benchmark; there are polling, vision, load, {}",
             names.join(", ")
         ));
     }

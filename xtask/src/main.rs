@@ -9,6 +9,7 @@
 mod api_fuzz;
 mod aws;
 mod bench;
+mod bench_load;
 mod bench_polling;
 mod bench_vision;
 mod console;
@@ -105,6 +106,11 @@ Commands:
                     Compare the findings on 1,000 photos of each route with Python's, with the reference packs.
   bench vision bad-input
                     Look at bad and hostile files, each in a process of its own, and measure its peak memory.
+  bench load [--scenario watch|drafts] [--seconds N] [--warm-up N] [--firms N] [--visits N] [--calls-per-minute N] [--check] [--dev]
+                    Run the program in real time against the practice EHR and scripted models over HTTP: 1,000 practices with 50 visits
+                    under watch each, then 10,000 drafts an hour, each measured for 180 seconds. Says what it used and how soon the
+                    console answered, which goals that meets, and writes target/bench/load; --check makes a goal that is missed an
+                    error, --dev measures the build for tests. docs/benchmarks/load.md has the rest.
   fuzz [TARGET] [--seconds N]
                     Build the fuzz targets and run them, or one, for N seconds (60). docs/fuzzing.md has the rest.
   fuzz prepare DIR  Put the programs, their inputs and what runs them into a folder for a machine without Rust.
@@ -163,13 +169,14 @@ fn main() -> ExitCode {
         ["interop"] => interop::run(),
         ["model-servers"] => model_servers::alone(),
         ["bench"] => bench::run(None),
-        ["bench", "polling" | "vision", "--help" | "-h"]
+        ["bench", "polling" | "vision" | "load", "--help" | "-h"]
         | ["chaos" | "fuzz" | "sbom" | "reproducible", "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
         }
         ["bench", "polling", rest @ ..] => bench_polling::run(rest),
         ["bench", "vision", rest @ ..] => bench_vision::run(rest),
+        ["bench", "load", rest @ ..] => bench_load::run(rest),
         ["bench", name] if !name.starts_with('-') => bench::run(Some(name)),
         ["chaos", rest @ ..] => faults::chaos(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),

@@ -141,7 +141,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Assess(arguments) => commands::assess::assess(&config()?, arguments).await,
             Command::Eval(arguments) => commands::eval::eval(config()?, arguments).await,
             Command::ServeModels(arguments) => commands::serve_models::serve_models(config()?, arguments).await,
-            Command::Models(command) => commands::models::models(&config()?, command),
+            Command::Models(command) => commands::models::models(&config()?, command).await,
             Command::Firm(command) => commands::firm::firm(&config()?, command).await,
             Command::Categories(command) => commands::categories::categories(&config()?, command).await,
             Command::Probe(arguments) => commands::probe::probe(&config()?, arguments).await,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use skin_assist_core::{
     domain::{
-        AssessmentId, AssistResult, CategoryCode, CategoryUse, DeadLetter, Firm, FirmId, FirmStatus, IntendedUseRecord,
-        Journey, Mode, NewCredential,
+        AssessmentId, AssistResult, CategoryCode, CategoryUse, DeadLetter, DocumentId, Firm, FirmId, FirmStatus,
+        IntendedUseRecord, Journey, Mode, NewCredential,
     },
     polling::Learned,
     ports::{
@@ -65,7 +65,9 @@ passed_on! { Audit:
 
 passed_on! { Operations:
     reads overview(now: Timestamp) -> Vec<Overview>;
+    reads firm_overview(firm: &FirmId, now: Timestamp) -> Option<Overview>;
     reads journeys(firm: Option<&FirmId>, since: Timestamp, limit: usize) -> Vec<Journey>;
+    reads journey(firm: &FirmId, document: &DocumentId) -> Option<Journey>;
     reads photos_by_hour(since: Timestamp) -> Vec<PhotosOfHour>;
     reads queued(limit: usize) -> Vec<Queued>;
     reads result(firm: &FirmId, assessment: &AssessmentId) -> Option<AssistResult>;

@@ -49,6 +49,16 @@ pub(crate) fn all_firms(state: &State<'_>) -> Outcome<Vec<Firm>> {
     )
 }
 
+/// The firm of this id.
+pub(crate) fn of_id(state: &State<'_>, firm: &FirmId) -> Outcome<Option<Firm>> {
+    first(
+        state,
+        &format!("SELECT {COLUMNS} FROM firms WHERE firm = ?1"),
+        [firm.as_str()],
+        read_firm,
+    )
+}
+
 /// What a new row of the firm has in `parked`. [`StateError::NotFound`] when there is no such firm.
 pub(crate) fn parked(state: &State<'_>, firm: &FirmId) -> Outcome<bool> {
     first(
@@ -119,14 +129,7 @@ impl Firms for SqliteStore {
     }
 
     async fn firm(&self, firm: &FirmId) -> Outcome<Option<Firm>> {
-        self.read(|state| {
-            first(
-                state,
-                &format!("SELECT {COLUMNS} FROM firms WHERE firm = ?1"),
-                [firm.as_str()],
-                read_firm,
-            )
-        })
+        self.read(|state| of_id(state, firm))
     }
 }
 

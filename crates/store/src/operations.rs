@@ -3,11 +3,11 @@
 use std::{collections::HashMap, convert::identity, time::Duration};
 
 use async_trait::async_trait;
-use rusqlite::params;
+use rusqlite::{ToSql, params};
 use skin_assist_core::{
     domain::{
-        Assessment, AssessmentId, AssistResult, ChartEventKind, DeadLetter, DeadLetterSubject, DocumentId,
-        DocumentStep, DraftReference, Firm, FirmId, Journey, JourneyState, ResourceReference, Stage,
+        Assessment, AssessmentId, AssistResult, ChartEventKind, Cursor, DeadLetter, DeadLetterSubject, DocumentId,
+        DocumentStep, DraftReference, Firm, FirmId, Journey, JourneyState, Reason, ResourceReference, Stage,
     },
     ports::{DetectionLatency, Operations, Overview, PhotosOfHour, Queued, RetractedDraft, UncertainResolution},
     time::Timestamp,
@@ -17,7 +17,7 @@ use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, damaged, row_limit},
     deliveries::{open_if_cancelled, read_result},
-    documents, encounters, events, execute, firms, first, found, number, raise_fence_floor, rows,
+    documents, events, execute, firms, first, found, raise_fence_floor, rows,
     sealed::{REFERENCE, Row, State},
 };
 
@@ -36,20 +36,33 @@ const POLLER_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far back detection latency is told.
 const DETECTION_REACH: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(crate) const STEPS: &str =
-    "SELECT step AS word, count(*) AS number FROM document_watch WHERE firm = ?1 GROUP BY step";
+/// Ways of photos, without those whose result was removed after its time.
+macro_rules! journeys {
+    ($through:literal, $chosen:literal) => {
+        concat!(
+            "SELECT d.firm, d.document, d.assessment, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
+                 r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding
+             FROM document_watch AS d ",
+            $through,
+            " LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
+             WHERE (d.step <> 'done' OR r.delivery IS NOT NULL) AND ",
+            $chosen
+        )
+    };
+}
 
-pub(crate) const DELIVERIES: &str =
-    "SELECT delivery AS word, count(*) AS number FROM assist_results WHERE firm = ?1 GROUP BY delivery";
+pub(crate) const JOURNEYS: &str = journeys!(
+    "",
+    "?1 IS NULL AND d.detected_at >= ?2 ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?3"
+);
 
-/// Without those whose result was removed after its time.
-pub(crate) const JOURNEYS: &str =
-    "SELECT d.firm, d.document, d.assessment, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
-         r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding
-     FROM document_watch AS d
-     LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
-     WHERE (?1 IS NULL OR d.firm = ?1) AND d.detected_at >= ?2 AND (d.step <> 'done' OR r.delivery IS NOT NULL)
-     ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?3";
+/// By the firm, and not through the photos of all firms: an index has what is needed to pass over older ones.
+pub(crate) const JOURNEYS_OF_FIRM: &str = journeys!(
+    "INDEXED BY document_encounter",
+    "d.firm = ?1 AND d.detected_at >= ?2 ORDER BY d.detected_at DESC, d.rowid DESC LIMIT ?3"
+);
+
+pub(crate) const JOURNEY: &str = journeys!("", "d.firm = ?1 AND d.document = ?2");
 
 pub(crate) const PHOTOS_BY_HOUR: &str =
     "SELECT firm, detected_at / 3600000 * 3600000 AS hour, count(*) AS number FROM document_watch
@@ -64,7 +77,11 @@ pub(crate) const QUEUED_RESULTS: &str = "SELECT firm, assessment, available_at, 
 
 /// Of all firms: an index by firm would be one more to keep for the sake of an overview.
 pub(crate) const DETECTIONS: &str = "SELECT firm, max(detected_at - attached_at, 0) AS latency FROM document_watch
-     WHERE detected_at > ?1 AND attached_at IS NOT NULL";
+     WHERE ?1 IS NULL AND detected_at > ?2 AND attached_at IS NOT NULL";
+
+pub(crate) const DETECTIONS_OF_FIRM: &str =
+    "SELECT firm, max(detected_at - attached_at, 0) AS latency FROM document_watch INDEXED BY document_encounter
+     WHERE firm = ?1 AND detected_at > ?2 AND attached_at IS NOT NULL";
 
 pub(crate) const UNCERTAIN: &str =
     "SELECT * FROM assist_results WHERE delivery = 'uncertain' ORDER BY delivery_at, rowid";
@@ -74,18 +91,129 @@ pub(crate) const UNCERTAIN: &str =
 const UNACKNOWLEDGED: &str =
     "retracted_at IS NOT NULL AND acknowledged_at IS NULL AND delivery IN ('intended', 'uncertain', 'delivered')";
 
-/// How many rows of a firm are in each state, from an index alone.
-fn counts(state: &State<'_>, sql: &'static str, firm: &FirmId) -> Outcome<Vec<(String, u64)>> {
-    rows(state, sql, [firm.as_str()], |row| {
-        let columns = Columns { table: "counts", row };
-        Ok((columns.get("word")?, columns.count("number")?))
-    })
+/// The numbers of all firms, or of one, each from one statement: a thousand firms are no more statements than one.
+struct Figures {
+    /// By firm and word.
+    steps: HashMap<(String, String), u64>,
+    deliveries: HashMap<(String, String), u64>,
+    watched: HashMap<String, u64>,
+    retracted: HashMap<String, u64>,
+    dead_letters: HashMap<String, u64>,
+    refusals: HashMap<String, Reason>,
+    cursors: HashMap<String, Cursor>,
+    detections: HashMap<String, Vec<u64>>,
+}
+
+/// Which firms a statement is about: `?1` is one, or null.
+fn chosen(firm: Option<&FirmId>) -> &'static str {
+    match firm {
+        Some(_) => "firm = ?1",
+        None => "?1 IS NULL",
+    }
+}
+
+impl Figures {
+    fn read(state: &State<'_>, firm: Option<&FirmId>, now: Timestamp) -> Outcome<Self> {
+        let (of, id) = (chosen(firm), firm.map(FirmId::as_str));
+        // What is counted here are few rows, or rows that lie all over the file in the order of firms: they are read as they lie.
+        let counted = |sql: String, parameters: &[&dyn ToSql]| -> Outcome<HashMap<String, u64>> {
+            let mut counts = HashMap::new();
+            rows(state, &sql, parameters, |row| {
+                let firm = Columns { table: "counts", row }.get("firm")?;
+                *counts.entry(firm).or_default() += 1;
+                Ok(())
+            })?;
+            Ok(counts)
+        };
+        let by_word = |word: &str, table: &str| -> Outcome<HashMap<(String, String), u64>> {
+            let sql = format!(
+                "SELECT firm, {word} AS word, count(*) AS number FROM {table} WHERE {of} GROUP BY firm, {word}"
+            );
+            let counts = rows(state, &sql, params![id], |row| {
+                let columns = Columns { table: "counts", row };
+                Ok(((columns.get("firm")?, columns.get("word")?), columns.count("number")?))
+            })?;
+            Ok(counts.into_iter().collect())
+        };
+        let refusals = rows(
+            state,
+            &format!(
+                "SELECT firm, refused_code, refused_hint FROM credentials WHERE refused_code IS NOT NULL AND {of}"
+            ),
+            params![id],
+            |row| {
+                let columns = Columns {
+                    table: "credentials",
+                    row,
+                };
+                Ok((columns.get("firm")?, columns.reason("refused_code", "refused_hint")?))
+            },
+        )?;
+        let cursors = rows(
+            state,
+            &format!("SELECT firm, cursor FROM cursors WHERE {of}"),
+            params![id],
+            |row| {
+                let columns = Columns { table: "cursors", row };
+                Ok((columns.get("firm")?, Cursor(columns.time("cursor")?)))
+            },
+        )?;
+        Ok(Self {
+            steps: by_word("step", "document_watch")?,
+            deliveries: by_word("delivery", "assist_results")?,
+            watched: counted(
+                match firm {
+                    Some(_) => "SELECT firm FROM encounter_watch WHERE firm = ?1 AND expires_at > ?2".to_owned(),
+                    None => {
+                        "SELECT firm FROM encounter_watch NOT INDEXED WHERE ?1 IS NULL AND expires_at > ?2".to_owned()
+                    }
+                },
+                params![id, Millis(now)],
+            )?,
+            retracted: counted(
+                format!("SELECT firm FROM assist_results WHERE {UNACKNOWLEDGED} AND {of}"),
+                params![id],
+            )?,
+            dead_letters: counted(format!("SELECT firm FROM dead_letters WHERE {of}"), params![id])?,
+            refusals: refusals.into_iter().collect(),
+            cursors: cursors.into_iter().collect(),
+            detections: detections(state, firm, now - DETECTION_REACH)?,
+        })
+    }
+
+    fn overview(&mut self, firm: Firm) -> Overview {
+        let id = firm.id.as_str().to_owned();
+        let of = |counts: &HashMap<(String, String), u64>, word: &str| {
+            let key = (id.clone(), word.to_owned());
+            counts.get(&key).copied().unwrap_or_default()
+        };
+        let count = |counts: &HashMap<String, u64>| counts.get(&id).copied().unwrap_or_default();
+        Overview {
+            credential_refused: self.refusals.remove(&id),
+            cursor: self.cursors.remove(&id),
+            watched_encounters: count(&self.watched),
+            waiting_download: of(&self.steps, "download"),
+            waiting_inference: of(&self.steps, "infer") + of(&self.steps, "gathered"),
+            waiting_delivery: of(&self.deliveries, "pending") + of(&self.deliveries, "intended"),
+            delivered: of(&self.deliveries, "delivered"),
+            uncertain: of(&self.deliveries, "uncertain"),
+            withheld: of(&self.deliveries, "withheld"),
+            retracted: count(&self.retracted),
+            dead_letters: count(&self.dead_letters),
+            detection: DetectionLatency::of(self.detections.remove(&id).unwrap_or_default()),
+            firm,
+        }
+    }
 }
 
 /// How long each firm's photos had been filed when they were found, of those found since `since`, in milliseconds.
-fn detections(state: &State<'_>, since: Timestamp) -> Outcome<HashMap<String, Vec<u64>>> {
+fn detections(state: &State<'_>, firm: Option<&FirmId>, since: Timestamp) -> Outcome<HashMap<String, Vec<u64>>> {
+    let (sql, id) = (
+        if firm.is_some() { DETECTIONS_OF_FIRM } else { DETECTIONS },
+        firm.map(FirmId::as_str),
+    );
     let mut latencies: HashMap<String, Vec<u64>> = HashMap::new();
-    rows(state, DETECTIONS, params![Millis(since)], |row| {
+    rows(state, sql, params![id, Millis(since)], |row| {
         let columns = Columns {
             table: "document_watch",
             row,
@@ -95,58 +223,6 @@ fn detections(state: &State<'_>, since: Timestamp) -> Outcome<HashMap<String, Ve
         Ok(())
     })?;
     Ok(latencies)
-}
-
-fn overview_of(state: &State<'_>, firm: Firm, detection: DetectionLatency, now: Timestamp) -> Outcome<Overview> {
-    let id = &firm.id;
-    let steps = counts(state, STEPS, id)?;
-    let deliveries = counts(state, DELIVERIES, id)?;
-    let of = |counts: &[(String, u64)], word: &str| {
-        counts
-            .iter()
-            .find(|(known, _)| known == word)
-            .map_or(0, |(_, number)| *number)
-    };
-    let credential_refused = first(
-        state,
-        "SELECT refused_code, refused_hint FROM credentials WHERE firm = ?1",
-        [id.as_str()],
-        |row| {
-            Columns {
-                table: "credentials",
-                row,
-            }
-            .optional_reason("refused_code", "refused_hint")
-        },
-    )?
-    .flatten();
-    Ok(Overview {
-        credential_refused,
-        cursor: encounters::cursor(state, id)?,
-        watched_encounters: number(
-            state,
-            "SELECT count(*) FROM encounter_watch WHERE firm = ?1 AND expires_at > ?2",
-            params![id.as_str(), Millis(now)],
-        )? as u64,
-        waiting_download: of(&steps, "download"),
-        waiting_inference: of(&steps, "infer") + of(&steps, "gathered"),
-        waiting_delivery: of(&deliveries, "pending") + of(&deliveries, "intended"),
-        delivered: of(&deliveries, "delivered"),
-        uncertain: of(&deliveries, "uncertain"),
-        withheld: of(&deliveries, "withheld"),
-        retracted: number(
-            state,
-            &format!("SELECT count(*) FROM assist_results WHERE firm = ?1 AND {UNACKNOWLEDGED}"),
-            [id.as_str()],
-        )? as u64,
-        dead_letters: number(
-            state,
-            "SELECT count(*) FROM dead_letters WHERE firm = ?1",
-            [id.as_str()],
-        )? as u64,
-        detection,
-        firm,
-    })
 }
 
 fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
@@ -252,26 +328,31 @@ fn read_dead_letter(row: &Row<'_>) -> Outcome<DeadLetter> {
 impl Operations for SqliteStore {
     async fn overview(&self, now: Timestamp) -> Outcome<Vec<Overview>> {
         self.read(|state| {
-            let mut detections = detections(state, now - DETECTION_REACH)?;
-            firms::all_firms(state)?
-                .into_iter()
-                .map(|firm| {
-                    let latencies = detections.remove(firm.id.as_str()).unwrap_or_default();
-                    overview_of(state, firm, DetectionLatency::of(latencies), now)
-                })
-                .collect()
+            let mut figures = Figures::read(state, None, now)?;
+            let firms = firms::all_firms(state)?;
+            Ok(firms.into_iter().map(|firm| figures.overview(firm)).collect())
+        })
+    }
+
+    async fn firm_overview(&self, firm: &FirmId, now: Timestamp) -> Outcome<Option<Overview>> {
+        self.read(|state| {
+            let found = firms::of_id(state, firm)?;
+            found
+                .map(|found| Ok(Figures::read(state, Some(firm), now)?.overview(found)))
+                .transpose()
         })
     }
 
     async fn journeys(&self, firm: Option<&FirmId>, since: Timestamp, limit: usize) -> Outcome<Vec<Journey>> {
+        let sql = if firm.is_some() { JOURNEYS_OF_FIRM } else { JOURNEYS };
         let firm = firm.map(FirmId::as_str);
+        self.read(|state| rows(state, sql, params![firm, Millis(since), row_limit(limit)], read_journey))
+    }
+
+    async fn journey(&self, firm: &FirmId, document: &DocumentId) -> Outcome<Option<Journey>> {
         self.read(|state| {
-            rows(
-                state,
-                JOURNEYS,
-                params![firm, Millis(since), row_limit(limit)],
-                read_journey,
-            )
+            let document = state.sealer(firm).document(document);
+            first(state, JOURNEY, params![firm.as_str(), document], read_journey)
         })
     }
 

@@ -135,20 +135,20 @@ fn statements_on_the_way_of_a_photo_search_one_index() {
             "SEARCH d USING INDEX document_detected (detected_at>?)",
         ),
         (
+            operations::JOURNEY,
+            "SEARCH d USING INDEX sqlite_autoindex_document_watch_1 (firm=? AND document=?)",
+        ),
+        (
+            operations::DETECTIONS_OF_FIRM,
+            "SEARCH document_watch USING COVERING INDEX document_encounter (firm=?)",
+        ),
+        (
             operations::QUEUED_DOCUMENTS,
             "SEARCH document_watch USING INDEX document_due (step=? AND available_at>?)",
         ),
         (
             operations::QUEUED_RESULTS,
             "SEARCH assist_results USING INDEX result_due (available_at>?)",
-        ),
-        (
-            operations::STEPS,
-            "SEARCH document_watch USING COVERING INDEX document_step (firm=?)",
-        ),
-        (
-            operations::DELIVERIES,
-            "SEARCH assist_results USING COVERING INDEX result_delivery (firm=?)",
         ),
     ] {
         let steps = plan(&connection, sql);
@@ -159,6 +159,14 @@ fn statements_on_the_way_of_a_photo_search_one_index() {
             assert!(!scans && !step.contains("TEMP B-TREE"), "{sql}\n{steps:#?}");
         }
     }
+}
+
+/// Of one firm, photos are looked for among its own. They are sorted, which those of all firms need not be.
+#[test]
+fn a_firm_s_photos_are_not_looked_for_among_all() {
+    let steps = plan(&store().connection(), operations::JOURNEYS_OF_FIRM);
+    let search = "SEARCH d USING INDEX document_encounter (firm=?)";
+    assert!(steps.iter().any(|step| step == search), "{steps:#?}");
 }
 
 /// A paused firm's photos are not in the index that acquiring reads: a long queue of them costs the others nothing.

@@ -166,7 +166,7 @@ fn the_suite_notices_a_store_that_ignores_fences() {
 
 #[test]
 fn the_suite_notices_other_broken_rules() {
-    let broken: [(Mutation, &[&str]); 35] = [
+    let broken: [(Mutation, &[&str]); 36] = [
         (
             Mutation::AttemptsForgotten,
             &["documents::attempts", "documents::a_lease", "watch_lists::a_lease"],
@@ -248,6 +248,10 @@ fn the_suite_notices_other_broken_rules() {
         ),
         (Mutation::CallsUncounted, &["grants::calls_and_refusals"]),
         (Mutation::DetectionUntold, &["operations::overview_tells"]),
+        (
+            Mutation::JourneysOfAnyFirm,
+            &["operations::a_journey_is_found", "tenants::every_method"],
+        ),
         (
             Mutation::CompanionsForgotten,
             &[

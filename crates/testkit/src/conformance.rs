@@ -170,7 +170,7 @@ pub fn cases() -> Vec<Case> {
         spending: what_is_spent_adds_up, it_goes_with_the_firm;
         operations:
             overview_counts, overview_tells_detection_latency, journeys_tell_the_way, journeys_of_one_firm_and_time,
-            photos_are_counted_by_hour, what_is_queued_is_listed, a_result_is_found_by_its_name,
+            a_journey_is_found_by_its_photo, photos_are_counted_by_hour, what_is_queued_is_listed, a_result_is_found_by_its_name,
             a_sweep_changes_nothing_that_shows, the_audit_trail_keeps_its_order;
         audit: entries_are_chains, transitions_tell_what_they_did, a_change_and_its_entry_are_one;
     }

@@ -297,6 +297,18 @@ pub(crate) enum ModelsCommand {
     },
     /// Draws what the models see on a photo: boxes and labels, and with --saliency what the first class depends on.
     Explain(ExplainArguments),
+    /// Shows how the models' answers to a practice's photos, and the photos, change over weeks: from results that are kept, by the
+    /// population stability index.
+    Drift(DriftArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DriftArguments {
+    /// The practice.
+    pub(crate) firm: String,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -23,12 +23,13 @@ use crate::{
     wiring,
 };
 
-/// Lists, verifies or explains.
-pub(crate) fn models(config: &Config, command: ModelsCommand) -> Result<ExitCode, Failure> {
+/// Lists, verifies or explains, or tells how answers change.
+pub(crate) async fn models(config: &Config, command: ModelsCommand) -> Result<ExitCode, Failure> {
     match command {
         ModelsCommand::List(flag) => list(config, flag.json),
         ModelsCommand::Verify { folder, json } => verify(config, &folder, json),
         ModelsCommand::Explain(arguments) => explain(config, &arguments),
+        ModelsCommand::Drift(arguments) => super::drift::drift(config, arguments).await,
     }
 }
 

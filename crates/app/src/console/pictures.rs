@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use maud::{Markup, PreEscaped, html};
 use skin_assist_core::{domain::NormalisedBox, time::Timestamp};
+use skin_assist_evaluation::stability::Verdict;
+
+use crate::commands::drift::{MeasureOverWeeks, latest};
 
 /// Bars of one number for each hour, the last one being the present.
 pub(super) fn hours(title: &str, unit: &str, counts: &[u64], now: Timestamp) -> Markup {
@@ -151,6 +154,81 @@ pub(super) fn day(
                 (label) ". A photo's bar reaches from when it was filed to when it was found. Times in UTC."
                 @if visits.len() > drawn.len() { " The first " (drawn.len()) " visits are drawn." }
             }
+        }
+    }
+}
+
+/// A measure over weeks: how its values are spread, and under each week the index.
+pub(super) fn weeks(measured: &MeasureOverWeeks) -> Markup {
+    const LEFT: f64 = 60.0;
+    const WIDTH: f64 = 660.0;
+    const HEIGHT: f64 = 100.0;
+    const TOP: f64 = 8.0;
+    let weeks = latest(&measured.weeks);
+    let lowest = weeks.iter().map(|week| week.p10).fold(f64::INFINITY, f64::min);
+    let highest = weeks.iter().map(|week| week.p90).fold(f64::NEG_INFINITY, f64::max);
+    let range = if highest > lowest { highest - lowest } else { 1.0 };
+    let y = |value: f64| TOP + (highest - value) / range * HEIGHT;
+    let step = (WIDTH / weeks.len().max(1) as f64).min(60.0);
+    let mut shapes = String::new();
+    for (place, week) in weeks.iter().enumerate() {
+        let class = match week.stability.map(|stability| stability.verdict) {
+            Some(Verdict::Much) => "lost",
+            Some(Verdict::Some) => "some",
+            Some(Verdict::Stable | Verdict::TooFew) => "bar",
+            None => "span",
+        };
+        let (left, middle) = (LEFT + place as f64 * step, LEFT + (place as f64 + 0.5) * step);
+        let (top, bottom) = (y(week.p90), y(week.p10));
+        _ = write!(
+            shapes,
+            r#"<rect class="{class}" x="{:.1}" y="{top:.1}" width="{:.1}" height="{:.1}"/><rect class="median" x="{:.1}" y="{:.1}" width="{:.1}" height="2"/>"#,
+            left + 2.0,
+            step - 4.0,
+            (bottom - top).max(1.0),
+            left + 2.0,
+            y(week.median) - 1.0,
+            step - 4.0
+        );
+        if let Some(stability) = week.stability {
+            _ = write!(
+                shapes,
+                r#"<text x="{middle:.1}" y="124" text-anchor="middle">{:.2}</text>"#,
+                stability.index
+            );
+        }
+        // Where they are close, the day of each second one.
+        if step > 36.0 || place.is_multiple_of(2) {
+            _ = write!(
+                shapes,
+                r#"<text x="{middle:.1}" y="140" text-anchor="middle">{}</text>"#,
+                week.from.get(5..).unwrap_or_default()
+            );
+        }
+    }
+    let photos: usize = weeks.iter().map(|week| week.photos).sum();
+    let changed = weeks.iter().filter(|week| {
+        week.stability
+            .is_some_and(|stability| matches!(stability.verdict, Verdict::Some | Verdict::Much))
+    });
+    let changed: Vec<&str> = changed.map(|week| week.from.as_str()).collect();
+    let changed = if changed.is_empty() {
+        "no week with a change".to_owned()
+    } else {
+        format!("changed in the weeks from {}", changed.join(", "))
+    };
+    let title = measured.measure.display();
+    let label = format!("{title}: {} weeks, {photos} photos, {changed}", weeks.len());
+    html! {
+        figure {
+            svg viewBox="0 0 720 146" role="img" aria-label=(label) {
+                line class="axis" x1="60" x2="720" y1="110" y2="110" {}
+                text x="0" y="18" { (format!("{highest:.2}")) }
+                text x="0" y="108" { (format!("{lowest:.2}")) }
+                text x="0" y="124" { "PSI" }
+                (PreEscaped(shapes))
+            }
+            figcaption class="faint" { (title) " by week, " (changed) }
         }
     }
 }

@@ -446,6 +446,15 @@ impl Operations for DynamoStore {
         Ok(overviews)
     }
 
+    async fn firm_overview(&self, firm: &FirmId, now: Timestamp) -> Outcome<Option<Overview>> {
+        let Some(firm) = self.firm(firm).await? else {
+            return Ok(None);
+        };
+        let letters = counts(DEAD_LETTERS.name, &self.letter_rows().await?, "firm")?;
+        let letters = letters.get(firm.id.as_str()).copied().unwrap_or_default();
+        Ok(Some(self.overview_of(firm, letters, now).await?))
+    }
+
     async fn journeys(&self, firm: Option<&FirmId>, since: Timestamp, limit: usize) -> Outcome<Vec<Journey>> {
         let mut latest = Vec::new();
         for firm in self.chosen(firm).await? {
@@ -471,6 +480,19 @@ impl Operations for DynamoStore {
             .filter_map(|key| Some((documents.get(key)?, results.get(key)?)))
             .map(|(document, result)| journey(document, found.get(result)))
             .collect()
+    }
+
+    async fn journey(&self, firm: &FirmId, document: &DocumentId) -> Outcome<Option<Journey>> {
+        let Some(document) = self.get(&DOCUMENT_WATCH, &documents::key(firm, document)).await? else {
+            return Ok(None);
+        };
+        let attributes = Attributes {
+            table: DOCUMENT_WATCH.name,
+            row: &document,
+        };
+        let assessment = attributes.named("assessment", AssessmentId::new)?;
+        let result = self.get(&ASSIST_RESULTS, &deliveries::key(firm, &assessment)).await?;
+        Ok(Some(journey(&document, result.as_ref())?))
     }
 
     async fn photos_by_hour(&self, since: Timestamp) -> Outcome<Vec<PhotosOfHour>> {

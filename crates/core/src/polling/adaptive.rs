@@ -43,6 +43,8 @@ use visit::{Change, Visit};
 
 /// How often rates are worked out anew, in seconds.
 const REFRESH_EVERY: f64 = 60.0;
+/// How long a firm that is served anew counts as not polled, at least, in seconds.
+const UNPOLLED: f64 = 600.0;
 
 /// Encounters past their watch are looked at once a day.
 const RECONCILE_EVERY: f64 = 86_400.0;
@@ -116,6 +118,7 @@ impl Adaptive {
         for practice in &mut self.model.firms {
             practice.served = false;
         }
+        let mut anew = Vec::new();
         for ServedFirm { firm, quota } in served {
             let queue = self.queue_of(&quota);
             let now = self.model.now;
@@ -127,8 +130,9 @@ impl Adaptive {
             practice.served = true;
             practice.queue = queue;
             if before.get(number as usize) != Some(&true) {
+                anew.push(number);
                 // Somebody else may have served it meanwhile.
-                practice.polled = now - 600.0;
+                practice.polled = now - UNPOLLED;
                 self.renew(Arm::Firm(number));
                 if self.model.search != Search::OneByOne {
                     self.renew(Arm::Documents(number));
@@ -142,6 +146,15 @@ impl Adaptive {
             }
         }
         self.model.refresh();
+        // Where the firms are so many that even the last poll may be longer ago: at once all the same. Nothing is known of their visits,
+        // and those of which something is known would have the calls until then.
+        let longest = self.model.longest_unpolled();
+        if longest > UNPOLLED {
+            for number in anew {
+                self.model.firms[number as usize].polled = self.model.now - longest;
+                self.renew(Arm::Firm(number));
+            }
+        }
     }
 
     /// Puts an arm to sleep until it is due, after something about it changed.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::{RetractedDraft, StateError};
 use crate::{
     domain::{
-        AssessmentId, AssistResult, Cursor, DeadLetter, DeadLetterSubject, DraftReference, Firm, FirmId, FirmStatus,
-        Journey, Mode, Reason, Stage,
+        AssessmentId, AssistResult, Cursor, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, Firm, FirmId,
+        FirmStatus, Journey, Mode, Reason, Stage,
     },
     time::Timestamp,
 };
@@ -157,8 +157,14 @@ pub trait Operations: Send + Sync {
     /// Every firm in numbers.
     async fn overview(&self, now: Timestamp) -> Outcome<Vec<Overview>>;
 
+    /// One firm in numbers, as [`overview`](Operations::overview) has it.
+    async fn firm_overview(&self, firm: &FirmId, now: Timestamp) -> Outcome<Option<Overview>>;
+
     /// The ways of photos found since `since`, of one firm or of all, latest first, at most `limit`.
     async fn journeys(&self, firm: Option<&FirmId>, since: Timestamp, limit: usize) -> Outcome<Vec<Journey>>;
+
+    /// The way of one photo; none where [`journeys`](Operations::journeys) would not list it.
+    async fn journey(&self, firm: &FirmId, document: &DocumentId) -> Outcome<Option<Journey>>;
 
     /// How many photos were found in each hour since `since`, by firm and time. Hours without a photo are not listed.
     async fn photos_by_hour(&self, since: Timestamp) -> Outcome<Vec<PhotosOfHour>>;

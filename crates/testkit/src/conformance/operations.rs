@@ -69,6 +69,11 @@ pub(super) async fn overview_counts(bench: Bench) {
     add_firm(&store, "b").await;
     let overviews = store.overview(at(1)).await.unwrap();
     assert_eq!(overviews.len(), 2, "every firm, in the order of their ids");
+    for overview in &overviews {
+        let of_one = store.firm_overview(&overview.firm.id, at(1)).await.unwrap();
+        assert_eq!(of_one.as_ref(), Some(overview));
+    }
+    assert_eq!(store.firm_overview(&firm_id("nobody"), at(1)).await.unwrap(), None);
     let a = &overviews[0];
     assert_eq!(
         (&a.firm, a.cursor, &a.credential_refused),
@@ -104,6 +109,10 @@ pub(super) async fn overview_tells_detection_latency(bench: Bench) {
     let (a, b) = (add_firm(&store, "a").await, add_firm(&store, "b").await);
     let detection = async |now: Timestamp| -> Vec<DetectionLatency> {
         let overviews = store.overview(now).await.unwrap();
+        for overview in &overviews {
+            let of_one = store.firm_overview(&overview.firm.id, now).await.unwrap();
+            assert_eq!(of_one.as_ref(), Some(overview));
+        }
         overviews.iter().map(|overview| overview.detection).collect()
     };
     assert_eq!(detection(at(100)).await, [DetectionLatency::default(); 2]);
@@ -205,6 +214,24 @@ pub(super) async fn journeys_of_one_firm_and_time(bench: Bench) {
     assert_eq!(listed(Some(&a), 2, 9).await, ["d3"]);
     assert_eq!(listed(Some(&a), 0, 1).await, ["d3"]);
     assert!(listed(Some(&nobody), 0, 9).await.is_empty());
+}
+
+/// As it is listed, of the firm that is asked for: two EHRs may name documents alike.
+pub(super) async fn a_journey_is_found_by_its_photo(bench: Bench) {
+    let store = bench.store().await;
+    one_of_each(&store).await;
+    add_firm(&store, "b").await;
+    find_documents(&store, &firm_id("b"), &["delivered"], at(50)).await;
+    let journeys = store.journeys(None, Timestamp::ALWAYS, 100).await.unwrap();
+    assert!(journeys.len() > 7);
+    for journey in journeys {
+        let found = store.journey(&journey.firm, &journey.document).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&journey));
+    }
+    for (firm, document) in [("b", "download"), ("a", "unheard of"), ("nobody", "delivered")] {
+        let found = store.journey(&firm_id(firm), &DocumentId::new(document)).await.unwrap();
+        assert_eq!(found, None, "{document} of {firm}");
+    }
 }
 
 pub(super) async fn photos_are_counted_by_hour(bench: Bench) {

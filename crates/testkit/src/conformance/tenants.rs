@@ -103,6 +103,7 @@ pub(super) async fn every_method_stays_within_its_firm(bench: Bench) {
     let learned = store.learned(std::slice::from_ref(&a)).await.unwrap();
     assert!(learned.firms.is_empty(), "what was learned of a firm is its own");
     assert_eq!(store.cursor(&a).await.unwrap(), None);
+    assert_eq!(store.journey(&a, &DocumentId::new("d")).await.unwrap(), None);
     let none = store
         .acquire_encounters(&a, &[EncounterId::new("e")], at(0), LEASE)
         .await

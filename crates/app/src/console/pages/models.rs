@@ -1,24 +1,18 @@
 //! The model packs, and how their answers and the photos change over weeks.
 
-use std::collections::BTreeMap;
-
 use axum::extract::Query;
 use http::StatusCode;
 use maud::{Markup, html};
 use serde::Deserialize;
-use skin_assist_core::{
-    domain::{AssistResult, FirmId, Route},
-    ports::AuditAction,
-};
+use skin_assist_core::{domain::FirmId, ports::AuditAction};
+use skin_assist_evaluation::stability;
 
 use super::{Answer, Place, Trouble, View};
-use crate::{console::access::Role, wiring};
-
-const WEEK_MS: i64 = 7 * 24 * 3_600_000;
-/// Weeks are counted from a Monday, 1970-01-05.
-const MONDAY_MS: i64 = 4 * 24 * 3_600_000;
-/// How many weeks are shown.
-const WEEKS: usize = 12;
+use crate::{
+    commands::drift::{self, BASELINE_WEEKS, MeasureOverWeeks, ModelOverWeeks, latest},
+    console::{access::Role, pictures},
+    wiring,
+};
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
@@ -34,7 +28,7 @@ pub(in crate::console) async fn page(view: View, Query(wanted): Query<Wanted>) -
     let firms = view.console.state.firms().await?;
     let practice = wanted.practice.filter(|practice| !practice.is_empty());
     let drift = match &practice {
-        Some(practice) => Some(drift(&view, &FirmId::new(practice)).await?),
+        Some(practice) => Some(over_weeks(&view, &FirmId::new(practice)).await?),
         None => None,
     };
     let content = html! {
@@ -64,68 +58,62 @@ pub(in crate::console) async fn page(view: View, Query(wanted): Query<Wanted>) -
     Ok(view.page(Place::Models, "Models", &content))
 }
 
-/// Figures of a week and route.
-#[derive(Default)]
-struct Week {
-    results: u64,
-    abstained: u64,
-    doubtful: u64,
-    tops: Vec<f32>,
-    sharpness: Vec<f32>,
-    brightness: Vec<f32>,
-}
-
-fn median(values: &mut [f32]) -> Option<f32> {
-    values.sort_by(f32::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
-/// By route and week, the latest weeks.
-fn weeks(results: &[AssistResult]) -> BTreeMap<(Route, i64), Week> {
-    let mut weeks: BTreeMap<(Route, i64), Week> = BTreeMap::new();
-    for result in results {
-        let number = (result.assessed_at.as_millis() - MONDAY_MS).div_euclid(WEEK_MS);
-        let week = weeks.entry((result.assessment.route, number)).or_default();
-        let findings = result.findings.expose();
-        week.results += 1;
-        week.abstained += u64::from(findings.abstention.is_some());
-        week.doubtful += u64::from(!findings.concerns.is_empty());
-        week.tops.extend(findings.ranked.first().map(|class| class.probability));
-        week.sharpness.push(findings.image.quality.sharpness);
-        week.brightness.push(findings.image.quality.brightness);
-    }
-    weeks
-}
-
-async fn drift(view: &View, firm: &FirmId) -> Result<Markup, Trouble> {
+async fn over_weeks(view: &View, firm: &FirmId) -> Result<Markup, Trouble> {
     view.needs(Role::Operator)?;
     let entry = view
         .person
         .operator()
-        .entry(firm, AuditAction::ResultRead, "all, for figures of weeks");
-    view.console.state.record(&entry).await?;
-    let results = view.console.state.firm_results(firm).await?;
-    let mut weeks: Vec<_> = weeks(&results).into_iter().collect();
-    weeks.sort_by_key(|((route, number), _)| (*route, std::cmp::Reverse(*number)));
-    let percent = |part: u64, of: u64| format!("{:.0} %", part as f64 * 100.0 / of.max(1) as f64);
-    let shown =
-        |value: Option<f32>, digits: usize| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
+        .entry(firm, AuditAction::ResultRead, drift::READ_FOR);
+    let drift = drift::read(&*view.console.state, firm, &entry).await?;
     Ok(html! {
-        @if weeks.is_empty() { p { "No result yet." } } @else {
-            div.wide tabindex="0" role="region" aria-label="Figures of weeks" { table {
-                thead { tr {
-                    th scope="col" { "Route" } th scope="col" { "Week from" } th.number scope="col" { "Results" } th.number scope="col" { "Without a finding" } th.number scope="col" { "With concerns" }
-                    th.number scope="col" { "Median probability of the first" } th.number scope="col" { "Median sharpness" } th.number scope="col" { "Median brightness" }
-                } }
-                tbody { @for route in Route::ALL { @for ((_, number), week) in weeks.iter_mut().filter(|((of, _), _)| *of == route).take(WEEKS) {
-                    @let from = skin_assist_core::time::Timestamp::from_millis(number.wrapping_mul(WEEK_MS) + MONDAY_MS);
-                    tr {
-                        td { (route) } td { (from.date_plus_days(0)) } td.number { (week.results) } td.number { (percent(week.abstained, week.results)) }
-                        td.number { (percent(week.doubtful, week.results)) } td.number { (shown(median(&mut week.tops), 2)) }
-                        td.number { (shown(median(&mut week.sharpness), 0)) } td.number { (shown(median(&mut week.brightness), 2)) }
-                    }
-                } } }
-            } }
+        @if drift.models.is_empty() { p { "No result yet." } } @else {
+            p {
+                "Bars reach from the tenth to the ninetieth of a hundred photos, the line in them is the median. The population stability index (PSI) compares a week with the first "
+                (BASELINE_WEEKS) " that have results of this version of the model: below " (stability::SOME) " it is stable, from " (stability::MUCH)
+                " on much has changed (Siddiqi 2006). Where the index is below what chance makes of so few photos in 19 of 20 weeks (Yurdakul and Naranjo 2020), it says nothing."
+            }
+        }
+        @for model in &drift.models {
+            h3 { (model.route) ", " (model.model) }
+            (results(model))
+            @for measured in &model.measures { (pictures::weeks(measured)) (table(measured)) }
         }
     })
+}
+
+/// How often the models said nothing, or with concerns.
+fn results(model: &ModelOverWeeks) -> Markup {
+    let percent = |part: u64, of: u64| format!("{:.0} %", part as f64 * 100.0 / of.max(1) as f64);
+    html! {
+        div.wide tabindex="0" role="region" aria-label=(format!("Results of {} by week", model.model)) { table {
+            thead { tr { th scope="col" { "Week from" } th.number scope="col" { "Results" } th.number scope="col" { "Without a finding" } th.number scope="col" { "With concerns" } } }
+            tbody { @for week in latest(&model.weeks) {
+                tr {
+                    th scope="row" { (week.from) } td.number { (week.results) }
+                    td.number { (percent(week.without_a_finding, week.results)) } td.number { (percent(week.with_concerns, week.results)) }
+                }
+            } }
+        } }
+    }
+}
+
+/// What the picture shows, in figures.
+fn table(measured: &MeasureOverWeeks) -> Markup {
+    let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    html! {
+        div.wide tabindex="0" role="region" aria-label=(format!("{} by week", measured.measure.display())) { table {
+            thead { tr {
+                th scope="col" { "Week from" } th.number scope="col" { "Photos" } th.number scope="col" { "10th of 100" } th.number scope="col" { "Median" } th.number scope="col" { "90th of 100" }
+                th.number scope="col" { "PSI" } th.number scope="col" { "By chance below" } th scope="col" { "Says" }
+            } }
+            tbody { @for week in latest(&measured.weeks) {
+                tr {
+                    th scope="row" { (week.from) } td.number { (week.photos) }
+                    td.number { (shown(Some(week.p10))) } td.number { (shown(Some(week.median))) } td.number { (shown(Some(week.p90))) }
+                    td.number { (shown(week.stability.map(|stability| stability.index))) } td.number { (shown(week.stability.map(|stability| stability.by_chance))) }
+                    td { (week.word()) }
+                }
+            } }
+        } }
+    }
 }

@@ -18,8 +18,6 @@ use crate::console::{access::Role, pictures};
 
 /// Photos that one page lists.
 const LISTED: usize = 200;
-/// How many of a practice's photos are searched for one.
-const SEARCHED: usize = 100_000;
 
 /// Why somebody may read what a draft says.
 const REASONS: [(&str, &str); 4] = [
@@ -113,12 +111,7 @@ pub(super) fn table(view: &View, journeys: &[Journey]) -> Markup {
 }
 
 async fn journey(view: &View, firm: &FirmId, document: &DocumentId) -> Result<Journey, Trouble> {
-    let journeys = view
-        .console
-        .state
-        .journeys(Some(firm), Timestamp::ALWAYS, SEARCHED)
-        .await?;
-    let found = journeys.into_iter().find(|journey| journey.document == *document);
+    let found = view.console.state.journey(firm, document).await?;
     found.ok_or_else(|| Trouble::not_found("photo"))
 }
 

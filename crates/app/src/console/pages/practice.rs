@@ -9,7 +9,7 @@ use axum::{
 use http::StatusCode;
 use maud::{Markup, html};
 use skin_assist_core::{
-    domain::{CategoryCode, CategoryUse, DocumentCategory, Firm, FirmStatus, JourneyState, Mode},
+    domain::{CategoryCode, CategoryUse, DocumentCategory, Firm, FirmId, FirmStatus, JourneyState, Mode},
     ports::Overview,
 };
 use skin_assist_ehr::{ProbeReport, Verdict};
@@ -64,8 +64,7 @@ pub(in crate::console) async fn page(view: View, Path(id): Path<String>) -> Answ
 
 async fn overview_of(view: &View, id: &str) -> Result<Overview, Trouble> {
     // As it is now: whoever changed it wants to see that.
-    let firms = view.console.state.overview(view.now).await?;
-    let found = firms.into_iter().find(|overview| overview.firm.id.as_str() == id);
+    let found = view.console.state.firm_overview(&FirmId::new(id), view.now).await?;
     found.ok_or_else(|| Trouble::not_found("practice"))
 }
 

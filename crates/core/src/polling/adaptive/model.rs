@@ -454,7 +454,7 @@ impl Model {
     }
 
     /// After how many seconds a firm's encounters are polled whatever is expected of them.
-    fn longest_unpolled(&self) -> f64 {
+    pub(super) fn longest_unpolled(&self) -> f64 {
         LONGEST_UNPOLLED.max(LONGEST_UNPOLLED_PER_FIRM * self.served as f64)
     }
 

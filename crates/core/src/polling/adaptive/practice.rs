@@ -81,7 +81,7 @@ impl Practice {
             id,
             served: true,
             queue,
-            polled: now - 600.0,
+            polled: now - super::UNPOLLED,
             stray: f64::NEG_INFINITY,
             under_way: false,
             documents_under_way: false,

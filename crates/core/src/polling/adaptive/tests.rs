@@ -403,6 +403,19 @@ fn a_look_past_a_watch_does_not_end_the_firms_own_search() {
     assert!(whole.is_some(), "the whole practice was never asked for");
 }
 
+/// Of visits that nobody has seen yet nothing can be expected; looks at the others would take all calls for a quarter of an hour.
+#[test]
+fn however_many_firms_there_are_each_is_polled_before_visits_are_looked_at() {
+    let mut clinic = Clinic::of(1500, 10);
+    // All of them before the beginning.
+    clinic.visits.values_mut().for_each(|opened| *opened %= 1000);
+    clinic.visits.values_mut().for_each(|opened| *opened -= 3600);
+    clinic.play(&mut Adaptive::new(PolicySettings::one_by_one()), 100, 20);
+    assert_eq!(clinic.polls.len(), 1500);
+    let last = clinic.polls.values().map(|polls| polls[0]).max().unwrap();
+    assert!(last <= 1500 / 20, "the last one was polled after {last} s");
+}
+
 #[test]
 fn a_photo_without_a_visit_has_encounters_polled_once() {
     let mut policy = whole_practices();
