@@ -204,6 +204,7 @@ async fn console(config: Config, state: Arc<dyn StateStore>) -> (Serving, Socket
             everybody: None,
             tokens: tokens.map(|(role, token)| (role, Secret::new(token.to_owned()))).into(),
             is_remote: false,
+            openid_connect: None,
         },
         standing_for: Duration::ZERO,
         config,
