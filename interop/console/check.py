@@ -204,7 +204,7 @@ def looks_after(walk):
     walk.check("verified")
     walk.open("/models", "models")
     page.get_by_role("button", name="Show").click()
-    expect(page.get_by_role("region", name="Figures of weeks")).to_be_visible()
+    expect(page.get_by_role("region", name="by week").first).to_be_visible()
     walk.check("drift")
     page.goto("/nothing")
     expect(page.get_by_text("there is no such page")).to_be_visible()
