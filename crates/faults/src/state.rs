@@ -173,8 +173,8 @@ impl ProcessStore {
         truth.safeguards_by("a retraction after the post is an alarm", recorded.retracted.len());
         let retracted = names(firm, retracted);
         for name in retracted {
-            truth.retracts(&name);
-            if truth.known_retracted.insert(name) {
+            if truth.known_retracted.insert(name.clone()) {
+                truth.retracts(&name);
                 truth.safeguard("a retraction is noticed");
             }
         }

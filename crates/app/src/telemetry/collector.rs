@@ -74,6 +74,30 @@ enum Told {
     Refused(StatusCode),
 }
 
+/// Spans on their way. What is in it at its end waits again, first: also where a stop ended the attempt in the middle.
+struct Batch<'a> {
+    collector: &'a Collector,
+    spans: Vec<Value>,
+}
+
+impl<'a> Batch<'a> {
+    fn of(collector: &'a Collector) -> Self {
+        let mut waiting = collector.waiting();
+        let some = waiting.spans.len().min(MOST_AT_ONCE);
+        let spans = waiting.spans.drain(..some).collect();
+        Self { collector, spans }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.collector.waiting();
+        for span in self.spans.drain(..).rev() {
+            waiting.spans.push_front(span);
+        }
+    }
+}
+
 impl Collector {
     pub(crate) fn new(
         options: CollectorOptions,
@@ -124,23 +148,17 @@ impl Collector {
             tracing::warn!(event = "telemetry.given-up", spans = given_up);
         }
         loop {
-            let batch: Vec<Value> = {
-                let mut waiting = self.waiting();
-                let some = waiting.spans.len().min(MOST_AT_ONCE);
-                waiting.spans.drain(..some).collect()
-            };
-            if batch.is_empty() {
+            let mut batch = Batch::of(self);
+            if batch.spans.is_empty() {
                 break;
             }
             let told = self
-                .post("v1/traces", "resourceSpans", "scopeSpans", "spans", &batch)
+                .post("v1/traces", "resourceSpans", "scopeSpans", "spans", &batch.spans)
                 .await;
-            if let Told::NotNow(_) = told {
-                let mut waiting = self.waiting();
-                for span in batch.into_iter().rev() {
-                    waiting.spans.push_front(span);
-                }
+            if !matches!(told, Told::NotNow(_)) {
+                batch.spans.clear();
             }
+            drop(batch);
             if self.is_over(told) {
                 return;
             }
@@ -214,5 +232,77 @@ impl Collector {
             | StatusCode::GATEWAY_TIMEOUT => Told::NotNow(retry_after(answer.headers())),
             status => Told::Refused(status),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use futures::FutureExt as _;
+    use http::Response;
+    use skin_assist_core::{
+        domain::{DocumentId, FirmId, Stage},
+        time::VirtualClock,
+    };
+    use skin_assist_transport::TransportError;
+
+    use super::*;
+    use crate::driver::{Outcome, Stepped, SteppedPhoto};
+
+    /// A collector that does not answer until it is let.
+    #[derive(Default)]
+    struct Slow {
+        answers: AtomicBool,
+        bodies: Mutex<Vec<Bytes>>,
+    }
+
+    #[async_trait]
+    impl Transport for Slow {
+        async fn send(&self, request: Request<Bytes>, _limit: usize) -> Result<Response<Bytes>, TransportError> {
+            if !self.answers.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            self.bodies.lock().unwrap().push(request.into_body());
+            Ok(Response::new(Bytes::from_static(b"{}")))
+        }
+    }
+
+    #[test]
+    fn what_a_stop_cuts_off_is_told_with_the_last_words() {
+        let at = Timestamp::from_millis(1_000);
+        let slow = Arc::new(Slow::default());
+        let options = CollectorOptions {
+            endpoint: Url::parse("https://collector.example/").unwrap(),
+            headers: HeaderMap::new(),
+            every: Duration::from_secs(1),
+            instance: "one".to_owned(),
+        };
+        let transport = Arc::clone(&slow) as Arc<dyn Transport>;
+        let metrics: ReadMetrics = Box::new(|| async { None }.boxed());
+        let collector = Collector::new(options, transport, Arc::new(VirtualClock::new(at)), metrics);
+        let photo = SteppedPhoto {
+            document: DocumentId::new("file|1"),
+            filed_at: None,
+            detected_at: at,
+        };
+        let stepped = Stepped {
+            firm: FirmId::new("oak"),
+            photos: vec![photo],
+            stage: Stage::Infer,
+            outcome: Outcome::Done,
+            reason: None,
+            began_at: at,
+            ended_at: at,
+        };
+        collector.observe(&Event::Stepped(Box::new(stepped)));
+        assert!(collector.tell().now_or_never().is_none(), "under way, and cut off");
+        slow.answers.store(true, Ordering::Relaxed);
+        collector.tell().now_or_never().unwrap();
+        collector.tell().now_or_never().unwrap();
+        let bodies = slow.bodies.lock().unwrap();
+        assert_eq!(bodies.len(), 1, "told once");
+        assert!(String::from_utf8_lossy(&bodies[0]).contains("\"name\":\"infer\""));
     }
 }

@@ -118,7 +118,9 @@ impl Adaptive {
         for practice in &mut self.model.firms {
             practice.served = false;
         }
-        let mut anew = Vec::new();
+        // However many they are: nothing is known of the visits of one that is served anew, and those of which something is known would have
+        // the calls until its poll is due.
+        let unpolled = UNPOLLED.max(model::longest_unpolled(served.len()));
         for ServedFirm { firm, quota } in served {
             let queue = self.queue_of(&quota);
             let now = self.model.now;
@@ -130,9 +132,8 @@ impl Adaptive {
             practice.served = true;
             practice.queue = queue;
             if before.get(number as usize) != Some(&true) {
-                anew.push(number);
                 // Somebody else may have served it meanwhile.
-                practice.polled = now - UNPOLLED;
+                practice.polled = now - unpolled;
                 self.renew(Arm::Firm(number));
                 if self.model.search != Search::OneByOne {
                     self.renew(Arm::Documents(number));
@@ -146,15 +147,6 @@ impl Adaptive {
             }
         }
         self.model.refresh();
-        // Where the firms are so many that even the last poll may be longer ago: at once all the same. Nothing is known of their visits,
-        // and those of which something is known would have the calls until then.
-        let longest = self.model.longest_unpolled();
-        if longest > UNPOLLED {
-            for number in anew {
-                self.model.firms[number as usize].polled = self.model.now - longest;
-                self.renew(Arm::Firm(number));
-            }
-        }
     }
 
     /// Puts an arm to sleep until it is due, after something about it changed.

@@ -76,7 +76,7 @@ async fn over_weeks(view: &View, firm: &FirmId) -> Result<Markup, Trouble> {
         @for model in &drift.models {
             h3 { (model.route) ", " (model.model) }
             (results(model))
-            @for measured in &model.measures { (pictures::weeks(measured)) (table(measured)) }
+            @for measured in &model.measures { (pictures::weeks(measured)) (table(&model.model, measured)) }
         }
     })
 }
@@ -98,10 +98,10 @@ fn results(model: &ModelOverWeeks) -> Markup {
 }
 
 /// What the picture shows, in figures.
-fn table(measured: &MeasureOverWeeks) -> Markup {
+fn table(model: &str, measured: &MeasureOverWeeks) -> Markup {
     let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
     html! {
-        div.wide tabindex="0" role="region" aria-label=(format!("{} by week", measured.measure.display())) { table {
+        div.wide tabindex="0" role="region" aria-label=(format!("{} by week, {model}", measured.measure.display())) { table {
             thead { tr {
                 th scope="col" { "Week from" } th.number scope="col" { "Photos" } th.number scope="col" { "10th of 100" } th.number scope="col" { "Median" } th.number scope="col" { "90th of 100" }
                 th.number scope="col" { "PSI" } th.number scope="col" { "By chance below" } th scope="col" { "Says" }

@@ -30,6 +30,11 @@ const LATE: f64 = 9.0 * 3600.0;
 const LONGEST_UNPOLLED: f64 = 300.0;
 const LONGEST_UNPOLLED_PER_FIRM: f64 = 1.0;
 
+/// After how many seconds encounters are polled whatever is expected of them, where so many firms are served.
+pub(super) fn longest_unpolled(served: usize) -> f64 {
+    LONGEST_UNPOLLED.max(LONGEST_UNPOLLED_PER_FIRM * served as f64)
+}
+
 /// An index is worked out again after this time at the latest: rates are learned anew meanwhile.
 const WORK_OUT_AGAIN: f64 = 3600.0;
 
@@ -454,8 +459,8 @@ impl Model {
     }
 
     /// After how many seconds a firm's encounters are polled whatever is expected of them.
-    pub(super) fn longest_unpolled(&self) -> f64 {
-        LONGEST_UNPOLLED.max(LONGEST_UNPOLLED_PER_FIRM * self.served as f64)
+    fn longest_unpolled(&self) -> f64 {
+        longest_unpolled(self.served)
     }
 
     /// What an encounter poll of a firm is worth so many seconds after the last one, up to the time when it is overdue.
