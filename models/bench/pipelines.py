@@ -2,7 +2,9 @@
 
     python models/bench/pipelines.py --packs DIR --route solitary --pipeline pillow --processes 2 --seconds 5 PHOTO...
 
-`customary` is what services do: OpenCV decodes the whole photo, resizes it, and one session uses all cores. `pillow` and
+`customary` is what services do: OpenCV decodes the whole photo, resizes it, and one session uses all cores. It is told how many
+there are: left to itself ONNX Runtime starts a thread for each core of the machine and binds it there, also where the process
+is confined to fewer, so that a contest on one core would not be one. `pillow` and
 `opencv` are the best that could be written: JPEG's scaled decoding (draft mode, IMREAD_REDUCED_*), one-thread sessions in
 as many processes as there are cores; on the solitary route the photo is decoded at half size for detector and crop, and
 in full only when the crop would be too small. Two are for comparing findings: `exact` decodes the whole photo in full, by
@@ -29,19 +31,18 @@ from pathlib import Path
 class Pipeline:
     """One pack, one way to run it."""
 
-    def __init__(self, pack, kind):
+    def __init__(self, pack, kind, cores):
         import numpy
         import onnxruntime
 
-        self.numpy, self.kind = numpy, kind
+        self.numpy, self.kind, self.cores = numpy, kind, cores
         # Of the detector's best box, also where it is too low.
         self.score = None
         manifest = tomllib.loads((pack / "pack.toml").read_text())
         self.models = {model["task"]: model for model in manifest["model"]}
         options = onnxruntime.SessionOptions()
-        if kind != "customary":
-            options.intra_op_num_threads = 1
-            options.inter_op_num_threads = 1
+        options.intra_op_num_threads = cores if kind == "customary" else 1
+        options.inter_op_num_threads = 1
         self.sessions = {
             task: onnxruntime.InferenceSession(pack / model["file"], options, providers=["CPUExecutionProvider"])
             for task, model in self.models.items()
@@ -155,7 +156,7 @@ class Pipeline:
         numpy = self.numpy
         data = numpy.frombuffer(data, numpy.uint8)
         best = self.kind == "opencv"
-        cv2.setNumThreads(1 if best else -1)
+        cv2.setNumThreads(1 if best else self.cores)
 
         def decoded(flag):
             # Turns by EXIF itself.
@@ -180,7 +181,7 @@ class Pipeline:
 
 
 def work(arguments, photos, ready, start, results):
-    pipeline = Pipeline(arguments.packs / arguments.route, arguments.pipeline)
+    pipeline = Pipeline(arguments.packs / arguments.route, arguments.pipeline, arguments.cores)
     for photo in photos[:2]:
         pipeline.look(photo.read_bytes())
     ready.put(None)
@@ -196,7 +197,7 @@ def work(arguments, photos, ready, start, results):
 
 def floor(arguments):
     """The sessions alone, in one process."""
-    pipeline = Pipeline(arguments.packs / arguments.route, arguments.pipeline)
+    pipeline = Pipeline(arguments.packs / arguments.route, arguments.pipeline, arguments.cores)
     inputs = {
         task: pipeline.numpy.zeros((1, 3, *reversed(pipeline.side(task))), pipeline.numpy.float32) for task in pipeline.models
     }
@@ -229,6 +230,7 @@ def main():
     parser.add_argument("--route", help="a folder in --packs")
     parser.add_argument("--pipeline", choices=["customary", "pillow", "opencv", "exact", "same"])
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--cores", type=int, default=1, help="that the customary pipeline may use")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--findings", action="store_true")
     parser.add_argument("--peak", action="store_true")
@@ -249,7 +251,7 @@ def main():
         return floor(arguments)
     photos = arguments.photos
     if arguments.findings:
-        pipeline = Pipeline(arguments.packs / arguments.route, arguments.pipeline)
+        pipeline = Pipeline(arguments.packs / arguments.route, arguments.pipeline, arguments.cores)
         for photo in photos:
             probabilities, box = pipeline.look(photo.read_bytes())
             shown = None if probabilities is None else [float(value) for value in probabilities]

@@ -258,6 +258,8 @@ fn command(setting: &Setting, kind: Kind, route: &str, cores: usize) -> Command 
                 pipeline,
                 "--processes",
                 &processes.to_string(),
+                "--cores",
+                &cores.to_string(),
             ])
         }
     };

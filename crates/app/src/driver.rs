@@ -11,6 +11,7 @@
 mod bulkhead;
 mod firms;
 mod going_on;
+mod meanwhile;
 mod pipeline;
 mod stepped;
 mod sweep_memory;
@@ -51,6 +52,7 @@ use tokio::sync::{Notify, watch};
 
 use bulkhead::Bulkhead;
 use going_on::Waiting;
+use meanwhile::meanwhile;
 use pipeline::Step;
 pub use stepped::{Outcome, Stepped, SteppedPhoto};
 pub use sweep_memory::SweepMemory;
@@ -442,37 +444,50 @@ impl Driver<'_> {
             self.pass_on(&mut *policy);
             let mut wait_until = Timestamp::NEVER;
             while !self.is_ending() && running.len() < self.engine.workers.poll {
-                match policy.next(self.now()) {
-                    Decision::Poll(call) if !self.may_make(&call).await => {
-                        // Nothing is waited for: the policy was told that somebody else polls the firm.
-                        policy.observe(Observation::NotGranted(call, self.now()), self.now());
-                        self.pass_on(&mut *policy);
-                    }
-                    // The grant first: what is decided is done at once, and never on old knowledge.
-                    Decision::Poll(call) => match self.admit(&call).await {
-                        Admission::Granted(grant) => running.push(self.make(call, grant).boxed()),
-                        Admission::NotYet(until) => {
-                            let now = self.now();
-                            refused_until = until.max(now + GRANT_PAUSE);
-                            policy.observe(Observation::NotGranted(call, refused_until), now);
-                        }
-                        Admission::FirmWaits(until) => {
-                            // The quota has calls for the others.
-                            let (now, firm) = (self.now(), call.firm().clone());
-                            policy.observe(Observation::NotGranted(call, now), now);
-                            policy.observe(Observation::Resting { firm, until }, now);
-                        }
-                    },
+                let call = match policy.next(self.now()) {
+                    Decision::Poll(call) => call,
                     Decision::Wait(until) => {
                         wait_until = until.max(self.now() + GRANT_PAUSE);
                         break;
                     }
+                };
+                // The grant first: what is decided is done at once, and never on old knowledge.
+                let admission = async {
+                    if self.may_make(&call).await {
+                        Some(self.admit(&call).await)
+                    } else {
+                        None
+                    }
+                };
+                let mut ended = Vec::new();
+                match meanwhile(&mut running, |observations| ended.push(observations), admission).await {
+                    Some(Admission::Granted(grant)) => running.push(self.make(call, grant).boxed()),
+                    Some(Admission::NotYet(until)) => {
+                        let now = self.now();
+                        refused_until = until.max(now + GRANT_PAUSE);
+                        policy.observe(Observation::NotGranted(call, refused_until), now);
+                    }
+                    Some(Admission::FirmWaits(until)) => {
+                        // The quota has calls for the others.
+                        let (now, firm) = (self.now(), call.firm().clone());
+                        policy.observe(Observation::NotGranted(call, now), now);
+                        policy.observe(Observation::Resting { firm, until }, now);
+                    }
+                    None => {
+                        // Nothing is waited for: the policy was told that somebody else polls the firm.
+                        policy.observe(Observation::NotGranted(call, self.now()), self.now());
+                        self.pass_on(&mut *policy);
+                    }
                 }
+                self.observe(&mut *policy, ended.into_iter().flatten());
             }
             let ends = running.is_empty() && (self.is_ending() || self.is_swept(&*policy, wait_until, refused_until));
             if ends || self.now() >= remembered_at + REMEMBER_EVERY {
                 remembered_at = self.now();
-                self.remember(&mut *policy).await;
+                let mut ended = Vec::new();
+                let kept = self.remember(&mut *policy);
+                meanwhile(&mut running, |observations| ended.push(observations), kept).await;
+                self.observe(&mut *policy, ended.into_iter().flatten());
             }
             *lock(&self.figures) = policy.figures();
             if ends {
@@ -485,12 +500,7 @@ impl Driver<'_> {
             }
             tokio::select! {
                 biased;
-                Some(observations) = running.next() => {
-                    let now = self.now();
-                    for observation in observations {
-                        policy.observe(observation, now);
-                    }
-                }
+                Some(observations) = running.next() => self.observe(&mut *policy, observations),
                 () = self.observed.notified() => {}
                 () = self.stop.stopped(), if !self.stop.is_stopping() => {}
                 () = self.engine.clock.sleep_until(wait_until.min(remembered_at + REMEMBER_EVERY).min(self.horizon)),
@@ -567,6 +577,10 @@ impl Driver<'_> {
 
     fn pass_on(&self, policy: &mut dyn PollPolicy) {
         let observations = std::mem::take(&mut *lock(&self.observations));
+        self.observe(policy, observations);
+    }
+
+    fn observe(&self, policy: &mut dyn PollPolicy, observations: impl IntoIterator<Item = Observation>) {
         let now = self.now();
         for observation in observations {
             policy.observe(observation, now);

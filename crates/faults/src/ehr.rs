@@ -263,7 +263,10 @@ impl TokenEndpoint for ProcessTokens {
         let id = firm.id.clone();
         let asking = AtEnd {
             shared,
-            end: Box::new(move |truth| truth.asked_for_token(&id, number)),
+            end: Box::new(move |truth| {
+                tracing::debug!(at = %shared.now(), life = number, firm = %id, "a token is no longer asked for");
+                truth.asked_for_token(&id, number);
+            }),
         };
         let answer = self.inner.request_token(firm, credential, now).await;
         drop(asking);

@@ -18,7 +18,7 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use super::{Driver, Event, HOUSEKEEPING_EVERY, LIST_LEASE, READ_AT_ONCE, lock};
+use super::{Driver, Event, HOUSEKEEPING_EVERY, LIST_LEASE, READ_AT_ONCE, lock, meanwhile::meanwhile};
 
 impl Driver<'_> {
     /// Discovers firms, renews tokens ahead of their end, sweeps expired rows.
@@ -29,17 +29,7 @@ impl Driver<'_> {
         let mut renewing = FuturesUnordered::new();
         let mut renewing_of: BTreeSet<FirmId> = BTreeSet::new();
         while !self.stop.is_stopping() {
-            let firms = &*self.engine.state;
-            let discovered = DiscoverFirms { firms }.run().await;
-            let is_usable = discovered.is_ok();
-            match discovered {
-                Ok(firms) => self.serve(firms).await,
-                Err(error) => _ = self.state_trouble(Stage::DiscoverFirms, &error),
-            }
-            self.emit(&Event::LookedAfter {
-                at: self.now(),
-                is_usable,
-            });
+            meanwhile(&mut renewing, |firm| drop(renewing_of.remove(&firm)), self.discover()).await;
             let firms: Vec<_> = lock(&self.firms).values().cloned().collect();
             for firm in firms {
                 if renewing_of.insert(firm.id.clone()) {
@@ -50,7 +40,8 @@ impl Driver<'_> {
                     });
                 }
             }
-            if let Err(error) = self.engine.state.sweep_expired(self.now()).await {
+            let sweep = self.engine.state.sweep_expired(self.now());
+            if let Err(error) = meanwhile(&mut renewing, |firm| drop(renewing_of.remove(&firm)), sweep).await {
                 _ = self.state_trouble(Stage::DiscoverFirms, &error);
             }
             let next = self.now() + HOUSEKEEPING_EVERY;
@@ -64,6 +55,21 @@ impl Driver<'_> {
             }
         }
         while renewing.next().await.is_some() {}
+    }
+
+    /// Finds out which firms are active, and serves them.
+    async fn discover(&self) {
+        let firms = &*self.engine.state;
+        let discovered = DiscoverFirms { firms }.run().await;
+        let is_usable = discovered.is_ok();
+        match discovered {
+            Ok(firms) => self.serve(firms).await,
+            Err(error) => _ = self.state_trouble(Stage::DiscoverFirms, &error),
+        }
+        self.emit(&Event::LookedAfter {
+            at: self.now(),
+            is_usable,
+        });
     }
 
     /// Takes over the list of active firms, and tells the policy which of them this process polls.

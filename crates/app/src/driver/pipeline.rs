@@ -14,7 +14,7 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use super::{Driver, Event, LOOK_EVERY, STATE_PAUSE, Stepped, lock};
+use super::{Driver, Event, LOOK_EVERY, STATE_PAUSE, Stepped, lock, meanwhile::meanwhile};
 
 /// How long a firm's items wait when the firm is not served by this process at the moment.
 const FIRM_PAUSE: Duration = Duration::from_secs(5);
@@ -133,7 +133,8 @@ impl Driver<'_> {
         loop {
             let mut look_again = self.now() + LOOK_EVERY;
             if !self.stop.is_stopping() && running.len() < width {
-                match self.acquire(step, width - running.len()).await {
+                let acquired = self.acquire(step, width - running.len());
+                match meanwhile(&mut running, drop, acquired).await {
                     Ok(work) => running.extend(work.into_iter().map(|work| self.work(step, work).boxed())),
                     Err(error) => look_again = self.state_trouble(step.stage(), &error),
                 }
