@@ -185,8 +185,16 @@ def sees_a_photo_come(walk):
     assert page.locator("article.draft").count() == 0, "a draft is shown to who gave no reason"
     page.get_by_label("Because").select_option("quality-review")
     page.get_by_label("Ticket").fill("QA-7")
-    page.get_by_role("button", name="Read").click()
+    page.get_by_role("button", name="Read", exact=True).click()
     expect(page.locator("article.draft h3")).to_be_visible()
+    assert page.locator("img.photo").count() == 0, "a photo is read that nobody asked for"
+    page.go_back()
+    page.get_by_label("Because").select_option("quality-review")
+    page.get_by_label("Ticket").fill("QA-7")
+    page.get_by_role("button", name="Read, with the photo").click()
+    picture = page.locator("img.photo")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth") > 100, "the photo is not shown"
     walk.check("draft", ("light",))
     page.goto(f"/trust/entries?practice={walk.installation.practice}&text=result-read")
     expect(page.locator("tbody")).to_contain_text("console admin Ada Roe")

@@ -38,7 +38,7 @@ pub(crate) mod subscription;
 mod table;
 pub(crate) mod uncertain;
 
-use std::io::Write as _;
+use std::{io::Write as _, path::Path};
 
 use serde::Serialize;
 use skin_assist_core::{
@@ -50,7 +50,7 @@ use skin_assist_core::{
 
 use crate::{
     clock::SystemClock,
-    failure::{Failure, Hinted as _},
+    failure::{Failure, Hinted as _, WithHint as _},
 };
 
 /// Prints to standard output. A reader that has gone away (`| head`) ends the command quietly.
@@ -133,4 +133,12 @@ impl Operator {
 /// An entry of whoever runs a command.
 fn by_operator(firm: &FirmId, action: AuditAction, subject: impl Into<String>) -> AuditRecord {
     Operator::of_the_command().entry(firm, action, subject)
+}
+
+/// Writes a file that does not exist yet.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::File::create_new(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .failed(|| format!("the picture {} cannot be written", path.display()))
+        .hint("name a file that does not exist yet, in a folder that this user may write to")
 }

@@ -112,6 +112,8 @@ pub struct Console {
     stand: Read<Stand>,
     recent: Read<Recent>,
     silences: Read<Vec<Silence>>,
+    /// Held while a photo is read and drawn.
+    drawing: Mutex<()>,
 }
 
 impl Console {
@@ -139,6 +141,7 @@ impl Console {
             stand: Mutex::default(),
             recent: Mutex::default(),
             silences: Mutex::default(),
+            drawing: Mutex::default(),
         }))
     }
 

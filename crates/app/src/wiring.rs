@@ -243,14 +243,18 @@ pub(crate) fn vision_workers(config: &Config) -> NonZeroUsize {
     NonZeroUsize::new(config.models.workers).unwrap_or(VisionOptions::default().workers)
 }
 
+/// What a photo may be.
+pub(crate) const fn photo_limits(config: &Config) -> photo::Limits {
+    photo::Limits {
+        max_pixels: config.photos.max_megapixels * MEGA as u64,
+    }
+}
+
 /// How packs are run.
 fn vision_options(config: &Config) -> VisionOptions {
-    let limits = photo::Limits {
-        max_pixels: config.photos.max_megapixels * MEGA as u64,
-    };
     VisionOptions {
         workers: vision_workers(config),
-        limits,
+        limits: photo_limits(config),
         ..VisionOptions::default()
     }
 }

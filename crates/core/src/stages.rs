@@ -23,7 +23,7 @@ mod write_back;
 use access::Access;
 pub use access::{NoToken, TokenSource};
 pub use discover_firms::DiscoverFirms;
-pub use download_photo::DownloadPhoto;
+pub use download_photo::{DownloadPhoto, ReadPhoto};
 pub use infer::Infer;
 pub use poll_documents::{DocumentsPolled, Held, PollDocuments};
 pub use poll_encounters::{EncountersPolled, MOST_ENCOUNTER_PAGES, PollEncounters};

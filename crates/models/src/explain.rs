@@ -85,18 +85,33 @@ pub fn explain(pack: LoadedPack, photo: &[u8], limits: Limits, saliency: bool) -
     } else {
         None
     };
-    let (width, height) = photo.upright_size();
-    let reduction = (f64::from(LONGEST) / f64::from(width.max(height))).min(1.0);
-    let side = |side: u32| ((f64::from(side) * reduction).round() as u32).max(1);
-    let small = reducer
-        .whole_of(&photo, side(width), side(height))
-        .map_err(VisionError::from)?;
-    let png = overlay(&small, &findings, saliency.as_ref()).map_err(Error::Picture)?;
+    let png = picture(&photo, &mut reducer, &findings, saliency.as_ref())?;
     Ok(Explanation {
         findings,
         saliency,
         png,
     })
+}
+
+/// Draws findings of before onto the photo that they are of; no model looks. A PNG of at most 1,024 pixels a side.
+pub fn draw(photo: &[u8], limits: Limits, findings: &Findings) -> Result<Vec<u8>, Error> {
+    let photo = photo::open(photo, limits).map_err(VisionError::from)?;
+    picture(&photo, &mut Reducer::default(), findings, None)
+}
+
+fn picture(
+    photo: &OpenPhoto,
+    reducer: &mut Reducer,
+    findings: &Findings,
+    saliency: Option<&Saliency>,
+) -> Result<Vec<u8>, Error> {
+    let (width, height) = photo.upright_size();
+    let reduction = (f64::from(LONGEST) / f64::from(width.max(height))).min(1.0);
+    let side = |side: u32| ((f64::from(side) * reduction).round() as u32).max(1);
+    let small = reducer
+        .whole_of(photo, side(width), side(height))
+        .map_err(VisionError::from)?;
+    overlay(&small, findings, saliency).map_err(Error::Picture)
 }
 
 /// Covers the judged image piece by piece. None when nothing was judged.

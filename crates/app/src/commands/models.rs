@@ -1,7 +1,7 @@
 //! `skin-assist models`: the model packs, looked at, checked and explained.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
@@ -10,7 +10,6 @@ use skin_assist_core::domain::Route;
 use skin_assist_models::{
     explain,
     pack::{self, Pack},
-    photo::Limits,
     runtime::{Runtime, RuntimeChoice},
     verify::{self, Report, Verdict},
 };
@@ -147,12 +146,9 @@ fn explain(config: &Config, arguments: &ExplainArguments) -> Result<ExitCode, Fa
     let photo = std::fs::read(&arguments.photo)
         .failed(|| format!("the photo {} cannot be read", arguments.photo.display()))
         .hint("check the path and that this user may read the file")?;
-    let limits = Limits {
-        max_pixels: config.photos.max_megapixels * 1_000_000,
-    };
-    let explained = explain::explain(pack, &photo, limits, arguments.saliency)
+    let explained = explain::explain(pack, &photo, wiring::photo_limits(config), arguments.saliency)
         .failed(|| format!("the photo {} cannot be explained", arguments.photo.display()))?;
-    write_new(&arguments.out, &explained.png)?;
+    super::write_new(&arguments.out, &explained.png)?;
     if arguments.json {
         let saliency = explained.saliency.map(
             |saliency| json!({ "area": saliency.area, "side": explain::Saliency::side(), "falls": saliency.falls }),
@@ -168,10 +164,3 @@ fn explain(config: &Config, arguments: &ExplainArguments) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a file that does not exist yet.
-fn write_new(path: &PathBuf, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::File::create_new(path)
-        .and_then(|mut file| std::io::Write::write_all(&mut file, bytes))
-        .failed(|| format!("the picture {} cannot be written", path.display()))
-        .hint("name a file that does not exist yet, in a folder that this user may write to")
-}

@@ -1,21 +1,132 @@
-//! `skin-assist photos` and `skin-assist queue`: photos and their ways, and what waits or is worked on.
+//! `skin-assist photos`, `picture` and `queue`: photos and their ways, what the models saw on one, and what waits or is worked on.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
+use serde_json::json;
 use skin_assist_core::{
-    domain::{DeadLetterSubject, Journey},
-    ports::StateStore,
+    domain::{AssistResult, DeadLetterSubject, DocumentId, Findings, Firm, Journey, PhotoDigest},
+    ports::{AuditAction, StateStore},
+    stages::ReadPhoto,
     time::{Clock as _, Timestamp},
 };
+use skin_assist_models::explain;
 
-use super::{known_firm, print_json, state_failed, table::table};
+use super::{Operator, chart_access::ChartAccess, known_firm, print_json, state_failed, table::table};
 use crate::{
-    cli::{PhotosArguments, QueueArguments},
+    cli::{PhotosArguments, PictureArguments, QueueArguments},
     clock::SystemClock,
     config::Config,
-    failure::Failure,
+    failure::{Failure, Hinted as _},
     wiring,
 };
+
+/// Why somebody may read what a draft says or the models saw.
+pub(crate) const REASONS: [(&str, &str); 4] = [
+    ("clinical-question", "a clinician asks about this draft"),
+    ("quality-review", "review of the quality of drafts"),
+    ("complaint", "a complaint or an incident"),
+    ("fault", "looking for a fault"),
+];
+
+/// Why somebody reads a patient's data: one of [`REASONS`], and perhaps the number of a ticket.
+#[derive(Debug)]
+pub(crate) struct Because {
+    reason: &'static str,
+    /// The reason in words.
+    pub(crate) said: &'static str,
+    ticket: String,
+}
+
+impl Because {
+    /// A reason as it was given.
+    pub(crate) fn of(reason: &str, ticket: &str) -> Result<Self, Failure> {
+        let known = REASONS.iter().find(|(known, _)| *known == reason);
+        let (reason, said) = known.ok_or_else(|| {
+            let known = REASONS.map(|(known, _)| known).join(", ");
+            Failure::new("say why you read it").with_hint(format!("reasons are {known}"))
+        })?;
+        let is_ticket = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'-';
+        if ticket.len() > 32 || !ticket.bytes().all(is_ticket) {
+            return Err(Failure::new("a ticket has letters, digits and - alone, at most 32 of them"));
+        }
+        let ticket = ticket.to_owned();
+        Ok(Self { reason, said, ticket })
+    }
+
+    /// What is read, as the audit trail has it.
+    pub(crate) fn subject(&self, what: &str) -> String {
+        format!("{what} because {} {}", self.reason, self.ticket).trim_end().to_owned()
+    }
+}
+
+/// What the models saw on one photo of a result, and which bytes they looked at.
+pub(crate) fn seen_on<'a>(result: &'a AssistResult, document: &DocumentId) -> (Option<&'a PhotoDigest>, &'a Findings) {
+    let findings = &result.photo_findings.expose().iter();
+    let of_photo = findings.clone().find(|one| one.document == *document);
+    let photo = result.photos.iter().find(|photo| photo.document == *document);
+    (
+        photo.map(|photo| &photo.digest),
+        of_photo.map_or_else(|| result.findings.expose(), |one| &one.findings),
+    )
+}
+
+/// The photo with what the models saw drawn on it, a PNG. It is read anew from the EHR, since photos are not kept, and is the one that the
+/// models saw to the last bit, or is refused. That it is read is recorded before; nothing of it is kept.
+pub(crate) async fn drawn(
+    config: &Config,
+    state: &Arc<dyn StateStore>,
+    firm: &Firm,
+    document: &DocumentId,
+    result: &AssistResult,
+    operator: &Operator,
+    because: &Because,
+) -> Result<Vec<u8>, Failure> {
+    let (digest, findings) = seen_on(result, document);
+    let access = ChartAccess::open(config, state, firm).await?;
+    let read = ReadPhoto {
+        token: &access.token,
+        source: &*access.ehr,
+        quota: access.quota(),
+    };
+    let entry = operator.entry(&firm.id, AuditAction::PhotoRead, because.subject(document.as_str()));
+    state.record(&entry).await.map_err(state_failed)?;
+    let failed = |error| ChartAccess::failure(format!("the photo {document} cannot be read from the EHR"), error);
+    let photo = read.run(firm, document).await.map_err(failed)?;
+    if digest != Some(&PhotoDigest::of(&photo)) {
+        return Err(Failure::new("the EHR gives another photo now than the models saw")
+            .with_hint("it was replaced or re-encoded in the chart since; what was seen cannot be drawn on it"));
+    }
+    let (limits, findings) = (wiring::photo_limits(config), findings.clone());
+    let drawing = tokio::task::spawn_blocking(move || explain::draw(photo.expose(), limits, &findings));
+    let drawn = drawing.await.failed(|| "the picture was not finished".to_owned())?;
+    drawn.failed(|| format!("what was seen on the photo {document} cannot be drawn"))
+}
+
+/// Writes the picture of a photo with what the models saw on it.
+pub(crate) async fn picture(config: &Config, arguments: PictureArguments) -> Result<ExitCode, Failure> {
+    let because = Because::of(&arguments.because, arguments.ticket.as_deref().unwrap_or_default())?;
+    let state = wiring::state(config).await?;
+    let firm = known_firm(&*state, &arguments.firm).await?;
+    let document = DocumentId::new(arguments.photo);
+    let unknown = || Failure::new(format!("there is no result of a photo `{document}` of `{}`", firm.id));
+    let unknown = || unknown().with_hint("`skin-assist photos` lists photos and how far each is");
+    let journey = state.journey(&firm.id, &document).await.map_err(state_failed)?;
+    let assessment = journey.ok_or_else(unknown)?.assessment;
+    let result = state.result(&firm.id, &assessment).await.map_err(state_failed)?;
+    let result = result.ok_or_else(unknown)?;
+    let operator = Operator::of_the_command();
+    let drawn = drawn(config, &state, &firm, &document, &result, &operator, &because).await?;
+    super::write_new(&arguments.out, &drawn)?;
+    if arguments.json {
+        print_json(&json!({ "photo": document, "assessment": assessment, "picture": arguments.out }))?;
+    } else {
+        say!(
+            "{} shows the patient's photo: keep it where photos may be kept.",
+            arguments.out.display()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Lists the latest photos: ids, times and states. What the models saw is a patient's, and not in it.
 pub(crate) async fn photos(config: &Config, arguments: PhotosArguments) -> Result<ExitCode, Failure> {

@@ -28,8 +28,16 @@ impl Driver<'_> {
     pub(super) async fn look_after_firms(&self) {
         let mut renewing = FuturesUnordered::new();
         let mut renewing_of: BTreeSet<FirmId> = BTreeSet::new();
+        let state = &*self.engine.state;
         while !self.stop.is_stopping() {
-            meanwhile(&mut renewing, |firm| drop(renewing_of.remove(&firm)), self.discover()).await;
+            let mut renewed = |firm: FirmId| {
+                renewing_of.remove(&firm);
+            };
+            meanwhile(&mut renewing, &mut renewed, self.discover()).await;
+            let sweep = meanwhile(&mut renewing, &mut renewed, state.sweep_expired(self.now())).await;
+            if let Err(error) = sweep {
+                _ = self.state_trouble(Stage::DiscoverFirms, &error);
+            }
             let firms: Vec<_> = lock(&self.firms).values().cloned().collect();
             for firm in firms {
                 if renewing_of.insert(firm.id.clone()) {
@@ -39,10 +47,6 @@ impl Driver<'_> {
                         firm.id.clone()
                     });
                 }
-            }
-            let sweep = self.engine.state.sweep_expired(self.now());
-            if let Err(error) = meanwhile(&mut renewing, |firm| drop(renewing_of.remove(&firm)), sweep).await {
-                _ = self.state_trouble(Stage::DiscoverFirms, &error);
             }
             let next = self.now() + HOUSEKEEPING_EVERY;
             loop {

@@ -5,7 +5,7 @@ use super::{
     retry::{Verdict, verdict},
 };
 use crate::{
-    domain::{AccessToken, DocumentWatch, Firm, PhotoBytes, PhotoDigest, Stage, StoredPhoto},
+    domain::{AccessToken, DocumentId, DocumentWatch, Firm, PhotoBytes, PhotoDigest, Stage, StoredPhoto},
     lease::Lease,
     ports::{
         Audit, AuditAction, AuditRecord, CallKind, DocumentQueue, EhrError, PhotoLocation, PhotoSource, Photos,
@@ -13,6 +13,39 @@ use crate::{
     },
     time::{Timestamp, within},
 };
+
+/// Reads a photo's bytes from the EHR.
+pub struct ReadPhoto<'a> {
+    /// The firm's token.
+    pub token: &'a AccessToken,
+    /// Where photos come from.
+    pub source: &'a dyn PhotoSource,
+    /// The quota: a call for the document, and one more where the EHR has the bytes itself.
+    pub quota: Quota<'a>,
+}
+
+impl ReadPhoto<'_> {
+    /// The bytes as they are now. Who uses them records it before.
+    pub async fn run(&self, firm: &Firm, document: &DocumentId) -> Result<PhotoBytes, StageError> {
+        match self.fetch(firm, document).await {
+            // The URL lives for minutes only, and a call may have waited: read the document once more.
+            Err(StageError::Ehr(EhrError::PhotoUrlExpired)) => self.fetch(firm, document).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn fetch(&self, firm: &Firm, document: &DocumentId) -> Result<PhotoBytes, StageError> {
+        let read = self.source.locate(firm, self.token, document);
+        match self.quota.call(CallKind::Read, read).await? {
+            PhotoLocation::Inline(photo) => Ok(photo),
+            PhotoLocation::Binary { id } => {
+                let read = self.source.read_binary(firm, self.token, &id);
+                self.quota.call(CallKind::Read, read).await
+            }
+            PhotoLocation::Url { url, .. } => Ok(self.source.download(&url).await?),
+        }
+    }
+}
 
 /// Downloads a photo.
 pub struct DownloadPhoto<'a> {
@@ -42,11 +75,8 @@ impl DownloadPhoto<'_> {
     }
 
     async fn download(&self, firm: &Firm, watch: &DocumentWatch) -> Result<StoredPhoto, StageError> {
-        let photo = match self.fetch(firm, watch).await {
-            // The URL lives for minutes only, and a call may have waited: read the document once more.
-            Err(StageError::Ehr(EhrError::PhotoUrlExpired)) => self.fetch(firm, watch).await?,
-            outcome => outcome?,
-        };
+        let (token, source, quota) = (self.token, self.source, self.quota);
+        let photo = ReadPhoto { token, source, quota }.run(firm, &watch.document).await?;
         let digest = PhotoDigest::of(&photo);
         let bytes = photo.expose().len() as u64;
         let downloaded_at = self.quota.clock.now();
@@ -68,17 +98,6 @@ impl DownloadPhoto<'_> {
         })
     }
 
-    async fn fetch(&self, firm: &Firm, watch: &DocumentWatch) -> Result<PhotoBytes, StageError> {
-        let read = self.source.locate(firm, self.token, &watch.document);
-        match self.quota.call(CallKind::Read, read).await? {
-            PhotoLocation::Inline(photo) => Ok(photo),
-            PhotoLocation::Binary { id } => {
-                let read = self.source.read_binary(firm, self.token, &id);
-                self.quota.call(CallKind::Read, read).await
-            }
-            PhotoLocation::Url { url, .. } => Ok(self.source.download(&url).await?),
-        }
-    }
 }
 
 /// Ends the lease of a document whose step failed, as [`verdict`] says.

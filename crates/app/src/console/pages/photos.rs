@@ -4,7 +4,7 @@ use axum::{
     body::Bytes,
     extract::{Path, Query},
 };
-use http::StatusCode;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use maud::{Markup, html};
 use serde::Deserialize;
 use skin_assist_core::{
@@ -14,18 +14,17 @@ use skin_assist_core::{
 };
 
 use super::{Answer, Place, Trouble, View, figure, lasting, photo_path, practice_path};
-use crate::console::{access::Role, pictures};
+use crate::{
+    commands::{
+        Operator, known_firm,
+        photos::{self, Because, REASONS, seen_on},
+    },
+    console::{access::Role, pictures},
+    failure::Failure,
+};
 
 /// Photos that one page lists.
 const LISTED: usize = 200;
-
-/// Why somebody may read what a draft says.
-const REASONS: [(&str, &str); 4] = [
-    ("clinical-question", "a clinician asks about this draft"),
-    ("quality-review", "review of the quality of drafts"),
-    ("complaint", "a complaint or an incident"),
-    ("fault", "looking for a fault"),
-];
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
@@ -126,12 +125,13 @@ pub(in crate::console) async fn page(view: View, Path((firm, document)): Path<(S
             (made_with(result))
             h2 { "What the models saw, and the draft" }
             @if view.person.may(Role::Operator) {
-                p { "These are a patient's data. Say why you read them; it is recorded." }
+                p { "These are a patient's data. Say why you read them; it is recorded. Photos are not kept: with the photo, it is read anew from the EHR, for a call or two." }
                 form.line method="post" action=(format!("{}/read", photo_path(&firm, &document))) {
                     (view.form_secret())
                     label { "Because " select name="reason" required { @for (reason, said) in REASONS { option value=(reason) { (said) } } } }
                     label { "Ticket " input name="ticket" maxlength="32" pattern="[A-Za-z0-9\\-]*" size="12"; }
                     button { "Read" }
+                    button name="photo" value="shown" { "Read, with the photo" }
                 }
             } @else { p { "Reading them needs the role operator. " a href="/sign-in" { "Sign in" } "." } }
         }
@@ -210,40 +210,26 @@ pub(in crate::console) async fn read(
     body: Bytes,
 ) -> Answer {
     let fields = view.fields(Role::Operator, body)?;
-    let reason = REASONS.iter().find(|(reason, _)| *reason == fields.text("reason"));
-    let (reason, said) = reason.ok_or_else(|| Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "say why you read it"))?;
-    let ticket = fields.text("ticket");
-    if ticket.len() > 32
-        || !ticket
-            .bytes()
-            .all(|letter| letter.is_ascii_alphanumeric() || letter == b'-')
-    {
-        return Err(Trouble::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "a ticket has letters, digits and - alone",
-        ));
-    }
+    let because = Because::of(fields.text("reason"), fields.text("ticket"))?;
     let (firm, document) = (FirmId::new(firm), DocumentId::new(document));
     let journey = journey(&view, &firm, &document).await?;
     let result = view.console.state.result(&firm, &journey.assessment).await?;
     let result = result.ok_or_else(|| Trouble::not_found("result"))?;
-    let subject = format!("{} because {reason} {ticket}", journey.assessment);
-    let entry = view
-        .person
-        .operator()
-        .entry(&firm, AuditAction::ResultRead, subject.trim_end());
+    let operator = view.person.operator();
+    let subject = because.subject(journey.assessment.as_str());
+    let entry = operator.entry(&firm, AuditAction::ResultRead, subject);
     view.console.state.record(&entry).await?;
-    let of_photo = result
-        .photo_findings
-        .expose()
-        .iter()
-        .find(|one| one.document == document);
-    let findings = of_photo.map_or_else(|| result.findings.expose(), |one| &one.findings);
+    let (_, findings) = seen_on(&result, &document);
+    let drawn = if fields.text("photo").is_empty() {
+        None
+    } else {
+        Some(drawn(&view, &firm, &document, &result, &operator, &because).await)
+    };
     let note = result.note.expose();
     let content = html! {
-        p { a href=(photo_path(&firm, &document)) { "Back to its way" } " - it is recorded that you read this: " (said) "." }
+        p { a href=(photo_path(&firm, &document)) { "Back to its way" } " - it is recorded that you read this: " (because.said) "." }
         h2 { "What the models saw" }
-        (seen(findings))
+        (seen(findings, drawn))
         h2 { "The draft, as the clinician sees it" }
         article.draft {
             h3 { (note.title) }
@@ -256,7 +242,22 @@ pub(in crate::console) async fn read(
     Ok(view.still_page(Place::Photos, &format!("Photo {document}"), &content))
 }
 
-fn seen(findings: &Findings) -> Markup {
+/// The photo with what the models saw on it. Few are drawn at a time: each takes memory by its size.
+async fn drawn(
+    view: &View,
+    firm: &FirmId,
+    document: &DocumentId,
+    result: &AssistResult,
+    operator: &Operator,
+    because: &Because,
+) -> Result<Vec<u8>, Failure> {
+    let console = &view.console;
+    let firm = known_firm(&*console.state, firm.as_str()).await?;
+    let _place = console.drawing.lock().await;
+    photos::drawn(&console.config, &console.state, &firm, document, result, operator, because).await
+}
+
+fn seen(findings: &Findings, drawn: Option<Result<Vec<u8>, Failure>>) -> Markup {
     let percent = |probability: f32| format!("{:.1} %", f64::from(probability) * 100.0);
     let areas: Vec<_> = findings
         .regions
@@ -271,9 +272,18 @@ fn seen(findings: &Findings) -> Markup {
         })
         .collect();
     html! {
-        @if findings.route == Route::Solitary {
-            (pictures::areas(findings.image.width, findings.image.height, &areas))
-            p.faint { "The photo itself is not kept." }
+        @match drawn {
+            Some(Ok(png)) => {
+                img.photo src=(format!("data:image/png;base64,{}", STANDARD.encode(png))) alt="The photo, with what the models saw drawn on it";
+                p.faint { "Read from the EHR just now, and the same to the last bit as the models saw. It is not kept." }
+            }
+            not_drawn => {
+                @if let Some(Err(failure)) = not_drawn { div.banner.bad role="alert" { pre { (failure.report()) } } }
+                @if findings.route == Route::Solitary {
+                    (pictures::areas(findings.image.width, findings.image.height, &areas))
+                    p.faint { "The photo itself is not kept." }
+                }
+            }
         }
         @if let Some(abstention) = findings.abstention { p.word.warn { "The models gave no finding: " (format!("{abstention:?}")) } }
         @for concern in &findings.concerns { p { "Speaks against relying on it: " (concern.display()) } }
