@@ -12,7 +12,7 @@ use crate::{
     aws::{check, end_to_end},
     console, containers, dependency_rules, docs, documented, dynoxide, faults, house, lints, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
-    sbom,
+    sbom, sign_in,
     steps::Steps,
     systemd, validators,
 };
@@ -70,6 +70,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     check::check(&mut steps, all);
     systemd::check(&mut steps);
     containers::check(&mut steps, all);
+    sign_in::check(&mut steps, all);
     console::check(&mut steps, all);
     if all {
         api_fuzz::check(&mut steps, all);

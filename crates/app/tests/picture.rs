@@ -36,22 +36,33 @@ fn what_the_models_saw_is_drawn_on_the_photo_for_a_reason_and_on_no_other_photo(
     let out = installation.path("picture.png");
     let out = out.to_str().unwrap();
     let picture = ["picture", "elm", &known, "--out", out, "--because"];
-    let with = |reason: &'static str| picture.iter().copied().chain([reason, "--ticket", "QA-7"]).collect::<Vec<_>>();
+    let with = |reason: &'static str| {
+        picture
+            .iter()
+            .copied()
+            .chain([reason, "--ticket", "QA-7"])
+            .collect::<Vec<_>>()
+    };
     let refused = installation.fail(&with("curiosity"));
-    assert!(refused.contains("say why you read it") && refused.contains("quality-review"), "{refused}");
+    assert!(
+        refused.contains("say why you read it") && refused.contains("quality-review"),
+        "{refused}"
+    );
     installation.succeed(&with("quality-review"));
     let written = std::fs::read(out).unwrap();
     assert!(written.starts_with(b"\x89PNG"), "a picture");
     let read = installation.succeed(&["audit", "export", "--firm", "elm"]);
     let subject = format!("{known} because quality-review QA-7");
     assert!(
-        read.lines().any(|entry| entry.contains("photo-read") && entry.contains(&subject)),
+        read.lines()
+            .any(|entry| entry.contains("photo-read") && entry.contains(&subject)),
         "{read}"
     );
 
     // The clinic replaced the file in its place.
     std::fs::remove_file(out).unwrap();
-    ehr.set_photo_fault("elm", &document, Some(PhotoFault::Truncated)).unwrap();
+    ehr.set_photo_fault("elm", &document, Some(PhotoFault::Truncated))
+        .unwrap();
     let refused = installation.fail(&with("fault"));
     assert!(refused.contains("another photo now than the models saw"), "{refused}");
     assert!(!std::fs::exists(out).unwrap());

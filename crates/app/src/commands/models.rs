@@ -1,9 +1,6 @@
 //! `skin-assist models`: the model packs, looked at, checked and explained.
 
-use std::{
-    path::Path,
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use serde_json::json;
 use skin_assist_core::domain::Route;
@@ -163,4 +160,3 @@ fn explain(config: &Config, arguments: &ExplainArguments) -> Result<ExitCode, Fa
     }
     Ok(ExitCode::SUCCESS)
 }
-

@@ -47,7 +47,9 @@ impl Because {
         })?;
         let is_ticket = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'-';
         if ticket.len() > 32 || !ticket.bytes().all(is_ticket) {
-            return Err(Failure::new("a ticket has letters, digits and - alone, at most 32 of them"));
+            return Err(Failure::new(
+                "a ticket has letters, digits and - alone, at most 32 of them",
+            ));
         }
         let ticket = ticket.to_owned();
         Ok(Self { reason, said, ticket })
@@ -55,7 +57,9 @@ impl Because {
 
     /// What is read, as the audit trail has it.
     pub(crate) fn subject(&self, what: &str) -> String {
-        format!("{what} because {} {}", self.reason, self.ticket).trim_end().to_owned()
+        format!("{what} because {} {}", self.reason, self.ticket)
+            .trim_end()
+            .to_owned()
     }
 }
 

@@ -46,6 +46,9 @@ mod tests {
         // Were nothing driven meanwhile, the step would wait for ever.
         meanwhile(&mut running, |number| ended.push(number), done.notified()).await;
         assert!(ended.contains(&1));
-        assert_eq!(meanwhile(&mut FuturesUnordered::<BoxFuture<'_, ()>>::new(), drop, async { 3 }).await, 3);
+        assert_eq!(
+            meanwhile(&mut FuturesUnordered::<BoxFuture<'_, ()>>::new(), drop, async { 3 }).await,
+            3
+        );
     }
 }

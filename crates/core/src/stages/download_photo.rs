@@ -97,7 +97,6 @@ impl DownloadPhoto<'_> {
             downloaded_at,
         })
     }
-
 }
 
 /// Ends the lease of a document whose step failed, as [`verdict`] says.

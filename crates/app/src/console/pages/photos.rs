@@ -254,7 +254,16 @@ async fn drawn(
     let console = &view.console;
     let firm = known_firm(&*console.state, firm.as_str()).await?;
     let _place = console.drawing.lock().await;
-    photos::drawn(&console.config, &console.state, &firm, document, result, operator, because).await
+    photos::drawn(
+        &console.config,
+        &console.state,
+        &firm,
+        document,
+        result,
+        operator,
+        because,
+    )
+    .await
 }
 
 fn seen(findings: &Findings, drawn: Option<Result<Vec<u8>, Failure>>) -> Markup {
