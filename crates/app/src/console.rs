@@ -10,6 +10,7 @@
 
 mod access;
 mod api;
+mod kept;
 mod live;
 mod local_code;
 mod metrics;
@@ -49,6 +50,7 @@ use crate::{
 };
 use access::{Access, Person};
 pub use access::{AccessOptions, Role};
+use kept::Kept;
 pub use local_code::{LocalCode, Running};
 use metrics::{Counted, Stand};
 pub use openid_connect::OpenIdConnectOptions;
@@ -90,9 +92,6 @@ struct Recent {
     silences: Vec<Silence>,
 }
 
-/// What was read of the state, and when.
-type Read<T> = Mutex<Option<(Timestamp, Arc<T>)>>;
-
 /// What is told of a running system.
 pub struct Console {
     state: Arc<dyn StateStore>,
@@ -109,9 +108,9 @@ pub struct Console {
     stopping: watch::Sender<bool>,
     /// Grows with everything that happens.
     happened: watch::Sender<u64>,
-    stand: Read<Stand>,
-    recent: Read<Recent>,
-    silences: Read<Vec<Silence>>,
+    stand: Kept<Stand>,
+    recent: Kept<Recent>,
+    silences: Kept<Vec<Silence>>,
     /// Held while a photo is read and drawn.
     drawing: Mutex<()>,
 }
@@ -138,9 +137,10 @@ impl Console {
             own_host,
             stopping: watch::Sender::new(false),
             happened: watch::Sender::new(0),
-            stand: Mutex::default(),
-            recent: Mutex::default(),
-            silences: Mutex::default(),
+            stand: Kept::new(options.standing_for),
+            recent: Kept::new(options.standing_for),
+            // Nobody renews it.
+            silences: Kept::new(SILENCES_FOR / 2),
             drawing: Mutex::default(),
         }))
     }
@@ -167,9 +167,7 @@ impl Console {
 
     /// Somebody changed something here: what was read before is not good any more.
     fn changed(&self) {
-        if let Ok(mut stand) = self.stand.try_lock() {
-            *stand = None;
-        }
+        self.stand.forget();
         self.happened.send_modify(|count| *count += 1);
     }
 
@@ -178,41 +176,39 @@ impl Console {
         self.stopping.send_replace(true);
     }
 
-    /// What `read` gives, or gave at most `good_for` ago. Who asks meanwhile waits for the same answer.
-    async fn read<T, E>(
-        &self,
-        last: &Read<T>,
-        good_for: Duration,
-        read: impl Future<Output = Result<T, E>>,
-    ) -> Result<Arc<T>, E> {
-        let mut last = last.lock().await;
-        let now = self.clock.now();
-        if let Some((at, known)) = &*last
-            && now.since(*at) < good_for
-        {
-            return Ok(Arc::clone(known));
+    /// Reads anew what pages showed of late, so that none of them waits for it.
+    async fn keep_fresh(&self) {
+        if self.standing_for.is_zero() {
+            return std::future::pending().await;
         }
-        let fresh = Arc::new(read.await?);
-        *last = Some((now, Arc::clone(&fresh)));
-        Ok(fresh)
+        loop {
+            tokio::time::sleep(self.standing_for).await;
+            self.stand.renew(&*self.clock, self.read_standing()).await;
+            self.recent.renew(&*self.clock, self.read_recent()).await;
+        }
     }
 
-    /// How the state stands, at most `standing_for` old.
+    /// How the state stands, at most twice `standing_for` old.
     async fn standing(&self) -> Result<Arc<Stand>, StateError> {
-        let now = self.clock.now();
-        let read = async {
-            let pollers = self.state.pollers(now).await?;
-            Ok(Stand {
-                firms: self.state.overview(now).await?,
-                quotas: self.state.quotas().await?,
-                pollers: pollers.into_iter().map(|(_, figures)| figures).collect(),
-            })
-        };
-        self.read(&self.stand, self.standing_for, read).await
+        self.stand.get(&*self.clock, self.read_standing()).await
     }
 
-    /// What the last day brought, at most `standing_for` old.
+    async fn read_standing(&self) -> Result<Stand, StateError> {
+        let now = self.clock.now();
+        let pollers = self.state.pollers(now).await?;
+        Ok(Stand {
+            firms: self.state.overview(now).await?,
+            quotas: self.state.quotas().await?,
+            pollers: pollers.into_iter().map(|(_, figures)| figures).collect(),
+        })
+    }
+
+    /// What the last day brought, at most twice `standing_for` old.
     async fn recent(&self) -> Result<Arc<Recent>, StateError> {
+        self.recent.get(&*self.clock, self.read_recent()).await
+    }
+
+    async fn read_recent(&self) -> Result<Recent, StateError> {
         let now = self.clock.now();
         let silences = async {
             let firms = self.standing().await?;
@@ -223,13 +219,10 @@ impl Console {
             let counts = self.state.photos_by_hour(now - silence::REACH).await?;
             Ok::<_, StateError>(silence::silences(&firms, &counts, now))
         };
-        let read = async {
-            Ok(Recent {
-                journeys: self.state.journeys(None, now - RECENT, MOST_RECENT).await?,
-                silences: self.read(&self.silences, SILENCES_FOR, silences).await?.to_vec(),
-            })
-        };
-        self.read(&self.recent, self.standing_for, read).await
+        Ok(Recent {
+            journeys: self.state.journeys(None, now - RECENT, MOST_RECENT).await?,
+            silences: self.silences.get(&*self.clock, silences).await?.to_vec(),
+        })
     }
 
     /// Why the system is not ready to find photos; nothing when it is.
@@ -527,9 +520,12 @@ impl Serving {
                 announced(address);
                 had.send_replace(Some(address));
             }
-            let router = router(console);
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(event = "console.failed", %error);
+            let router = router(Arc::clone(&console));
+            tokio::select! {
+                served = axum::serve(listener, router).into_future() => if let Err(error) = served {
+                    tracing::error!(event = "console.failed", %error);
+                },
+                () = console.keep_fresh() => {}
             }
         });
         Self { address, task }
