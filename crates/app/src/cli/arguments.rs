@@ -684,8 +684,8 @@ pub(crate) struct AddSubscriptionArguments {
     /// Of this practice alone; may be given more than once.
     #[arg(long = "firm", value_name = "ID")]
     pub(crate) firms: Vec<String>,
-    /// This kind of event alone: encounter-found, encounter-changed, photo-detected, draft-delivered, draft-uncertain or given-up; may be given
-    /// more than once.
+    /// This kind of event alone: encounter-found, encounter-changed, photo-detected, photo-retracted, draft-delivered, draft-uncertain or given-up;
+    /// may be given more than once.
     #[arg(long = "event", value_name = "KIND")]
     pub(crate) kinds: Vec<ChartEventKind>,
     /// Tell of a silence after so many seconds; 0 for never.
