@@ -77,6 +77,9 @@ pub(crate) struct DemoArguments {
     /// How many minutes of clinic are played.
     #[arg(long, default_value_t = 6)]
     pub(crate) minutes: u32,
+    /// Tell the subscriber at this address what happens, as CloudEvents; plain http to this machine is allowed.
+    #[arg(long, value_name = "URL")]
+    pub(crate) subscriber: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -115,6 +115,10 @@ impl Subscriber {
             state: world.state.clone(),
             subscribers: Arc::new(Webhooks::new(Arc::new(self.clone()))),
             give_up_after: Duration::from_secs(24 * 3600),
+            observer: {
+                let events = world.events.clone();
+                Arc::new(move |event| events.lock().unwrap().push(event.clone()))
+            },
         }
     }
 
@@ -342,11 +346,13 @@ fn a_subscriber_is_told_once_of_each_photo_that_is_retracted() {
         assert_eq!(subscriber.numbers(), [1]);
         // It is found, and gone again before it can be read.
         ehr.set_faults(|faults| {
-            faults.failures.push(FailNext {
-                kind: CallKind::Binary,
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                remaining: 1000,
-            });
+            faults.failures = [CallKind::Photo, CallKind::Read]
+                .map(|kind| FailNext {
+                    kind,
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    remaining: 1000,
+                })
+                .into();
         });
         let unread = attach(2);
         run_for(&world, &telling, 2 * MINUTE);
