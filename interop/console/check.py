@@ -206,6 +206,20 @@ def looks_after(walk):
     """The other pages."""
     page = walk.page
     walk.open("/queues", "queues")
+    walk.open("/subscriptions", "no-subscription")
+    made = ["subscription", "add", "--endpoint", "https://subscriber.invalid/a-secret-path", "--format", "cloudevents"]
+    for event in ([], ["--event", "given-up"]):
+        walk.installation.command([*made, *event])
+    walk.open("/subscriptions", "subscriptions", ("light",))
+    expect(page.locator("main")).not_to_contain_text("a-secret-path")
+    page.get_by_role("button", name="Pause").first.click()
+    expect(page.locator("tbody tr").first).to_contain_text("off")
+    page.get_by_role("button", name="Resume").first.click()
+    expect(page.locator("tbody tr").first).to_contain_text("requested")
+    page.get_by_role("button", name="Remove").first.click()
+    walk.check("subscription-to-be-removed")
+    page.get_by_role("button", name="Remove it").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
     walk.open("/trust", "trust", ("light",))
     page.get_by_role("button", name="Check all chains").click()
     expect(page.get_by_text("Every chain is whole.")).to_be_visible()

@@ -1,12 +1,14 @@
 //! The command line.
 
 mod arguments;
+mod photos;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use arguments::*;
+pub(crate) use photos::*;
 
 use crate::{
     commands,

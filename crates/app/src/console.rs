@@ -162,7 +162,7 @@ impl Console {
     /// It cannot be written.
     pub async fn metrics(&self) -> Result<String, std::fmt::Error> {
         let standing = self.standing().await.ok();
-        metrics::text(&self.counted, standing.as_deref())
+        metrics::text(&self.counted, standing.as_deref(), self.clock.now())
     }
 
     /// Somebody changed something here: what was read before is not good any more.
@@ -200,6 +200,8 @@ impl Console {
             firms: self.state.overview(now).await?,
             quotas: self.state.quotas().await?,
             pollers: pollers.into_iter().map(|(_, figures)| figures).collect(),
+            subscriptions: self.state.subscriptions().await?,
+            given_up: self.state.given_up_notifications().await?,
         })
     }
 
@@ -407,7 +409,7 @@ async fn metrics(State(console): State<Arc<Console>>) -> Response {
 }
 
 fn router(console: Arc<Console>) -> Router {
-    use pages::{connect, models, overview, photos, practice, queues, sign_in, trust};
+    use pages::{connect, models, overview, photos, practice, queues, sign_in, subscriptions, trust};
     let style = async || {
         reply(
             StatusCode::OK,
@@ -443,6 +445,9 @@ fn router(console: Arc<Console>) -> Router {
         .route("/dead-letters/replay", post(queues::replay))
         .route("/uncertain/resolve", post(queues::resolve))
         .route("/retractions/acknowledge", post(queues::acknowledge))
+        .route("/subscriptions", get(subscriptions::page))
+        .route("/subscriptions/change", post(subscriptions::change))
+        .route("/subscriptions/replay", post(subscriptions::replay))
         .route("/trust", get(trust::page))
         .route("/trust/verify", post(trust::verify))
         .route("/trust/entries", get(trust::entries))

@@ -32,7 +32,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, join, stream::FuturesUnor
 use skin_assist_core::{
     domain::{
         AssessmentId, Cursor, DocumentId, EncounterId, Firm, FirmId, GatheringWindows, PollerId, Reason, Stage,
-        WatchList,
+        SubscriptionId, WatchList,
     },
     lease::Lease,
     polling::{
@@ -44,7 +44,8 @@ use skin_assist_core::{
         VisionModel,
     },
     stages::{
-        DocumentsPolled, GrantInHand, NoToken, PollDocuments, PollEncounters, Quota, StageError, SweepNotes, retry,
+        DocumentsPolled, GrantInHand, NoToken, PollDocuments, PollEncounters, Quota, StageError, SweepNotes, Told,
+        retry,
     },
     time::{Clock, Timestamp},
 };
@@ -229,6 +230,13 @@ pub enum Event {
         until: Timestamp,
         /// Why.
         reason: Reason,
+    },
+    /// A subscriber was told what waited for it.
+    SubscriberTold {
+        /// Whose.
+        subscription: SubscriptionId,
+        /// What came of it.
+        told: Told,
     },
     /// An item was given up.
     Buried {

@@ -351,7 +351,7 @@ const COLLECTOR_PATIENCE: Duration = Duration::from_secs(10);
 const SUBSCRIBER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What tells subscribers.
-pub fn telling(config: &Config, state: Arc<dyn StateStore>) -> Result<Telling, Failure> {
+pub fn telling(config: &Config, state: Arc<dyn StateStore>, observer: Observer) -> Result<Telling, Failure> {
     let rules = &config.subscriptions;
     let options = HttpOptions {
         connect_timeout: SUBSCRIBER_PATIENCE / 2,
@@ -371,6 +371,7 @@ pub fn telling(config: &Config, state: Arc<dyn StateStore>) -> Result<Telling, F
         state,
         subscribers: Arc::new(Webhooks::new(Arc::new(transport))),
         give_up_after: Duration::from_secs(rules.give_up_hours * 3600),
+        observer,
     })
 }
 

@@ -6,7 +6,7 @@
 mod process;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     sync::Arc,
@@ -19,14 +19,23 @@ use skin_assist::{
     config::Config,
     console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
 };
-use skin_assist_core::{phi::Secret, time::Clock as _};
+use skin_assist_core::{
+    domain::{
+        Cursor, Encounter, EncounterId, EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, Notice,
+        PatientId, Reason, Subscription, SubscriptionFormat, SubscriptionId, SubscriptionStatus,
+    },
+    phi::Secret,
+    ports::{Audit as _, AuditAction, EncounterWatches as _, FirmAdministration as _, Subscriptions as _},
+    time::Clock as _,
+};
 use skin_assist_simulator::{ClinicScript, Options, PracticeEhr, ScriptOptions};
 use skin_assist_store::{SqliteStore, StateKey};
 
 const RULES: &str = include_str!("../../../deploy/monitoring/alerts.yaml");
 const DASHBOARD: &str = include_str!("../../../deploy/monitoring/dashboard.json");
 /// Exported from their first event on, since their labels are not known before. Unit tests of the metrics show them.
-const WHEN_IT_HAPPENS: [&str; 3] = [
+const WHEN_IT_HAPPENS: [&str; 4] = [
+    "skin_assist_notices_total",
     "skin_assist_firm_rests_total",
     "skin_assist_step_reasons_total",
     "skin_assist_firm_detection_seconds",
@@ -131,6 +140,15 @@ fn a_running_system_says_how_it_is_and_what_it_did() {
         ehr.add_firm(firm.clone()).unwrap();
     }
     let installation = Installation::connected(&ehr);
+    let nobody = [
+        "subscription",
+        "add",
+        "--endpoint",
+        "https://subscriber.invalid/",
+        "--format",
+        "cloudevents",
+    ];
+    installation.succeed(&nobody);
     let config = std::fs::read_to_string(&installation.config).unwrap();
     let config = config.replace("level = \"warn\"", "level = \"warn,skin_assist::console=info\"");
     std::fs::write(&installation.config, config).unwrap();
@@ -168,6 +186,24 @@ fn a_running_system_says_how_it_is_and_what_it_did() {
     let delivered = "skin_assist_steps_total{stage=\"write-back\",outcome=\"delivered\"}";
     assert!(value(&metrics, delivered).unwrap() > 0.0);
     assert_eq!(value(&metrics, "skin_assist_firms{standing=\"served\"}"), Some(1.0));
+    // A subscriber that does not answer: nothing is taken, and it falls behind.
+    let listed = installation.json(&["subscription", "list", "--json"]);
+    let of = |metric: &str, more: &str| {
+        let id = listed[0]["id"].as_str().unwrap();
+        value(
+            &metrics,
+            &format!("skin_assist_{metric}{{subscription=\"{id}\"{more}}}"),
+        )
+        .unwrap()
+    };
+    assert_eq!(
+        value(&metrics, "skin_assist_subscriptions{status=\"requested\"}"),
+        Some(1.0)
+    );
+    assert!(of("notices_total", ",outcome=\"failed\"") > 0.0);
+    assert!(of("subscription_behind_seconds", "") > 0.0);
+    let waiting = of("subscription_waiting_events", "");
+    assert!(waiting > 0.0 && waiting <= of("subscription_events_total", ""));
     assert!(value(&metrics, "skin_assist_process_resident_memory_bytes").unwrap() > 1e6);
 
     for (what, text) in [("rule", RULES), ("panel", DASHBOARD)] {
@@ -328,6 +364,169 @@ async fn nobody_changes_anything_without_a_session_and_its_form() {
     assert!(page.contains("this needs the role admin; you are viewer"), "{page}");
     let (status, ..) = send(address, "/connect", &session.replace('=', "=0"), "").await;
     assert_eq!(status, 401, "no session of ours");
+}
+
+/// A state with a practice, and a subscription that gave an event up and waits for another.
+async fn with_a_dead_letter(folder: &std::path::Path) -> Arc<SqliteStore> {
+    const REASON: Reason = Reason::new("subscriber.refused", "the subscriber has to answer");
+    let state = SqliteStore::open(&folder.join("state.sqlite"), &StateKey::from_bytes([3; 32])).unwrap();
+    let now = SystemClock.now();
+    let firm = Firm {
+        id: FirmId::new("elm"),
+        url_prefix: "elm".to_owned(),
+        status: FirmStatus::Active,
+        mode: Mode::Silent,
+        intended_use: None,
+        categories: BTreeMap::new(),
+        api_key: None,
+        connected_at: now,
+        photos_since: now,
+    };
+    let credential = NewCredential::secret("elm-client".to_owned(), Secret::new("elm-secret".to_owned()));
+    state.add_firm(&firm, &credential).await.unwrap();
+    let subscription = Subscription::requested(
+        SubscriptionId::new("a1b2c3"),
+        "https://subscriber.example:8443/a-secret-path?key=another".to_owned(),
+        SubscriptionFormat::CloudEvents,
+        Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()),
+        "d1ge57".to_owned(),
+        now,
+    );
+    state.add_subscription(&subscription).await.unwrap();
+    let seen = |id: &str| Encounter {
+        id: EncounterId::new(id),
+        patient: PatientId::new("mrs-canary"),
+        practitioner: None,
+        status: EncounterStatus::Open,
+        last_updated: Some(now),
+    };
+    let visits = [seen("one"), seen("two")];
+    state
+        .record_encounters(&firm.id, None, Cursor(now), &visits, now)
+        .await
+        .unwrap();
+    let lease_for = Duration::from_secs(30);
+    let lease = state.acquire_subscriptions(now, lease_for, 1).await.unwrap().remove(0);
+    state.record_told(&lease, &Notice::Handshake, now).await.unwrap();
+    let first = state.next_notice(&lease, now).await.unwrap().unwrap();
+    state.give_up_telling(lease, &first, &REASON, now).await.unwrap();
+    Arc::new(state)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_looks_after_subscribers() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = with_a_dead_letter(folder.path()).await;
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut options = options(listen, None);
+    for (role, token) in [(Role::Operator, "operate"), (Role::Admin, "rule")] {
+        options.access.tokens.push((role, Secret::new(token.to_owned())));
+    }
+    let console = Console::new(state.clone(), Arc::new(SystemClock), options).unwrap();
+    let mut serving = Serving::start(console, listen, |_| {});
+    let address = serving.address().await.unwrap();
+
+    let (status, _, page) = ask(address, "/subscriptions", "").await;
+    assert_eq!(status, 200);
+    for shown in [
+        "a1b2c3",
+        "subscriber.example:8443",
+        "up to 1 of 2",
+        "1 wait",
+        "subscriber.refused",
+        "encounter-found",
+    ] {
+        assert!(page.contains(shown), "{shown} is not in {page}");
+    }
+    for secret in ["a-secret-path", "another", "whsec_", "d1ge57", "mrs-canary"] {
+        assert!(!page.contains(secret), "{secret}");
+    }
+    assert!(
+        !page.contains("action=\"/subscriptions"),
+        "a viewer is offered a change"
+    );
+    assert!(ask(address, "/", "").await.2.contains("1 subscribers are told no more"));
+
+    let session = async |token: &str| {
+        let (_, head, _) = send(address, "/sign-in", "", &format!("name=Ada+Roe&token={token}")).await;
+        let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+        let session = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+        let (_, _, page) = ask(address, "/subscriptions", session.clone().leak()).await;
+        let form = page.split("name=\"form\" value=\"").nth(1).unwrap();
+        (session, form.split('"').next().unwrap().to_owned(), page)
+    };
+    let (operator, form, page) = session("operate").await;
+    assert!(page.contains(">Resume<") && page.contains(">Put back<") && !page.contains(">Remove<"));
+    let change = async |session: &str, form: &str, path: &str, fields: &str| {
+        let sent = format!("form={form}&subscription=a1b2c3&{fields}");
+        send(address, path, session, &sent).await
+    };
+    let standing = async || state.subscription(&SubscriptionId::new("a1b2c3")).await.unwrap();
+    for (path, fields) in [
+        ("/subscriptions/change", "change=resume"),
+        ("/subscriptions/replay", "number=1"),
+    ] {
+        let before = standing().await;
+        let forged = change(&operator, "guessed", path, fields).await;
+        assert_eq!(forged.0, 403, "another session's form");
+        assert_eq!(change("", &form, path, fields).await.0, 403, "who only looks");
+        assert_eq!(standing().await, before);
+        let (status, head, _) = change(&operator, &form, path, fields).await;
+        assert_eq!(status, 303, "{path}");
+        assert!(head.contains("location: /subscriptions"));
+    }
+    let resumed = standing().await.unwrap();
+    assert_eq!(
+        (resumed.status, resumed.waiting_from),
+        (SubscriptionStatus::Requested, Some(1))
+    );
+    assert!(state.given_up_notifications().await.unwrap().is_empty());
+    assert_eq!(
+        change(&operator, &form, "/subscriptions/replay", "number=1").await.0,
+        422,
+        "it is put back"
+    );
+    assert_eq!(
+        change(&operator, &form, "/subscriptions/change", "change=pause")
+            .await
+            .0,
+        303
+    );
+    assert_eq!(standing().await.unwrap().status, SubscriptionStatus::Off);
+    for fields in ["change=ask", "change=remove"] {
+        assert_eq!(
+            change(&operator, &form, "/subscriptions/change", fields).await.0,
+            403,
+            "{fields}"
+        );
+    }
+    let (admin, form, _) = session("rule").await;
+    let (status, _, page) = change(&admin, &form, "/subscriptions/change", "change=ask").await;
+    assert_eq!((status, page.contains("2 events")), (200, true), "{page}");
+    assert!(standing().await.is_some());
+    assert_eq!(
+        change(&admin, &form, "/subscriptions/change", "change=remove").await.0,
+        303
+    );
+    assert!(standing().await.is_none());
+    let (_, _, page) = ask(address, "/subscriptions", "").await;
+    assert!(page.contains("skin-assist subscription add --endpoint"), "{page}");
+
+    let records = state.records().await.unwrap();
+    let changes: Vec<_> = records
+        .iter()
+        .filter(|record| record.action == AuditAction::SubscriptionChanged)
+        .map(|record| (record.actor.as_str(), record.subject.as_str()))
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            ("console operator Ada Roe", "a1b2c3 resumed"),
+            ("console operator Ada Roe", "a1b2c3 replays 1"),
+            ("console operator Ada Roe", "a1b2c3 paused"),
+            ("console admin Ada Roe", "a1b2c3 removed"),
+        ]
+    );
 }
 
 /// What the description says there is, is there, and answers as it says; and what is there is described.

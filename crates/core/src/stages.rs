@@ -30,7 +30,7 @@ pub use poll_encounters::{EncountersPolled, MOST_ENCOUNTER_PAGES, PollEncounters
 pub use quota::{GrantInHand, HOLD_AFTER_REFUSAL, Quota};
 pub use refresh_credentials::{RefreshCredentials, TokenState};
 pub use sweep_notes::{RecordedPhotos, SweepNotes};
-pub use tell_subscribers::{TellSubscribers, Told};
+pub use tell_subscribers::{Ending, TellSubscribers, Told};
 pub use write_back::WriteBack;
 
 use crate::{

@@ -174,22 +174,26 @@ fn insert(arrivals: &Arrivals<'_>, watch: &DocumentWatch) -> Outcome<bool> {
 ///
 /// A result whose post may be under way (intended, uncertain) is not touched, but marked: if it turns out that the EHR
 /// does not have the draft, it is cancelled instead of posted again. Such a result and a delivered one are given back, once:
-/// the clinic has to know.
+/// the clinic has to know. Subscribers are told, once for each photo that they were told of.
 fn retract(state: &State<'_>, firm: &FirmId, document: &DocumentId, now: Timestamp) -> Outcome<Option<RetractedDraft>> {
     let sealed = state.sealer(firm).document(document);
     // The assessment as it is sealed: it is only compared.
     let known = first(
         state,
-        "SELECT step, assessment FROM document_watch WHERE firm = ?1 AND document = ?2",
+        "SELECT firm, step, withdrawn, encounter, assessment FROM document_watch WHERE firm = ?1 AND document = ?2",
         [firm.as_str(), &sealed],
         |row| {
             let columns = Columns { table: TABLE, row };
-            Ok((columns.get::<String>("step")?, columns.get::<String>("assessment")?))
+            let encounter = columns.text("encounter", EncounterId::new)?;
+            let (step, assessment) = (columns.get::<String>("step")?, columns.get::<String>("assessment")?);
+            Ok((step, columns.get::<bool>("withdrawn")?, encounter, assessment))
         },
     )?;
-    let Some((step, assessment)) = known else {
+    let Some((step, withdrawn, encounter, assessment)) = known else {
         return Ok(None);
     };
+    let is_news = step != "retracted" && !withdrawn;
+    let mut context = vec![ResourceReference::encounter(&encounter)];
     let cancelled = execute(
         state,
         "UPDATE assist_results SET delivery = 'cancelled', delivery_at = ?3, retracted = 1, available_at = NULL,
@@ -228,12 +232,33 @@ fn retract(state: &State<'_>, firm: &FirmId, document: &DocumentId, now: Timesta
         // Its draft may turn out not to be in the chart: then it is not judged anew with the others.
         execute(
             state,
-            "UPDATE document_watch SET withdrawn = 1
-             WHERE firm = ?1 AND document = ?2 AND (lead IS NOT NULL OR closed IS NOT NULL)",
+            "UPDATE document_watch SET withdrawn = 1 WHERE firm = ?1 AND document = ?2 AND NOT withdrawn",
             [firm.as_str(), &sealed],
         )?;
+        context.extend(draft_of(state, firm, &assessment)?);
+    }
+    if is_news {
+        let photo = ResourceReference::document(document);
+        events::append(state, firm, ChartEventKind::PhotoRetracted, &photo, &context, now)?;
     }
     Ok(posted)
+}
+
+/// The draft of an assessment, by its sealed id, where it is in the chart.
+fn draft_of(state: &State<'_>, firm: &FirmId, assessment: &str) -> Outcome<Option<ResourceReference>> {
+    let draft = first(
+        state,
+        "SELECT firm, reference FROM assist_results WHERE firm = ?1 AND assessment = ?2 AND delivery = 'delivered'",
+        [firm.as_str(), assessment],
+        |row| {
+            let columns = Columns {
+                table: "assist_results",
+                row,
+            };
+            columns.optional_text("reference", DraftReference)
+        },
+    )?;
+    Ok(draft.flatten().as_ref().map(ResourceReference::draft))
 }
 
 /// A posted draft whose photo was retracted.

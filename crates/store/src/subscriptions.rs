@@ -24,9 +24,13 @@ use crate::{
 
 const TABLE: &str = "subscriptions";
 
-/// How many of its notifications wait, as a column.
+/// How many of its notifications wait, and from which on, as columns.
 const WAITING: &str = "(SELECT count(*) FROM notifications AS n
-     WHERE n.subscription = s.subscription AND n.state = 'waiting') AS waiting";
+         WHERE n.subscription = s.subscription AND n.state = 'waiting') AS waiting,
+     (SELECT min(n.number) FROM notifications AS n
+         WHERE n.subscription = s.subscription AND n.state = 'waiting') AS waiting_from,
+     (SELECT e.at FROM notifications AS n JOIN events AS e ON e.id = n.event
+         WHERE n.subscription = s.subscription AND n.state = 'waiting' ORDER BY n.number LIMIT 1) AS waiting_since";
 
 /// Whether there is something to tell the subscriber of `s` at ?1.
 const HAS_NEWS: &str = "(s.status = 'requested'
@@ -52,6 +56,8 @@ fn read(row: &Row<'_>) -> Outcome<Subscription> {
         status: columns.word("status")?,
         events: columns.count("events")?,
         waiting: columns.count("waiting")?,
+        waiting_from: columns.get::<Option<i64>>("waiting_from")?.map(i64::unsigned_abs),
+        waiting_since: columns.optional_time("waiting_since")?,
         answered_at: columns.optional_time("answered_at")?,
         failing_since: columns.optional_time("failing_since")?,
         reason: columns.optional_reason("reason_code", "reason_hint")?,

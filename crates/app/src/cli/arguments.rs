@@ -26,51 +26,6 @@ pub(crate) struct ManArguments {
     pub(crate) folder: PathBuf,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct PhotosArguments {
-    /// Of this practice alone.
-    #[arg(long, value_name = "PRACTICE")]
-    pub(crate) firm: Option<String>,
-    /// At most so many, latest first.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
-    /// Print one JSON document instead of text.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PictureArguments {
-    /// The practice.
-    #[arg(value_name = "PRACTICE")]
-    pub(crate) firm: String,
-    /// The photo's document, as `skin-assist photos` lists it.
-    #[arg(value_name = "PHOTO")]
-    pub(crate) photo: String,
-    /// Why a patient's photo is read; it is recorded: clinical-question, quality-review, complaint or fault.
-    #[arg(long, value_name = "REASON")]
-    pub(crate) because: String,
-    /// The number of a ticket, to be recorded with it.
-    #[arg(long)]
-    pub(crate) ticket: Option<String>,
-    /// A PNG file that is not there yet.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
-    /// Print one JSON document instead of text.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct QueueArguments {
-    /// At most so many, soonest due first.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
-    /// Print one JSON document instead of text.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// A switch that several commands have.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct JsonFlag {
@@ -99,6 +54,9 @@ pub(crate) struct DemoArguments {
     /// How many minutes of clinic are played.
     #[arg(long, default_value_t = 6)]
     pub(crate) minutes: u32,
+    /// Tell the subscriber at this address what happens, as CloudEvents; plain http to this machine is allowed.
+    #[arg(long, value_name = "URL")]
+    pub(crate) subscriber: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -706,8 +664,8 @@ pub(crate) struct AddSubscriptionArguments {
     /// Of this practice alone; may be given more than once.
     #[arg(long = "firm", value_name = "ID")]
     pub(crate) firms: Vec<String>,
-    /// This kind of event alone: encounter-found, encounter-changed, photo-detected, draft-delivered, draft-uncertain or given-up; may be given
-    /// more than once.
+    /// This kind of event alone: encounter-found, encounter-changed, photo-detected, photo-retracted, draft-delivered, draft-uncertain or given-up;
+    /// may be given more than once.
     #[arg(long = "event", value_name = "KIND")]
     pub(crate) kinds: Vec<ChartEventKind>,
     /// Tell of a silence after so many seconds; 0 for never.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use skin_assist_core::{
     domain::{
         CategoryCode, CategoryUse, DocumentId, Firm, FirmId, FirmStatus, IntendedUseRecord, Journey, JourneyState,
-        Mode, NewCredential,
+        Mode, NewCredential, SubscriptionFormat,
     },
     phi::Secret,
     ports::StateStore,
@@ -24,13 +24,13 @@ use skin_assist_simulator::{
 };
 use tokio::sync::mpsc;
 
-use super::{key::random, print_json, run::Signals, state_failed};
+use super::{key::random, print_json, run::Signals, state_failed, subscription::requested};
 use crate::{
     cli::DemoArguments,
     clock::SystemClock,
     config::Config,
     console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
-    driver::{Event, stop_signal},
+    driver::{Event, Observer, stop_signal},
     failure::{Failure, Hinted as _, WithHint as _},
     telemetry, wiring,
 };
@@ -76,6 +76,7 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
     // In compressed time a window of real seconds would span minutes of the clinic.
     config.assessments.widespread_window_seconds = 0;
     config.polling.policy = arguments.policy;
+    config.subscriptions.allow_loopback_http = true;
     config.ehr.calls_per_minute = Options::default().quota_per_minute;
 
     for firm in &script.firms {
@@ -98,17 +99,22 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
     for firm in &firms {
         connect(&*state, firm).await?;
     }
+    let signing_key = match &arguments.subscriber {
+        Some(endpoint) => Some(subscribe(&config, &*state, endpoint).await?),
+        None => None,
+    };
     let console = console(&config, &state)?;
     let mut serving = Serving::start(Arc::clone(&console), HERE, |_| {});
     let console_url = serving.address().await.map(|address| format!("http://{address}/"));
     let (events, happened) = mpsc::unbounded_channel();
     let told = console.observer();
-    let observer = Arc::new(move |event: &Event| {
+    let observer: Observer = Arc::new(move |event: &Event| {
         told(event);
         // The demonstration may have ended: then nobody listens any more.
         drop(events.send(event.clone()));
     });
-    let engine = wiring::engine(&config, Arc::clone(&state), observer).await?;
+    let engine = wiring::engine(&config, Arc::clone(&state), Arc::clone(&observer)).await?;
+    let telling = wiring::telling(&config, Arc::clone(&state), observer)?;
 
     let mut show = Show {
         quiet: arguments.json,
@@ -128,6 +134,12 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
     ));
     if let Some(console_url) = &console_url {
         show.say(&format!("The console of Skin Assist is at {console_url}"));
+    }
+    if let Some(signing_key) = &signing_key {
+        show.say(&format!(
+            "What the subscriber is told is signed with {}",
+            signing_key.expose()
+        ));
     }
     show.ehr
         .play(&script, SystemClock.now(), arguments.speed)
@@ -151,7 +163,7 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
         }
         Ok::<_, Failure>((ending, show))
     };
-    let ((), outcome) = futures::join!(engine.run(stop), directed);
+    let ((), (), outcome) = futures::join!(engine.run(stop.clone()), telling.run(stop), directed);
     let (ending, show) = outcome?;
     let code = match ending {
         Ending::Interrupted => ExitCode::from(INTERRUPTED),
@@ -166,6 +178,13 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
     };
     server.shutdown().await;
     Ok(code)
+}
+
+/// Tells a subscriber of everything; the key that this is signed with.
+async fn subscribe(config: &Config, state: &dyn StateStore, endpoint: &str) -> Result<Secret, Failure> {
+    let (subscription, _) = requested(config, endpoint, SubscriptionFormat::CloudEvents)?;
+    state.add_subscription(&subscription).await.map_err(state_failed)?;
+    Ok(subscription.signing_key)
 }
 
 /// The console, as `run` serves it. Everything here is made up, so that everybody on this machine may do everything.
@@ -273,7 +292,15 @@ impl Show {
                 JourneyState::Delivered | JourneyState::Uncertain | JourneyState::DeadLetter
             )
         };
-        Ok(journeys.len() >= self.expected && journeys.values().all(|journey| over(journey.state)))
+        let is_over = journeys.len() >= self.expected && journeys.values().all(|journey| over(journey.state));
+        Ok(is_over && self.everything_told().await?)
+    }
+
+    /// Whether the subscriber, if there is one, was told of everything, or does not answer.
+    async fn everything_told(&self) -> Result<bool, Failure> {
+        let subscriptions = self.state.subscriptions().await.map_err(state_failed)?;
+        let mut subscriptions = subscriptions.iter();
+        Ok(subscriptions.all(|subscription| subscription.waiting == 0 || subscription.reason.is_some()))
     }
 
     async fn journeys(&self) -> Result<BTreeMap<(FirmId, DocumentId), Journey>, Failure> {
@@ -322,6 +349,7 @@ impl Show {
             | Event::Advanced { .. }
             | Event::Withheld { .. }
             | Event::Waiting { .. }
+            | Event::SubscriberTold { .. }
             | Event::Retracted(_) => {}
         }
         Ok(())

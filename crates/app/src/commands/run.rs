@@ -50,15 +50,15 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         async move { measuring?.metrics().await.ok() }.boxed()
     });
     let collector = wiring::collector(config, read_metrics)?.map(Arc::new);
-    let observer = match collector.clone() {
+    let observer: Observer = match collector.clone() {
         Some(collector) => Arc::new(move |event: &Event| {
             collector.observe(event);
             shown(event);
         }),
         None => shown,
     };
-    let engine = wiring::engine(config, Arc::clone(&state), observer).await?;
-    let telling = wiring::telling(config, Arc::clone(&state))?;
+    let engine = wiring::engine(config, Arc::clone(&state), Arc::clone(&observer)).await?;
+    let telling = wiring::telling(config, Arc::clone(&state), observer)?;
     let what = format!(
         "version {} configuration {}",
         env!("CARGO_PKG_VERSION"),

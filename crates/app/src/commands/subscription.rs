@@ -6,14 +6,14 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
     audit::installation,
-    domain::{FirmId, Subscription, SubscriptionId},
+    domain::{FirmId, Subscription, SubscriptionFormat, SubscriptionId},
     phi::Secret,
     ports::{AuditAction, AuditRecord, StateError, StateStore},
     time::{Clock as _, Timestamp},
 };
 use skin_assist_subscribers::{EndpointRefused, KEY_BYTES, check_endpoint, encode_key};
 
-use super::{by_operator, known_firm, print_json, state_failed, table::table};
+use super::{Operator, known_firm, print_json, state_failed, table::table};
 use crate::{
     cli::{AddSubscriptionArguments, JsonFlag, SubscriptionCommand},
     clock::SystemClock,
@@ -25,9 +25,9 @@ use crate::{
 /// Makes, lists and ends subscriptions to what happens in charts.
 pub(crate) async fn subscription(config: &Config, command: SubscriptionCommand) -> Result<ExitCode, Failure> {
     let state = wiring::state(config).await?;
-    let state = &*state;
+    let (state, operator) = (&*state, Operator::of_the_command());
     match command {
-        SubscriptionCommand::Add(arguments) => add(config, state, arguments).await?,
+        SubscriptionCommand::Add(arguments) => add(config, state, &operator, arguments).await?,
         SubscriptionCommand::List(JsonFlag { json }) => {
             let all = state.subscriptions().await.map_err(state_failed)?;
             if json {
@@ -47,22 +47,15 @@ pub(crate) async fn subscription(config: &Config, command: SubscriptionCommand) 
             }
         }
         SubscriptionCommand::Pause { id } => {
-            let id = known(state, &id).await?.id;
-            let audited = state.audited(entry(format!("{id} paused")));
-            audited.pause_subscription(&id).await.map_err(state_failed)?;
+            change(state, &operator, &id, Change::Pause).await?;
             say!("Paused {id}. What happens meanwhile is kept for seven days.");
         }
         SubscriptionCommand::Resume { id } => {
-            let id = known(state, &id).await?.id;
-            let audited = state.audited(entry(format!("{id} resumed")));
-            let resumed = audited.resume_subscription(&id, SystemClock.now()).await;
-            resumed.map_err(state_failed)?;
+            change(state, &operator, &id, Change::Resume).await?;
             say!("Resumed {id}: it begins with a handshake.");
         }
         SubscriptionCommand::Remove { id } => {
-            let id = known(state, &id).await?.id;
-            let audited = state.audited(entry(format!("{id} removed")));
-            audited.remove_subscription(&id).await.map_err(state_failed)?;
+            change(state, &operator, &id, Change::Remove).await?;
             say!("Removed {id}.");
         }
         SubscriptionCommand::DeadLetters(JsonFlag { json }) => {
@@ -88,17 +81,55 @@ pub(crate) async fn subscription(config: &Config, command: SubscriptionCommand) 
             }
         }
         SubscriptionCommand::Replay { id, number } => {
-            let id = known(state, &id).await?.id;
-            let audited = state.audited(entry(format!("{id} replays {number}")));
-            audited.replay_notification(&id, number).await.map_err(state_failed)?;
+            replay(state, &operator, &id, number).await?;
             say!("Notification {number} is sent before what waits.");
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn entry(subject: impl Into<String>) -> AuditRecord {
-    by_operator(&installation(), AuditAction::SubscriptionChanged, subject)
+/// What an operator does to a subscription that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing is sent any more.
+    Pause,
+    /// It begins anew, with a handshake.
+    Resume,
+    /// It ends.
+    Remove,
+}
+
+/// Pauses, resumes or ends a subscription.
+pub(crate) async fn change(
+    state: &dyn StateStore,
+    operator: &Operator,
+    id: &str,
+    change: Change,
+) -> Result<(), Failure> {
+    let id = known(state, id).await?.id;
+    let word = match change {
+        Change::Pause => "paused",
+        Change::Resume => "resumed",
+        Change::Remove => "removed",
+    };
+    let audited = state.audited(entry(operator, format!("{id} {word}")));
+    let changed = match change {
+        Change::Pause => audited.pause_subscription(&id).await,
+        Change::Resume => audited.resume_subscription(&id, SystemClock.now()).await,
+        Change::Remove => audited.remove_subscription(&id).await,
+    };
+    changed.map_err(state_failed)
+}
+
+/// Puts a notification that was given up back among those that wait.
+pub(crate) async fn replay(state: &dyn StateStore, operator: &Operator, id: &str, number: u64) -> Result<(), Failure> {
+    let id = known(state, id).await?.id;
+    let audited = state.audited(entry(operator, format!("{id} replays {number}")));
+    audited.replay_notification(&id, number).await.map_err(state_failed)
+}
+
+fn entry(operator: &Operator, subject: impl Into<String>) -> AuditRecord {
+    operator.entry(&installation(), AuditAction::SubscriptionChanged, subject)
 }
 
 async fn known(state: &dyn StateStore, id: &str) -> Result<Subscription, Failure> {
@@ -130,30 +161,45 @@ fn refused(error: EndpointRefused) -> Failure {
         .with_hint(hint)
 }
 
-async fn add(config: &Config, state: &dyn StateStore, arguments: AddSubscriptionArguments) -> Result<(), Failure> {
+/// A subscription to everything, with a key of its own, and the token with which its subscriber may ask.
+pub(super) fn requested(
+    config: &Config,
+    endpoint: &str,
+    format: SubscriptionFormat,
+) -> Result<(Subscription, Secret), Failure> {
     let rules = &config.subscriptions;
     let (loopback, private) = (rules.allow_loopback_http, rules.allow_private_addresses);
-    let endpoint = check_endpoint(&arguments.endpoint, loopback, private).map_err(refused)?;
+    let endpoint = check_endpoint(endpoint, loopback, private).map_err(refused)?;
+    let (key, token) = (random::<KEY_BYTES>()?, hex::encode(random::<32>()?));
+    let subscription = Subscription::requested(
+        SubscriptionId::new(hex::encode(random::<6>()?)),
+        endpoint.into(),
+        format,
+        encode_key(&key),
+        token_digest(&token),
+        SystemClock.now(),
+    );
+    Ok((subscription, Secret::new(token)))
+}
+
+async fn add(
+    config: &Config,
+    state: &dyn StateStore,
+    operator: &Operator,
+    arguments: AddSubscriptionArguments,
+) -> Result<(), Failure> {
     let mut firms = BTreeSet::<FirmId>::new();
     for firm in &arguments.firms {
         firms.insert(known_firm(state, firm).await?.id);
     }
-    let (key, token) = (random::<KEY_BYTES>()?, hex::encode(random::<32>()?));
+    let (subscription, token) = requested(config, &arguments.endpoint, arguments.format)?;
     let subscription = Subscription {
         firms,
         kinds: arguments.kinds.into_iter().collect(),
         heartbeat_seconds: arguments.heartbeat_seconds,
-        ..Subscription::requested(
-            SubscriptionId::new(hex::encode(random::<6>()?)),
-            endpoint.into(),
-            arguments.format,
-            encode_key(&key),
-            token_digest(&token),
-            SystemClock.now(),
-        )
+        ..subscription
     };
-    let token = Secret::new(token);
-    let audited = state.audited(entry(format!("{} added", subscription.id)));
+    let audited = state.audited(entry(operator, format!("{} added", subscription.id)));
     audited
         .add_subscription(&subscription)
         .await
@@ -186,7 +232,8 @@ fn token_digest(token: &str) -> String {
     hex::encode(Sha256::digest(token.as_bytes()))
 }
 
-fn listed<T: std::fmt::Display>(words: &BTreeSet<T>) -> String {
+/// Words of a list; none stands for all.
+pub(crate) fn listed<T: std::fmt::Display>(words: &BTreeSet<T>) -> String {
     if words.is_empty() {
         return "all".to_owned();
     }

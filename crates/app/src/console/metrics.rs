@@ -1,7 +1,7 @@
 //! What a running system measures, as Prometheus reads it (OpenMetrics text). docs/telemetry.md lists every metric.
 //!
 //! Two sources: what this process did, counted as it happens; and how the state stands, shared by all processes, read when it
-//! is asked for. Labels are bounded: firms, quotas, and words and reason codes of this software. Nothing of a patient.
+//! is asked for. Labels are bounded: firms, quotas, subscriptions, and words and reason codes of this software. Nothing of a patient.
 
 use std::{
     collections::BTreeMap,
@@ -15,8 +15,9 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use skin_assist_core::{
-    domain::{PollerFigures, Stage},
+    domain::{GivenUpNotification, PollerFigures, Stage, Subscription, SubscriptionId, SubscriptionStatus},
     ports::{Overview, QuotaFigures, Standing},
+    stages::{Ending, Told},
     time::Timestamp,
 };
 
@@ -48,6 +49,7 @@ pub(super) struct Counted {
     reasons: Family<Labels<3>, Counter>,
     step_seconds: Histograms<1>,
     draft_seconds: Histograms<1>,
+    notices: Family<Labels<2>, Counter>,
     /// When firms were looked after last, and when that last went well.
     looked_after: Mutex<LookedAfter>,
 }
@@ -72,6 +74,7 @@ impl Counted {
             reasons: Family::default(),
             step_seconds: Family::new_with_constructor(|| Histogram::new(STEP_BOUNDS_S)),
             draft_seconds: Family::new_with_constructor(|| Histogram::new(DRAFT_BOUNDS_S)),
+            notices: Family::default(),
             looked_after: Mutex::default(),
         };
         // What has not happened yet is zero, not missing: an alert rule cannot tell a rate from nothing.
@@ -123,6 +126,11 @@ impl Counted {
             Unit::Seconds,
             counted.draft_seconds.clone(),
         );
+        counted.registry.register(
+            "notices",
+            "Attempts of this process to tell subscribers (events, handshakes, heartbeats), by outcome.",
+            counted.notices.clone(),
+        );
         counted
     }
 
@@ -143,6 +151,7 @@ impl Counted {
                 self.resting.get_or_create(&labels).inc();
             }
             Event::Stepped(stepped) => self.stepped(stepped),
+            Event::SubscriberTold { subscription, told } => self.told(subscription, told),
             // Each of these is a step that was taken, and counted as one.
             Event::Advanced { .. }
             | Event::Delivered { .. }
@@ -179,6 +188,22 @@ impl Counted {
         }
     }
 
+    /// All outcomes are there from a subscription's first notice on.
+    fn told(&self, subscription: &SubscriptionId, told: &Told) {
+        let (failed, given_up) = match told.ending {
+            Ending::Waiting(_) => (1, 0),
+            Ending::GivenUp(_) => (0, 1),
+            Ending::Taken | Ending::LeaseLost => (0, 0),
+        };
+        for (outcome, notices) in [("taken", told.taken), ("failed", failed), ("given-up", given_up)] {
+            let labels = [
+                ("subscription", subscription.to_string()),
+                ("outcome", outcome.to_owned()),
+            ];
+            self.notices.get_or_create(&labels).inc_by(notices);
+        }
+    }
+
     /// When the engine looked after its firms.
     pub(super) fn looked_after(&self) -> LookedAfter {
         *self.looked_after.lock().unwrap_or_else(PoisonError::into_inner)
@@ -201,10 +226,14 @@ pub(super) struct Stand {
     pub(super) quotas: Vec<QuotaFigures>,
     /// Who polls.
     pub(super) pollers: Vec<PollerFigures>,
+    /// Who is told what happens.
+    pub(super) subscriptions: Vec<Subscription>,
+    /// What subscribers were not told in the end.
+    pub(super) given_up: Vec<GivenUpNotification>,
 }
 
 /// Everything as text: what this process counted, and how the state stands, if it could be read.
-pub(super) fn text(counted: &Counted, standing: Option<&Stand>) -> Result<String, fmt::Error> {
+pub(super) fn text(counted: &Counted, standing: Option<&Stand>, now: Timestamp) -> Result<String, fmt::Error> {
     let mut text = String::new();
     encode_registry(&mut text, &counted.registry)?;
     let mut registry = Registry::with_prefix(PREFIX);
@@ -228,6 +257,7 @@ pub(super) fn text(counted: &Counted, standing: Option<&Stand>) -> Result<String
     if let Some(standing) = standing {
         firms(&mut registry, &standing.firms);
         quotas(&mut registry, standing);
+        subscriptions(&mut registry, standing, now);
     }
     encode_registry(&mut text, &registry)?;
     encode_eof(&mut text)?;
@@ -366,6 +396,56 @@ fn quotas(registry: &mut Registry, standing: &Stand) {
     registry.register("pollers", "Processes that poll.", pollers);
 }
 
+fn subscriptions(registry: &mut Registry, standing: &Stand, now: Timestamp) {
+    let statuses: Family<Labels<1>, Gauge> = Family::default();
+    for status in SubscriptionStatus::ALL {
+        drop(statuses.get_or_create(&[("status", status.to_string())]));
+    }
+    let events: Family<Labels<1>, Counter> = Family::default();
+    let waiting: Family<Labels<1>, Gauge> = Family::default();
+    let behind: Family<Labels<1>, Real> = Family::default();
+    let dead: Family<Labels<1>, Gauge> = Family::default();
+    for subscription in &standing.subscriptions {
+        let name = || [("subscription", subscription.id.to_string())];
+        let status = [("status", subscription.status.to_string())];
+        statuses.get_or_create(&status).inc();
+        events.get_or_create(&name()).inc_by(subscription.events);
+        waiting.get_or_create(&name()).set(number(subscription.waiting));
+        // What an operator paused is behind on purpose.
+        if subscription.status != SubscriptionStatus::Off {
+            let age = subscription.waiting_since.map(|since| now.since(since));
+            behind.get_or_create(&name()).set(age.unwrap_or_default().as_secs_f64());
+        }
+        let given_up = standing
+            .given_up
+            .iter()
+            .filter(|letter| letter.subscription == subscription.id);
+        dead.get_or_create(&name()).set(number(given_up.count() as u64));
+    }
+    registry.register("subscriptions", "Subscriptions, by how they stand.", statuses);
+    registry.register(
+        "subscription_events",
+        "Events that a subscription has had since it was made.",
+        events,
+    );
+    registry.register(
+        "subscription_waiting_events",
+        "Events that the subscriber is still to be told of.",
+        waiting,
+    );
+    registry.register_with_unit(
+        "subscription_behind",
+        "How old the oldest event is that the subscriber is still to be told of; 0 where there is none.",
+        Unit::Seconds,
+        behind,
+    );
+    registry.register(
+        "subscription_dead_letters",
+        "Events that were given up, are still kept, and wait for an operator.",
+        dead,
+    );
+}
+
 fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -381,7 +461,8 @@ fn resident_bytes() -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use skin_assist_core::{
-        domain::{DocumentId, Firm, FirmId, FirmStatus, Mode, Reason},
+        domain::{ChartEventKind, DocumentId, Firm, FirmId, FirmStatus, Mode, Reason, SubscriptionFormat},
+        phi::Secret,
         ports::DetectionLatency,
     };
 
@@ -424,7 +505,7 @@ mod tests {
             firms: vec![overview],
             ..Stand::default()
         };
-        let text = text(&Counted::new(), Some(&standing)).unwrap();
+        let text = text(&Counted::new(), Some(&standing), Timestamp::from_millis(0)).unwrap();
         for line in [
             "skin_assist_firm_detection_seconds{firm=\"oak\",quantile=\"0.95\"} 9.0",
             "skin_assist_firms{standing=\"stopped\"} 1",
@@ -436,6 +517,70 @@ mod tests {
         ] {
             assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn how_far_a_subscriber_is_behind_is_told_unless_it_was_paused() {
+        const REASON: Reason = Reason::new("subscriber.refused", "look");
+        let at = Timestamp::from_millis;
+        let subscription = |id: &str, status| Subscription {
+            status,
+            events: 9,
+            waiting: 3,
+            waiting_from: Some(6),
+            waiting_since: Some(at(1_000)),
+            ..Subscription::requested(
+                SubscriptionId::new(id),
+                "https://subscriber.example/secret".to_owned(),
+                SubscriptionFormat::CloudEvents,
+                Secret::new("key".to_owned()),
+                String::new(),
+                at(0),
+            )
+        };
+        let given_up = GivenUpNotification {
+            subscription: SubscriptionId::new("one"),
+            number: 2,
+            kind: ChartEventKind::PhotoDetected,
+            at: at(2_000),
+            reason: REASON,
+        };
+        let standing = Stand {
+            subscriptions: vec![
+                subscription("one", SubscriptionStatus::Active),
+                subscription("two", SubscriptionStatus::Off),
+            ],
+            given_up: vec![given_up],
+            ..Stand::default()
+        };
+        let counted = Counted::new();
+        for (taken, ending) in [
+            (4, Ending::Taken),
+            (2, Ending::Waiting(REASON)),
+            (0, Ending::Waiting(REASON)),
+            (0, Ending::GivenUp(REASON)),
+        ] {
+            counted.observe(&Event::SubscriberTold {
+                subscription: SubscriptionId::new("one"),
+                told: Told { taken, ending },
+            });
+        }
+        let text = text(&counted, Some(&standing), at(61_000)).unwrap();
+        for line in [
+            "skin_assist_notices_total{subscription=\"one\",outcome=\"taken\"} 6",
+            "skin_assist_notices_total{subscription=\"one\",outcome=\"failed\"} 2",
+            "skin_assist_notices_total{subscription=\"one\",outcome=\"given-up\"} 1",
+            "skin_assist_subscriptions{status=\"active\"} 1",
+            "skin_assist_subscriptions{status=\"error\"} 0",
+            "skin_assist_subscription_events_total{subscription=\"one\"} 9",
+            "skin_assist_subscription_waiting_events{subscription=\"two\"} 3",
+            "skin_assist_subscription_behind_seconds{subscription=\"one\"} 60.0",
+            "skin_assist_subscription_dead_letters{subscription=\"one\"} 1",
+            "skin_assist_subscription_dead_letters{subscription=\"two\"} 0",
+        ] {
+            assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("behind_seconds{subscription=\"two\"}") && !text.contains("subscriber.example"));
     }
 
     #[test]
@@ -468,7 +613,7 @@ mod tests {
             ended_at: at(50_000),
             ..stepped
         })));
-        let text = text(&counted, None).unwrap();
+        let text = text(&counted, None, at(0)).unwrap();
         for line in [
             "skin_assist_firm_rests_total{reason=\"ehr.unavailable\"} 1",
             "skin_assist_step_reasons_total{stage=\"write-back\",outcome=\"waiting\",reason=\"ehr.unavailable\"} 1",

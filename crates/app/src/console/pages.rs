@@ -9,6 +9,7 @@ pub(super) mod photos;
 pub(super) mod practice;
 pub(super) mod queues;
 pub(super) mod sign_in;
+pub(super) mod subscriptions;
 pub(super) mod trust;
 
 use std::{fmt::Display, sync::Arc, time::Duration};
@@ -123,16 +124,18 @@ pub(super) enum Place {
     Overview,
     Photos,
     Queues,
+    Subscriptions,
     Trust,
     Models,
     Connect,
     Elsewhere,
 }
 
-const PLACES: [(Place, &str, &str); 6] = [
+const PLACES: [(Place, &str, &str); 7] = [
     (Place::Overview, "/", "Overview"),
     (Place::Photos, "/photos", "Photos"),
     (Place::Queues, "/queues", "Queues"),
+    (Place::Subscriptions, "/subscriptions", "Subscriptions"),
     (Place::Trust, "/trust", "Trust"),
     (Place::Models, "/models", "Models"),
     (Place::Connect, "/connect", "Connect"),

@@ -7,11 +7,11 @@ use skin_assist_core::{
     domain::{Subscription, SubscriptionId},
     lease::Lease,
     ports::{StateError, StateStore, Subscribers},
-    stages::{TellSubscribers, Told},
+    stages::{Ending, TellSubscribers},
     time::Clock,
 };
 
-use super::{LOOK_EVERY, STATE_PAUSE, StopSignal};
+use super::{Event, LOOK_EVERY, Observer, STATE_PAUSE, StopSignal};
 
 /// How many subscribers are told at once.
 const WIDTH: usize = 16;
@@ -27,6 +27,8 @@ pub struct Telling {
     pub subscribers: Arc<dyn Subscribers>,
     /// For how long a subscriber may fail to take a notice.
     pub give_up_after: Duration,
+    /// Who is told what came of it.
+    pub observer: Observer,
 }
 
 impl Telling {
@@ -47,7 +49,7 @@ impl Telling {
                 }
             } else if running.len() < WIDTH {
                 match stage.acquire(WIDTH - running.len()).await {
-                    Ok(leases) => running.extend(leases.into_iter().map(|lease| one(stage, lease).boxed())),
+                    Ok(leases) => running.extend(leases.into_iter().map(|lease| self.one(stage, lease).boxed())),
                     Err(error) => {
                         trouble(&error);
                         look_again = self.clock.now() + STATE_PAUSE;
@@ -62,27 +64,29 @@ impl Telling {
             }
         }
     }
-}
-
-async fn one(stage: TellSubscribers<'_>, lease: Lease<Subscription>) {
-    let (id, attempt) = (lease.item().id.clone(), lease.attempt());
-    match stage.run(lease).await {
-        Ok(told) => say(&id, attempt, &told),
-        Err(error) => trouble(&error),
+    async fn one(&self, stage: TellSubscribers<'_>, lease: Lease<Subscription>) {
+        let (subscription, attempt) = (lease.item().id.clone(), lease.attempt());
+        match stage.run(lease).await {
+            Ok(told) => {
+                say(&subscription, attempt, &told.ending);
+                (self.observer)(&Event::SubscriberTold { subscription, told });
+            }
+            Err(error) => trouble(&error),
+        }
     }
 }
 
-fn say(subscription: &SubscriptionId, attempt: u32, told: &Told) {
-    match told {
-        Told::Waiting(reason) if attempt == 1 => {
+fn say(subscription: &SubscriptionId, attempt: u32, ending: &Ending) {
+    match ending {
+        Ending::Waiting(reason) if attempt == 1 => {
             let (reason, hint) = (reason.code(), reason.hint());
             tracing::warn!(event = "subscriber.waiting", %subscription, reason, hint);
         }
-        Told::GivenUp(reason) => {
+        Ending::GivenUp(reason) => {
             let (reason, hint) = (reason.code(), reason.hint());
             tracing::error!(event = "subscriber.given-up", %subscription, reason, hint);
         }
-        Told::Taken(_) | Told::Waiting(_) | Told::LeaseLost => {}
+        Ending::Taken | Ending::Waiting(_) | Ending::LeaseLost => {}
     }
 }
 

@@ -155,6 +155,7 @@ fn pages(world: &World) -> Vec<String> {
         "/practices/elm",
         "/photos",
         "/queues",
+        "/subscriptions",
         "/trust",
         "/trust/entries?practice=elm",
         "/models?practice=elm",

@@ -24,6 +24,7 @@ use skin_assist_core::{
     ports::{NotTold, Subscribers},
     time::{Clock as _, Timestamp, VirtualClock},
 };
+use skin_assist_simulator::{CallKind, DocumentSpec, EncounterSpec, FailNext, PhotoSpec};
 use skin_assist_subscribers::{Webhooks, encode_key, fhir, sign};
 use skin_assist_transport::{Transport, TransportError};
 use tokio::{
@@ -33,9 +34,10 @@ use tokio::{
 
 use crate::{
     CLINIC, MINUTE,
-    support::{World, after_turns},
+    support::{Setting, World, after_turns},
 };
 
+const FIRM: &str = "derm";
 const ID: &str = "a1b2c3";
 const TOKEN: &str = "the subscriber's own token";
 /// The SHA-256 of [`TOKEN`].
@@ -113,6 +115,10 @@ impl Subscriber {
             state: world.state.clone(),
             subscribers: Arc::new(Webhooks::new(Arc::new(self.clone()))),
             give_up_after: Duration::from_secs(24 * 3600),
+            observer: {
+                let events = world.events.clone();
+                Arc::new(move |event| events.lock().unwrap().push(event.clone()))
+            },
         }
     }
 
@@ -304,6 +310,70 @@ fn a_subscriber_that_is_killed_at_random_has_every_event() {
         assert_eq!(of_kind(ChartEventKind::DraftUncertain) as u64, uncertain);
     }
     assert!(kills >= 10, "{kills} kills prove nothing");
+}
+
+/// Of photos before and after their drafts, on an EHR that goes on listing them; a letter was never told of.
+#[test]
+fn a_subscriber_is_told_once_of_each_photo_that_is_retracted() {
+    for format in [SubscriptionFormat::FhirR4Backport, SubscriptionFormat::CloudEvents] {
+        let world = World::empty_with(1, Setting::of("fhir-r4"));
+        world.open_firm(FIRM);
+        let wanted = Subscription {
+            kinds: [ChartEventKind::PhotoRetracted].into(),
+            ..subscription(format, world.clock_now())
+        };
+        subscribe(&world, &wanted);
+        let subscriber = Subscriber::new(&world, Care::First, 0, 0);
+        let telling = subscriber.telling(&world);
+        let ehr = &world.ehr;
+        let visit = ehr
+            .open_encounter(world.clock_now(), FIRM, EncounterSpec::default())
+            .unwrap();
+        let letter = DocumentSpec::pdf("PHOTO-LESION", "letter");
+        let letter = ehr.attach_document(world.clock_now(), FIRM, &visit, letter).unwrap();
+        let attach = |seed| {
+            let photo = PhotoSpec::synthetic("PHOTO-LESION", seed, None);
+            ehr.attach_photo(world.clock_now(), FIRM, &visit, photo).unwrap()
+        };
+        let retract = |document: &str| ehr.retract_document(world.clock_now(), FIRM, document).unwrap();
+        let drafted = attach(1);
+        run_for(&world, &telling, 5 * MINUTE);
+        assert_eq!(world.report().compositions, 1);
+        assert_eq!(subscriber.numbers(), NONE);
+        retract(&letter);
+        retract(&drafted);
+        run_for(&world, &telling, 10 * MINUTE);
+        assert_eq!(subscriber.numbers(), [1]);
+        // It is found, and gone again before it can be read.
+        ehr.set_faults(|faults| {
+            faults.failures = [CallKind::Photo, CallKind::Read]
+                .map(|kind| FailNext {
+                    kind,
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    remaining: 1000,
+                })
+                .into();
+        });
+        let unread = attach(2);
+        run_for(&world, &telling, 2 * MINUTE);
+        retract(&unread);
+        run_for(&world, &telling, 10 * MINUTE);
+        assert_eq!(world.report().compositions, 1);
+        assert_eq!(subscriber.numbers(), [1, 2]);
+        assert_eq!(standing(&world).events, 2);
+        let fate = subscriber.fate();
+        let [first, second] = [1, 2].map(|number| fate.kept[&number].to_string());
+        assert!(first.contains(&format!("DocumentReference/{drafted}")) && first.contains("Composition/"));
+        assert!(second.contains(&format!("DocumentReference/{unread}")) && !second.contains("Composition/"));
+        for told in [first, second] {
+            assert!(
+                told.contains(&format!("Encounter/{visit}")) && !told.contains("Patient"),
+                "{told}"
+            );
+            let is_typed = told.contains("example.skin-assist.photo-retracted");
+            assert_eq!(is_typed, format == SubscriptionFormat::CloudEvents);
+        }
+    }
 }
 
 /// Takes whatever a subscriber answers for an answer that it took it: as if the cursor moved before the 2xx.

@@ -61,6 +61,8 @@ words! {
         EncounterChanged = "encounter-changed",
         /// A photo was found.
         PhotoDetected = "photo-detected",
+        /// A photo that was found was retracted.
+        PhotoRetracted = "photo-retracted",
         /// A draft is in the chart.
         DraftDelivered = "draft-delivered",
         /// A draft may or may not be in the chart.
@@ -219,6 +221,10 @@ pub struct Subscription {
     pub events: u64,
     /// How many of these the subscriber is still to be told of.
     pub waiting: u64,
+    /// The number of the first of these: the subscriber was told of all before it, but for what was given up.
+    pub waiting_from: Option<u64>,
+    /// When that one happened.
+    pub waiting_since: Option<Timestamp>,
     /// When the subscriber answered last.
     pub answered_at: Option<Timestamp>,
     /// Since when it could not be told.
@@ -250,10 +256,17 @@ impl Subscription {
             status: SubscriptionStatus::Requested,
             events: 0,
             waiting: 0,
+            waiting_from: None,
+            waiting_since: None,
             answered_at: None,
             failing_since: None,
             reason: None,
         }
+    }
+
+    /// Up to which event the subscriber was told, in order; what was given up is left out.
+    pub fn told_up_to(&self) -> u64 {
+        self.waiting_from.map_or(self.events, |number| number.saturating_sub(1))
     }
 }
 

@@ -37,11 +37,20 @@ pub struct TellSubscribers<'a> {
     pub give_up_after: Duration,
 }
 
+/// What came of telling one subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// So many notices were taken.
+    pub taken: u64,
+    /// How it ended.
+    pub ending: Ending,
+}
+
 /// How telling one subscriber ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
-    /// So many notices were taken; more may wait.
-    Taken(u64),
+pub enum Ending {
+    /// All that waited was taken, or as much as there was time for.
+    Taken,
     /// It is tried again later, for this reason.
     Waiting(Reason),
     /// The notice was given up, for this reason.
@@ -66,14 +75,15 @@ impl TellSubscribers<'_> {
     /// # Errors
     /// Our own state.
     pub async fn run(&self, lease: Lease<Subscription>) -> Result<Told, StateError> {
-        match self.tell(lease).await {
-            Err(StateError::LeaseLost) => Ok(Told::LeaseLost),
-            outcome => outcome,
-        }
+        let mut taken = 0;
+        let ending = match self.tell(lease, &mut taken).await {
+            Err(StateError::LeaseLost) => Ending::LeaseLost,
+            outcome => outcome?,
+        };
+        Ok(Told { taken, ending })
     }
 
-    async fn tell(&self, lease: Lease<Subscription>) -> Result<Told, StateError> {
-        let mut taken = 0;
+    async fn tell(&self, lease: Lease<Subscription>, taken: &mut u64) -> Result<Ending, StateError> {
         // The lease knows how it was; an answer ends what failed before.
         let mut failing_since = lease.item().failing_since;
         let mut attempt = lease.attempt();
@@ -82,7 +92,7 @@ impl TellSubscribers<'_> {
             let next = self.subscriptions.next_notice(&lease, now).await?;
             let Some(notice) = next.filter(|_| now + LONGEST_NOTICE <= lease.deadline()) else {
                 self.subscriptions.release_subscription(lease, now).await?;
-                return Ok(Told::Taken(taken));
+                return Ok(Ending::Taken);
             };
             let told = self.subscribers.tell(lease.item(), &notice, now);
             let told = within(self.clock, now + LONGEST_NOTICE, told).await;
@@ -90,7 +100,7 @@ impl TellSubscribers<'_> {
             let error = match told {
                 Ok(Ok(())) => {
                     self.subscriptions.record_told(&lease, &notice, now).await?;
-                    taken += 1;
+                    *taken += 1;
                     failing_since = None;
                     attempt = 1;
                     continue;
@@ -110,12 +120,12 @@ impl TellSubscribers<'_> {
                 _ => {
                     let given_up = self.subscriptions.give_up_telling(lease, &notice, &reason, now);
                     given_up.await?;
-                    return Ok(Told::GivenUp(reason));
+                    return Ok(Ending::GivenUp(reason));
                 }
             };
             let retried = self.subscriptions.retry_telling(lease, &reason, now, now + wait);
             retried.await?;
-            return Ok(Told::Waiting(reason));
+            return Ok(Ending::Waiting(reason));
         }
     }
 }

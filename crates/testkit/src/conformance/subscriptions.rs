@@ -18,13 +18,14 @@ use super::{
     Backend,
     fixtures::{
         LEASE, REASON, Store, add_firm, at, document_lease, download, find_documents, firm_id, infer, reference,
-        result_lease, watch_encounters,
+        result_lease, retract, watch_encounters,
     },
 };
 
 /// Checks the contract of [`skin_assist_core::ports::Subscriptions`] on new, empty states.
 pub async fn check(backend: &dyn Backend) {
     each_transition_tells_what_it_did(backend.fresh().await.remove(0)).await;
+    a_retraction_is_told_once(backend).await;
     a_transition_that_fails_tells_nothing(backend.fresh().await.remove(0)).await;
     each_subscription_counts_by_itself(backend.fresh().await.remove(0)).await;
     nothing_is_told_before_the_handshake(backend.fresh().await.remove(0)).await;
@@ -124,6 +125,53 @@ async fn each_transition_tells_what_it_did(store: Store) {
     assert_eq!(context, ["Encounter/e", "DocumentReference/d"]);
     assert_eq!(store.events(&firm, found, 1).await.unwrap().len(), 1);
     assert!(store.events(&firm_id("other"), 0, 100).await.unwrap().is_empty());
+}
+
+/// However far the photo has come, and however often it is listed so; of a document that was never told of, nothing.
+async fn a_retraction_is_told_once(backend: &dyn Backend) {
+    for ending in ["found", "given up", "judged", "kept back", "intended", "delivered"] {
+        let store = backend.fresh().await.remove(0);
+        let firm = add_firm(&store, "a").await;
+        find_documents(&store, &firm, &["d"], at(1)).await;
+        if ending == "given up" {
+            let lease = document_lease(&store, DocumentStep::Download, at(2)).await;
+            let stage = skin_assist_core::domain::Stage::DownloadPhoto;
+            store.bury_document(lease, stage, &REASON, at(2)).await.unwrap();
+        } else if ending != "found" {
+            download(&store, at(2)).await;
+            infer(&store, at(2)).await;
+        }
+        match ending {
+            "kept back" => {
+                let lease = result_lease(&store, at(3)).await;
+                store.record_withheld(lease, &REASON, at(3)).await.unwrap();
+            }
+            "intended" | "delivered" => {
+                let lease = result_lease(&store, at(3)).await;
+                store.record_intent(&lease, None, at(3)).await.unwrap();
+                if ending == "delivered" {
+                    store.record_delivered(lease, &reference(1), at(3)).await.unwrap();
+                }
+            }
+            _ => {}
+        }
+        let before = store.events(&firm, 0, 100).await.unwrap().len() as u64;
+        for turn in 4..=6 {
+            retract(&store, &firm, "d", at(turn)).await;
+            retract(&store, &firm, "unknown", at(turn)).await;
+        }
+        let after = store.events(&firm, before, 100).await.unwrap();
+        let told = (before + 1, ChartEventKind::PhotoRetracted, "DocumentReference/d");
+        assert_eq!(seen(&after), [told], "{ending}");
+        assert_eq!(after[0].at, at(4), "{ending}");
+        let context: Vec<_> = after[0].context.iter().map(ResourceReference::as_str).collect();
+        let stands: &[&str] = if ending == "delivered" {
+            &["Encounter/e", "Composition/1"]
+        } else {
+            &["Encounter/e"]
+        };
+        assert_eq!(context, stands, "{ending}");
+    }
 }
 
 /// A write under a lost lease, or a cursor that moved, leaves no event.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use axum::response::Response;
 use maud::{Markup, html};
 use skin_assist_core::{
-    domain::{FirmId, Journey, JourneyState},
+    domain::{FirmId, Journey, JourneyState, SubscriptionStatus},
     ports::{DetectionLatency, Overview, Standing},
     time::Timestamp,
 };
@@ -74,7 +74,10 @@ fn alarms(stand: &Stand, recent: &Recent) -> Markup {
     });
     let stopped: Vec<_> = stopped.collect();
     let hosts: Vec<_> = stand.pollers.iter().flat_map(|poller| &poller.resting_hosts).collect();
-    let is_quiet = letters + uncertain + retracted == 0 && stopped.is_empty() && hosts.is_empty();
+    let unserved = stand.subscriptions.iter();
+    let unserved = unserved.filter(|subscription| subscription.status == SubscriptionStatus::Error);
+    let unserved = unserved.count();
+    let is_quiet = letters + uncertain + retracted == 0 && stopped.is_empty() && hosts.is_empty() && unserved == 0;
     html! {
         section aria-label="Alarms" {
             @for (firm, reason) in &stopped {
@@ -91,6 +94,9 @@ fn alarms(stand: &Stand, recent: &Recent) -> Markup {
             }
             @if letters > 0 {
                 div.banner { p { a href="/queues#dead-letters" { (letters) " items were given up" } "." } }
+            }
+            @if unserved > 0 {
+                div.banner { p { a href="/subscriptions" { (unserved) " subscribers are told no more" } ": resume what they subscribed to when they are back." } }
             }
             @for host in &hosts {
                 div.banner { p { "The EHR host " (host.host) " is left alone until " (host.until) ": " (host.failures) " calls failed since its last answer." } }
