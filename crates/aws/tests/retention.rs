@@ -17,7 +17,7 @@ use skin_assist_aws::{
 use skin_assist_core::{
     audit::ChainVerifier,
     domain::FirmId,
-    ports::{AuditTrail as _, Removed, Retention as _, RetentionLimits, StateStore},
+    ports::{AuditTrail as _, Removed, Retention as _, RetentionLimits, StateError, StateStore},
     time::Timestamp,
 };
 use skin_assist_testkit::{conformance::busy, servers::Server};
@@ -112,6 +112,26 @@ async fn of_a_removed_result_stays_that_its_photo_was_assessed() {
                 .any(|row| text(row, "item").starts_with(text(&head, "note")))
         );
     }
+}
+
+#[tokio::test]
+async fn a_damaged_row_holds_up_nothing_but_its_result_and_is_reported() {
+    let state = Busy::new().await;
+    let head = state.rows("AssistResults", "result#").await;
+    let of_it = |row: &Row| text(row, "delivery") == "withheld";
+    let note = text(head.iter().find(|row| of_it(row)).unwrap(), "note");
+    let mut said = state.rows("AssistResults", note).await.remove(0);
+    said.insert("of".to_owned(), AttributeValue::N("2".to_owned()));
+    state.put("AssistResults", said).await;
+    let limits = RetentionLimits {
+        results: Some(DAY),
+        audit: Some(DAY),
+    };
+    let outcome = state.store.remove_expired(&limits, later(2)).await;
+    assert!(matches!(outcome, Err(StateError::Corrupt { .. })), "{outcome:?}");
+    let left = state.rows("AssistResults", "result#").await;
+    assert!(left.len() == 3 && left.iter().any(of_it));
+    assert!(state.rows("Audit", "").await.len() <= 2);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use skin_assist_core::{
     audit::{AuditHead, installation, removal},
     domain::{AssessmentId, FirmId},
-    ports::{AuditAction, AuditRecord, Firms as _, Kept, Removed, Retention, RetentionLimits},
+    ports::{AuditAction, AuditRecord, Firms as _, Kept, Removed, Retention, RetentionLimits, StateError},
     time::Timestamp,
 };
 
@@ -48,19 +48,43 @@ const STRAYS_EVERY_DAYS: i64 = 28;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// One result as it is removed: it is as it was read, its rows, and what its photos' rows say of a patient.
+/// What removes one result, where it still is as it was read.
 struct Removal {
     writes: Vec<Write>,
     bytes: usize,
 }
 
-fn said_by(firm: &FirmId, action: AuditAction, subject: String, now: Timestamp) -> AuditRecord {
-    AuditRecord {
-        at: now,
-        firm: firm.clone(),
-        actor: "retention".to_owned(),
-        action,
-        subject,
+/// What a call removes, and how far it is.
+struct Sweep {
+    /// What is as old as this goes.
+    before: Timestamp,
+    now: Timestamp,
+    removed: Removed,
+    /// The first row that could not be read.
+    trouble: Option<StateError>,
+}
+
+impl Sweep {
+    /// A row that cannot be read holds up what it is of and nothing else; whatever else fails ends the sweep.
+    fn passed<T>(&mut self, work: Outcome<T>) -> Outcome<Option<T>> {
+        match work {
+            Ok(done) => Ok(Some(done)),
+            Err(error @ StateError::Corrupt { .. }) => {
+                self.trouble.get_or_insert(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn entry(&self, firm: &FirmId, action: AuditAction, subject: String) -> AuditRecord {
+        AuditRecord {
+            at: self.now,
+            firm: firm.clone(),
+            actor: "retention".to_owned(),
+            action,
+            subject,
+        }
     }
 }
 
@@ -84,14 +108,8 @@ fn blank(key: Key, photo: &Attributes<'_>) -> Outcome<Write> {
 }
 
 impl DynamoStore {
-    /// Removes results of a firm that were assessed until `before`, and of which nobody has to do anything any more.
-    async fn remove_results(
-        &self,
-        firm: &FirmId,
-        before: Timestamp,
-        now: Timestamp,
-        removed: &mut Removed,
-    ) -> Outcome<()> {
+    /// Removes results of a firm whose time has come, and of which nobody has to do anything any more.
+    async fn remove_results(&self, firm: &FirmId, sweep: &mut Sweep) -> Outcome<()> {
         let ask = Ask {
             filter: Some("#assessed_at <= :before AND #delivery IN (:delivered, :withheld, :cancelled)"),
             wanted: Some("#part, #item"),
@@ -99,7 +117,7 @@ impl DynamoStore {
             eventually: true,
             ..Ask::beginning(&ASSIST_RESULTS, firm.as_str(), RESULT_PREFIX)
         }
-        .value("before", time(before))
+        .value("before", time(sweep.before))
         .value("delivered", text("delivered"))
         .value("withheld", text("withheld"))
         .value("cancelled", text("cancelled"));
@@ -107,35 +125,31 @@ impl DynamoStore {
         loop {
             let (proposed, after) = self.page(&ask, next).await?;
             let keys = proposed.iter().filter_map(Key::of).collect();
-            removed.results += self.remove_those(firm, keys, before, now).await?;
+            self.remove_those(firm, keys, sweep).await?;
             next = after;
             if next.is_none() {
                 return Ok(());
             }
-            if removed.results >= MOST_RESULTS {
-                removed.more = true;
+            if sweep.removed.results >= MOST_RESULTS {
+                sweep.removed.more = true;
                 return Ok(());
             }
         }
     }
 
-    /// Removes those of the results whose time has come, as many in one transaction as it takes. How many.
-    async fn remove_those(&self, firm: &FirmId, keys: Vec<Key>, before: Timestamp, now: Timestamp) -> Outcome<u64> {
+    /// Removes those of the results whose time has come, as many in one transaction as it takes.
+    async fn remove_those(&self, firm: &FirmId, keys: Vec<Key>, sweep: &mut Sweep) -> Outcome<()> {
         let rows = self.get_all(&ASSIST_RESULTS, keys).await?;
-        let (mut removed, mut waiting, mut writes, mut bytes) = (0, 0, Vec::new(), 0);
+        let (mut waiting, mut writes, mut bytes) = (0, Vec::new(), 0);
         for (key, row) in rows {
-            let attributes = Attributes {
-                table: ASSIST_RESULTS.name,
-                row: &row,
-            };
-            if attributes.time("assessed_at")? > before || !State::read(&attributes)?.is_over() {
+            let removal = self.removal_of(key, &row, sweep.before).await;
+            let Some(removal) = sweep.passed(removal)?.flatten() else {
                 continue;
-            }
-            let removal = self.removal_of(key, &row).await?;
+            };
             // And the entry, and its chain's base if it is the first.
             let is_full = writes.len() + removal.writes.len() + 2 > MOST_IN_A_TRANSACTION;
             if is_full || bytes + removal.bytes > MOST_BYTES {
-                removed += self.remove_together(firm, &writes, waiting, before, now).await?;
+                self.remove_together(firm, &writes, waiting, sweep).await?;
                 (waiting, bytes) = (0, 0);
                 writes.clear();
             }
@@ -143,35 +157,32 @@ impl DynamoStore {
             bytes += removal.bytes;
             writes.extend(removal.writes);
         }
-        Ok(removed + self.remove_together(firm, &writes, waiting, before, now).await?)
+        self.remove_together(firm, &writes, waiting, sweep).await
     }
 
     /// Removes results, or none: where somebody was at one of them meanwhile, they go with the next sweep.
-    async fn remove_together(
-        &self,
-        firm: &FirmId,
-        writes: &[Write],
-        results: u64,
-        before: Timestamp,
-        now: Timestamp,
-    ) -> Outcome<u64> {
+    async fn remove_together(&self, firm: &FirmId, writes: &[Write], results: u64, sweep: &mut Sweep) -> Outcome<()> {
         if writes.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
-        let subject = format!("{results} assessed until {before}");
-        let record = said_by(firm, AuditAction::ResultsRemoved, subject, now);
-        match self.transact_with(writes, &[record]).await? {
-            Transacted::Done => Ok(results),
-            Transacted::Refused(_) => Ok(0),
+        let subject = format!("{results} assessed until {}", sweep.before);
+        let record = sweep.entry(firm, AuditAction::ResultsRemoved, subject);
+        if let Transacted::Done = self.transact_with(writes, &[record]).await? {
+            sweep.removed.results += results;
         }
+        Ok(())
     }
 
-    async fn removal_of(&self, key: Key, row: &Row) -> Outcome<Removal> {
+    /// What removes a result; none where its time has not come.
+    async fn removal_of(&self, key: Key, row: &Row, before: Timestamp) -> Outcome<Option<Removal>> {
         let attributes = Attributes {
             table: ASSIST_RESULTS.name,
             row,
         };
         let state = State::read(&attributes)?;
+        if attributes.time("assessed_at")? > before || !state.is_over() {
+            return Ok(None);
+        }
         let firm = attributes.named("part", FirmId::new)?;
         let id = key.item.strip_prefix(RESULT_PREFIX).unwrap_or_default().to_owned();
         let head = Write::delete(&ASSIST_RESULTS, key)
@@ -193,10 +204,10 @@ impl DynamoStore {
                 writes.push(blank(key, &photo)?);
             }
         }
-        Ok(Removal {
+        Ok(Some(Removal {
             writes,
             bytes: said.bytes,
-        })
+        }))
     }
 
     /// Removes what a result of before would say if there were one, or said before it was another's.
@@ -259,8 +270,8 @@ impl DynamoStore {
         Ok(())
     }
 
-    /// Removes what is older than `before` from the beginning of a chain, and says so at its end.
-    async fn shorten(&self, firm: &FirmId, before: Timestamp, now: Timestamp, removed: &mut Removed) -> Outcome<()> {
+    /// Removes what is too old from the beginning of a chain, and says so at its end.
+    async fn shorten(&self, firm: &FirmId, sweep: &mut Sweep) -> Outcome<()> {
         let known = self.base(firm).await?;
         let base = known.clone().unwrap_or_else(|| AuditHead::beginning(firm.clone()));
         let ask = Ask {
@@ -277,7 +288,7 @@ impl DynamoStore {
                 let number = audit::number_of(row)?;
                 let attributes = Attributes { table: AUDIT.name, row };
                 if number > base.number {
-                    if attributes.time("at")? > before {
+                    if attributes.time("at")? > sweep.before {
                         break 'entries;
                     }
                     last = AuditHead {
@@ -292,14 +303,14 @@ impl DynamoStore {
             if next.is_none() {
                 break;
             }
-            if removed.audit_entries + old.len() as u64 >= MOST_ENTRIES {
-                removed.more = true;
+            if sweep.removed.audit_entries + old.len() as u64 >= MOST_ENTRIES {
+                sweep.removed.more = true;
                 break;
             }
         }
         if last.number > base.number {
             let moved = audit::base_at(&last).when_is("number", known.map(|known| number(known.number)));
-            let record = said_by(firm, AuditAction::TrailShortened, removal(&last), now);
+            let record = sweep.entry(firm, AuditAction::TrailShortened, removal(&last));
             if let Transacted::Refused(_) = self.transact_with(&[moved], &[record]).await? {
                 // Another process is at it.
                 return Ok(());
@@ -307,7 +318,7 @@ impl DynamoStore {
         }
         let count = old.len() as u64;
         self.delete_all(&AUDIT, old).await?;
-        removed.audit_entries += count;
+        sweep.removed.audit_entries += count;
         Ok(())
     }
 
@@ -324,33 +335,40 @@ impl DynamoStore {
 /// Findings, looks at encounters and pollers expire by themselves (`DELETE_AT`).
 #[async_trait]
 impl Retention for DynamoStore {
-    /// What is wrong with one firm's rows holds no other firm up.
     async fn remove_expired(&self, limits: &RetentionLimits, now: Timestamp) -> Outcome<Removed> {
-        let mut removed = Removed::default();
-        let mut trouble = None;
+        let mut sweep = Sweep {
+            before: now,
+            now,
+            removed: Removed::default(),
+            trouble: None,
+        };
         if let Some(life) = limits.results {
+            sweep.before = now - life;
             for firm in self.firms().await? {
-                if removed.more {
+                if sweep.removed.results >= MOST_RESULTS {
+                    sweep.removed.more = true;
                     break;
                 }
-                let mut work = self.remove_results(&firm.id, now - life, now, &mut removed).await;
-                if work.is_ok() && is_day_of_strays(&firm.id, now) {
-                    work = self.remove_strays(&firm.id, now - life).await;
+                let work = self.remove_results(&firm.id, &mut sweep).await;
+                sweep.passed(work)?;
+                if is_day_of_strays(&firm.id, now) {
+                    let work = self.remove_strays(&firm.id, sweep.before).await;
+                    sweep.passed(work)?;
                 }
-                trouble = trouble.or(work.err());
             }
         }
         if let Some(life) = limits.audit {
+            sweep.before = now - life;
             for firm in self.chains().await? {
-                if removed.audit_entries >= MOST_ENTRIES {
-                    removed.more = true;
+                if sweep.removed.audit_entries >= MOST_ENTRIES {
+                    sweep.removed.more = true;
                     break;
                 }
-                let work = self.shorten(&firm, now - life, now, &mut removed).await;
-                trouble = trouble.or(work.err());
+                let work = self.shorten(&firm, &mut sweep).await;
+                sweep.passed(work)?;
             }
         }
-        trouble.map_or(Ok(removed), Err)
+        sweep.trouble.map_or(Ok(sweep.removed), Err)
     }
 
     async fn kept(&self) -> Outcome<Vec<Kept>> {
