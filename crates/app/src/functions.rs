@@ -17,11 +17,14 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use skin_assist_core::{
     domain::{AssessmentId, DocumentId, FirmId},
-    ports::{Class, Proposals, StateError},
+    ports::{Class, Proposals, RetentionLimits, StateError},
     time::Timestamp,
 };
 
-use crate::driver::{Engine, Handled, Item, Shard, SweepMemory};
+use crate::{
+    driver::{Engine, Handled, Item, Shard, SweepMemory},
+    retention,
+};
 
 /// How long a function of the pipeline waits for an item whose step before is about to end.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -60,11 +63,13 @@ pub enum FunctionName {
     WriteBack,
     /// Proposes again what is due.
     ProposeDue,
+    /// Removes what is past its time.
+    RemoveExpired,
 }
 
 impl FunctionName {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DiscoverFirms,
         Self::RefreshCredentials,
         Self::PollEncounters,
@@ -73,11 +78,12 @@ impl FunctionName {
         Self::Infer,
         Self::WriteBack,
         Self::ProposeDue,
+        Self::RemoveExpired,
     ];
 
     /// Whether it calls the EHR, and so needs the vendor's API key.
     pub const fn calls_the_ehr(self) -> bool {
-        !matches!(self, Self::DiscoverFirms | Self::ProposeDue)
+        !matches!(self, Self::DiscoverFirms | Self::ProposeDue | Self::RemoveExpired)
     }
 
     /// Whether it reads what is sealed with the keys of practices.
@@ -96,6 +102,7 @@ impl FunctionName {
             Self::Infer => "infer",
             Self::WriteBack => "write-back",
             Self::ProposeDue => "propose-due",
+            Self::RemoveExpired => "remove-expired",
         }
     }
 }
@@ -191,6 +198,8 @@ pub struct Functions {
     pub sweep_for: Duration,
     /// What is remembered from one sweep to the next.
     pub memory: SweepMemory,
+    /// For how long what is finished is kept.
+    pub retention: RetentionLimits,
 }
 
 #[derive(Deserialize)]
@@ -257,6 +266,12 @@ impl Functions {
                 self.pipeline(function, event).await
             }
             FunctionName::ProposeDue => self.propose_due().await,
+            FunctionName::RemoveExpired => {
+                // What is left then goes with the next one.
+                let Engine { state, clock, .. } = &self.engine;
+                let removed = retention::remove_expired(&**state, &**clock, &self.retention, Some(until)).await?;
+                answer(&removed)
+            }
         }
     }
 

@@ -150,6 +150,7 @@ async fn wire() -> Result<(Functions, FunctionName), Failure> {
         shard_size: config.aws.shard_size,
         sweep_for: Duration::from_secs(config.aws.sweep_seconds),
         memory: SweepMemory::default(),
+        retention: wiring::retention(&config),
     };
     Ok((functions, function))
 }

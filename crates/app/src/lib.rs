@@ -12,5 +12,6 @@ pub mod functions;
 pub mod lambda;
 pub mod model_server;
 pub mod process;
+mod retention;
 mod telemetry;
 pub mod wiring;

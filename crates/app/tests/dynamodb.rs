@@ -120,4 +120,11 @@ fn two_processes_share_one_state_and_one_may_die() {
         installation.json(&["firm", "list", "--json"]).as_array().unwrap().len(),
         2
     );
+    let kept = installation.succeed(&["retention", "show"]);
+    for part in ["365 days", "2190 days", "not counted"] {
+        assert!(kept.contains(part), "{kept}");
+    }
+    let removed = installation.succeed(&["retention", "apply"]);
+    assert!(removed.contains("Removed 0 results and 0 entries"), "{removed}");
+    installation.succeed(&["audit", "verify"]);
 }

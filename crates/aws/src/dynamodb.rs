@@ -43,6 +43,7 @@ mod looks;
 mod memory;
 mod operations;
 mod proposals;
+mod retention;
 pub mod schema;
 mod sealed;
 mod setup;
@@ -164,6 +165,8 @@ struct Ask {
     values: Row,
     latest_first: bool,
     page: Option<usize>,
+    /// Whether rows may be as they were a moment ago: for half of what it costs. Of indexes they are in any case.
+    eventually: bool,
 }
 
 impl Ask {
@@ -178,6 +181,7 @@ impl Ask {
             values: HashMap::from([("part".to_owned(), codec::text(part))]),
             latest_first: false,
             page: None,
+            eventually: false,
         }
     }
 
@@ -561,8 +565,7 @@ impl DynamoStore {
             .set_expression_attribute_names(some(used.names))
             .set_expression_attribute_values(some(used.values))
             .scan_index_forward(!ask.latest_first)
-            // Indexes have no other way.
-            .consistent_read(ask.index.is_none())
+            .consistent_read(ask.index.is_none() && !ask.eventually)
             .set_limit(ask.page.map(|page| i32::try_from(page).unwrap_or(i32::MAX)))
             .set_exclusive_start_key(from)
             .send()

@@ -82,7 +82,7 @@ passed_on! { Operations:
 }
 
 passed_on! { Retention:
-    writes remove_expired(limits: &RetentionLimits, now: Timestamp) -> Option<Removed>;
+    writes remove_expired(limits: &RetentionLimits, now: Timestamp) -> Removed;
     reads kept() -> Vec<Kept>;
 }
 

@@ -85,7 +85,7 @@ fn kept(state: &State<'_>, what: &'static str, sql: &str) -> Outcome<Kept> {
 
 #[async_trait]
 impl Retention for SqliteStore {
-    async fn remove_expired(&self, limits: &RetentionLimits, now: Timestamp) -> Outcome<Option<Removed>> {
+    async fn remove_expired(&self, limits: &RetentionLimits, now: Timestamp) -> Outcome<Removed> {
         self.write(|state| {
             let mut removed = Removed::default();
             if let Some(life) = limits.results {
@@ -94,7 +94,7 @@ impl Retention for SqliteStore {
             if let Some(life) = limits.audit {
                 removed.audit_entries = audit::shorten(state, now - life, now)?;
             }
-            Ok(Some(removed))
+            Ok(removed)
         })
     }
 

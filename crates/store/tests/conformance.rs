@@ -166,7 +166,7 @@ fn the_suite_notices_a_store_that_ignores_fences() {
 
 #[test]
 fn the_suite_notices_other_broken_rules() {
-    let broken: [(Mutation, &[&str]); 36] = [
+    let broken: [(Mutation, &[&str]); 38] = [
         (
             Mutation::AttemptsForgotten,
             &["documents::attempts", "documents::a_lease", "watch_lists::a_lease"],
@@ -281,6 +281,27 @@ fn the_suite_notices_other_broken_rules() {
         (Mutation::AllDraftsAreEarlier, &["assessments::an_earlier_draft"]),
         (Mutation::ChangesUnaudited, &["audit::a_change"]),
         (Mutation::EntriesApart, &["audit::a_change"]),
+        (
+            Mutation::ExpiredKept,
+            &[
+                "retention::old_results",
+                "retention::what_one_result",
+                "retention::what_waits",
+                "retention::the_beginning",
+                "retention::only_the_beginning",
+                "retention::every_chain",
+            ],
+        ),
+        (
+            Mutation::AllExpired,
+            &[
+                "retention::old_results",
+                "retention::what_one_result",
+                "retention::the_beginning",
+                "retention::only_the_beginning",
+                "retention::every_chain",
+            ],
+        ),
     ];
     for (mutation, rooms) in broken {
         let failed = failures(mutation, rooms);

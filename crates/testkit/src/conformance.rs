@@ -26,6 +26,7 @@ mod memory;
 pub mod mutations;
 mod operations;
 pub mod proposals;
+mod retention;
 mod retraction;
 mod spending;
 pub mod subscriptions;
@@ -173,6 +174,10 @@ pub fn cases() -> Vec<Case> {
             a_journey_is_found_by_its_photo, photos_are_counted_by_hour, what_is_queued_is_listed, a_result_is_found_by_its_name,
             a_sweep_changes_nothing_that_shows, the_audit_trail_keeps_its_order;
         audit: entries_are_chains, transitions_tell_what_they_did, a_change_and_its_entry_are_one;
+        retention:
+            old_results_go_and_their_photos_are_known, what_one_result_was_about_goes_together,
+            what_waits_for_somebody_stays, without_a_limit_nothing_goes,
+            the_beginning_of_the_trail_goes_after_its_time, only_the_beginning_goes, every_chain_is_shortened;
     }
 }
 

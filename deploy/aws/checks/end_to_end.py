@@ -27,6 +27,7 @@ import boto3
 STACK = "skin-assist"
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = Path(os.environ["FOLDER"])
+# Those that a clinic has run. remove-expired is called once a day.
 HANDLERS = (
     "discover-firms",
     "refresh-credentials",

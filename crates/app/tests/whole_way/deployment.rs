@@ -14,7 +14,7 @@ use skin_assist::{
     driver::{Engine, Event, SweepMemory},
     functions::{EventKeys, FunctionError, FunctionName, Functions},
 };
-use skin_assist_core::{domain::Stage, time::Clock as _};
+use skin_assist_core::{domain::Stage, ports::RetentionLimits, time::Clock as _};
 
 use super::support::World;
 
@@ -28,6 +28,12 @@ const KEYS: EventKeys = EventKeys {
     item: "item",
     result_prefix: "result#",
     photo: |firm, document| format!("{firm}/{document}"),
+};
+
+/// Shorter than in the template: a day's results are past their time on the next.
+const RETENTION: RetentionLimits = RetentionLimits {
+    results: Some(Duration::from_secs(24 * 60 * 60)),
+    audit: Some(Duration::from_secs(24 * 60 * 60)),
 };
 
 /// How the deployment's events fare.
@@ -50,6 +56,7 @@ pub(crate) fn functions(world: &World, shard_size: usize) -> Functions {
         shard_size,
         sweep_for: Duration::from_secs(14),
         memory: SweepMemory::default(),
+        retention: RETENTION,
     }
 }
 

@@ -37,6 +37,25 @@ fn cycles_and_events_bring_each_photo_one_draft() {
 }
 
 #[test]
+fn what_is_past_its_time_is_removed_and_no_photo_is_assessed_anew() {
+    let world = World::new(5, 2);
+    Deployment::run(&world, Events::Delivered, CLINIC);
+    let photos = world.assert_delivered_once(0).expected().count() as u64;
+    let remove = || invoke(&world, FunctionName::RemoveExpired, json!({}));
+    world.clock.run(async {
+        let removed = remove().await.unwrap();
+        assert_eq!(removed, json!({ "results": 0, "audit_entries": 0, "more": false }));
+        world.clock.sleep_until(world.clock_now() + 48 * 60 * MINUTE).await;
+        let removed = remove().await.unwrap();
+        assert_eq!(removed["results"], json!(photos));
+        assert!(removed["audit_entries"].as_u64().unwrap() > photos, "{removed}");
+    });
+    Deployment::run(&world, Events::Delivered, 5 * MINUTE);
+    world.assert_delivered_once(0);
+    assert_eq!(world.vision.looks(), photos);
+}
+
+#[test]
 fn an_event_that_is_lost_loses_no_photo() {
     let world = World::new(3, 3);
     Deployment::run(&world, Events::Lost, CLINIC + 5 * MINUTE);

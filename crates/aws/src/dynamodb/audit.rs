@@ -1,5 +1,8 @@
 //! The audit trail: chains of entries ([`skin_assist_core::audit`]). An entry is put where there is none, under the number after the
-//! chain's last one, and never again touched; the entries of a firm outlive the firm.
+//! chain's last one, and not touched before its time has come; the entries of a firm outlive the firm.
+//!
+//! A chain has a row for its base: up to where entries were removed. It is written with the first entry, so that all chains can be listed. What
+//! lies up to the base is not read any more, whether or not it was deleted.
 //!
 //! There is no row for a chain's head: that the number after the last one is free is the condition of the put, and what is put there
 //! follows from an entry that never changes. So an entry costs one write and, where this process does not know the last one or another
@@ -11,17 +14,14 @@ use async_trait::async_trait;
 use skin_assist_core::{
     audit::{AuditEntry, AuditHead},
     domain::{FirmId, Stage},
-    ports::{
-        Audit, AuditAction, AuditChain, AuditPage, AuditRecord, AuditTrail, Kept, Removed, Retention, RetentionLimits,
-        StateStore,
-    },
+    ports::{Audit, AuditAction, AuditChain, AuditPage, AuditRecord, AuditTrail, StateStore},
     time::Timestamp,
 };
 use skin_assist_vault::DataKey;
 
 use super::{
     Ask, DynamoStore, MOST_IN_A_TRANSACTION, Outcome, Refusal, TRIES, Transacted,
-    codec::{Attributes, Row, text, time},
+    codec::{Attributes, Row, number, text, time},
     error::{contended, unavailable},
     lock,
     schema::AUDIT,
@@ -67,7 +67,7 @@ fn sealed(record: &AuditRecord, data_key: Option<&DataKey>) -> AuditRecord {
     record
 }
 
-fn number_of(row: &Row) -> Outcome<u64> {
+pub(super) fn number_of(row: &Row) -> Outcome<u64> {
     let attributes = Attributes { table: TABLE, row };
     let number = attributes.text("item")?.parse();
     number.map_err(|_| attributes.damaged("item"))
@@ -91,6 +91,26 @@ fn read_entry(row: &Row, data_key: Option<&DataKey>) -> Outcome<AuditEntry> {
     })
 }
 
+/// The partition of the bases: no firm has this name.
+const BASES: &str = "(bases)";
+
+/// A chain's base.
+pub(super) fn base_at(base: &AuditHead) -> Write {
+    Write::put(&AUDIT, Key::new(BASES, base.firm.as_str()))
+        .or_replace()
+        .set("number", number(base.number))
+        .set("hash", text(&base.hash))
+}
+
+fn read_base(row: &Row) -> Outcome<AuditHead> {
+    let attributes = Attributes { table: TABLE, row };
+    Ok(AuditHead {
+        firm: attributes.named("item", FirmId::new)?,
+        number: attributes.number("number")?,
+        hash: attributes.text("hash")?.to_owned(),
+    })
+}
+
 /// As wide as a number can be, so that texts are in the order of numbers.
 fn key(firm: &FirmId, number: u64) -> Key {
     Key::new(firm.as_str(), format!("{number:020}"))
@@ -108,6 +128,42 @@ pub(super) fn entry_of(stage: Stage, firm: &FirmId, action: AuditAction, subject
 }
 
 impl DynamoStore {
+    /// Up to where entries of the firm's chain were removed; none where the chain has no such row.
+    pub(super) async fn base(&self, firm: &FirmId) -> Outcome<Option<AuditHead>> {
+        let row = self.get(&AUDIT, &Key::new(BASES, firm.as_str())).await?;
+        row.as_ref().map(read_base).transpose()
+    }
+
+    /// The same, of all chains.
+    pub(super) async fn bases(&self) -> Outcome<BTreeMap<FirmId, AuditHead>> {
+        let rows = self.all(Ask::part(&AUDIT, BASES)).await?;
+        let bases = rows.iter().map(read_base);
+        bases.map(|base| base.map(|base| (base.firm.clone(), base))).collect()
+    }
+
+    /// The rows of all entries, but for those that were removed; and the bases.
+    async fn trail(&self) -> Outcome<(Vec<Row>, BTreeMap<FirmId, AuditHead>)> {
+        let mut rows = self.whole_table(&AUDIT).await?;
+        let mut bases = BTreeMap::new();
+        for row in rows.extract_if(.., |row| Key::of(row).is_some_and(|key| key.part == BASES)) {
+            let base = read_base(&row)?;
+            bases.insert(base.firm.clone(), base);
+        }
+        let mut kept = Vec::with_capacity(rows.len());
+        for row in rows {
+            let firm = Attributes {
+                table: TABLE,
+                row: &row,
+            }
+            .named("part", FirmId::new)?;
+            let number = number_of(&row)?;
+            if bases.get(&firm).is_none_or(|base| number > base.number) {
+                kept.push(row);
+            }
+        }
+        Ok((kept, bases))
+    }
+
     /// Where the firm's chain ends.
     async fn head(&self, firm: &FirmId) -> Outcome<AuditHead> {
         let ask = Ask {
@@ -148,6 +204,7 @@ impl DynamoStore {
         for _ in 0..TRIES {
             let mut last = head.clone();
             let mut all = writes.to_vec();
+            let base = (head.number == 0).then(|| base_at(&head));
             for record in records {
                 let entry = AuditEntry::after(&last, &sealed(record, data_key.as_deref()));
                 last = entry.head();
@@ -162,6 +219,7 @@ impl DynamoStore {
                         .set("own", text(&own)),
                 );
             }
+            all.extend(base);
             let refusals = match self.transact_plain(&all).await? {
                 Transacted::Done => None,
                 Transacted::Refused(refusals) => Some(refusals),
@@ -199,7 +257,8 @@ impl DynamoStore {
 
     /// The same, where the entries fit into the transaction; otherwise right after it.
     pub(super) async fn transact_telling(&self, writes: &[Write], records: &[AuditRecord]) -> Outcome<Transacted> {
-        if writes.len() + records.len() <= MOST_IN_A_TRANSACTION {
+        // And the base, with the first entry.
+        if writes.len() + records.len() < MOST_IN_A_TRANSACTION {
             return self.transact_with(writes, records).await;
         }
         let done = self.transact_plain(writes).await?;
@@ -222,7 +281,7 @@ impl Audit for DynamoStore {
         let mut by_firm: BTreeMap<String, Vec<(String, AuditRecord)>> = BTreeMap::new();
         // Also that there is none, which would be asked for each record of the installation.
         let mut keys: BTreeMap<String, Option<Arc<DataKey>>> = BTreeMap::new();
-        for row in &self.whole_table(&AUDIT).await? {
+        for row in &self.trail().await?.0 {
             let item = Attributes { table: TABLE, row }.text("item")?;
             let firm = Attributes { table: TABLE, row }.text("part")?;
             if !keys.contains_key(firm) {
@@ -252,8 +311,10 @@ impl Audit for DynamoStore {
 #[async_trait]
 impl AuditTrail for DynamoStore {
     async fn audit_chains(&self) -> Outcome<Vec<AuditChain>> {
-        let mut heads: BTreeMap<FirmId, AuditHead> = BTreeMap::new();
-        for row in &self.whole_table(&AUDIT).await? {
+        let (rows, mut bases) = self.trail().await?;
+        // A chain of which nothing is left but where it was removed up to is one that was cut off.
+        let mut heads = bases.clone();
+        for row in &rows {
             let entry = read_entry(row, None)?;
             let head = heads.entry(entry.firm.clone()).or_insert_with(|| entry.head());
             if head.number < entry.number {
@@ -261,13 +322,15 @@ impl AuditTrail for DynamoStore {
             }
         }
         let chain = |(firm, head)| AuditChain {
-            base: AuditHead::beginning(firm),
+            base: bases.remove(&firm).unwrap_or_else(|| AuditHead::beginning(firm)),
             head,
         };
         Ok(heads.into_iter().map(chain).collect())
     }
 
     async fn audit_entries(&self, firm: &FirmId, from: u64, limit: usize) -> Outcome<AuditPage> {
+        let base = self.base(firm).await?;
+        let from = base.map_or(from, |base| from.max(base.number + 1));
         let ask = Ask {
             key: "#part = :part AND #item >= :from",
             page: Some(limit),
@@ -287,18 +350,5 @@ impl AuditTrail for DynamoStore {
 
     fn audited(&self, record: AuditRecord) -> Box<dyn StateStore + '_> {
         Box::new(self.with_entry(record))
-    }
-}
-
-/// Findings, looks at encounters and pollers expire by themselves (`DELETE_AT`). Results and entries do not: what removes them after
-/// their time is not built for these tables.
-#[async_trait]
-impl Retention for DynamoStore {
-    async fn remove_expired(&self, _limits: &RetentionLimits, _now: Timestamp) -> Outcome<Option<Removed>> {
-        Ok(None)
-    }
-
-    async fn kept(&self) -> Outcome<Vec<Kept>> {
-        Ok(Vec::new())
     }
 }

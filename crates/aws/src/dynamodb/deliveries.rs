@@ -60,6 +60,11 @@ impl<'row> State<'row> {
         let posted = matches!(self.delivery, "intended" | "uncertain" | "delivered");
         posted && self.retracted_at.is_some() && !self.acknowledged
     }
+
+    /// Whether nobody has to do anything about it any more, program or operator.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.delivery, "delivered" | "withheld" | "cancelled") && !self.alarms()
+    }
 }
 
 /// Why an operator has to look at a result: the partitions of the index `attention`.

@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     io::{Read as _, Write as _},
     time::Duration,
 };
@@ -171,7 +172,26 @@ fn new_result(
     Ok((head, said))
 }
 
+/// The rows of what a result says, and the photos that it is about.
+pub(super) struct SaidRows {
+    pub(super) keys: Vec<Key>,
+    pub(super) bytes: usize,
+    pub(super) documents: BTreeSet<DocumentId>,
+}
+
 impl DynamoStore {
+    /// What the result says of which this row says how it stands.
+    pub(super) async fn said(&self, row: &Row) -> Outcome<SaidRows> {
+        let parts = self.parts_of(row).await?;
+        let packed = joined(&parts)?.ok_or_else(|| damaged(TABLE, "packed"))?;
+        let said: Said<'_> = whole(&packed, "packed")?;
+        Ok(SaidRows {
+            keys: parts.iter().filter_map(Key::of).collect(),
+            bytes: packed.len(),
+            documents: said.assessment.into_owned().documents,
+        })
+    }
+
     /// The results of which these rows say how they stand.
     pub(super) async fn results(&self, rows: impl Iterator<Item = &Row>) -> Outcome<Vec<AssistResult>> {
         let rows: Vec<&Row> = rows.collect();
@@ -207,7 +227,7 @@ impl DynamoStore {
     }
 
     /// The firm, and how the items begin that hold what the result says.
-    fn note_of(row: &Row) -> Outcome<(String, String)> {
+    pub(super) fn note_of(row: &Row) -> Outcome<(String, String)> {
         let attributes = Attributes { table: TABLE, row };
         Ok((attributes.text("part")?.to_owned(), attributes.text("note")?.to_owned()))
     }

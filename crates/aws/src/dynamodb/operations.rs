@@ -128,8 +128,8 @@ fn read_retracted(row: &Row) -> Outcome<RetractedDraft> {
     })
 }
 
-/// A photo's way, by its own row and that of its result.
-fn journey(document: &Row, result: Option<&Row>) -> Outcome<Journey> {
+/// A photo's way, by its own row and that of its result; none where the result was removed after its time.
+fn journey(document: &Row, result: Option<&Row>) -> Outcome<Option<Journey>> {
     let attributes = Attributes {
         table: DOCUMENT_WATCH.name,
         row: document,
@@ -149,11 +149,12 @@ fn journey(document: &Row, result: Option<&Row>) -> Outcome<Journey> {
         ("done", Some("delivered")) => JourneyState::Delivered,
         ("done", Some("uncertain")) => JourneyState::Uncertain,
         ("done", Some("withheld")) => JourneyState::Withheld,
+        ("done", None) => return Ok(None),
         _ => return Err(attributes.damaged("step")),
     };
     let delivered = result.filter(|_| state == JourneyState::Delivered);
     let top_finding = result.map(|result| result.optional_text("top_finding")).transpose()?;
-    Ok(Journey {
+    Ok(Some(Journey {
         firm: watch.firm,
         document: watch.document,
         assessment: watch.assessment,
@@ -168,7 +169,7 @@ fn journey(document: &Row, result: Option<&Row>) -> Outcome<Journey> {
             .map(|result| result.named("reference", DraftReference))
             .transpose()?,
         state,
-    })
+    }))
 }
 
 /// A row that waits in a queue; none when it has left it since the index was read.
@@ -478,7 +479,7 @@ impl Operations for DynamoStore {
             .await?;
         keys.iter()
             .filter_map(|key| Some((documents.get(key)?, results.get(key)?)))
-            .map(|(document, result)| journey(document, found.get(result)))
+            .filter_map(|(document, result)| journey(document, found.get(result)).transpose())
             .collect()
     }
 
@@ -492,7 +493,7 @@ impl Operations for DynamoStore {
         };
         let assessment = attributes.named("assessment", AssessmentId::new)?;
         let result = self.get(&ASSIST_RESULTS, &deliveries::key(firm, &assessment)).await?;
-        Ok(Some(journey(&document, result.as_ref())?))
+        journey(&document, result.as_ref())
     }
 
     async fn photos_by_hour(&self, since: Timestamp) -> Outcome<Vec<PhotosOfHour>> {

@@ -192,8 +192,8 @@ pub const RESULT_PREFIX: &str = "result#";
 /// Quotas: `part` is the quota's name, `item` is `bucket`.
 pub const CALL_GRANTS: Table = Table::plain("CallGrants");
 
-/// The audit trail: `part` is the firm, `item` a number that only grows. Written by `PutItem` alone, and only where there
-/// is nothing.
+/// The audit trail: `part` is the firm, `item` a number that only grows. An entry is written by `PutItem` alone, only where there
+/// is nothing, and deleted after its time. And up to where each chain was removed (`part` = `(bases)`, `item` = the firm).
 pub const AUDIT: Table = Table::plain("Audit");
 
 /// What was given up: `part` = `letters`, `item` = the number and the firm. And the number that was given last (`numbers`).

@@ -195,6 +195,19 @@ pub(crate) const METHODS: &[(&str, &str, &[Access])] = &[
     ("CallGrants", "take", &[("CallGrants", &["GetItem", "UpdateItem"])]),
     ("CallGrants", "hold", &[("CallGrants", &["GetItem", "UpdateItem"])]),
     ("Audit", "record", &[TELLING]),
+    (
+        "Retention",
+        "remove_expired",
+        &[
+            (
+                "AssistResults",
+                &["BatchGetItem", "BatchWriteItem", "DeleteItem", "Query"],
+            ),
+            ("Audit", &["BatchWriteItem", "GetItem", "PutItem", "Query"]),
+            ("DocumentWatch", &["BatchGetItem", "UpdateItem"]),
+            ("Firms", &["Query"]),
+        ],
+    ),
 ];
 
 /// An entry of the audit trail.

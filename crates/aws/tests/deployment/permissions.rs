@@ -109,6 +109,13 @@ const FUNCTIONS: &[Function] = &[
         stream: None,
         dead_letters: false,
     },
+    Function {
+        name: "remove-expired",
+        stages: &[],
+        around: &[("Retention", "remove_expired")],
+        stream: None,
+        dead_letters: true,
+    },
 ];
 
 /// Ports that are no state of ours: what they need beside the network.

@@ -182,7 +182,7 @@ fn each_function_has_its_own_role_and_log_and_a_bound() {
         let named = format!("${{AWS::StackName}}-{handler}");
         assert_eq!(properties["FunctionName"], json!({ "Fn::Sub": named }), "{name}");
     }
-    assert_eq!(roles.len(), 8);
+    assert_eq!(roles.len(), 9);
 }
 
 #[test]
@@ -215,11 +215,58 @@ fn what_is_called_asynchronously_ends_with_dead_letters() {
             );
         }
     }
-    let target = &template["Resources"]["Schedule"]["Properties"]["Target"];
+    for (schedule, letters) in [
+        ("Schedule", "!GetAtt CycleDeadLetters.Arn"),
+        ("RemoveExpiredSchedule", "!GetAtt RemoveExpiredDeadLetters.Arn"),
+    ] {
+        let target = &template["Resources"][schedule]["Properties"]["Target"];
+        assert_eq!(short(&target["DeadLetterConfig"]["Arn"]), letters);
+    }
+    let called = &template["Resources"]["RemoveExpiredFunction"]["Properties"];
     assert_eq!(
-        short(&target["DeadLetterConfig"]["Arn"]),
-        "!GetAtt CycleDeadLetters.Arn"
+        short(&called["DeadLetterQueue"]["TargetArn"]),
+        "!GetAtt RemoveExpiredDeadLetters.Arn"
     );
+}
+
+#[test]
+fn what_is_past_its_time_is_removed_once_a_day() {
+    let template = template();
+    let resources = &template["Resources"];
+    let schedule = &resources["RemoveExpiredSchedule"]["Properties"];
+    assert_eq!(schedule["ScheduleExpression"], "cron(30 9 * * ? *)");
+    assert_eq!(short(&schedule["Target"]["Arn"]), "!GetAtt RemoveExpiredFunction.Arn");
+    // Its scheduler may call it, and nothing else.
+    let policy = &resources["RemoveExpiredSchedulePolicy"]["Properties"]["PolicyDocument"]["Statement"];
+    let granted: Vec<String> = list(policy)
+        .iter()
+        .flat_map(|statement| {
+            let (actions, resources) = (list(&statement["Action"]), list(&statement["Resource"]));
+            actions.into_iter().flat_map(move |action| {
+                let on = resources.clone().into_iter();
+                on.map(move |resource| format!("{} {}", short(&action), short(&resource)))
+            })
+        })
+        .collect();
+    let expected = [
+        "lambda:InvokeFunction !GetAtt RemoveExpiredFunction.Arn",
+        "sqs:SendMessage !GetAtt RemoveExpiredDeadLetters.Arn",
+        "kms:Decrypt !GetAtt Key.Arn",
+        "kms:GenerateDataKey !GetAtt Key.Arn",
+    ];
+    assert_eq!(granted, expected);
+    // As long as the template says, which begins with what the program says.
+    for (variable, parameter, usual) in [
+        ("SKIN_ASSIST_RETENTION__RESULTS_DAYS", "ResultsDays", 365),
+        ("SKIN_ASSIST_RETENTION__AUDIT_DAYS", "AuditDays", 2190),
+    ] {
+        let given = &template["Globals"]["Function"]["Environment"]["Variables"][variable];
+        assert_eq!(given, &json!({ "Ref": parameter }));
+        assert_eq!(template["Parameters"][parameter]["Default"], usual);
+        let key = variable.rsplit("__").next().unwrap().to_lowercase();
+        let defaults = text("crates/app/src/config/default.toml");
+        assert!(defaults.contains(&format!("\n{key} = {usual}\n")), "{key}");
+    }
 }
 
 #[test]

@@ -206,6 +206,8 @@ pub struct Removed {
     pub results: u64,
     /// Entries of the audit trail.
     pub audit_entries: u64,
+    /// Whether there is more: one call removes so much at most, and the next one goes on.
+    pub more: bool,
 }
 
 /// How much of something there is, and since when.
@@ -224,9 +226,9 @@ pub struct Kept {
 pub trait Retention: Send + Sync {
     /// Removes what is older than the limits. Of a removed result nothing stays that says anything about a patient; that its photos
     /// were assessed stays known, so that none is assessed twice. What waits for an operator (uncertain, given up, retracted and not
-    /// taken note of) is not removed. The removal is said by an entry in the audit trail. None where this store cannot: then nothing
-    /// was removed.
-    async fn remove_expired(&self, limits: &RetentionLimits, now: Timestamp) -> Outcome<Option<Removed>>;
+    /// taken note of) is not removed. The removal is said by an entry in the audit trail, in the transaction that removes or before.
+    /// Whoever is interrupted leaves chains that verify, and the next call goes on.
+    async fn remove_expired(&self, limits: &RetentionLimits, now: Timestamp) -> Outcome<Removed>;
 
     /// What there is; nothing where this store cannot tell without reading all of it.
     async fn kept(&self) -> Outcome<Vec<Kept>>;

@@ -26,7 +26,7 @@ fn entry(firm: &FirmId, action: AuditAction, subject: &str) -> AuditRecord {
 }
 
 /// Every entry of a chain, read in pages of two.
-async fn chain(store: &dyn StateStore, firm: &FirmId) -> Vec<AuditEntry> {
+pub(super) async fn chain(store: &dyn StateStore, firm: &FirmId) -> Vec<AuditEntry> {
     let (mut entries, mut from) = (Vec::new(), BEGINNING_NUMBER);
     loop {
         let page = store.audit_entries(firm, from, 2).await.unwrap();

@@ -114,6 +114,10 @@ pub enum Mutation {
     ChangesUnaudited,
     /// An operator's entry is written, whatever becomes of the change.
     EntriesApart,
+    /// What is past its time stays.
+    ExpiredKept,
+    /// Nothing is of any age: all is past its time.
+    AllExpired,
     /// The last event is not there.
     EventsLost,
     /// A subscriber counts as told before it answered.

@@ -7,12 +7,17 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use skin_assist_core::{
     audit::{AuditEntry, BEGINNING_NUMBER, installation},
-    domain::{FirmId, WATCH_LIFE},
+    domain::FirmId,
     ports::Kept,
 };
 
 use super::{Answer, Place, View};
-use crate::{commands::audit, config::StoreName, console::access::Role, wiring};
+use crate::{
+    commands::audit,
+    config::StoreName,
+    console::access::Role,
+    retention::{NOT_COUNTED, kept_rows},
+};
 
 /// Entries that one page lists.
 const LISTED: usize = 200;
@@ -39,7 +44,7 @@ pub(in crate::console) async fn page(view: View) -> Answer {
             } }
         } }
         h2 { "What is kept" }
-        (retention(&view, &kept))
+        (kept_table(&view, &kept))
         h2 { "Keys" }
         @match console.config.state.store {
             StoreName::Sqlite => p { "The state file is encrypted as a whole, and what comes from each practice's EHR with a key of its own besides. "
@@ -56,39 +61,19 @@ pub(in crate::console) async fn page(view: View) -> Answer {
     Ok(view.page(Place::Trust, "Trust", &content))
 }
 
-fn retention(view: &View, kept: &[Kept]) -> Markup {
-    let limits = wiring::retention(&view.console.config);
-    let days = |limit: Option<std::time::Duration>| {
-        limit.map_or_else(
-            || "for ever".to_owned(),
-            |limit| format!("{} days", limit.as_secs() / 86_400),
-        )
-    };
-    let rows = [
-        ("Photos, in memory alone", "10 minutes".to_owned(), ""),
-        (
-            "Watch on a visit, after its last change",
-            format!("{} hours", WATCH_LIFE.as_secs() / 3600),
-            "encounters under watch",
-        ),
-        ("Findings, for a second attempt", "24 hours".to_owned(), "findings"),
-        ("Results", days(limits.results), "results"),
-        ("Dead letters", "until put back".to_owned(), "dead letters"),
-        ("Audit trail", days(limits.audit), "audit entries"),
-    ];
+fn kept_table(view: &View, kept: &[Kept]) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="What is kept" { table {
             thead { tr { th scope="col" { "What" } th scope="col" { "Kept" } th.number scope="col" { "Now" } th scope="col" { "Oldest" } } }
-            tbody { @for (what, limit, stored) in &rows {
-                @let figures = kept.iter().find(|kept| kept.what == *stored);
+            tbody { @for row in kept_rows(&view.console.config, kept) {
                 tr {
-                    td { (what) } td { (limit) }
-                    td.number { @match figures { Some(figures) => (figures.number), None => "-" } }
-                    td { @match figures.and_then(|figures| figures.oldest) { Some(oldest) => (view.ago(oldest)), None => "-" } }
+                    td { (row.what) } td { (row.life) }
+                    td.number { @match row.figures { Some(figures) => (figures.number), None => "-" } }
+                    td { @match row.figures.and_then(|figures| figures.oldest) { Some(oldest) => (view.ago(oldest)), None => "-" } }
                 }
             } }
         } }
-        @if kept.is_empty() { p.word.warn { "Not enforced here: results and audit entries in DynamoDB stay until they are removed there." } }
+        @if kept.is_empty() { p.faint { (NOT_COUNTED) } }
     }
 }
 

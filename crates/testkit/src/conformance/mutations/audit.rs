@@ -1,6 +1,6 @@
 //! The audit trail of a store that breaks a rule.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::executor::block_on;
@@ -56,8 +56,16 @@ impl AuditTrail for MutatedStore {
 
 #[async_trait]
 impl Retention for MutatedStore {
-    async fn remove_expired(&self, limits: &RetentionLimits, now: Timestamp) -> Outcome<Option<Removed>> {
-        self.store.remove_expired(limits, now).await
+    async fn remove_expired(&self, limits: &RetentionLimits, now: Timestamp) -> Outcome<Removed> {
+        match self.mutation {
+            Mutation::ExpiredKept => Ok(Removed::default()),
+            Mutation::AllExpired => {
+                self.store
+                    .remove_expired(limits, now + Duration::from_secs(864_000))
+                    .await
+            }
+            _ => self.store.remove_expired(limits, now).await,
+        }
     }
 
     async fn kept(&self) -> Outcome<Vec<Kept>> {
