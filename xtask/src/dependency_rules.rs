@@ -120,7 +120,7 @@ const ROOMS: &[Room] = &[
     // It leads bytes to every reader of bytes, and nobody knows it.
     Room {
         name: FUZZING,
-        knows: &[CORE, EHR, ENDPOINTS, MODELS, STORE, TRANSPORT],
+        knows: &[CORE, EHR, ENDPOINTS, IDENTITY, MODELS, STORE, TRANSPORT],
         dev: &[],
     },
     // The whole engine in one process, with faults on purpose: for tests only, and nobody knows it.

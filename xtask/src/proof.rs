@@ -47,6 +47,11 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
     let mut steps = Steps::begin();
     without_building(&mut steps);
     deny(&mut steps, all);
+    // They are a workspace of their own, which nothing else here builds.
+    steps.step("the pinned versions of the fuzz targets", || {
+        let metadata = "metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml";
+        process::output(&mut cargo(metadata)).map(drop)
+    });
     sbom::check(&mut steps, all);
     steps.step("clippy", || {
         process::run(&mut cargo(&format!(

@@ -16,6 +16,7 @@ mod models;
 mod photo;
 mod replies;
 mod rows;
+mod sign_in;
 mod token;
 
 use std::panic;
@@ -29,13 +30,14 @@ pub use findings::any_reply as findings;
 pub use models::any_model as onnx;
 pub use photo::any_exif as exif;
 pub use rows::any_row as rows;
+pub use sign_in::any_reply as sign_in;
 pub use token::any_reply as token;
 
 /// A fuzz target: bytes in, and it returns or panics.
 pub type Target = fn(&[u8]);
 
 /// All targets by name. Their inputs are in `fuzz/corpus/NAME`.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("answer", answer),
     ("exif", exif),
     ("fhir", fhir),
@@ -47,6 +49,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("png", png),
     ("profile", profile),
     ("rows", rows),
+    ("sign_in", sign_in),
     ("tiff", tiff),
     ("token", token),
     ("webp", webp),
