@@ -64,6 +64,7 @@ impl Telling {
             }
         }
     }
+
     async fn one(&self, stage: TellSubscribers<'_>, lease: Lease<Subscription>) {
         let (subscription, attempt) = (lease.item().id.clone(), lease.attempt());
         match stage.run(lease).await {
