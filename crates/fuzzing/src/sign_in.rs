@@ -31,6 +31,11 @@ fn safely(request: &Request<Bytes>) {
 /// the token has to repeat is a new one each time, and no bytes know it.
 pub fn any_reply(input: &[u8]) {
     let [kind, replies @ ..] = input else { return };
+    // A provider that knows them already learns nothing.
+    let knows = |secret: &str| replies.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
+    if knows(SECRET) || knows(CODE) {
+        return;
+    }
     let settings = Settings {
         issuer: ISSUER.to_owned(),
         client_id: "client".to_owned(),
