@@ -107,7 +107,9 @@ impl Truth {
     // ---- leases ----------------------------------------------------------------------------------------------------
 
     pub(crate) fn granted(&mut self, item: Name, fence: Fence) {
-        self.fences.insert(item, fence);
+        // Who stood still between the grant and this moment may have lost it to another one meanwhile.
+        let latest = self.fences.entry(item).or_default();
+        *latest = fence.max(*latest);
     }
 
     /// Whoever held a lease on it has lost it, without another having got one.
