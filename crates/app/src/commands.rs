@@ -135,10 +135,20 @@ fn by_operator(firm: &FirmId, action: AuditAction, subject: impl Into<String>) -
     Operator::of_the_command().entry(firm, action, subject)
 }
 
-/// Writes a file that does not exist yet.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::File::create_new(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .failed(|| format!("the picture {} cannot be written", path.display()))
+/// Writes bytes into a new file that only its owner can read. Its folder must exist, and it must not exist itself: nothing is overwritten.
+fn write_private(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(file)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Writes a picture of a patient into a new file.
+fn write_picture(file: &Path, png: &[u8]) -> Result<(), Failure> {
+    write_private(file, png)
+        .failed(|| format!("the picture {} cannot be written", file.display()))
         .hint("name a file that does not exist yet, in a folder that this user may write to")
 }

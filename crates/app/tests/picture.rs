@@ -51,6 +51,12 @@ fn what_the_models_saw_is_drawn_on_the_photo_for_a_reason_and_on_no_other_photo(
     installation.succeed(&with("quality-review"));
     let written = std::fs::read(out).unwrap();
     assert!(written.starts_with(b"\x89PNG"), "a picture");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(out).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "others can read a patient's photo");
+    }
     let read = installation.succeed(&["audit", "export", "--firm", "elm"]);
     let subject = format!("{known} because quality-review QA-7");
     assert!(

@@ -1,9 +1,10 @@
 //! `skin-assist key`.
 
-use std::{fs::OpenOptions, io::Write as _, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use skin_assist_ehr::{ClientKey, KeyError};
 use skin_assist_store::StateKey;
+use zeroize::Zeroizing;
 
 use super::print_json;
 use crate::{
@@ -32,16 +33,7 @@ pub(crate) fn random() -> Result<StateKey, Failure> {
 
 /// Writes a secret into a new file that only its owner can read.
 pub(crate) fn write_secret(file: &Path, text: &str) -> Result<(), Failure> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(file)
-        .and_then(|mut file| {
-            writeln!(file, "{text}")?;
-            file.sync_all()
-        })
+    super::write_private(file, Zeroizing::new(format!("{text}\n")).as_bytes())
         .failed(|| format!("the file {} cannot be written", file.display()))
         .hint("its folder must exist, and it must not exist itself: a key is never overwritten")
 }

@@ -145,7 +145,7 @@ fn explain(config: &Config, arguments: &ExplainArguments) -> Result<ExitCode, Fa
         .hint("check the path and that this user may read the file")?;
     let explained = explain::explain(pack, &photo, wiring::photo_limits(config), arguments.saliency)
         .failed(|| format!("the photo {} cannot be explained", arguments.photo.display()))?;
-    super::write_new(&arguments.out, &explained.png)?;
+    super::write_picture(&arguments.out, &explained.png)?;
     if arguments.json {
         let saliency = explained.saliency.map(
             |saliency| json!({ "area": saliency.area, "side": explain::Saliency::side(), "falls": saliency.falls }),

@@ -65,8 +65,8 @@ impl Because {
 
 /// What the models saw on one photo of a result, and which bytes they looked at.
 pub(crate) fn seen_on<'a>(result: &'a AssistResult, document: &DocumentId) -> (Option<&'a PhotoDigest>, &'a Findings) {
-    let findings = &result.photo_findings.expose().iter();
-    let of_photo = findings.clone().find(|one| one.document == *document);
+    let mut of_photos = result.photo_findings.expose().iter();
+    let of_photo = of_photos.find(|one| one.document == *document);
     let photo = result.photos.iter().find(|photo| photo.document == *document);
     (
         photo.map(|photo| &photo.digest),
@@ -120,7 +120,7 @@ pub(crate) async fn picture(config: &Config, arguments: PictureArguments) -> Res
     let result = result.ok_or_else(unknown)?;
     let operator = Operator::of_the_command();
     let drawn = drawn(config, &state, &firm, &document, &result, &operator, &because).await?;
-    super::write_new(&arguments.out, &drawn)?;
+    super::write_picture(&arguments.out, &drawn)?;
     if arguments.json {
         print_json(&json!({ "photo": document, "assessment": assessment, "picture": arguments.out }))?;
     } else {

@@ -11,7 +11,7 @@ use skin_assist_core::{
     time::Clock,
 };
 
-use super::{Event, LOOK_EVERY, Observer, STATE_PAUSE, StopSignal};
+use super::{Event, LOOK_EVERY, Observer, STATE_PAUSE, StopSignal, meanwhile::meanwhile};
 
 /// How many subscribers are told at once.
 const WIDTH: usize = 16;
@@ -48,7 +48,8 @@ impl Telling {
                     return;
                 }
             } else if running.len() < WIDTH {
-                match stage.acquire(WIDTH - running.len()).await {
+                let acquired = stage.acquire(WIDTH - running.len());
+                match meanwhile(&mut running, drop, acquired).await {
                     Ok(leases) => running.extend(leases.into_iter().map(|lease| self.one(stage, lease).boxed())),
                     Err(error) => {
                         trouble(&error);

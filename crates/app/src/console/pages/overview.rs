@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use axum::response::Response;
 use maud::{Markup, html};
 use skin_assist_core::{
-    domain::{FirmId, Journey, JourneyState, SubscriptionStatus},
+    domain::{FirmId, Journey, JourneyState, Subscription, SubscriptionStatus},
     ports::{DetectionLatency, Overview, Standing},
     time::Timestamp,
 };
@@ -74,9 +74,8 @@ fn alarms(stand: &Stand, recent: &Recent) -> Markup {
     });
     let stopped: Vec<_> = stopped.collect();
     let hosts: Vec<_> = stand.pollers.iter().flat_map(|poller| &poller.resting_hosts).collect();
-    let unserved = stand.subscriptions.iter();
-    let unserved = unserved.filter(|subscription| subscription.status == SubscriptionStatus::Error);
-    let unserved = unserved.count();
+    let is_unserved = |subscription: &&Subscription| subscription.status == SubscriptionStatus::Error;
+    let unserved = stand.subscriptions.iter().filter(is_unserved).count();
     let is_quiet = letters + uncertain + retracted == 0 && stopped.is_empty() && hosts.is_empty() && unserved == 0;
     html! {
         section aria-label="Alarms" {

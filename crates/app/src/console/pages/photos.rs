@@ -1,5 +1,7 @@
 //! Photos and their ways. What the models saw and what the draft says is shown to who gives a reason, which is recorded.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     extract::{Path, Query},
@@ -25,6 +27,9 @@ use crate::{
 
 /// Photos that one page lists.
 const LISTED: usize = 200;
+
+/// How long a page waits for a photo: the quota may be used up, and the EHR may hang.
+const PHOTO_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
@@ -242,7 +247,7 @@ pub(in crate::console) async fn read(
     Ok(view.still_page(Place::Photos, &format!("Photo {document}"), &content))
 }
 
-/// The photo with what the models saw on it. Few are drawn at a time: each takes memory by its size.
+/// The photo with what the models saw on it. One is drawn at a time: each takes memory by its size.
 async fn drawn(
     view: &View,
     firm: &FirmId,
@@ -251,19 +256,17 @@ async fn drawn(
     operator: &Operator,
     because: &Because,
 ) -> Result<Vec<u8>, Failure> {
-    let console = &view.console;
-    let firm = known_firm(&*console.state, firm.as_str()).await?;
-    let _place = console.drawing.lock().await;
-    photos::drawn(
-        &console.config,
-        &console.state,
-        &firm,
-        document,
-        result,
-        operator,
-        because,
-    )
-    .await
+    let (config, state) = (&view.console.config, &view.console.state);
+    let firm = known_firm(&**state, firm.as_str()).await?;
+    let drawn = async {
+        let _place = view.console.drawing.lock().await;
+        photos::drawn(config, state, &firm, document, result, operator, because).await
+    };
+    let in_time = tokio::time::timeout(PHOTO_PATIENCE, drawn).await;
+    in_time.unwrap_or_else(|_| {
+        let failure = Failure::new("the photo did not come in time");
+        Err(failure.with_hint("the EHR is slow, or its calls are used up; try again"))
+    })
 }
 
 fn seen(findings: &Findings, drawn: Option<Result<Vec<u8>, Failure>>) -> Markup {
