@@ -3,6 +3,14 @@
 //! A token bucket of burst `b` and rate `r` grants at most `b + r·T` calls in any window of length T. A call begins within
 //! [`GRANT_GOOD_FOR`] of its grant and arrives within [`JITTER`] of it, so those that arrive within W were granted within W + JITTER. With
 //! `b + r·(W + JITTER) ≤ B` the EHR never counts more than B, whatever the arrivals.
+//!
+//! Where the store is so slow that no grant comes in time, one that is older is used ([`late_grant_good_for`]), and everybody is slowed
+//! down before its call begins: [`TokenBucket::slow_down`] at some time h. Let p be the oldest such grant whose call arrives in a window that begins
+//! at t. If p ≥ t − JITTER, nothing in the window was granted earlier than in the ordinary case. Otherwise all of it was granted in
+//! the t + W − p after p, in which the full rate would grant `r·(t − p − JITTER)` too many, at most r times [`late_grant_good_for`]. But since h the rate is at
+//! most half of r and recovers by [`RECOVERY`], so that in the x seconds from h until the window ends `r·(x/2 − x²/512)` fewer are granted, and h is before its call: x
+//! is W or more where t is as late as it can be. A quarter of W, and 15 s at most, is less than that from 20 s on, also when
+//! bookings go on at the old rate until they end.
 
 mod booking;
 
@@ -27,6 +35,20 @@ pub const GRANT_GOOD_FOR: Duration = Duration::from_millis(250);
 
 /// The smallest budget that makes sense, in calls a window; configuration refuses less.
 pub const SMALLEST_BUDGET: u32 = 10;
+
+/// How old a grant may be with which a call begins where the store has been too slow for longer than anybody can wait, once everybody was
+/// slowed down for it; nothing for windows in which that could not be made up for.
+pub fn late_grant_good_for(window: Duration) -> Duration {
+    const SHORTEST_WINDOW: Duration = Duration::from_secs(20);
+    const MOST: Duration = Duration::from_secs(15);
+    if window < SHORTEST_WINDOW {
+        return Duration::ZERO;
+    }
+    (window / 4).min(MOST)
+}
+
+/// The share of the rate that is used from a late grant on, at most.
+const SHARE_AFTER_LATE_GRANT: f64 = 0.5;
 
 /// A token bucket, as it is kept in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -153,6 +175,12 @@ impl TokenBucket {
         self.at = self.at.max(now);
         self.tokens = 0.0;
     }
+
+    /// A call is about to begin with a grant that is older than it should be: from now on there are so few that it does no harm.
+    pub fn slow_down(&mut self, now: Timestamp) {
+        self.share = self.share.min(SHARE_AFTER_LATE_GRANT);
+        self.at = self.at.max(now);
+    }
 }
 
 #[cfg(test)]
@@ -217,6 +245,55 @@ mod tests {
                 "budget {budget}: only {most} calls in a window were used"
             );
         }
+    }
+
+    /// Calls as fast as they are granted, and a store that stands still now and then: what was granted in `stall` before it goes on
+    /// begins all at once then, `held_back` of it as late grants; the rest counts as used. The most in a window.
+    fn most_with_late_grants(calls: u32, window: Duration, slows_down: bool) -> usize {
+        let allowance = Allowance::of(calls, window);
+        let good_for = late_grant_good_for(window);
+        let start = Timestamp::from_millis(0);
+        let mut bucket = TokenBucket::empty(start);
+        let (mut arrivals, mut held_back) = (Vec::new(), 0);
+        let mut now = start;
+        // A stall every two windows and a half, so that they fall on all phases of the recovery.
+        let (mut stall_begins, every) = (start + window, window * 5 / 2);
+        while now < start + window * 20 {
+            let stalled = now >= stall_begins && now.since(stall_begins) < good_for;
+            if held_back > 0 && !stalled {
+                if slows_down {
+                    bucket.slow_down(now);
+                }
+                arrivals.extend(std::iter::repeat_n(now.as_millis(), held_back));
+                held_back = 0;
+                stall_begins = stall_begins + every;
+            }
+            match bucket.take(allowance, CallKind::Read, now) {
+                Grant::Granted if stalled => held_back += 1,
+                Grant::Granted => arrivals.push(now.as_millis()),
+                Grant::Wait(until) => now = until,
+            }
+        }
+        most_at_once(arrivals, window)
+    }
+
+    #[test]
+    fn late_grants_do_no_harm_for_everybody_slows_down() {
+        let seconds = Duration::from_secs;
+        let quotas = [
+            (60, seconds(60)),
+            (250, seconds(60)),
+            (1000, seconds(60)),
+            (1000, seconds(20)),
+            (5000, seconds(3600)),
+        ];
+        for (budget, window) in quotas {
+            let most = most_with_late_grants(budget, window, true);
+            assert!(most <= budget as usize, "budget {budget}: {most} calls in a window");
+        }
+        let most = most_with_late_grants(1000, seconds(60), false);
+        assert!(most > 1000, "{most} calls: the test would not notice");
+        assert_eq!(late_grant_good_for(seconds(1)), Duration::ZERO);
     }
 
     #[test]

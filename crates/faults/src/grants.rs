@@ -31,6 +31,14 @@ impl CallGrants for ProcessStore {
         self.call("hold", true, self.inner.hold(key, now, until)).await
     }
 
+    async fn slow_down(&self, key: &QuotaKey, now: Timestamp) -> Outcome<()> {
+        self.process
+            .shared
+            .truth()
+            .safeguard("everybody slows down for a late grant");
+        self.call("slow_down", true, self.inner.slow_down(key, now)).await
+    }
+
     async fn quotas(&self) -> Outcome<Vec<QuotaFigures>> {
         self.call("quotas", false, self.inner.quotas()).await
     }

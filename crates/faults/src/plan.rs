@@ -416,7 +416,8 @@ impl Plan {
             21 => Fault::RevokeTokens { firm },
             22 => Fault::SlowDisk {
                 most: seconds(random, 1, 8),
-                duration: seconds(random, 5, 20),
+                // Also for longer than anybody waits for a grant that comes in time.
+                duration: seconds(random, 5, 60),
             },
             23 => Fault::FullDisk(seconds(random, 5, 30)),
             24 => Fault::Pause {

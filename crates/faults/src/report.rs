@@ -54,6 +54,7 @@ pub const SAFEGUARDS: &[&str] = &[
     "an interrupted post is settled by posting again",
     "bytes that are gone are downloaded again",
     "everybody holds still after a 429",
+    "everybody slows down for a late grant",
     "findings that were paid for are not paid for again",
     "what cannot be done is given up with a reason",
 ];

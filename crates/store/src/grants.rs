@@ -110,6 +110,14 @@ impl CallGrants for SqliteStore {
         })
     }
 
+    async fn slow_down(&self, key: &QuotaKey, now: Timestamp) -> Outcome<()> {
+        self.write(|state| {
+            let mut figures = load(state, key)?.unwrap_or_else(|| unused(key, now));
+            figures.bucket.slow_down(now);
+            save(state, &figures)
+        })
+    }
+
     async fn quotas(&self) -> Outcome<Vec<QuotaFigures>> {
         self.read(|state| rows(state, "SELECT * FROM call_grants ORDER BY quota", [], read_figures))
     }

@@ -166,7 +166,7 @@ fn the_suite_notices_a_store_that_ignores_fences() {
 
 #[test]
 fn the_suite_notices_other_broken_rules() {
-    let broken: [(Mutation, &[&str]); 38] = [
+    let broken: [(Mutation, &[&str]); 39] = [
         (
             Mutation::AttemptsForgotten,
             &["documents::attempts", "documents::a_lease", "watch_lists::a_lease"],
@@ -246,6 +246,7 @@ fn the_suite_notices_other_broken_rules() {
             Mutation::HoldsIgnored,
             &["grants::a_hold", "grants::a_refusal", "grants::calls_and_refusals"],
         ),
+        (Mutation::LateGrantsHidden, &["grants::a_late_grant"]),
         (Mutation::CallsUncounted, &["grants::calls_and_refusals"]),
         (Mutation::DetectionUntold, &["operations::overview_tells"]),
         (

@@ -79,6 +79,10 @@ impl CallGrants for Counting {
         Ok(())
     }
 
+    async fn slow_down(&self, _: &QuotaKey, _: Timestamp) -> Result<(), StateError> {
+        Ok(())
+    }
+
     async fn quotas(&self) -> Result<Vec<QuotaFigures>, StateError> {
         Ok(Vec::new())
     }

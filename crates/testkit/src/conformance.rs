@@ -167,6 +167,7 @@ pub fn cases() -> Vec<Case> {
         tenants: every_method_stays_within_its_firm;
         grants:
             a_new_quota_starts_empty, workers_share_one_quota, a_hold_holds_everybody, a_refusal_halves_the_rate,
+            a_late_grant_slows_everybody_down,
             calls_and_refusals_are_counted, quotas_do_not_share;
         spending: what_is_spent_adds_up, it_goes_with_the_firm;
         operations:

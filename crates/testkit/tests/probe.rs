@@ -60,6 +60,10 @@ impl CallGrants for Grants {
         Ok(())
     }
 
+    async fn slow_down(&self, _: &QuotaKey, _: Timestamp) -> Result<(), StateError> {
+        Ok(())
+    }
+
     async fn quotas(&self) -> Result<Vec<QuotaFigures>, StateError> {
         Ok(Vec::new())
     }

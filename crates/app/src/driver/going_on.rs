@@ -81,6 +81,10 @@ impl CallGrants for GoingOn<'_> {
         self.grants.hold(key, now, until).await
     }
 
+    async fn slow_down(&self, key: &QuotaKey, now: Timestamp) -> Result<(), StateError> {
+        self.grants.slow_down(key, now).await
+    }
+
     async fn quotas(&self) -> Result<Vec<QuotaFigures>, StateError> {
         self.grants.quotas().await
     }

@@ -108,6 +108,10 @@ impl CallGrants for Noticing<'_, '_> {
         self.driver.engine.state.hold(key, now, until).await
     }
 
+    async fn slow_down(&self, key: &QuotaKey, now: Timestamp) -> Result<(), StateError> {
+        self.driver.engine.state.slow_down(key, now).await
+    }
+
     async fn quotas(&self) -> Result<Vec<QuotaFigures>, StateError> {
         self.driver.engine.state.quotas().await
     }

@@ -285,6 +285,14 @@ impl CallGrants for DynamoStore {
         .await
     }
 
+    async fn slow_down(&self, key: &QuotaKey, now: Timestamp) -> Outcome<()> {
+        self.change_quota(&key.name, now, |known| {
+            known.figures.bucket.slow_down(now);
+            ((), true)
+        })
+        .await
+    }
+
     async fn quotas(&self) -> Outcome<Vec<QuotaFigures>> {
         let rows = self.whole_table(&CALL_GRANTS).await?;
         let mut quotas = rows

@@ -569,6 +569,10 @@ pub trait CallGrants: Send + Sync {
     /// The EHR refused a call (429) although it was granted: nobody calls before `until`, and the rate is halved and recovers.
     async fn hold(&self, key: &QuotaKey, now: Timestamp, until: Timestamp) -> Outcome<()>;
 
+    /// A call of this quota is about to begin with a grant that came late: from now on there are half as many at most, and slowly the
+    /// rate recovers ([`crate::quota::TokenBucket::slow_down`]).
+    async fn slow_down(&self, key: &QuotaKey, now: Timestamp) -> Outcome<()>;
+
     /// How every quota that was ever used stands, in the order of their names.
     async fn quotas(&self) -> Outcome<Vec<QuotaFigures>>;
 }

@@ -9,15 +9,15 @@ use std::{
 use super::StageError;
 use crate::{
     ports::{CallGrants, CallKind, EhrError, Grant, QuotaKey, StateError},
-    quota::GRANT_GOOD_FOR,
+    quota::{GRANT_GOOD_FOR, late_grant_good_for},
     time::{Clock, Timestamp},
 };
 
 /// How long everybody holds still after a 429 that says nothing about when to come back.
 pub const HOLD_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 
-/// How long grants may come too late before one of them is used all the same. A store that is this slow for this long would otherwise
-/// end all calls; with it, there are so few that the quota is far away.
+/// How long grants may come too late before one of them is used all the same: a store that is this slow for this long would otherwise
+/// end all calls. Everybody is slowed down for it ([`late_grant_good_for`]).
 const LATE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A grant that was taken before the call can begin: before it was decided what for, or before something that has to come first.
@@ -83,7 +83,11 @@ impl Quota<'_> {
                     }
                     tracing::warn!(event = "grant.late", millis = now.since(asked_at).as_millis() as u64);
                     if now.since(*late_since.get_or_insert(asked_at)) >= LATE_PATIENCE {
-                        return Ok(GrantInHand::asked_at(now));
+                        self.grants.slow_down(self.key, now).await?;
+                        let now = self.clock.now();
+                        if now.since(asked_at) <= late_grant_good_for(self.key.window) {
+                            return Ok(GrantInHand::asked_at(now));
+                        }
                     }
                 }
                 Grant::Wait(until) => self.clock.sleep_until(until).await,
@@ -142,6 +146,7 @@ mod tests {
         /// For each grant; the last one goes on.
         takes: Vec<Duration>,
         taken: Mutex<usize>,
+        slowed_down: Mutex<usize>,
     }
 
     impl Slow {
@@ -150,6 +155,7 @@ mod tests {
                 clock: VirtualClock::new(START),
                 takes: millis.iter().copied().map(Duration::from_millis).collect(),
                 taken: Mutex::default(),
+                slowed_down: Mutex::default(),
             }
         }
 
@@ -190,6 +196,12 @@ mod tests {
             Ok(())
         }
 
+        async fn slow_down(&self, _: &QuotaKey, now: Timestamp) -> Result<(), StateError> {
+            *self.slowed_down.lock().unwrap() += 1;
+            self.clock.sleep_until(now + self.takes[self.takes.len() - 1]).await;
+            Ok(())
+        }
+
         async fn quotas(&self) -> Result<Vec<QuotaFigures>, StateError> {
             Ok(Vec::new())
         }
@@ -200,6 +212,7 @@ mod tests {
         let store = Slow::new(&[251, 8_000, 250]);
         store.run(async |quota| quota.take(CallKind::Read).await.unwrap());
         assert_eq!(store.taken(), 3);
+        assert_eq!(*store.slowed_down.lock().unwrap(), 0);
     }
 
     #[test]
@@ -229,5 +242,15 @@ mod tests {
         store.run(async |quota| quota.take(CallKind::Read).await.unwrap());
         let took = store.clock.now().since(START);
         assert!(took >= LATE_PATIENCE && took < LATE_PATIENCE * 2, "{took:?}");
+        assert_eq!(*store.slowed_down.lock().unwrap(), 1, "before its call, and only then");
+    }
+
+    #[test]
+    fn a_grant_that_is_older_than_can_be_made_up_for_is_never_used() {
+        // Until the store is well again.
+        let slow = std::iter::repeat_n(16_000, 100).chain([0]).collect::<Vec<_>>();
+        let store = Slow::new(&slow);
+        store.run(async |quota| quota.take(CallKind::Read).await.unwrap());
+        assert_eq!(store.taken(), slow.len());
     }
 }

@@ -106,6 +106,25 @@ pub(super) async fn a_hold_holds_everybody(bench: Bench) {
     assert!(granted(&store, "new", at(110)).await > 0);
 }
 
+/// Once for all that come together; nobody is held, and what was gathered stays.
+pub(super) async fn a_late_grant_slows_everybody_down(bench: Bench) {
+    let store = bench.store().await;
+    let figures = async || store.quotas().await.unwrap()[0].clone();
+    assert_eq!(granted(&store, "q", at(0)).await, 0);
+    for _ in 0..2 {
+        store.slow_down(&quota("q"), at(60)).await.unwrap();
+    }
+    let slowed = figures().await;
+    assert!((slowed.bucket.share - 0.5).abs() < 1e-9, "{}", slowed.bucket.share);
+    assert_eq!(slowed.refused, 0, "the EHR refused nothing");
+    assert!(granted(&store, "q", at(62)).await > 0, "nobody is held");
+    // A quota that was refused so often that it is slower already does not become faster.
+    store.hold(&quota("q"), at(62), at(63)).await.unwrap();
+    let before = figures().await.bucket.share;
+    store.slow_down(&quota("q"), at(62)).await.unwrap();
+    assert!(figures().await.bucket.share <= before);
+}
+
 /// Once for calls that were under way together; and slowly it recovers.
 pub(super) async fn a_refusal_halves_the_rate(bench: Bench) {
     let store = bench.store().await;
