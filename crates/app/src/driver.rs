@@ -636,7 +636,8 @@ impl Driver<'_> {
         observations: &mut Vec<Observation>,
     ) -> Result<(), StageError> {
         let key = self.engine.quotas.of(firm);
-        let grants = self.waiting.grants(&*self.engine.state, &key);
+        let is_served = || self.firm(&firm.id).is_some();
+        let grants = self.waiting.grants(&*self.engine.state, &key, &is_served);
         let quota = Quota {
             grants: &grants,
             in_hand: Some(grant),

@@ -452,6 +452,7 @@ fn polling(config: &Config, ehr: &EhrClient) -> PolicySettings {
         searches: ehr.document_searches(),
         least_price: config.polling.least_price,
         reconcile_within: Duration::from_secs(config.polling.reconcile_days * 86_400),
+        pace: 1.0,
         without: None,
     }
 }

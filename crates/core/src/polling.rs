@@ -250,6 +250,9 @@ pub struct PolicySettings {
     pub least_price: f64,
     /// How long after the end of its watch an encounter is looked at once more, when nobody else needs the calls.
     pub reconcile_within: Duration,
+    /// How many seconds of a clinic pass in one of the clock's: 1, but where a demonstration plays a clinic faster than clinics are.
+    /// [`Adaptive`] knows how long after the beginning of a visit photos are filed.
+    pub pace: f64,
     /// What [`Adaptive`] does without, to measure what it is worth.
     pub without: Option<AdaptivePart>,
 }
@@ -280,6 +283,7 @@ impl PolicySettings {
             },
             least_price: Self::USE_THE_QUOTA,
             reconcile_within: Duration::from_secs(3 * 24 * 60 * 60),
+            pace: 1.0,
             without: None,
         }
     }

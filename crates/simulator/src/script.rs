@@ -61,6 +61,13 @@ impl Default for ScriptOptions {
     }
 }
 
+impl ScriptOptions {
+    /// How many seconds of a clinic pass in one of the script's: visits and photos are those of an hour, squeezed into the duration.
+    pub fn pace(&self) -> f64 {
+        Duration::from_hours(1).as_secs_f64() / self.duration.as_secs_f64()
+    }
+}
+
 /// A clinic: its firms and what happens in them, in order of time.
 #[derive(Debug, Clone)]
 pub struct ClinicScript {

@@ -113,7 +113,9 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
         // The demonstration may have ended: then nobody listens any more.
         drop(events.send(event.clone()));
     });
-    let engine = wiring::engine(&config, Arc::clone(&state), Arc::clone(&observer)).await?;
+    let mut engine = wiring::engine(&config, Arc::clone(&state), Arc::clone(&observer)).await?;
+    // A visit of twenty minutes is over in seconds here, and photos come that much sooner.
+    engine.settings.pace = options.pace() * arguments.speed;
     let telling = wiring::telling(&config, Arc::clone(&state), observer)?;
 
     let mut show = Show {

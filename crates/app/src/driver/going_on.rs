@@ -34,10 +34,16 @@ impl Waiting {
         lock(&self.polls).get(&quota.name)?.values().min().copied()
     }
 
-    /// The grants for a poll that is about to begin.
-    pub(super) fn grants<'a>(&'a self, grants: &'a dyn CallGrants, quota: &QuotaKey) -> GoingOn<'a> {
+    /// The grants for a poll that is about to begin, of a firm that `is_served` for now.
+    pub(super) fn grants<'a>(
+        &'a self,
+        grants: &'a dyn CallGrants,
+        quota: &QuotaKey,
+        is_served: &'a (dyn Fn() -> bool + Send + Sync),
+    ) -> GoingOn<'a> {
         GoingOn {
             grants,
+            is_served,
             waiting: self,
             quota: quota.name.clone(),
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
@@ -60,6 +66,7 @@ impl Waiting {
 /// The grants for one poll: notes while it waits.
 pub(super) struct GoingOn<'a> {
     grants: &'a dyn CallGrants,
+    is_served: &'a (dyn Fn() -> bool + Send + Sync),
     waiting: &'a Waiting,
     quota: String,
     number: u64,
@@ -68,6 +75,10 @@ pub(super) struct GoingOn<'a> {
 #[async_trait]
 impl CallGrants for GoingOn<'_> {
     async fn take(&self, key: &QuotaKey, kind: CallKind, now: Timestamp) -> Result<Grant, StateError> {
+        // A search of many pages may wait for minutes, and nobody leases encounters: whoever paused the firm meanwhile wants it left alone.
+        if !(self.is_served)() {
+            return Err(StateError::LeaseLost);
+        }
         let grant = self.grants.take(key, kind, now).await?;
         let until = match grant {
             Grant::Granted => None,

@@ -234,6 +234,46 @@ fn a_paused_firm_is_left_alone_and_resumes_where_it_was() {
     world.assert_delivered_once(0);
 }
 
+#[test]
+fn a_search_that_waits_for_calls_ends_when_its_firm_is_paused() {
+    let mut setting = Setting::of("fhir-r4");
+    setting.profile.encounters.page_size = 3;
+    setting.quota.0 = 10;
+    let world = World::empty_with(5, setting);
+    world.open_firm("elm");
+    for _ in 0..60 {
+        world
+            .ehr
+            .open_encounter(world.clock_now(), "elm", EncounterSpec::default())
+            .unwrap();
+    }
+    let calls = || world.report().calls.encounter;
+    let (before, after) = world.clock.run(async {
+        let engine = world.engine();
+        let (stopper, stop) = skin_assist::driver::stop_signal();
+        let directed = async {
+            let sleep = async |lasts| {
+                skin_assist_core::time::Clock::sleep_until(&world.clock, world.clock_now() + lasts).await;
+            };
+            sleep(MINUTE).await;
+            let paused = FirmId::new("elm");
+            world
+                .state
+                .set_firm_status(&paused, FirmStatus::Paused)
+                .await
+                .unwrap();
+            sleep(Duration::from_secs(20)).await;
+            let before = calls();
+            sleep(5 * MINUTE).await;
+            stopper.stop();
+            (before, calls())
+        };
+        futures::join!(engine.run(stop), directed).1
+    });
+    assert!(before > 2 && before < 20, "{before}: it was not in the middle of its search");
+    assert_eq!(after, before);
+}
+
 /// Files so many photos of a new visit of the practice `elm`.
 fn file_photos(world: &World, count: u64) {
     let now = world.clock_now();

@@ -94,7 +94,7 @@ impl Adaptive {
         };
         Self {
             settings,
-            model: Model::new(search, settings.least_price, settings.without),
+            model: Model::new(search, &settings),
             queues: Vec::new(),
             firms: HashMap::new(),
             refreshed: f64::NEG_INFINITY,

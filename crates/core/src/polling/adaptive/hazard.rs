@@ -164,18 +164,21 @@ impl Table {
     }
 }
 
-/// All tables.
+/// All tables. Ages and rates that come in and go out are in seconds by our clock; the tables are in seconds of a clinic.
 #[derive(Debug, Clone)]
 pub(super) struct Hazards {
     tables: Vec<Table>,
     /// Whether what is booked changes the rates.
     learns: bool,
+    /// Seconds of a clinic in one of ours.
+    pace: f64,
 }
 
 impl Hazards {
-    pub(super) fn new(learns: bool) -> Self {
+    pub(super) fn new(learns: bool, pace: f64) -> Self {
         Self {
             learns,
+            pace,
             tables: (0..TABLES).map(|index| Table::new(Phase::of(index))).collect(),
         }
     }
@@ -183,7 +186,7 @@ impl Hazards {
     /// The rate at `age`, in photos a second.
     pub(super) fn rate(&self, phase: Phase, age: f64) -> f64 {
         let table = &self.tables[phase.index()];
-        table.rate[table.bin(age.max(0.0))]
+        self.pace * table.rate[table.bin(self.pace * age.max(0.0))]
     }
 
     /// Photos to expect between two ages.
@@ -192,7 +195,7 @@ impl Hazards {
             return 0.0;
         }
         let table = &self.tables[phase.index()];
-        table.integral(to.max(0.0)) - table.integral(from.max(0.0))
+        table.integral(self.pace * to.max(0.0)) - table.integral(self.pace * from.max(0.0))
     }
 
     /// After how many seconds the index of a visit ([`Prospect::index`]) reaches `price`: of one that has been in `phase` for
@@ -206,6 +209,7 @@ impl Hazards {
         price: f64,
     ) -> f64 {
         let table = &self.tables[phase.index()];
+        let (age, price) = (self.pace * age, self.pace * price);
         let from = age.max(0.0);
         let doubt = prospect.doubt;
         let (mut at, mut mass, mut known) = (from, prospect.mass, prospect.known);
@@ -229,26 +233,27 @@ impl Hazards {
             known += growth * (end - at);
             at = end;
         }
-        at - age
+        (at - age) / self.pace
     }
 
     /// The double integral of the open phase's rate up to `age`: undetected photos times seconds, of visits that opened at
     /// one a second for that long without being seen.
     pub(super) fn unseen_openings(&self, age: f64) -> f64 {
         let table = &self.tables[Phase::Open.index()];
+        let age = self.pace * age;
         let mut sum = 0.0;
         for bin in 0..=table.bin(age) {
             let start = table.start(bin);
             let width = table.edges.get(bin).map_or(age, |end| end.min(age)) - start;
             sum += table.cumulative[bin] * width + table.rate[bin] * width * width / 2.0;
         }
-        sum
+        sum / self.pace
     }
 
     /// Books time under watch without a photo, and gives the photos that were to be expected by the tables.
     pub(super) fn book_exposure(&mut self, phase: Phase, from: f64, to: f64, scale: f64) -> f64 {
         let table = &mut self.tables[phase.index()];
-        let (mut at, to) = (from.max(0.0), to.max(0.0));
+        let (mut at, to) = (self.pace * from.max(0.0), self.pace * to.max(0.0));
         let mut expected = 0.0;
         let mut bin = table.bin(at);
         while at < to {
@@ -269,7 +274,7 @@ impl Hazards {
     /// Books a photo at `age`.
     pub(super) fn book_photo(&mut self, phase: Phase, age: f64) {
         let table = &mut self.tables[phase.index()];
-        let bin = table.bin(age.max(0.0));
+        let bin = table.bin(self.pace * age.max(0.0));
         let event = Count {
             events: 1.0,
             exposure: 0.0,

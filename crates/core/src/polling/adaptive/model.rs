@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::EncounterId,
-    polling::{AdaptivePart, Count},
+    polling::{AdaptivePart, Count, PolicySettings},
     time::Timestamp,
 };
 
@@ -144,12 +144,18 @@ pub(super) fn seconds(at: Timestamp) -> f64 {
 }
 
 impl Model {
-    pub(super) fn new(search: Search, least_price: f64, without: Option<AdaptivePart>) -> Self {
+    pub(super) fn new(search: Search, settings: &PolicySettings) -> Self {
+        let PolicySettings {
+            least_price,
+            without,
+            pace,
+            ..
+        } = *settings;
         Self {
             now: 0.0,
             search,
             without,
-            hazards: Hazards::new(without != Some(AdaptivePart::Learning)),
+            hazards: Hazards::new(without != Some(AdaptivePart::Learning), pace),
             evidence: Evidence::new(without != Some(AdaptivePart::Hints)),
             firms: Vec::new(),
             visits: Vec::new(),
