@@ -18,6 +18,9 @@ use crate::{
 /// models, goes; if it is still wanted it is downloaded again.
 pub const HELD_FOR: Duration = Duration::from_secs(10 * 60);
 
+/// What a photo of a phone takes, before any was seen.
+const USUAL_BYTES: usize = 4_000_000;
+
 /// An in-memory [`Photos`] with a bound on the bytes it holds. What is lost with the process is downloaded again.
 pub struct MemoryPhotos {
     clock: Arc<dyn Clock>,
@@ -28,13 +31,10 @@ pub struct MemoryPhotos {
 #[derive(Default)]
 struct Held {
     bytes: usize,
+    /// Of a photo, on average; those of late count most.
+    usual_bytes: usize,
     photos: HashMap<(FirmId, DocumentId), (Timestamp, PhotoBytes)>,
 }
-
-/// The photos in memory have no room for another.
-#[derive(Debug, thiserror::Error)]
-#[error("no room in memory for another photo")]
-struct Full;
 
 impl MemoryPhotos {
     /// Holds at most `most_bytes` bytes.
@@ -42,7 +42,10 @@ impl MemoryPhotos {
         Self {
             clock,
             most_bytes,
-            held: Mutex::default(),
+            held: Mutex::new(Held {
+                usual_bytes: USUAL_BYTES,
+                ..Held::default()
+            }),
         }
     }
 
@@ -60,7 +63,7 @@ impl Held {
     }
 
     fn forget_older_than(&mut self, oldest: Timestamp) {
-        let Self { bytes, photos } = self;
+        let Self { bytes, photos, .. } = self;
         photos.retain(|_, (since, photo)| {
             let stays = *since >= oldest;
             if !stays {
@@ -73,6 +76,15 @@ impl Held {
 
 #[async_trait]
 impl Photos for MemoryPhotos {
+    fn room(&self) -> usize {
+        let now = self.clock.now();
+        let mut held = self.held();
+        held.forget_older_than(now - HELD_FOR);
+        // Whatever its size, one is let in alone.
+        let least = usize::from(held.bytes == 0);
+        (self.most_bytes.saturating_sub(held.bytes) / held.usual_bytes.max(1)).max(least)
+    }
+
     async fn put(&self, firm: &FirmId, document: &DocumentId, photo: PhotoBytes) -> Result<(), StateError> {
         let key = (firm.clone(), document.clone());
         let now = self.clock.now();
@@ -81,9 +93,10 @@ impl Photos for MemoryPhotos {
         held.forget_older_than(now - HELD_FOR);
         // A photo larger than the whole room is let in alone: the size limit of downloads is the one that refuses.
         if held.bytes > 0 && held.bytes + photo.expose().len() > self.most_bytes {
-            return Err(StateError::Unavailable(Box::new(Full)));
+            return Err(StateError::NoRoom);
         }
         held.bytes += photo.expose().len();
+        held.usual_bytes = (9 * held.usual_bytes + photo.expose().len()) / 10;
         held.photos.insert(key, (now, photo));
         Ok(())
     }
@@ -118,7 +131,8 @@ mod tests {
         clock.run(async {
             photos.put(&firm, &DocumentId::new("1"), photo(6)).await.unwrap();
             photos.put(&firm, &DocumentId::new("1"), photo(7)).await.unwrap();
-            assert!(photos.put(&firm, &DocumentId::new("2"), photo(6)).await.is_err());
+            let refused = photos.put(&firm, &DocumentId::new("2"), photo(6)).await;
+            assert!(matches!(refused, Err(StateError::NoRoom)), "{refused:?}");
             assert!(
                 photos
                     .get(&FirmId::new("b"), &DocumentId::new("1"))
@@ -135,5 +149,27 @@ mod tests {
             photos.put(&firm, &DocumentId::new("3"), photo(10)).await.unwrap();
             assert!(photos.get(&firm, &DocumentId::new("2")).await.unwrap().is_none());
         });
+    }
+
+    #[test]
+    fn tells_for_how_many_more_there_is_room() {
+        let clock = VirtualClock::new(Timestamp::from_millis(0));
+        let photos = MemoryPhotos::new(10 * USUAL_BYTES, Arc::new(clock.clone()));
+        let firm = FirmId::new("a");
+        assert_eq!(photos.room(), 10);
+        clock.run(async {
+            for number in 0..10 {
+                let photo = Phi::new(Bytes::from(vec![0; USUAL_BYTES]));
+                let document = DocumentId::new(number.to_string());
+                photos.put(&firm, &document, photo).await.unwrap();
+                assert_eq!(photos.room(), 9 - number);
+            }
+            clock
+                .sleep_until(clock.now() + HELD_FOR + Duration::from_millis(1))
+                .await;
+            assert_eq!(photos.room(), 10, "what is held for too long goes");
+        });
+        // One is always let in where there is no other.
+        assert_eq!(MemoryPhotos::new(10, Arc::new(clock)).room(), 1);
     }
 }

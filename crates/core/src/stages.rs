@@ -85,6 +85,10 @@ impl StageError {
                 "state.corrupt",
                 "the state file is damaged or of another version: restore a backup",
             ),
+            Self::State(StateError::NoRoom) => Reason::new(
+                "photos.no-room",
+                "photos come faster than the models look at them; it is downloaded later by itself: see photos.memory_megabytes",
+            ),
             Self::State(_) => Reason::new("state.unavailable", "check the disk and the state file; then replay"),
             Self::Ehr(error) => error.reason(),
             Self::Vision(error) => error.reason(),

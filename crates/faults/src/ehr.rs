@@ -362,6 +362,10 @@ impl ProcessPhotos {
 
 #[async_trait]
 impl Photos for ProcessPhotos {
+    fn room(&self) -> usize {
+        self.inner.room()
+    }
+
     async fn put(&self, firm: &FirmId, document: &DocumentId, photo: PhotoBytes) -> Result<(), StateError> {
         self.inner.put(&self.owner(firm), document, photo).await
     }

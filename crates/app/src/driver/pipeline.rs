@@ -128,7 +128,7 @@ const fn went_well(end: Option<&StepEnd>) -> Option<bool> {
 
 impl Driver<'_> {
     pub(super) async fn pipeline(&self, step: Step) {
-        let width = match step {
+        let most = match step {
             Step::Download => self.engine.workers.download,
             Step::Infer => self.engine.workers.infer,
             Step::WriteBack => self.engine.workers.write_back,
@@ -136,6 +136,11 @@ impl Driver<'_> {
         let mut running: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         loop {
             let mut look_again = self.now() + LOOK_EVERY;
+            let width = match step {
+                // Each of them needs room when it has come; what has none costs no call.
+                Step::Download => most.min(self.engine.photos.room()),
+                Step::Infer | Step::WriteBack => most,
+            };
             if !self.stop.is_stopping() && running.len() < width {
                 let acquired = self.acquire(step, width - running.len());
                 match meanwhile(&mut running, drop, acquired).await {
@@ -151,7 +156,7 @@ impl Driver<'_> {
                 Some(()) = running.next() => {}
                 () = self.wake[step as usize].notified() => {}
                 () = self.stop.stopped(), if !self.stop.is_stopping() => {}
-                () = self.engine.clock.sleep_until(look_again), if running.len() < width => {}
+                () = self.engine.clock.sleep_until(look_again), if running.len() < most => {}
             }
         }
     }

@@ -29,6 +29,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use skin_assist::driver::Event;
 use skin_assist_core::{
     domain::{FirmId, FirmStatus, Mode, NewCredential},
+    photos::MemoryPhotos,
     polling::PolicyName,
 };
 use skin_assist_simulator::{CallKind, EncounterSpec, FailNext, FirmSpec, PhotoFault, PhotoSpec};
@@ -272,6 +273,28 @@ fn a_search_that_waits_for_calls_ends_when_its_firm_is_paused() {
     });
     assert!(before > 2 && before < 20, "{before}: it was not in the middle of its search");
     assert_eq!(after, before);
+}
+
+#[test]
+fn no_photo_is_downloaded_for_which_there_is_no_room() {
+    let mut world = World::empty(12);
+    // Each keeps the models busy for as long as four downloads take.
+    world.vision = ScriptedVision::new(Arc::new(world.clock.clone()), Duration::from_secs(2));
+    world.open_firm("elm");
+    file_photos(&world, 12);
+    world.clock.run(async {
+        let mut engine = world.engine();
+        engine.photos = Arc::new(MemoryPhotos::new(5_000, Arc::new(world.clock.clone())));
+        let (stopper, stop) = skin_assist::driver::stop_signal();
+        let until = world.clock_now() + 5 * MINUTE;
+        let stopping = async {
+            skin_assist_core::time::Clock::sleep_until(&world.clock, until).await;
+            stopper.stop();
+        };
+        futures::join!(engine.run(stop), stopping);
+    });
+    let report = world.assert_delivered_once(0);
+    assert_eq!(report.calls.read, 12, "each was downloaded once");
 }
 
 /// Files so many photos of a new visit of the practice `elm`.

@@ -50,6 +50,9 @@ pub enum StateError {
     /// The store cannot be reached, is busy, or its disk is full.
     #[error("the state store is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There is no room for another photo. Nothing was kept.
+    #[error("no room for another photo")]
+    NoRoom,
     /// A row cannot be read: written by another version, or damaged.
     #[error("a row of {table} cannot be read")]
     Corrupt {
@@ -70,7 +73,7 @@ impl StateError {
             Self::NotFound { .. } | Self::Exists { .. } | Self::NotKept { .. } | Self::Corrupt { .. } => {
                 Class::Permanent
             }
-            Self::Unavailable(_) => Class::Transient(None),
+            Self::Unavailable(_) | Self::NoRoom => Class::Transient(None),
         }
     }
 }

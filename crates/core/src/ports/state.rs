@@ -474,7 +474,12 @@ pub trait Deliveries: Send + Sync {
 /// Ephemeral bytes of photos, between download and inference.
 #[async_trait]
 pub trait Photos: Send + Sync {
-    /// Keeps a photo. [`StateError::Unavailable`] when there is no room: the download is tried again later.
+    /// For about how many more photos there is room.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Keeps a photo. [`StateError::NoRoom`] when there is none: the download is tried again later.
     async fn put(&self, firm: &FirmId, document: &DocumentId, photo: PhotoBytes) -> Outcome<()>;
 
     /// The photo, if it is still there.
