@@ -26,6 +26,9 @@ const INSTALLED: &str = "target/validators";
 /// Where the golden drafts are written.
 const DRAFTS: &str = "target/validators/drafts";
 
+/// Where what subscribers get is written.
+const NOTICES: &str = "target/validators/notices";
+
 /// Whose codes are checked.
 const KNOWLEDGE: &str = "crates/core/src/synthesis/knowledge.toml";
 const PACKS: &str = "models";
@@ -118,6 +121,14 @@ fn validate(validators: &Validators) -> Result<(), String> {
         let expected = verdicts.keys().map(|file| (file.clone(), set(refused_by))).collect();
         problems.extend(differences(folder, &expected, &verdicts));
     }
+
+    let notices = root().join(NOTICES);
+    empty(&notices)?;
+    run(cargo("run --quiet --locked -p skin-assist-subscribers --example notices --").arg(&notices))?;
+    let verdicts = validators.judge(&notices)?;
+    println!("notices: {} resources", verdicts.len());
+    let expected = verdicts.keys().map(|file| (file.clone(), set(&[]))).collect();
+    problems.extend(differences("notices", &expected, &verdicts));
 
     let broken = home("broken.json");
     let expected =
