@@ -194,6 +194,7 @@ pub(crate) const METHODS: &[(&str, &str, &[Access])] = &[
     ),
     ("CallGrants", "take", &[("CallGrants", &["GetItem", "UpdateItem"])]),
     ("CallGrants", "hold", &[("CallGrants", &["GetItem", "UpdateItem"])]),
+    ("CallGrants", "slow_down", &[("CallGrants", &["GetItem", "UpdateItem"])]),
     ("Audit", "record", &[TELLING]),
     (
         "Retention",

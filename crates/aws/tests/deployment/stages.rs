@@ -161,7 +161,7 @@ fn stages_are_read_as_they_are() {
     };
     assert_eq!(of("DocumentQueue"), ["bury_document", "record_photo", "retry_document"]);
     assert_eq!(of("Photos"), ["put"]);
-    assert_eq!(of("CallGrants"), ["hold", "take"]);
+    assert_eq!(of("CallGrants"), ["hold", "slow_down", "take"]);
     assert_eq!(of("Audit"), ["record"]);
     assert!(held.contains("PhotoSource") && !held.contains("Deliveries"));
     let (uses, _) = stage("PollEncounters");
