@@ -59,7 +59,10 @@ fn notices() -> Vec<(String, Value)> {
         ..active.clone()
     };
     let (encounter, document) = (EncounterId::new("7"), DocumentId::new("42"));
-    let (visit, photo) = (ResourceReference::encounter(&encounter), ResourceReference::document(&document));
+    let (visit, photo) = (
+        ResourceReference::encounter(&encounter),
+        ResourceReference::document(&document),
+    );
     let draft = ResourceReference::recorded("Composition/9".to_owned());
     let events = [
         (ChartEventKind::EncounterFound, visit.clone(), vec![]),
@@ -85,7 +88,10 @@ fn notices() -> Vec<(String, Value)> {
         ("heartbeat".to_owned(), fhir::body(&active, &Notice::Heartbeat, now)),
         ("events".to_owned(), fhir::events_answer(&active, &told, now)),
         ("no-events".to_owned(), fhir::events_answer(&active, &[], now)),
-        ("outcome".to_owned(), fhir::outcome("not-found", "there is no such subscription")),
+        (
+            "outcome".to_owned(),
+            fhir::outcome("not-found", "there is no such subscription"),
+        ),
     ];
     for (name, subscription) in [("active", &active), ("failing", &failing)] {
         notices.push((format!("status-{name}"), fhir::status_answer(subscription, now)));

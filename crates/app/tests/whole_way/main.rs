@@ -258,11 +258,7 @@ fn a_search_that_waits_for_calls_ends_when_its_firm_is_paused() {
             };
             sleep(MINUTE).await;
             let paused = FirmId::new("elm");
-            world
-                .state
-                .set_firm_status(&paused, FirmStatus::Paused)
-                .await
-                .unwrap();
+            world.state.set_firm_status(&paused, FirmStatus::Paused).await.unwrap();
             sleep(Duration::from_secs(20)).await;
             let before = calls();
             sleep(5 * MINUTE).await;
@@ -271,7 +267,10 @@ fn a_search_that_waits_for_calls_ends_when_its_firm_is_paused() {
         };
         futures::join!(engine.run(stop), directed).1
     });
-    assert!(before > 2 && before < 20, "{before}: it was not in the middle of its search");
+    assert!(
+        before > 2 && before < 20,
+        "{before}: it was not in the middle of its search"
+    );
     assert_eq!(after, before);
 }
 
