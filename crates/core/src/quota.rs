@@ -8,7 +8,7 @@
 //! down before its call begins: [`TokenBucket::slow_down`] at some time h. Let p be the oldest such grant whose call arrives in a window that begins
 //! at t. If p ≥ t − JITTER, nothing in the window was granted earlier than in the ordinary case. Otherwise all of it was granted in
 //! the t + W − p after p, in which the full rate would grant `r·(t − p − JITTER)` too many, at most r times [`late_grant_good_for`]. But since h the rate is at
-//! most half of r and recovers by [`RECOVERY`], so that in the x seconds from h until the window ends `r·(x/2 − x²/512)` fewer are granted, and h is before its call: x
+//! most half of r and recovers by 1/256 of r each second, so that in the x seconds from h until the window ends `r·(x/2 − x²/512)` fewer are granted, and h is before its call: x
 //! is W or more where t is as late as it can be. A quarter of W, and 15 s at most, is less than that from 20 s on, also when
 //! bookings go on at the old rate until they end.
 
