@@ -247,8 +247,8 @@ mod tests {
         }
     }
 
-    /// Calls as fast as they are granted, and a store that stands still now and then: what was granted in `stall` before it goes on
-    /// begins all at once then, `held_back` of it as late grants; the rest counts as used. The most in a window.
+    /// Calls as fast as they are granted, and a store that stands still now and then: what is granted meanwhile begins all at once when it
+    /// goes on, as late grants. The most in a window.
     fn most_with_late_grants(calls: u32, window: Duration, slows_down: bool) -> usize {
         let allowance = Allowance::of(calls, window);
         let good_for = late_grant_good_for(window);
@@ -256,8 +256,9 @@ mod tests {
         let mut bucket = TokenBucket::empty(start);
         let (mut arrivals, mut held_back) = (Vec::new(), 0);
         let mut now = start;
-        // A stall every two windows and a half, so that they fall on all phases of the recovery.
-        let (mut stall_begins, every) = (start + window, window * 5 / 2);
+        let mut stall_begins = start + window;
+        // So that they fall on all phases of the recovery.
+        let mut pauses = [1, 5, 2, 9, 3].into_iter().cycle();
         while now < start + window * 20 {
             let stalled = now >= stall_begins && now.since(stall_begins) < good_for;
             if held_back > 0 && !stalled {
@@ -266,7 +267,7 @@ mod tests {
                 }
                 arrivals.extend(std::iter::repeat_n(now.as_millis(), held_back));
                 held_back = 0;
-                stall_begins = stall_begins + every;
+                stall_begins = now + pauses.next().unwrap() * window / 4;
             }
             match bucket.take(allowance, CallKind::Read, now) {
                 Grant::Granted if stalled => held_back += 1,

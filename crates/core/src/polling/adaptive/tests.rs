@@ -175,6 +175,41 @@ fn several_visits_are_looked_at_together_where_the_ehr_can() {
 }
 
 #[test]
+fn at_a_faster_pace_everything_comes_sooner_and_more_densely() {
+    use hazard::{Hazards, Phase};
+    use visit::Prospect;
+
+    const PACE: f64 = 200.0;
+    let (usual, fast) = (Hazards::new(true, 1.0), Hazards::new(true, PACE));
+    let close = |one: f64, other: f64| assert!((one - other).abs() <= 1e-9 * one.abs().max(1e-12), "{one} {other}");
+    let after = Phase::After {
+        photos: 1,
+        finished: false,
+    };
+    for phase in [Phase::Open, Phase::Finished, after] {
+        for age in [0.1, 0.9, 3.0, 7.0, 40.0] {
+            close(fast.rate(phase, age), PACE * usual.rate(phase, PACE * age));
+            close(
+                fast.expected(phase, age, age + 1.0),
+                usual.expected(phase, PACE * age, PACE * (age + 1.0)),
+            );
+            let nothing = Prospect {
+                mass: 0.0,
+                fresh: 0.0,
+                known: 0.0,
+                doubt: 0.0,
+                growth: 1.0,
+            };
+            let wait = |hazards: &Hazards, age, price| hazards.wait((phase, age), 1.0, &nothing, 1.0, price);
+            close(PACE * wait(&fast, age, 1e-3), wait(&usual, PACE * age, PACE * 1e-3));
+        }
+    }
+    for age in [0.5, 6.0, 30.0] {
+        close(PACE * fast.unseen_openings(age), usual.unseen_openings(PACE * age));
+    }
+}
+
+#[test]
 fn what_is_not_granted_is_decided_anew() {
     let mut policy = Adaptive::new(PolicySettings::one_by_one());
     policy.observe(Observation::Firms(Clinic::of(1, 1).firms()), at(0));
