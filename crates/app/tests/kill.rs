@@ -5,6 +5,8 @@
 
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/subscriber.rs"]
+mod subscriber;
 
 use std::time::Duration;
 
@@ -12,13 +14,17 @@ use process::{Installation, Running, Served};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use skin_assist::clock::SystemClock;
 use skin_assist_core::time::Clock as _;
-use skin_assist_simulator::{CallKind, ClinicScript, Options, PhotoReport, PracticeEhr, ScriptOptions};
+use skin_assist_simulator::{CallKind, ClinicScript, Options, PhotoReport, PracticeEhr, Report, ScriptOptions};
+use subscriber::{Subscriber, Told};
 
 /// How often, unless `CHAOS_KILLS` says otherwise.
 const KILLS: u32 = 8;
 
 /// At one kill of so many the disk of the process that is killed has been full for a while, at another one a third process could only read.
 const EPISODE_EVERY: u32 = 4;
+
+/// One message of so many kills the subscriber.
+const SUBSCRIBER_KILLED_ONE_IN: u32 = 10;
 
 /// Less than the files of a state have: every write that makes them grow fails.
 #[cfg(target_os = "linux")]
@@ -62,6 +68,8 @@ fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
     // Slow posts give a kill the chance to fall between a post and its acknowledgement.
     ehr.set_faults(|faults| _ = faults.delays.insert(CallKind::Draft, Duration::from_millis(400)));
     let installation = Installation::connected(&ehr);
+    let subscriber = Subscriber::start(seed, SUBSCRIBER_KILLED_ONE_IN);
+    let subscription = subscribe(&installation, &subscriber);
     ehr.play(&script, SystemClock.now(), 30.0).unwrap();
 
     let mut random = StdRng::seed_from_u64(seed);
@@ -119,12 +127,14 @@ fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
             listed.iter().any(has)
         };
         // Each photo by name: one that is uncertain and did arrive must not stand for one that was lost.
-        if ehr.script_progress().is_over() && report.missing().all(is_listed) {
+        let standing = installation.json(&["subscription", "show", &subscription, "--json"]);
+        let is_told = standing["waiting"] == 0;
+        if ehr.script_progress().is_over() && report.missing().all(is_listed) && is_told {
             break;
         }
         assert!(
             SystemClock.now().since(since) < RECOVERY,
-            "{open} photos have no draft; uncertain: {listed:?}"
+            "{open} photos have no draft; uncertain: {listed:?}; subscription: {standing}"
         );
     }
     assert_eq!(engine.terminate(), Some(0), "SIGTERM ends the engine cleanly");
@@ -143,12 +153,18 @@ fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
             photo.drafts.len()
         );
     }
+    let told = subscriber.told();
+    let standing = installation.json(&["subscription", "show", &subscription, "--json"]);
+    assert_was_told(&told, &standing, &report);
     println!(
-        "{kills} kills, {} full disks, {} processes that could only read: {} photos, {} drafts, {} listed as uncertain",
+        "{kills} kills, {} of a subscriber, {} full disks, {} processes that could only read: {} photos, {} drafts, {} events, {} listed \
+         as uncertain",
+        told.kills,
         episodes.full_disks,
         episodes.readers,
         report.expected().count(),
         report.compositions,
+        told.events.len(),
         installation
             .json(&["uncertain", "list", "--json"])
             .as_array()
@@ -161,6 +177,39 @@ fn killed_at_any_moment_it_delivers_once_or_lists_as_uncertain() {
         installation.json(&["dead-letters", "list", "--json"]),
         serde_json::json!([])
     );
+}
+
+/// Has the subscriber told of everything; gives the subscription.
+fn subscribe(installation: &Installation, subscriber: &Subscriber) -> String {
+    let config = std::fs::read_to_string(&installation.config).unwrap();
+    let allowed = "[subscriptions]\nallow_loopback_http = true\n";
+    std::fs::write(&installation.config, config + allowed).unwrap();
+    let add = ["subscription", "add", "--format", "cloudevents", "--json", "--endpoint"];
+    let made = installation.json(&[&add[..], &[&*subscriber.endpoint]].concat());
+    made["subscription"]["id"].as_str().unwrap().to_owned()
+}
+
+/// It has every event under its number, was told once of each photo that was found, and of each draft once that it is there.
+fn assert_was_told(told: &Told, standing: &serde_json::Value, report: &Report) {
+    let numbers: Vec<u64> = told.events.keys().copied().collect();
+    let events = standing["events"].as_u64().unwrap();
+    assert_eq!(numbers, (1..=events).collect::<Vec<_>>());
+    let (found, drafted, in_doubt) = (
+        told.of_type("photo-detected"),
+        told.of_type("draft-delivered"),
+        told.of_type("draft-uncertain"),
+    );
+    for photo in report.expected() {
+        let name = serde_json::json!(format!("DocumentReference/{}", photo.document));
+        let names = |data: &&&serde_json::Value| {
+            let mut named = data["context"].as_array().unwrap().iter().chain([&data["focus"]]);
+            data["practice"] == photo.firm && named.any(|reference| *reference == name)
+        };
+        let count = |events: &[&serde_json::Value]| events.iter().filter(names).count();
+        assert_eq!(count(&found), 1, "{name} was found");
+        let (drafted, in_doubt) = (count(&drafted), count(&in_doubt));
+        assert!(drafted == 1 || drafted == 0 && in_doubt == 1, "{name}: {drafted} and {in_doubt}");
+    }
 }
 
 /// What else happened to the state file.

@@ -4,16 +4,14 @@
 
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/subscriber.rs"]
+mod subscriber;
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    process::Command,
-    sync::mpsc,
-};
+use std::process::Command;
 
 use process::Installation;
 use serde_json::Value;
+use subscriber::Subscriber;
 
 const ENDPOINT: &str = "https://subscriber.example/hook";
 
@@ -111,63 +109,24 @@ fn an_endpoint_is_public_and_behind_tls_unless_it_is_allowed() {
     assert!(!add("https://10.0.0.1/").status.success());
 }
 
-/// What one POST brings; it is answered as taken.
-fn taken(stream: &TcpStream) -> Option<Value> {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let line = line.to_lowercase();
-        if let Some(told) = line.strip_prefix("content-length:") {
-            length = told.trim().parse().unwrap();
-        } else if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let answer = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
-    (&mut &*stream).write_all(answer.as_bytes()).ok()?;
-    serde_json::from_slice(&body).ok()
-}
-
 #[test]
 fn the_demonstration_tells_a_subscriber_everything() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let endpoint = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (keep, kept) = mpsc::channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            if let Some(event) = taken(&stream.unwrap()) {
-                keep.send(event).unwrap();
-            }
-        }
-    });
+    let subscriber = Subscriber::start(0, 0);
     let program = env!("CARGO_BIN_EXE_skin-assist");
     let words = "demo --exit-when-done --json --speed 20 --minutes 2 --policy round-robin";
     let output = Command::new(program)
         .args(words.split(' '))
-        .args(["--subscriber", &endpoint])
+        .args(["--subscriber", &subscriber.endpoint])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let events: Vec<Value> = kept.try_iter().collect();
-    assert_eq!(events[0]["type"], "example.skin-assist.subscription-handshake");
-    let numbers: Vec<u64> = events
-        .iter()
-        .filter_map(|event| event["data"]["number"].as_u64())
-        .collect();
+    let told = subscriber.told();
+    assert_eq!(told.messages[0]["type"], "example.skin-assist.subscription-handshake");
+    let numbers: Vec<u64> = told.events.keys().copied().collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
-    let of_type = |kind: &str| {
-        let kind = format!("example.skin-assist.{kind}");
-        events.iter().filter(|event| event["type"] == kind.as_str()).count()
-    };
-    assert_eq!(document["totals"]["photos"], of_type("photo-detected"));
-    assert_eq!(document["totals"]["drafts"], of_type("draft-delivered"));
+    assert_eq!(document["totals"]["photos"], told.of_type("photo-detected").len());
+    assert_eq!(document["totals"]["drafts"], told.of_type("draft-delivered").len());
     let output = Command::new(program)
         .args(["demo", "--subscriber", "http://subscriber.example/"])
         .output();
