@@ -41,6 +41,7 @@ const MAKER: &str = "run --quiet --locked --package skin-assist --example docume
 /// What needs nothing to be built: the book, the form of the pages, the commands of cargo.
 pub(crate) fn quick(steps: &mut Steps) {
     steps.step("the book's table of contents", book::check);
+    book::website(steps);
     steps.step("commands of cargo in the documents", || {
         let sources = Sources::read(crate::HELP)?;
         let said = said(&read()?);

@@ -12,6 +12,7 @@ mod bench;
 mod bench_load;
 mod bench_polling;
 mod bench_vision;
+mod collector;
 mod console;
 mod containers;
 mod dependency_rules;
@@ -85,6 +86,8 @@ Commands:
   chaos [--kills N] Kill the real program at random moments, 200 times unless told: two processes on one state file, over HTTP, with full
                     disks and processes that can only read in between.
   redteam           Attack drafts by way of a language model that obeys the attacker, and write docs/redteam.md.
+  collector         Have a collector of others, Rotel, take the traces and metrics of the running program, installed under
+                    target/tools/collector on the first run; interop/collector/README.md has the rest.
   language-server   Run a prompt through llama.cpp's server with a model of random weights, installed under target/tools/language
                     on the first run; interop/language/README.md has the rest.
   interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
@@ -165,6 +168,7 @@ fn main() -> ExitCode {
         ["console", "--pictures"] => console::alone(true),
         ["faults", rest @ ..] => faults::simulate(rest),
         ["redteam"] => redteam::run(),
+        ["collector"] => collector::alone(),
         ["language-server"] => language_server::alone(),
         ["interop"] => interop::run(),
         ["model-servers"] => model_servers::alone(),

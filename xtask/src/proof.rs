@@ -10,7 +10,7 @@ use std::{
 use crate::{
     api_fuzz,
     aws::{check, end_to_end},
-    console, containers, dependency_rules, docs, documented, dynoxide, faults, house, lints, ministack, onnx_runtime,
+    collector, console, containers, dependency_rules, docs, documented, dynoxide, faults, house, lints, ministack, onnx_runtime,
     process::{self, cargo, succeeds},
     sbom, sign_in,
     steps::Steps,
@@ -103,6 +103,7 @@ pub(crate) fn run(all: bool) -> Result<(), String> {
         &[]
     };
     steps.step("faults on purpose: 300 seeds", || faults::proof(features));
+    collector::check(&mut steps, features, all);
     let mut tests = tests(library.ok().as_deref(), servers.as_ref());
     steps.step("tests", || process::run(&mut tests));
     steps.end("cargo xtask test")

@@ -34,7 +34,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use skin_assist_core::{
     domain::Journey,
-    ports::{StateError, StateStore},
+    ports::{Overview, StateError, StateStore},
     time::{Clock, Timestamp},
 };
 use tokio::{
@@ -196,10 +196,11 @@ impl Console {
     async fn read_standing(&self) -> Result<Stand, StateError> {
         let now = self.clock.now();
         let pollers = self.state.pollers(now).await?;
+        let pollers: Vec<_> = pollers.into_iter().map(|(_, figures)| figures).collect();
         Ok(Stand {
-            firms: self.state.overview(now).await?,
+            firms: Overview::told_by(self.state.overview(now).await?, &pollers),
             quotas: self.state.quotas().await?,
-            pollers: pollers.into_iter().map(|(_, figures)| figures).collect(),
+            pollers,
             subscriptions: self.state.subscriptions().await?,
             given_up: self.state.given_up_notifications().await?,
         })

@@ -744,6 +744,7 @@ impl Driver<'_> {
         let until = self.now() + wait.max(told);
         self.tokens.rests(firm, until);
         let reason = error.reason();
+        self.tokens.troubled(firm, &reason, self.now());
         let (code, hint) = (reason.code(), reason.hint());
         tracing::warn!(event = "firm.resting", %firm, reason = code, hint, error = %error, %until);
         self.emit(&Event::Resting {

@@ -1,4 +1,4 @@
-//! The real binary when it is asked to stop, and when its disk is full.
+//! The real binary when it is asked to stop, when its disk is full, and when an EHR refuses.
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 
@@ -7,10 +7,11 @@ mod process;
 
 use std::time::Duration;
 
+use http::StatusCode;
 use process::{Installation, Served};
 use skin_assist::clock::SystemClock;
-use skin_assist_core::time::Clock as _;
-use skin_assist_simulator::{CallKind, EncounterSpec, FirmSpec, Options, PhotoSpec, PracticeEhr};
+use skin_assist_core::{polling::PolicyName, time::Clock as _};
+use skin_assist_simulator::{CallKind, EncounterSpec, FailNext, FirmSpec, Options, PhotoSpec, PracticeEhr};
 
 /// A practice with one visit, connected.
 struct Practice {
@@ -131,4 +132,45 @@ fn on_a_full_disk_it_waits_without_spinning_and_goes_on_when_there_is_room() {
         practice.installation.json(&["dead-letters", "list", "--json"]),
         serde_json::json!([])
     );
+}
+
+/// What an operator sees of a practice whose every poll is refused: not that all is well.
+#[test]
+fn a_practice_that_cannot_be_read_is_named_with_the_reason() {
+    let practice = Practice::open();
+    let (ehr, installation) = (&practice.served.ehr, &practice.installation);
+    ehr.set_faults(|faults| {
+        faults.failures.push(FailNext {
+            kind: CallKind::Encounter,
+            status: StatusCode::FORBIDDEN,
+            remaining: u32::MAX,
+        });
+    });
+    let engine = installation.start();
+    let firm = || installation.json(&["status", "--json"])["firms"][0].clone();
+    practice.wait_until("a practice that fails", || !firm()["failing"].is_null());
+    let failing = firm()["failing"].clone();
+    assert_eq!(failing["firm"], "elm", "{failing}");
+    let said = installation.succeed(&["status"]);
+    assert!(said.contains("FAILING") && said.contains("elm has not been read since"), "{said}");
+    ehr.set_faults(|faults| faults.failures.clear());
+    practice.wait_until("that it is served again", || firm()["failing"].is_null());
+    assert_eq!(engine.terminate(), Some(0));
+}
+
+/// Under every policy: a console says otherwise that nobody polls.
+#[test]
+fn whoever_polls_says_so() {
+    for policy in PolicyName::ALL {
+        let practice = Practice::open();
+        let installation = &practice.installation;
+        let config = std::fs::read_to_string(&installation.config).unwrap();
+        let config = config + &format!("[polling]\npolicy = \"{policy}\"\n");
+        std::fs::write(&installation.config, config).unwrap();
+        let engine = installation.start();
+        practice.wait_until("a poller", || {
+            installation.json(&["status", "--json"])["pollers"][0]["firms"] == 1
+        });
+        assert_eq!(engine.terminate(), Some(0));
+    }
 }

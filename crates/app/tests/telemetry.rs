@@ -74,20 +74,11 @@ impl Collector {
     }
 }
 
-#[test]
-fn each_photo_is_one_trace_from_its_filing_to_its_draft() {
+/// A practice with two photos in its charts, connected.
+fn two_photos() -> (Served, Installation) {
     let served = Served::start(PracticeEhr::new(Options::default()));
     served.ehr.add_firm(FirmSpec::new("elm")).unwrap();
     let installation = Installation::connected(&served.ehr);
-    let collector = Collector::default();
-    let endpoint = collector.clone().start(&served);
-    std::fs::write(installation.path("headers"), "X-Collector-Key: the key\n").unwrap();
-    let config = std::fs::read_to_string(&installation.config).unwrap();
-    let telemetry = format!(
-        "[telemetry]\notlp_endpoint = \"{endpoint}\"\notlp_headers_file = \"headers\"\notlp_every_seconds = 1\n\
-         allow_loopback_http = true\n"
-    );
-    std::fs::write(&installation.config, config + &telemetry).unwrap();
     let visit = served
         .ehr
         .open_encounter(SystemClock.now(), "elm", EncounterSpec::default())
@@ -99,6 +90,25 @@ fn each_photo_is_one_trace_from_its_filing_to_its_draft() {
             .attach_photo(SystemClock.now(), "elm", &visit, photo)
             .unwrap();
     }
+    (served, installation)
+}
+
+/// Names the collector in the configuration.
+fn tell(installation: &Installation, endpoint: &str, more: &str) {
+    let config = std::fs::read_to_string(&installation.config).unwrap();
+    let telemetry = format!(
+        "[telemetry]\notlp_endpoint = \"{endpoint}\"\notlp_every_seconds = 1\nallow_loopback_http = true\n{more}\n"
+    );
+    std::fs::write(&installation.config, config + &telemetry).unwrap();
+}
+
+#[test]
+fn each_photo_is_one_trace_from_its_filing_to_its_draft() {
+    let (served, installation) = two_photos();
+    let collector = Collector::default();
+    let endpoint = collector.clone().start(&served);
+    std::fs::write(installation.path("headers"), "X-Collector-Key: the key\n").unwrap();
+    tell(&installation, &endpoint, "otlp_headers_file = \"headers\"");
     let running = installation.start();
     let is_whole = |span: &&Value| span["name"] == "photo";
     for _ in 0..900 {
@@ -150,6 +160,46 @@ fn each_photo_is_one_trace_from_its_filing_to_its_draft() {
         "the first request was put off:\n{log}"
     );
     assert!(!log.contains("the key"), "{log}");
+}
+
+/// Rotel, which `cargo xtask collector` installs and names.
+#[test]
+#[ignore = "it needs a collector of others: `cargo xtask collector`"]
+#[allow(clippy::disallowed_methods, reason = "the collector is named to this test alone")]
+fn a_collector_of_others_understands_it() {
+    let program = std::env::var("TEST_COLLECTOR").expect("hint: `cargo xtask collector` names it");
+    let (served, installation) = two_photos();
+    let free = || {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let (http, grpc, heard) = (free(), free(), installation.path("heard"));
+    let mut collector = std::process::Command::new(program)
+        .args(["start", "--exporter", "blackhole", "--debug-log-verbosity", "detailed"])
+        .args(["--debug-log", "traces", "--debug-log", "metrics", "--disable-batching"])
+        .args(["--otlp-http-endpoint", &http, "--otlp-grpc-endpoint", &grpc])
+        .stdout(std::fs::File::create(&heard).unwrap())
+        .spawn()
+        .unwrap();
+    tell(&installation, &format!("http://{http}"), "");
+    let running = installation.start();
+    let understood = || std::fs::read_to_string(&heard).unwrap();
+    for _ in 0..900 {
+        if understood().matches("delivered").count() >= 2 {
+            break;
+        }
+        served.sleep(Duration::from_millis(100));
+    }
+    assert_eq!(running.terminate(), Some(0));
+    collector.kill().unwrap();
+    collector.wait().unwrap();
+    let understood = understood();
+    println!("{understood}");
+    for word in ["find", "download-photo", "infer", "write-back"] {
+        assert!(understood.contains(word), "{word}");
+    }
+    let log = installation.log();
+    assert!(!log.contains("telemetry."), "it was refused:\n{log}");
 }
 
 #[test]

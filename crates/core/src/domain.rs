@@ -25,7 +25,7 @@ pub use draft::{
     PriorResult, Sex,
 };
 pub use encounter::{
-    Cursor, Encounter, EncounterStatus, EncounterWatch, PollerFigures, PollerId, WATCH_LIFE, WatchList,
+    Cursor, Encounter, EncounterStatus, EncounterWatch, FailingFirm, PollerFigures, PollerId, WATCH_LIFE, WatchList,
     WatchedEncounter,
 };
 pub use findings::{

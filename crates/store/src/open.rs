@@ -23,7 +23,7 @@ use crate::{
     error::meaning,
     migrations::{self, LATEST},
     sealed::{self, State},
-    vault::{FirmKeysError, Vault},
+    vault::{FirmKeysError, Vault, give_to_owner_of_folder},
 };
 
 /// How long a transaction waits for another process that holds the file, about.
@@ -207,7 +207,10 @@ pub(crate) fn create(path: &Path) -> Result<bool, OpenError> {
         source: Box::new(error),
     };
     match options.open(path) {
-        Ok(_) => Ok(true),
+        Ok(_) => {
+            give_to_owner_of_folder(path).map_err(inaccessible)?;
+            Ok(true)
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let metadata = fs::metadata(path).map_err(inaccessible)?;
             if metadata.is_dir() {

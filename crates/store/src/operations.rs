@@ -190,6 +190,7 @@ impl Figures {
         let count = |counts: &HashMap<String, u64>| counts.get(&id).copied().unwrap_or_default();
         Overview {
             credential_refused: self.refusals.remove(&id),
+            failing: None,
             cursor: self.cursors.remove(&id),
             watched_encounters: count(&self.watched),
             waiting_download: of(&self.steps, "download"),

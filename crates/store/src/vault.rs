@@ -193,11 +193,13 @@ fn overwrite(mut file: fs::File) -> io::Result<()> {
 fn put(path: &Path, bytes: &[u8]) -> io::Result<Option<fs::File>> {
     let mut beside = OsString::from(path);
     beside.push(".writing");
+    let beside = PathBuf::from(beside);
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&beside)?;
+    give_to_owner_of_folder(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     let replaced = match fs::OpenOptions::new().write(true).open(path) {
@@ -216,10 +218,36 @@ fn put(path: &Path, bytes: &[u8]) -> io::Result<Option<fs::File>> {
 /// What the system says.
 pub fn sync_folder(file: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    fs::File::open(folder_of(file))?.sync_all()?;
+    Ok(())
+}
+
+/// The folder that a file is in.
+#[cfg(unix)]
+fn folder_of(file: &Path) -> &Path {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+/// What root makes in a folder of somebody else's belongs to them, as SQLite has it with the files beside its own: a service could not
+/// read what the command of an operator made for it.
+#[cfg(unix)]
+pub(crate) fn give_to_owner_of_folder(file: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let (owner, made) = (fs::metadata(folder_of(file))?, fs::metadata(file)?);
+    if owner.uid() == made.uid() {
+        return Ok(());
     }
+    match chown(file, Some(owner.uid()), Some(owner.gid())) {
+        // Nobody but root can give a file away.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        given => given,
+    }
+}
+
+/// Files have no owners of this kind.
+#[cfg(not(unix))]
+pub(crate) fn give_to_owner_of_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 

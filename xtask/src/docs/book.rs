@@ -1,15 +1,19 @@
 //! The book's table of contents, `docs/SUMMARY.md`: every page is in it, once, and it names no page that is not there.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
-use crate::house;
+use crate::{
+    house,
+    process::{root, succeeds},
+    steps::Steps,
+};
 
 /// The table, as mdBook reads it.
 const SUMMARY: &str = "docs/SUMMARY.md";
 
 /// Checks it.
 pub(crate) fn check() -> Result<(), String> {
-    let summary = std::fs::read_to_string(crate::process::root().join(SUMMARY))
+    let summary = std::fs::read_to_string(root().join(SUMMARY))
         .map_err(|error| format!("{SUMMARY} cannot be read: {error}"))?;
     let files = house::files()?;
     let pages = files.iter().filter_map(|file| page(file)).collect::<Vec<_>>();
@@ -19,6 +23,26 @@ pub(crate) fn check() -> Result<(), String> {
         Ok(())
     } else {
         Err(problems.join("\n"))
+    }
+}
+
+/// The book as a website, where mdBook is installed.
+pub(crate) fn website(steps: &mut Steps) {
+    let mdbook = || Command::new("mdbook");
+    if succeeds(mdbook().arg("--version"), Duration::from_secs(20)) {
+        steps.step("the book as a website", || {
+            let built = mdbook().arg("build").current_dir(root()).output();
+            let built = built.map_err(|error| error.to_string())?;
+            let said = String::from_utf8_lossy(&built.stderr);
+            let complains = said.lines().any(|line| line.contains("WARN") || line.contains("ERROR"));
+            if built.status.success() && !complains {
+                Ok(())
+            } else {
+                Err(said.into_owned())
+            }
+        });
+    } else {
+        steps.not_run("the book as a website (mdBook is not installed: `cargo install mdbook --locked`)");
     }
 }
 

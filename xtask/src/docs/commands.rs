@@ -103,7 +103,7 @@ pub(crate) fn problem(said: &Said, sources: &Sources) -> Option<String> {
         ["cargo", "xtask", rest @ ..] => sources.xtask(rest),
         ["cargo", "nextest", "run", rest @ ..] => sources.tests(rest),
         ["cargo", "run" | "build" | "test" | "clippy", rest @ ..] => sources.targets(rest),
-        ["cargo", "install", "--path", path, ..] => {
+        ["cargo", "install", "--path", path, ..] | ["cargo", "install", "--locked", "--path", path, ..] => {
             (!root().join(path).join("Cargo.toml").is_file()).then(|| format!("there is no crate in {path}"))
         }
         _ => None,

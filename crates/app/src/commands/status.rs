@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use skin_assist_core::{
-    domain::{PollerFigures, PollerId, SubscriptionStatus},
+    domain::{FailingFirm, PollerFigures, PollerId, SubscriptionStatus},
     ports::{Overview, QuotaFigures, Standing},
     time::Clock as _,
 };
@@ -23,6 +23,7 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
     let now = SystemClock.now();
     let quotas = state.quotas().await.map_err(state_failed)?;
     let pollers: Vec<_> = state.pollers(now).await.map_err(state_failed)?;
+    let overview = Overview::told_by(overview, pollers.iter().map(|(_, figures)| figures));
     if json {
         print_json(&json!({
             "firms": overview, "dead_letters": dead_letters, "uncertain": uncertain, "retracted": retracted,
@@ -35,6 +36,7 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
         .map(|firm| {
             let standing = match firm.standing() {
                 Standing::Stopped(reason) => format!("STOPPED: {reason}"),
+                Standing::Failing(failing) => format!("FAILING: {}", failing.reason),
                 other => other.as_str().to_owned(),
             };
             [
@@ -70,6 +72,16 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
     for firm in &overview {
         if let Some(reason) = &firm.credential_refused {
             say!("\n{} stands still: {reason}\n  hint: {}", firm.firm.id, reason.hint());
+        }
+        if let Standing::Failing(FailingFirm { since, reason, .. }) = firm.standing() {
+            let hint = reason.hint();
+            say!("\n{} has not been read since {since}: {reason}\n  hint: {hint}", firm.firm.id);
+        }
+        if firm.sees_nothing() {
+            say!(
+                "\n{id} is served, and nothing is seen: no category of its documents is chosen\n  hint: `skin-assist categories list {id}`",
+                id = firm.firm.id
+            );
         }
     }
     if !uncertain.is_empty() {

@@ -485,6 +485,7 @@ mod tests {
         let overview = Overview {
             firm,
             credential_refused: Some(Reason::new("ehr.scope-refused", "ask the practice")),
+            failing: None,
             cursor: None,
             watched_encounters: 7,
             waiting_download: 0,

@@ -1,7 +1,8 @@
 //! Practices from which fewer photos come than their own past predicts: the kind of failure that no error tells.
 //!
 //! Photos of a practice are taken as a Poisson process whose rate is what the same hours of the same weekday had in the weeks
-//! before. What would be seen less often than once in a thousand such windows is told.
+//! before. What would be seen less often than once in a thousand such windows is told. A busy practice is told of within hours; one with
+//! a few photos a day cannot be told from chance before a day or a week have passed.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,13 +13,13 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// How many weeks back.
 const WEEKS: u32 = 4;
-/// So many whole hours are looked at together.
-const WINDOW_HOURS: i64 = 4;
+/// So many whole hours are looked at together, the shortest first: half a clinic day, a day, a week.
+const WINDOWS_HOURS: [i64; 3] = [4, 24, 7 * 24];
 /// How unlikely it has to be.
 const RARE: f64 = 0.001;
 
 /// How far back counts are needed.
-pub(super) const REACH: Duration = Duration::from_secs(WEEK.as_secs() * WEEKS as u64 + 24 * 60 * 60);
+pub(super) const REACH: Duration = Duration::from_secs(WEEK.as_secs() * (WEEKS as u64 + 1) + 24 * 60 * 60);
 
 /// A practice that is quieter than it should be.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,26 +58,24 @@ pub(super) fn silences(firms: &[(FirmId, Timestamp)], counts: &[PhotosOfHour], n
     let mut silences = Vec::new();
     for (firm, connected_at) in firms {
         let Some(hours) = by_firm.get(firm) else { continue };
-        let window = |weeks_ago: i64| -> u64 {
-            let end = end - weeks_ago * week;
-            hours.range(end - WINDOW_HOURS..end).map(|(_, photos)| photos).sum()
-        };
-        let known = (1..=i64::from(WEEKS))
-            .filter(|weeks_ago| (end - weeks_ago * week - WINDOW_HOURS) * HOUR_MS >= connected_at.as_millis());
-        let known: Vec<u64> = known.map(window).collect();
-        if known.is_empty() {
-            continue;
-        }
-        let usual = known.iter().sum::<u64>() as f64 / known.len() as f64;
-        let photos = window(0);
-        if at_most(photos, usual) < RARE {
-            silences.push(Silence {
+        let silent = WINDOWS_HOURS.into_iter().find_map(|length| {
+            let window = |weeks_ago: i64| -> u64 {
+                let end = end - weeks_ago * week;
+                hours.range(end - length..end).map(|(_, photos)| photos).sum()
+            };
+            let known = (1..=i64::from(WEEKS))
+                .filter(|weeks_ago| (end - weeks_ago * week - length) * HOUR_MS >= connected_at.as_millis());
+            let known: Vec<u64> = known.map(window).collect();
+            let usual = known.iter().sum::<u64>() as f64 / known.len().max(1) as f64;
+            let photos = window(0);
+            (at_most(photos, usual) < RARE).then(|| Silence {
                 firm: firm.clone(),
                 photos,
-                hours: WINDOW_HOURS,
+                hours: length,
                 usual,
-            });
-        }
+            })
+        });
+        silences.extend(silent);
     }
     silences
 }
@@ -119,7 +118,10 @@ mod tests {
             "four photos fewer than usual may be chance, twelve are not"
         );
         let night = silences(&firms, &counts, hour(2 * 168 + 20));
-        assert_eq!(night, [], "when nothing is usual, nothing is missing");
+        let night: Vec<_> = night.iter().map(|told| (told.firm.as_str(), told.hours)).collect();
+        assert_eq!(night, [("busy", 24), ("small", 24)], "a whole day of nothing is no chance");
+        let before = silences(&firms, &counts, hour(2 * 168 - 5));
+        assert_eq!(before, [], "when nothing is usual, nothing is missing");
         let connected_lately = firms.map(|(firm, _)| (firm, hour(168 + 3)));
         assert_eq!(
             silences(&connected_lately, &counts, hour(2 * 168 + 6)),

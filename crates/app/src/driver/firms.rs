@@ -84,18 +84,38 @@ impl Driver<'_> {
             .map(|firm| (firm.id.clone(), Arc::new(firm)))
             .collect();
         let held = if self.engine.policy.leases_watch_lists() {
-            match self.hold_lists(active.len()).await {
-                Ok(held) => held,
-                Err(error) => {
-                    _ = self.state_trouble(Stage::DiscoverFirms, &error);
-                    return;
-                }
-            }
+            self.hold_lists(active.len()).await
         } else {
-            active
+            self.attend(&active).await.map(|_| active)
+        };
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => {
+                _ = self.state_trouble(Stage::DiscoverFirms, &error);
+                return;
+            }
         };
         let polled: BTreeSet<FirmId> = held.into_iter().filter(|firm| self.firm(firm).is_some()).collect();
         self.poll_these(polled).await;
+    }
+
+    /// Says that this process polls these firms, and how that goes. Gives how many processes poll.
+    async fn attend(&self, polled: &[FirmId]) -> Result<usize, StateError> {
+        let now = self.now();
+        let (encounters, prices) = {
+            let policy = lock(&self.figures);
+            (policy.encounters, policy.prices.clone())
+        };
+        let figures = PollerFigures {
+            at: Some(now),
+            firms: polled.len(),
+            encounters,
+            prices,
+            resting_hosts: self.engine.ehr.resting_hosts(now),
+            failing_firms: self.tokens.failing(polled.iter()),
+        };
+        let state = &self.engine.state;
+        state.attend(&self.poller, &figures, now, now + LIST_LEASE).await
     }
 
     /// Renews the leases on watch lists, and takes or gives some so that each poller has its share. Gives the firms whose
@@ -103,18 +123,8 @@ impl Driver<'_> {
     async fn hold_lists(&self, active: usize) -> Result<Vec<FirmId>, StateError> {
         let state = &self.engine.state;
         let now = self.now();
-        let mut figures = PollerFigures {
-            at: Some(now),
-            firms: lock(&self.lists).len(),
-            resting_hosts: self.engine.ehr.resting_hosts(now),
-            ..PollerFigures::default()
-        };
-        {
-            let policy = lock(&self.figures);
-            figures.encounters = policy.encounters;
-            figures.prices.clone_from(&policy.prices);
-        }
-        let pollers = state.attend(&self.poller, &figures, now, now + LIST_LEASE).await?;
+        let polled: Vec<FirmId> = lock(&self.lists).keys().cloned().collect();
+        let pollers = self.attend(&polled).await?;
         // They stay where they are meanwhile: looks go on, and if they cannot be renewed now, they are good for what they were.
         let leases: Vec<Lease<WatchList>> = lock(&self.lists).values().map(Lease::for_a_step).collect();
         let mut leases = if leases.is_empty() {

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
 use skin_assist_core::{
-    domain::{AccessToken, Firm, FirmId, Reason},
+    domain::{AccessToken, FailingFirm, Firm, FirmId, Reason},
     stages::{NoToken, RefreshCredentials, TokenSource, TokenState, retry},
     time::Timestamp,
 };
@@ -24,6 +24,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// this one would never hear that it is well.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 
+/// From so many failures in a row on a firm is said to fail: one or two are the network's.
+const FAILS_FROM: u32 = 3;
+
 #[derive(Default)]
 pub(super) struct Tokens(Mutex<HashMap<FirmId, Standing>>);
 
@@ -35,6 +38,8 @@ struct Standing {
     failures: u32,
     /// When it is polled again after them.
     rests_until: Timestamp,
+    /// Why it cannot be read, since when, and how often in a row that was found.
+    trouble: Option<(FailingFirm, u32)>,
     /// The refusal that was raised as an alarm, by when the endpoint is asked again: each is raised once.
     alarmed: Option<Timestamp>,
 }
@@ -46,7 +51,31 @@ impl Tokens {
 
     /// A poll went well.
     pub(super) fn well(&self, firm: &FirmId) {
-        self.with(firm, |standing| standing.failures = 0);
+        self.with(firm, |standing| {
+            standing.failures = 0;
+            standing.trouble = None;
+        });
+    }
+
+    /// It cannot be read, for this reason.
+    pub(super) fn troubled(&self, firm: &FirmId, reason: &Reason, now: Timestamp) {
+        self.with(firm, |standing| {
+            let (first, times) = standing.trouble.take().map_or((now, 0), |(known, times)| (known.since, times));
+            let known = FailingFirm {
+                firm: firm.clone(),
+                since: first,
+                reason: reason.clone(),
+            };
+            standing.trouble = Some((known, times + 1));
+        });
+    }
+
+    /// Which of these firms cannot be read, again and again.
+    pub(super) fn failing<'a>(&self, firms: impl Iterator<Item = &'a FirmId>) -> Vec<FailingFirm> {
+        let known = lock(&self.0);
+        let of_firm = firms.filter_map(|firm| known.get(firm)?.trouble.as_ref());
+        let again = of_firm.filter(|(_, times)| *times >= FAILS_FROM);
+        again.map(|(failing, _)| failing.clone()).collect()
     }
 
     /// Whether the last poll failed, and that is not long ago.
@@ -133,6 +162,7 @@ impl Driver<'_> {
             standing.token = None;
             standing.resting = Some(no_token.clone());
         });
+        self.tokens.troubled(&firm.id, &reason, self.now());
         self.emit(&Event::Resting {
             firm: firm.id.clone(),
             until,

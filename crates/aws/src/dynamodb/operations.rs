@@ -291,6 +291,7 @@ impl DynamoStore {
         let watched = self.all(encounters::ends_of(id)).await?;
         Ok(Overview {
             credential_refused,
+            failing: None,
             cursor: self.cursor(id).await?,
             watched_encounters: encounters::watched_of(&watched, now)?,
             waiting_download: of(&steps, "download"),

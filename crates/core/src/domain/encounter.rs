@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{EncounterId, FirmId, PatientId, PractitionerId};
+use super::{EncounterId, FirmId, PatientId, PractitionerId, Reason};
 use crate::{circuit::RestingHost, time::Timestamp};
 
 /// How long an encounter is watched after its last change: photos filed later are out of the stated horizon.
@@ -106,6 +106,20 @@ pub struct PollerFigures {
     /// EHR hosts that it leaves alone, since they failed again and again.
     #[serde(default)]
     pub resting_hosts: Vec<RestingHost>,
+    /// Of the firms that it polls those that it cannot read.
+    #[serde(default)]
+    pub failing_firms: Vec<FailingFirm>,
+}
+
+/// A firm that cannot be read: its last polls failed, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailingFirm {
+    /// Which firm.
+    pub firm: FirmId,
+    /// When the first of them failed.
+    pub since: Timestamp,
+    /// Why the latest one did.
+    pub reason: Reason,
 }
 
 /// How far a firm's encounters, or its documents, have been read: the latest `meta.lastUpdated` recorded, by the EHR's clock.

@@ -1,13 +1,15 @@
 //! Looking at the state and repairing it: what operators see and do.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{RetractedDraft, StateError};
 use crate::{
     domain::{
-        AssessmentId, AssistResult, Cursor, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, Firm, FirmId,
-        FirmStatus, Journey, Mode, Reason, Stage,
+        AssessmentId, AssistResult, Cursor, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, FailingFirm, Firm, FirmId,
+        FirmStatus, Journey, Mode, PollerFigures, Reason, Stage,
     },
     time::Timestamp,
 };
@@ -21,6 +23,9 @@ pub struct Overview {
     pub firm: Firm,
     /// Why its credential is refused, if it is.
     pub credential_refused: Option<Reason>,
+    /// That its polls fail, where whoever polls it says so ([`Overview::told_by`]); a store alone does not know.
+    #[serde(default)]
+    pub failing: Option<FailingFirm>,
     /// The cursor.
     pub cursor: Option<Cursor>,
     /// Encounters under watch.
@@ -56,11 +61,13 @@ pub enum Standing<'a> {
     Off,
     /// Its credential is refused, for this reason.
     Stopped(&'a Reason),
+    /// It is polled, and every poll fails.
+    Failing(&'a FailingFirm),
 }
 
 impl Standing<'_> {
     /// The word of each.
-    pub const WORDS: [&'static str; 4] = ["served", "paused", "off", "stopped"];
+    pub const WORDS: [&'static str; 5] = ["served", "paused", "off", "stopped", "failing"];
 
     /// Its word.
     pub const fn as_str(self) -> &'static str {
@@ -69,6 +76,7 @@ impl Standing<'_> {
             Self::Paused => "paused",
             Self::Off => "off",
             Self::Stopped(_) => "stopped",
+            Self::Failing(_) => "failing",
         }
     }
 }
@@ -76,12 +84,29 @@ impl Standing<'_> {
 impl Overview {
     /// Whether the firm is served.
     pub fn standing(&self) -> Standing<'_> {
-        match (&self.credential_refused, self.firm.status) {
-            (_, FirmStatus::Paused) => Standing::Paused,
-            (_, FirmStatus::Active) if self.firm.mode == Mode::Off => Standing::Off,
-            (Some(reason), FirmStatus::Active) => Standing::Stopped(reason),
-            (None, FirmStatus::Active) => Standing::Served,
+        match (&self.credential_refused, &self.failing) {
+            _ if self.firm.status == FirmStatus::Paused => Standing::Paused,
+            _ if self.firm.mode == Mode::Off => Standing::Off,
+            (Some(reason), _) => Standing::Stopped(reason),
+            (None, Some(failing)) => Standing::Failing(failing),
+            (None, None) => Standing::Served,
         }
+    }
+
+    /// How firms stand, with what pollers say of those that they cannot read.
+    pub fn told_by<'a>(firms: Vec<Self>, pollers: impl IntoIterator<Item = &'a PollerFigures>) -> Vec<Self> {
+        let failing = pollers.into_iter().flat_map(|poller| &poller.failing_firms);
+        let mut failing: HashMap<&FirmId, &FailingFirm> = failing.map(|failing| (&failing.firm, failing)).collect();
+        let told = firms.into_iter().map(|overview| Self {
+            failing: failing.remove(&overview.firm.id).cloned(),
+            ..overview
+        });
+        told.collect()
+    }
+
+    /// Whether it is polled for nothing: no category of its documents is chosen, so that none is a photo.
+    pub fn sees_nothing(&self) -> bool {
+        self.firm.is_served() && self.firm.categories.is_empty()
     }
 }
 

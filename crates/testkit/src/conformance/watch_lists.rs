@@ -8,8 +8,8 @@ use std::{
 use futures::FutureExt;
 use skin_assist_core::{
     domain::{
-        CategoryCode, DocumentId, DocumentStep, EncounterId, FirmId, FirmStatus, JourneyState, PollerFigures, PollerId,
-        WATCH_LIFE, WatchList,
+        CategoryCode, DocumentId, DocumentStep, EncounterId, FailingFirm, FirmId, FirmStatus, JourneyState, PollerFigures,
+        PollerId, Reason, WATCH_LIFE, WatchList,
     },
     lease::Lease,
     ports::{Look, RecordedDocuments},
@@ -440,6 +440,11 @@ pub(super) async fn pollers_come_and_go(bench: Bench) {
         encounters: 7,
         prices: BTreeMap::from([("key".to_owned(), 0.5), ("another key".to_owned(), number as f64)]),
         resting_hosts: Vec::new(),
+        failing_firms: vec![FailingFirm {
+            firm: FirmId::new("a"),
+            since: at(number),
+            reason: Reason::new("ehr.not-allowed", "ask the practice"),
+        }],
     };
     let [first, second, third] = ["one", "other", "third"].map(|id| PollerId(id.to_owned()));
     let attend = async |poller, number: u64| {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use axum::response::Response;
 use maud::{Markup, html};
 use skin_assist_core::{
-    domain::{FirmId, Journey, JourneyState, Subscription, SubscriptionStatus},
+    domain::{FailingFirm, FirmId, Journey, JourneyState, Subscription, SubscriptionStatus},
     ports::{DetectionLatency, Overview, Standing},
     time::Timestamp,
 };
@@ -73,14 +73,33 @@ fn alarms(stand: &Stand, recent: &Recent) -> Markup {
         _ => None,
     });
     let stopped: Vec<_> = stopped.collect();
+    let failing = stand.firms.iter().filter_map(|firm| match firm.standing() {
+        Standing::Failing(failing) => Some(failing),
+        _ => None,
+    });
+    let failing: Vec<_> = failing.collect();
+    let blind: Vec<_> = stand.firms.iter().filter(|firm| firm.sees_nothing()).collect();
     let hosts: Vec<_> = stand.pollers.iter().flat_map(|poller| &poller.resting_hosts).collect();
     let is_unserved = |subscription: &&Subscription| subscription.status == SubscriptionStatus::Error;
     let unserved = stand.subscriptions.iter().filter(is_unserved).count();
-    let is_quiet = letters + uncertain + retracted == 0 && stopped.is_empty() && hosts.is_empty() && unserved == 0;
+    let is_quiet = letters + uncertain + retracted == 0
+        && stopped.is_empty()
+        && failing.is_empty()
+        && blind.is_empty()
+        && hosts.is_empty()
+        && unserved == 0;
     html! {
         section aria-label="Alarms" {
             @for (firm, reason) in &stopped {
                 div.banner.bad role="alert" { p { a href=(practice_path(firm)) { (firm) } " stands still: " (reason) ". " (reason.hint()) } }
+            }
+            @for FailingFirm { firm, since, reason } in &failing {
+                div.banner.bad role="alert" {
+                    p { a href=(practice_path(firm)) { (firm) } " has not been read since " (since) ": " (reason) ". " (reason.hint()) }
+                }
+            }
+            @for firm in &blind {
+                div.banner { p { a href=(practice_path(&firm.firm.id)) { (firm.firm.id) } " is served, and nothing is seen: no category of its documents is chosen." } }
             }
             @if stand.pollers.is_empty() && !stand.firms.is_empty() {
                 div.banner.bad role="alert" { p { "Nobody polls: no running process has said that it does." } }
@@ -191,7 +210,7 @@ pub(super) fn standing(standing: Standing<'_>) -> Markup {
     let class = match standing {
         Standing::Served => "word good",
         Standing::Paused | Standing::Off => "word warn",
-        Standing::Stopped(_) => "word bad",
+        Standing::Stopped(_) | Standing::Failing(_) => "word bad",
     };
     html! { span class=(class) { (standing.as_str()) } }
 }

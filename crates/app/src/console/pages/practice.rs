@@ -9,8 +9,8 @@ use axum::{
 use http::StatusCode;
 use maud::{Markup, html};
 use skin_assist_core::{
-    domain::{CategoryCode, CategoryUse, DocumentCategory, Firm, FirmId, FirmStatus, JourneyState, Mode},
-    ports::Overview,
+    domain::{CategoryCode, CategoryUse, DocumentCategory, FailingFirm, Firm, FirmId, FirmStatus, JourneyState, Mode},
+    ports::{Overview, Standing},
 };
 use skin_assist_ehr::{ProbeReport, Verdict};
 
@@ -41,6 +41,9 @@ pub(in crate::console) async fn page(view: View, Path(id): Path<String>) -> Answ
         @if let Some(reason) = practice.credential_refused.as_ref() {
             div.banner.bad role="alert" { p { "Its credential is refused: " (reason) ". " (reason.hint()) } }
         }
+        @if let Standing::Failing(FailingFirm { since, reason, .. }) = practice.standing() {
+            div.banner.bad role="alert" { p { "It has not been read since " (since) ": " (reason) ". " (reason.hint()) } }
+        }
         @if practice.firm.categories.is_empty() {
             div.banner { p { "No document category is chosen yet: no photo is looked for. Choose them below." } }
         }
@@ -65,7 +68,10 @@ pub(in crate::console) async fn page(view: View, Path(id): Path<String>) -> Answ
 async fn overview_of(view: &View, id: &str) -> Result<Overview, Trouble> {
     // As it is now: whoever changed it wants to see that.
     let found = view.console.state.firm_overview(&FirmId::new(id), view.now).await?;
-    found.ok_or_else(|| Trouble::not_found("practice"))
+    let found = found.ok_or_else(|| Trouble::not_found("practice"))?;
+    // What polls of it come to is told every few seconds.
+    let told = Overview::told_by(vec![found], &view.console.standing().await?.pollers).pop();
+    told.ok_or_else(|| Trouble::not_found("practice"))
 }
 
 async fn day(view: &View, firm: &Firm) -> Result<Markup, Trouble> {
