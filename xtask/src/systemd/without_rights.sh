@@ -1,5 +1,7 @@
 # The service as its unit has it, in a mount namespace of its own: PROGRAM, UNIT and an empty FOLDER are given.
 set -e
+# What was started does not outlive this.
+trap 'kill $running $ehr 2>/dev/null || true' EXIT
 fail() { echo "$1"; cat "$FOLDER/run.log" 2>/dev/null; exit 1; }
 # Tries again for up to a minute.
 until_true() { for _ in $(seq 120); do if "$@"; then return; fi; sleep 0.5; done; fail "not within a minute: $*"; }
