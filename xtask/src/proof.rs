@@ -10,7 +10,8 @@ use std::{
 use crate::{
     api_fuzz,
     aws::{check, end_to_end},
-    collector, console, containers, dependency_rules, docs, documented, dynoxide, faults, house, lints, ministack, onnx_runtime,
+    collector, console, containers, dependency_rules, docs, documented, dynoxide, faults, house, lints, ministack,
+    onnx_runtime,
     process::{self, cargo, succeeds},
     sbom, sign_in,
     steps::Steps,

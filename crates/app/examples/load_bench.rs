@@ -371,6 +371,10 @@ fn asked_for(ehr: &PracticeEhr) -> Vec<(Page, String)> {
         (Page::Overview, "/".to_owned()),
         (Page::Practice, format!("/practices/{firm}")),
         (Page::Queues, "/queues".to_owned()),
+        (Page::Photos, "/photos".to_owned()),
+        (Page::Subscriptions, "/subscriptions".to_owned()),
+        (Page::Trust, "/trust".to_owned()),
+        (Page::Models, "/models".to_owned()),
     ];
     if let Some(photo) = drafted {
         let document = photo.document.replace('|', "%7C");

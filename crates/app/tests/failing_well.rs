@@ -152,7 +152,10 @@ fn a_practice_that_cannot_be_read_is_named_with_the_reason() {
     let failing = firm()["failing"].clone();
     assert_eq!(failing["firm"], "elm", "{failing}");
     let said = installation.succeed(&["status"]);
-    assert!(said.contains("FAILING") && said.contains("elm has not been read since"), "{said}");
+    assert!(
+        said.contains("FAILING") && said.contains("elm has not been read since"),
+        "{said}"
+    );
     ehr.set_faults(|faults| faults.failures.clear());
     practice.wait_until("that it is served again", || firm()["failing"].is_null());
     assert_eq!(engine.terminate(), Some(0));

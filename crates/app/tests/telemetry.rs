@@ -215,7 +215,10 @@ fn a_collector_of_others_understands_it() {
         }
     }
     let understood = std::fs::read_to_string(&heard).unwrap();
-    assert!(understood.contains("-> Name: skin_assist_photo_to_draft_seconds"), "{understood}");
+    assert!(
+        understood.contains("-> Name: skin_assist_photo_to_draft_seconds"),
+        "{understood}"
+    );
     let log = installation.log();
     assert!(!log.contains("telemetry."), "it was refused:\n{log}");
 }

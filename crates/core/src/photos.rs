@@ -37,7 +37,7 @@ struct Held {
 }
 
 impl MemoryPhotos {
-    /// Holds at most `most_bytes` bytes.
+    /// Holds at most `most_bytes` bytes; `usize::MAX` for no bound.
     pub fn new(most_bytes: usize, clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
@@ -77,6 +77,9 @@ impl Held {
 #[async_trait]
 impl Photos for MemoryPhotos {
     fn room(&self) -> usize {
+        if self.most_bytes == usize::MAX {
+            return usize::MAX;
+        }
         let now = self.clock.now();
         let mut held = self.held();
         held.forget_older_than(now - HELD_FOR);

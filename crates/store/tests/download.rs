@@ -175,6 +175,7 @@ fn run(places: Vec<PhotoLocation>, expired: u32) -> (StepEnd, Vec<&'static str>,
                 clock: &*clock,
                 in_hand: None,
             },
+            ahead: None,
         };
         let end = stage.run(&firm, lease).await.unwrap();
         if end == StepEnd::Done {

@@ -13,8 +13,8 @@ const SUMMARY: &str = "docs/SUMMARY.md";
 
 /// Checks it.
 pub(crate) fn check() -> Result<(), String> {
-    let summary = std::fs::read_to_string(root().join(SUMMARY))
-        .map_err(|error| format!("{SUMMARY} cannot be read: {error}"))?;
+    let summary =
+        std::fs::read_to_string(root().join(SUMMARY)).map_err(|error| format!("{SUMMARY} cannot be read: {error}"))?;
     let files = house::files()?;
     let pages = files.iter().filter_map(|file| page(file)).collect::<Vec<_>>();
     let problems = problems(&summary, &pages);

@@ -19,6 +19,10 @@ pub(crate) enum Page {
     Practice,
     Photo,
     Queues,
+    Photos,
+    Subscriptions,
+    Trust,
+    Models,
 }
 
 impl fmt::Display for Page {
@@ -28,6 +32,10 @@ impl fmt::Display for Page {
             Self::Practice => "a practice",
             Self::Photo => "a photo",
             Self::Queues => "queues",
+            Self::Photos => "photos",
+            Self::Subscriptions => "subscriptions",
+            Self::Trust => "trust",
+            Self::Models => "models",
         })
     }
 }

@@ -75,7 +75,10 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
         }
         if let Standing::Failing(FailingFirm { since, reason, .. }) = firm.standing() {
             let hint = reason.hint();
-            say!("\n{} has not been read since {since}: {reason}\n  hint: {hint}", firm.firm.id);
+            say!(
+                "\n{} has not been read since {since}: {reason}\n  hint: {hint}",
+                firm.firm.id
+            );
         }
         if firm.sees_nothing() {
             say!(

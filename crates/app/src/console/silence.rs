@@ -119,7 +119,11 @@ mod tests {
         );
         let night = silences(&firms, &counts, hour(2 * 168 + 20));
         let night: Vec<_> = night.iter().map(|told| (told.firm.as_str(), told.hours)).collect();
-        assert_eq!(night, [("busy", 24), ("small", 24)], "a whole day of nothing is no chance");
+        assert_eq!(
+            night,
+            [("busy", 24), ("small", 24)],
+            "a whole day of nothing is no chance"
+        );
         let before = silences(&firms, &counts, hour(2 * 168 - 5));
         assert_eq!(before, [], "when nothing is usual, nothing is missing");
         let connected_lately = firms.map(|(firm, _)| (firm, hour(168 + 3)));

@@ -10,7 +10,7 @@ use skin_assist_core::{
     polling::{ShortageChange, Turn},
     ports::{CallGrants, CallKind, Grant, QuotaFigures, QuotaKey, StateError},
     quota::Allowance,
-    stages::{DownloadPhoto, GrantInHand, Infer, NoToken, Quota, StepEnd, TokenSource as _, WriteBack},
+    stages::{DownloadPhoto, GrantInHand, Infer, Look, NoToken, Quota, StepEnd, TokenSource as _, WriteBack},
     time::Timestamp,
 };
 
@@ -258,6 +258,12 @@ impl Driver<'_> {
         let end = match work {
             Work::Document(lease) if step == Step::Download => {
                 let (source, photos, queue) = (&*engine.ehr, &*engine.photos, &*engine.state);
+                let ahead = photos.is_bounded().then_some(Look {
+                    vision: &*engine.vision,
+                    records: &*engine.state,
+                    audit,
+                    clock: &*engine.clock,
+                });
                 DownloadPhoto {
                     token: &token,
                     source,
@@ -265,6 +271,7 @@ impl Driver<'_> {
                     queue,
                     audit,
                     quota,
+                    ahead,
                 }
                 .run(&firm, *lease)
                 .await?

@@ -60,7 +60,10 @@ impl Tokens {
     /// It cannot be read, for this reason.
     pub(super) fn troubled(&self, firm: &FirmId, reason: &Reason, now: Timestamp) {
         self.with(firm, |standing| {
-            let (first, times) = standing.trouble.take().map_or((now, 0), |(known, times)| (known.since, times));
+            let (first, times) = standing
+                .trouble
+                .take()
+                .map_or((now, 0), |(known, times)| (known.since, times));
             let known = FailingFirm {
                 firm: firm.clone(),
                 since: first,

@@ -1,11 +1,14 @@
 //! Photos that are judged together, on the whole way: one draft about several, addenda, photos that cannot be read or are retracted,
 //! and crashes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use skin_assist_core::domain::{AssistResult, FirmId, GatheringWindows};
+use skin_assist_core::{
+    domain::{AssistResult, FirmId, GatheringWindows},
+    photos::MemoryPhotos,
+};
 use skin_assist_simulator::{CallKind, EncounterSpec, PhotoContent, PhotoSpec};
 
 use crate::{
@@ -56,6 +59,47 @@ fn judged(world: &World) -> Vec<Vec<String>> {
 fn text(result: &AssistResult) -> String {
     let sections = result.note.expose().sections.iter();
     sections.flat_map(|section| section.paragraphs.clone()).collect()
+}
+
+/// Photos that wait for each other in memory, with room for a third of them: none waits for long, and each has its draft.
+#[test]
+fn photos_that_wait_for_each_other_do_not_wait_for_room_for_ever() {
+    let (world, first) = one_visit(41);
+    let mut visits = vec![first];
+    for _ in 0..5 {
+        let visit = world
+            .ehr
+            .open_encounter(world.clock_now(), FIRM, EncounterSpec::default());
+        visits.push(visit.unwrap());
+    }
+    // One of each visit in turn, so that what is in memory is a part of every assessment.
+    for turn in 0..4 {
+        for (visit, seed) in visits.iter().zip(turn * 10..) {
+            attach(&world, visit, seed);
+        }
+    }
+    let filed_at = world.clock_now();
+    world.clock.run(async {
+        let mut engine = world.engine();
+        engine.photos = Arc::new(MemoryPhotos::new(10_000, Arc::new(world.clock.clone())));
+        let (stopper, stop) = skin_assist::driver::stop_signal();
+        let until = filed_at + 5 * MINUTE;
+        let stopping = async {
+            skin_assist_core::time::Clock::sleep_until(&world.clock, until).await;
+            stopper.stop();
+        };
+        futures::join!(engine.run(stop), stopping);
+    });
+    let report = world.assert_delivered_once(0);
+    assert_eq!(report.compositions, 6, "one about the photos of each visit");
+    assert_eq!(
+        (report.calls.read, world.vision.looks()),
+        (24, 24),
+        "nothing was read or looked at twice"
+    );
+    let drafts = report.photos.iter().flat_map(|photo| &photo.drafts);
+    let last = drafts.map(|draft| draft.posted_at).max().unwrap();
+    assert!(last < filed_at + 2 * MINUTE, "{:?}", last.since(filed_at));
 }
 
 /// The site of one photo would be put to the lesions of another.

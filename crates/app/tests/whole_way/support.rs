@@ -214,7 +214,7 @@ impl World {
             vision: ScriptedVision::new(Arc::new(clock.clone()), Duration::from_millis(300)),
             profile: setting.profile,
             client_key: client_key_pair(),
-            bucket: Arc::new(MemoryPhotos::new(100_000_000, Arc::new(clock.clone()))),
+            bucket: Arc::new(MemoryPhotos::new(usize::MAX, Arc::new(clock.clone()))),
             clock,
             ehr,
             events: Arc::default(),

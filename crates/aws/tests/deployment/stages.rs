@@ -37,7 +37,7 @@ const STAGES: &[Stage] = &[
     },
     Stage {
         name: "Infer",
-        sources: &["infer.rs", "download_photo.rs#settle", "quota.rs"],
+        sources: &["infer.rs", "look.rs", "download_photo.rs#settle", "quota.rs"],
     },
     Stage {
         name: "WriteBack",

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{RetractedDraft, StateError};
 use crate::{
     domain::{
-        AssessmentId, AssistResult, Cursor, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, FailingFirm, Firm, FirmId,
-        FirmStatus, Journey, Mode, PollerFigures, Reason, Stage,
+        AssessmentId, AssistResult, Cursor, DeadLetter, DeadLetterSubject, DocumentId, DraftReference, FailingFirm,
+        Firm, FirmId, FirmStatus, Journey, Mode, PollerFigures, Reason, Stage,
     },
     time::Timestamp,
 };

@@ -479,6 +479,11 @@ pub trait Photos: Send + Sync {
         usize::MAX
     }
 
+    /// Whether there is an end to the room at all.
+    fn is_bounded(&self) -> bool {
+        self.room() < usize::MAX
+    }
+
     /// Keeps a photo. [`StateError::NoRoom`] when there is none: the download is tried again later.
     async fn put(&self, firm: &FirmId, document: &DocumentId, photo: PhotoBytes) -> Outcome<()>;
 

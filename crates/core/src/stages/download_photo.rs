@@ -1,7 +1,10 @@
 //! The photo's bytes, from where reading the document says they are: a photo host, the EHR, or the document itself.
 
+use std::time::Duration;
+
 use super::{
     Quota, StageError, StepEnd, done,
+    look::Look,
     retry::{Verdict, verdict},
 };
 use crate::{
@@ -61,20 +64,27 @@ pub struct DownloadPhoto<'a> {
     pub audit: &'a dyn Audit,
     /// The quota.
     pub quota: Quota<'a>,
+    /// Looks at photos for which further ones are waited, as soon as they are there: where bytes take memory they would take it for as
+    /// long as that, and, where there is no room for all photos of an assessment, for ever. None where room costs nothing.
+    pub ahead: Option<Look<'a>>,
 }
+
+/// So much of a lease is left after a look ahead, to record what it brought.
+const TO_RECORD: Duration = Duration::from_secs(5);
 
 impl DownloadPhoto<'_> {
     /// Downloads the photo and hands the document on. No fence guards the bytes: they are put under the document's own
     /// key, and putting the same photo twice is harmless.
     pub async fn run(&self, firm: &Firm, lease: Lease<DocumentWatch>) -> Result<StepEnd, StateError> {
-        let attempt = within(self.quota.clock, lease.deadline(), self.download(firm, lease.item())).await;
+        let attempt = within(self.quota.clock, lease.deadline(), self.download(firm, &lease)).await;
         match attempt.map_err(StageError::from).and_then(|outcome| outcome) {
             Ok(photo) => done(self.queue.record_photo(lease, &photo).await),
             Err(error) => settle(self.queue, lease, Stage::DownloadPhoto, &error, self.quota.clock.now()).await,
         }
     }
 
-    async fn download(&self, firm: &Firm, watch: &DocumentWatch) -> Result<StoredPhoto, StageError> {
+    async fn download(&self, firm: &Firm, lease: &Lease<DocumentWatch>) -> Result<StoredPhoto, StageError> {
+        let watch = lease.item();
         let (token, source, quota) = (self.token, self.source, self.quota);
         let photo = ReadPhoto { token, source, quota }.run(firm, &watch.document).await?;
         let digest = PhotoDigest::of(&photo);
@@ -90,12 +100,39 @@ impl DownloadPhoto<'_> {
                 subject: watch.document.to_string(),
             })
             .await?;
-        self.photos.put(&firm.id, &watch.document, photo).await?;
-        Ok(StoredPhoto {
+        let stored = StoredPhoto {
             digest,
             bytes,
             downloaded_at,
-        })
+        };
+        if !self.is_seen(lease, &stored, &photo).await? {
+            self.photos.put(&firm.id, &watch.document, photo).await?;
+        }
+        Ok(stored)
+    }
+
+    /// Whether the models have seen the photo, so that its bytes are not needed any more. A look ahead that fails does no harm: the
+    /// photo is looked at when it is its turn, and what fails then counts.
+    async fn is_seen(
+        &self,
+        lease: &Lease<DocumentWatch>,
+        stored: &StoredPhoto,
+        photo: &PhotoBytes,
+    ) -> Result<bool, StageError> {
+        let watch = lease.item();
+        let (Some(look), Some(_)) = (&self.ahead, watch.gathers_until) else {
+            return Ok(false);
+        };
+        let models = look.vision.versions(watch.route);
+        if look.known(watch, stored, &models).await?.is_some() {
+            return Ok(true);
+        }
+        let looked = look.at(lease, watch, stored, photo, &models);
+        match within(self.quota.clock, lease.deadline() - TO_RECORD, looked).await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(error @ StageError::State(_))) => Err(error),
+            Ok(Err(_)) | Err(_) => Ok(false),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{
     Quota, StageError, StepEnd, done,
     download_photo::settle,
+    look::Look,
     retry::{Verdict, verdict},
 };
 use crate::{
@@ -25,10 +26,6 @@ use crate::{
     synthesis::{self, PIPELINE_VERSION},
     time::{Timestamp, within},
 };
-
-/// How often the models begin to look at one photo, failures and crashes included. A photo that brings the process down
-/// would otherwise do so for ever.
-const MOST_LOOKS: u32 = 12;
 
 /// How long a draft waits for the patient's context, all parts of it together. Without it a draft is still worth more than
 /// none, and a worker that waits keeps the next photo waiting.
@@ -68,11 +65,19 @@ struct Group {
     photos: Vec<DocumentWatch>,
 }
 
-/// A photo with its bytes.
+/// A photo that can be judged.
 struct Present<'a> {
     watch: &'a DocumentWatch,
     stored: &'a StoredPhoto,
-    bytes: PhotoBytes,
+    sight: Sight,
+}
+
+/// What there is of it.
+enum Sight {
+    /// What the models saw, before it was its turn or before a crash.
+    Known(Phi<Findings>),
+    /// Its bytes, which the models are still to see.
+    Bytes(PhotoBytes),
 }
 
 /// What came of the models' looks.
@@ -100,12 +105,12 @@ impl Infer<'_> {
                 return Ok(StepEnd::Gathering(until));
             }
         };
+        let models = self.vision.versions(group.assessment.route);
         let (mut present, mut lost) = (Vec::new(), Vec::new());
         for watch in &group.photos {
-            match (&watch.photo, self.photos.get(&firm.id, &watch.document).await?) {
-                (Some(stored), Some(bytes)) => present.push(Present { watch, stored, bytes }),
-                // The process was restarted: the bytes are gone, the document is not.
-                _ => lost.push(watch.document.clone()),
+            match self.present(watch, &models).await? {
+                Some(photo) => present.push(photo),
+                None => lost.push(watch.document.clone()),
             }
         }
         if !lost.is_empty() {
@@ -116,7 +121,7 @@ impl Infer<'_> {
         let attempt = within(
             self.quota.clock,
             lease.deadline(),
-            self.assess(firm, &lease, &group.assessment, &present),
+            self.assess(firm, &lease, &group.assessment, &present, &models),
         )
         .await;
         let end = match attempt.map_err(StageError::from).and_then(|outcome| outcome) {
@@ -131,6 +136,30 @@ impl Infer<'_> {
             }
         }
         Ok(end)
+    }
+
+    /// A photo with what the models saw on it, or with its bytes. None of them is there where the process was restarted, or where the
+    /// models are others now: the document is.
+    async fn present<'p>(
+        &self,
+        watch: &'p DocumentWatch,
+        models: &[ModelVersion],
+    ) -> Result<Option<Present<'p>>, StateError> {
+        let Some(stored) = &watch.photo else { return Ok(None) };
+        let sight = match self.look().known(watch, stored, models).await? {
+            Some(findings) => Some(Sight::Known(findings)),
+            None => self.photos.get(&watch.firm, &watch.document).await?.map(Sight::Bytes),
+        };
+        Ok(sight.map(|sight| Present { watch, stored, sight }))
+    }
+
+    fn look(&self) -> Look<'_> {
+        Look {
+            vision: self.vision,
+            records: self.records,
+            audit: self.audit,
+            clock: self.quota.clock,
+        }
     }
 
     /// The photos that are judged under the lease, in an assessment that is closed now; or when to look again.
@@ -190,11 +219,11 @@ impl Infer<'_> {
         lease: &Lease<DocumentWatch>,
         assessment: &Assessment,
         present: &[Present<'_>],
+        models: &[ModelVersion],
     ) -> Result<AssistResult, StageError> {
-        let models = self.vision.versions(assessment.route);
         let digests = present.iter().map(|photo| &photo.stored.digest);
-        let key = ResultKey::new(&assessment.id, digests, &models);
-        let Seen { findings, not_assessed } = self.look_at_all(lease, present, &models).await?;
+        let key = ResultKey::new(&assessment.id, digests, models);
+        let Seen { findings, not_assessed } = self.look_at_all(lease, present, models).await?;
         let by_photo: Vec<(DocumentId, &Findings)> = findings
             .iter()
             .map(|(document, findings)| (document.clone(), findings.expose()))
@@ -277,7 +306,11 @@ impl Infer<'_> {
         let mut first_error = None;
         for photo in present {
             let document = &photo.watch.document;
-            match self.findings_of(lease, photo, models).await {
+            let findings = match &photo.sight {
+                Sight::Known(findings) => Ok(findings.clone()),
+                Sight::Bytes(bytes) => self.look().at(lease, photo.watch, photo.stored, bytes, models).await,
+            };
+            match findings {
                 Ok(findings) => seen.findings.push((document.clone(), findings)),
                 Err(error) => {
                     let verdict = verdict(error.class(), Stage::Infer, lease.attempt(), self.quota.clock.now());
@@ -297,32 +330,6 @@ impl Infer<'_> {
             Some(error) if seen.findings.is_empty() => Err(error),
             _ => Ok(seen),
         }
-    }
-
-    /// What the models see on a photo, by what makes it: the photo's own identity, whoever is judged with it.
-    async fn findings_of(
-        &self,
-        lease: &Lease<DocumentWatch>,
-        photo: &Present<'_>,
-        models: &[ModelVersion],
-    ) -> Result<Phi<Findings>, StageError> {
-        let watch = photo.watch;
-        let own = Assessment::identity(&watch.firm, &watch.encounter, [&watch.document]);
-        let key = ResultKey::new(&own, [&photo.stored.digest], models);
-        if let Some(findings) = self.records.findings(&watch.firm, &key).await? {
-            return Ok(findings);
-        }
-        if self.records.count_look(lease, &watch.document).await? > MOST_LOOKS {
-            return Err(StageError::TooManyLooks);
-        }
-        self.note(&watch.firm, AuditAction::Inferred, watch.document.as_str())
-            .await?;
-        // Where the process stood still, somebody else may have looked meanwhile.
-        let look = self.vision.look(watch.route, &photo.bytes);
-        let findings = Phi::new(within(self.quota.clock, lease.deadline(), look).await??);
-        let now = self.quota.clock.now();
-        self.records.record_findings(lease, &key, &findings, now).await?;
-        Ok(findings)
     }
 
     /// Writes into the audit trail what is about to be read: what cannot be recorded is not read.

@@ -8,8 +8,8 @@ use std::{
 use futures::FutureExt;
 use skin_assist_core::{
     domain::{
-        CategoryCode, DocumentId, DocumentStep, EncounterId, FailingFirm, FirmId, FirmStatus, JourneyState, PollerFigures,
-        PollerId, Reason, WATCH_LIFE, WatchList,
+        CategoryCode, DocumentId, DocumentStep, EncounterId, FailingFirm, FirmId, FirmStatus, JourneyState,
+        PollerFigures, PollerId, Reason, WATCH_LIFE, WatchList,
     },
     lease::Lease,
     ports::{Look, RecordedDocuments},
