@@ -16,7 +16,7 @@ use skin_assist_core::{
 use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, damaged, row_limit},
-    deliveries::{open_if_cancelled, read_result},
+    deliveries::{has_letter, open_if_cancelled, read_result, results_where},
     documents, events, execute, firms, first, found, raise_fence_floor, rows,
     sealed::{REFERENCE, Row, State},
 };
@@ -41,7 +41,9 @@ macro_rules! journeys {
     ($through:literal, $chosen:literal) => {
         concat!(
             "SELECT d.firm, d.document, d.assessment, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
-                 r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding
+                 r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding, r.delivery = 'buried' AND ",
+            has_letter!("r"),
+            " AS has_letter
              FROM document_watch AS d ",
             $through,
             " LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
@@ -239,7 +241,9 @@ fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
         ("download", _) => JourneyState::Download,
         ("infer" | "gathered", _) => JourneyState::Infer,
         ("retracted", _) | ("done", Some("cancelled")) => JourneyState::Retracted,
-        ("dead", _) | ("done", Some("buried")) => JourneyState::DeadLetter,
+        ("dead", _) => JourneyState::DeadLetter,
+        ("done", Some("buried")) if results.get("has_letter")? => JourneyState::DeadLetter,
+        ("done", Some("buried")) => JourneyState::Discarded,
         ("done", Some("pending" | "intended")) => JourneyState::WriteBack,
         ("done", Some("delivered")) => JourneyState::Delivered,
         ("done", Some("uncertain")) => JourneyState::Uncertain,
@@ -392,7 +396,7 @@ impl Operations for SqliteStore {
             let assessment = state.sealer(firm).assessment(assessment);
             first(
                 state,
-                "SELECT * FROM assist_results WHERE firm = ?1 AND assessment = ?2",
+                results_where!("firm = ?1 AND assessment = ?2"),
                 params![firm.as_str(), assessment],
                 read_result,
             )
@@ -438,7 +442,7 @@ impl Operations for SqliteStore {
         let mut results = self.read(|state| {
             rows(
                 state,
-                "SELECT * FROM assist_results WHERE firm = ?1 AND delivery <> 'cancelled' ORDER BY assessed_at",
+                results_where!("firm = ?1 AND delivery <> 'cancelled' ORDER BY assessed_at"),
                 [firm.as_str()],
                 read_result,
             )
@@ -471,6 +475,7 @@ impl Operations for SqliteStore {
                  available_at = iif(retracted, NULL, ?3)",
                 None,
             ),
+            // Without a letter: by that it is told from what was given up.
             UncertainResolution::Discard => ("delivery = 'buried', delivery_at = ?3, reference = ?4", None),
         };
         self.write(|state| {
