@@ -7,7 +7,8 @@ use rusqlite::{ToSql, params};
 use skin_assist_core::{
     domain::{
         Assessment, AssessmentId, AssistResult, ChartEventKind, Cursor, DeadLetter, DeadLetterSubject, DocumentId,
-        DocumentStep, DraftReference, Firm, FirmId, Journey, JourneyState, Reason, ResourceReference, Stage,
+        DocumentStep, DraftReference, Firm, FirmId, Journey, JourneyState, POLL_REACH, RECONCILED_FOR, Reason,
+        ResourceReference, Stage,
     },
     ports::{DetectionLatency, Operations, Overview, PhotosOfHour, Queued, RetractedDraft, UncertainResolution},
     time::Timestamp,
@@ -23,12 +24,6 @@ use crate::{
 
 /// How long findings are kept for a second attempt at the same inference.
 const FINDINGS_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How far behind the cursor a poll may reach: its overlap, and an EHR that counts in days.
-const POLL_REACH: Duration = Duration::from_secs(2 * 24 * 60 * 60);
-
-/// How long after its watch has ended an encounter can still be looked at (reconciliation).
-const RECONCILED_FOR: Duration = Duration::from_secs(4 * 24 * 60 * 60);
 
 /// How long a poller that is no longer at work is remembered: for whoever looks into the file after a fault.
 const POLLER_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -547,12 +542,16 @@ impl Operations for SqliteStore {
     async fn sweep_expired(&self, now: Timestamp) -> Outcome<u64> {
         self.write(|state| {
             // Not before no poll can show that version again: the row is what tells that it was watched already. And not
-            // while it can still be looked at.
+            // while it can still be looked at. Where nobody polls the cursor stands still, and time alone counts: if the practice is
+            // served again, what its first poll shows of before is watched once more, and photos are known by their own rows.
             let swept = rows(
                 state,
                 "DELETE FROM encounter_watch AS e
-                 WHERE e.expires_at <= ?1
-                     AND coalesce(e.last_updated, e.expires_at) < (SELECT c.cursor FROM cursors AS c WHERE c.firm = e.firm) - ?2
+                 WHERE e.expires_at <= ?1 AND (
+                     coalesce(e.last_updated, e.expires_at) < (SELECT c.cursor FROM cursors AS c WHERE c.firm = e.firm) - ?2
+                     OR e.expires_at <= ?1 - ?2 AND (
+                         EXISTS (SELECT 1 FROM watch_lists AS w WHERE w.firm = e.firm AND w.parked)
+                         OR EXISTS (SELECT 1 FROM credentials AS p WHERE p.firm = e.firm AND p.refused_code IS NOT NULL)))
                  RETURNING fence",
                 params![Millis(now - RECONCILED_FOR), POLL_REACH.as_millis() as i64],
                 |row| Columns { table: "encounter_watch", row }.get::<i64>("fence"),
