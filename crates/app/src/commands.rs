@@ -117,6 +117,11 @@ impl Operator {
         Self(format!("console {role} {name}"))
     }
 
+    /// As entries in the audit trail name them.
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+
     /// An entry in the audit trail. What changes something is told together with the change:
     /// `state.audited(operator.entry(…)).change(…)`; what only reads, before what was read is shown: `state.record(&operator.entry(…))`.
     pub(crate) fn entry(&self, firm: &FirmId, action: AuditAction, subject: impl Into<String>) -> AuditRecord {

@@ -130,6 +130,8 @@ fn retention_is_shown_and_applied() {
     for part in ["24 hours", "365 days", "2190 days", "retention.results_days"] {
         assert!(shown.contains(part), "{shown}");
     }
+    let events = shown.lines().find(|line| line.starts_with("events of charts"));
+    assert!(events.is_some_and(|events| events.contains("7 days")), "{shown}");
     assert!(
         installation
             .succeed(&["retention", "apply"])

@@ -339,7 +339,7 @@ async fn what_is_put_back_of_a_shredded_firm_is_not_read_by_anybody() {
         store.record(&record).await.unwrap();
     }
     let before = rows(&raw).await;
-    store.shred_firm(&shredded, at(3)).await.unwrap();
+    store.shred_firm(&shredded, "operator", at(3)).await.unwrap();
     for (table, row) in before.into_iter().filter(|(table, _)| table != "limits-FirmKeys") {
         let put_back = raw.put_item().table_name(table).set_item(Some(row));
         put_back.send().await.unwrap();
@@ -356,11 +356,17 @@ async fn what_is_put_back_of_a_shredded_firm_is_not_read_by_anybody() {
             assert_eq!(credential.is_some(), is_readable, "{firm}");
             let entries = store.audit_entries(firm, 0, 10).await.unwrap().entries;
             assert_eq!(entries[0].said() == "d001", is_readable, "{firm}");
+            // Who destroyed the key is in the trail from before that on.
+            let told: Vec<&str> = entries[1..].iter().map(|entry| entry.said()).collect();
+            let shredded = ["shredding begun", "shredded"];
+            assert_eq!(told, if is_readable { &[][..] } else { &shredded[..] }, "{firm}");
         }
     }
     // Nor is the firm connected again while other processes may still have the old key.
     let store = DynamoStore::new(&connection, "limits-", FirmKeys::for_emulator());
     store.remove_firm(&shredded).await.unwrap();
+    let again = store.shred_firm(&shredded, "operator", at(4)).await;
+    assert!(matches!(again, Err(StateError::NotFound { .. })), "{again:?}");
     let firm = store.firm(&kept).await.unwrap().unwrap();
     let again = Firm { id: shredded, ..firm };
     let credential = NewCredential::secret("client", Secret::new("secret".to_owned()));

@@ -25,8 +25,8 @@ pub use draft::{
     PriorResult, Sex,
 };
 pub use encounter::{
-    Cursor, Encounter, EncounterStatus, EncounterWatch, FailingFirm, PollerFigures, PollerId, WATCH_LIFE, WatchList,
-    WatchedEncounter,
+    Cursor, Encounter, EncounterStatus, EncounterWatch, FailingFirm, POLL_REACH, PollerFigures, PollerId,
+    RECONCILED_FOR, WATCH_LIFE, WatchList, WatchedEncounter,
 };
 pub use findings::{
     Abstention, ClassProbability, Concern, Findings, ImageFacts, Label, ModelVersion, NormalisedBox, Quality, Region,

@@ -53,7 +53,7 @@ impl Listing {
                     Delivery::Delivered { .. } => Listed::Delivered,
                     Delivery::Uncertain { .. } => Listed::Uncertain,
                     Delivery::Withheld { reason, .. } => Listed::Withheld(reason.code().to_owned()),
-                    Delivery::Buried { .. } => Listed::Buried("result".to_owned()),
+                    Delivery::Buried { .. } | Delivery::Discarded { .. } => Listed::Buried("result".to_owned()),
                     Delivery::Pending | Delivery::Intended { .. } => continue,
                 };
                 let is_alarm = retracted

@@ -33,6 +33,33 @@ pub(crate) const ACQUIRE: &str = "UPDATE assist_results
          ORDER BY available_at LIMIT ?3)
      RETURNING *, rowid";
 
+/// Whether a result has a dead letter. One that was given up has; without one it was discarded by an operator.
+macro_rules! has_letter {
+    ($results:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM dead_letters AS l WHERE l.firm = ",
+            $results,
+            ".firm AND l.kind = 'result' AND l.subject = ",
+            $results,
+            ".assessment)"
+        )
+    };
+}
+pub(crate) use has_letter;
+
+/// Results, with what tells those that were discarded.
+macro_rules! results_where {
+    ($chosen:literal) => {
+        concat!(
+            "SELECT *, delivery = 'buried' AND ",
+            $crate::deliveries::has_letter!("assist_results"),
+            " AS has_letter FROM assist_results WHERE ",
+            $chosen
+        )
+    };
+}
+pub(crate) use results_where;
+
 pub(crate) fn read_result(row: &Row<'_>) -> Outcome<AssistResult> {
     let columns = Columns { table: TABLE, row };
     Ok(AssistResult {
@@ -69,7 +96,8 @@ fn read_delivery(columns: &Columns<'_, '_>) -> Outcome<Delivery> {
             reason: columns.reason("reason_code", "reason_hint")?,
             at: at()?,
         },
-        "buried" => Delivery::Buried { at: at()? },
+        "buried" if columns.get("has_letter")? => Delivery::Buried { at: at()? },
+        "buried" => Delivery::Discarded { at: at()? },
         _ => return Err(damaged(TABLE, "delivery")),
     })
 }
@@ -232,8 +260,7 @@ impl Deliveries for SqliteStore {
         self.read(|state| {
             first(
                 state,
-                "SELECT * FROM assist_results
-                 WHERE firm = ?1 AND assessment = ?2 AND delivery <> 'cancelled' AND NOT retracted",
+                results_where!("firm = ?1 AND assessment = ?2 AND delivery <> 'cancelled' AND NOT retracted"),
                 [firm.as_str(), &state.sealer(firm).assessment(assessment)],
                 |row| read_delivery(&Columns { table: TABLE, row }),
             )

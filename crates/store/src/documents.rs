@@ -18,6 +18,7 @@ use skin_assist_core::{
 use crate::{
     Outcome, SqliteStore, acquired, assessments, audit,
     codec::{Columns, Millis, damaged},
+    deliveries::has_letter,
     events, execute, fence_floor, fenced, firms, first, number,
     sealed::{PATIENT, PHOTO, Row, Sealer, State},
 };
@@ -196,11 +197,14 @@ fn retract(state: &State<'_>, firm: &FirmId, document: &DocumentId, now: Timesta
     let mut context = vec![ResourceReference::encounter(&encounter)];
     let cancelled = execute(
         state,
-        "UPDATE assist_results SET delivery = 'cancelled', delivery_at = ?3, retracted = 1, available_at = NULL,
-             fence = fence + 1
-         WHERE firm = ?1 AND assessment = ?2 AND (delivery IN ('pending', 'withheld') OR delivery = 'buried' AND EXISTS
-             -- Without a letter an operator discarded it: that holds for its other photos, too.
-             (SELECT 1 FROM dead_letters l WHERE l.firm = ?1 AND l.kind = 'result' AND l.subject = ?2))",
+        // What an operator discarded stays so: that holds for its other photos, too.
+        concat!(
+            "UPDATE assist_results SET delivery = 'cancelled', delivery_at = ?3, retracted = 1, available_at = NULL,
+                 fence = fence + 1
+             WHERE firm = ?1 AND assessment = ?2 AND (delivery IN ('pending', 'withheld') OR delivery = 'buried' AND ",
+            has_letter!("assist_results"),
+            ")"
+        ),
         params![firm.as_str(), assessment, Millis(now)],
     )?;
     let posted = first(

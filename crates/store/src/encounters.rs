@@ -2,7 +2,8 @@
 //!
 //! A watch that has ended leaves its row behind for as long as a poll may still show the same version of the encounter, so
 //! that seeing it again does not begin a second watch, and for as long as it may be looked at once more (reconciliation);
-//! then `Operations::sweep_expired` deletes it.
+//! then `Operations::sweep_expired` deletes it. Of a practice that nobody polls, since it is paused, off, or its credential refused, it goes
+//! by time.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use rusqlite::params;
 use skin_assist_core::{
     domain::{CategoryCode, CategoryUse, Firm, FirmId, FirmStatus, IntendedUseRecord, Mode, NewCredential},
-    ports::{FirmAdministration, Firms, StateError},
+    ports::{AuditAction, AuditRecord, FirmAdministration, Firms, StateError},
     time::Timestamp,
 };
 
 use crate::{
-    Outcome, SqliteStore,
+    Outcome, SqliteStore, audit,
     codec::{Columns, Millis, to_json, to_word},
     execute, fence_floor, first, found, number, raise_fence_floor, rows,
     sealed::{CREDENTIAL, Row, State},
@@ -259,15 +259,35 @@ impl SqliteStore {
     ///
     /// A crash between the two leaves rows that cannot be read; they are deleted when the state is opened next.
     ///
+    /// The audit trail says that `actor` began with it before the key is destroyed, which no transaction takes back, and that it is done in
+    /// the transaction that deletes the rows.
+    ///
     /// # Errors
     /// [`StateError::NotFound`] when there is neither the firm nor a key of it.
-    pub fn shred_firm(&self, firm: &FirmId, now: Timestamp) -> Outcome<()> {
+    pub fn shred_firm(&self, firm: &FirmId, actor: &str, now: Timestamp) -> Outcome<()> {
+        let told = |state: &State<'_>, subject: &str| {
+            let record = AuditRecord {
+                at: now,
+                firm: firm.clone(),
+                actor: actor.to_owned(),
+                action: AuditAction::FirmChanged,
+                subject: subject.to_owned(),
+            };
+            audit::append(state, &record)
+        };
+        self.write(|state| {
+            if of_id(state, firm)?.is_none() && state.vault.key(firm.as_str()).is_none() {
+                return Err(StateError::NotFound { what: "firm" });
+            }
+            told(state, "shredding begun")
+        })?;
         let done = self.write(|state| {
             let destroyed = state.vault.destroy(firm, now)?;
             match remove_rows(state, firm) {
-                Err(StateError::NotFound { .. }) if destroyed => Ok(()),
-                outcome => outcome,
+                Err(StateError::NotFound { .. }) if destroyed => {}
+                outcome => outcome?,
             }
+            told(state, "shredded")
         });
         if done.is_err() {
             // The key may be gone and the rows still there: the next transaction compares them.

@@ -56,7 +56,7 @@ impl<'a> DeliveryColumns<'a> {
                 reason: Some(reason),
                 ..plain("withheld", Some(*at), false)
             },
-            Delivery::Buried { at } => plain("buried", Some(*at), false),
+            Delivery::Buried { at } | Delivery::Discarded { at } => plain("buried", Some(*at), false),
         }
     }
 }

@@ -7,7 +7,8 @@ use rusqlite::{ToSql, params};
 use skin_assist_core::{
     domain::{
         Assessment, AssessmentId, AssistResult, ChartEventKind, Cursor, DeadLetter, DeadLetterSubject, DocumentId,
-        DocumentStep, DraftReference, Firm, FirmId, Journey, JourneyState, Reason, ResourceReference, Stage,
+        DocumentStep, DraftReference, Firm, FirmId, Journey, JourneyState, POLL_REACH, RECONCILED_FOR, Reason,
+        ResourceReference, Stage,
     },
     ports::{DetectionLatency, Operations, Overview, PhotosOfHour, Queued, RetractedDraft, UncertainResolution},
     time::Timestamp,
@@ -16,19 +17,13 @@ use skin_assist_core::{
 use crate::{
     Outcome, SqliteStore,
     codec::{Columns, Millis, damaged, row_limit},
-    deliveries::{open_if_cancelled, read_result},
+    deliveries::{has_letter, open_if_cancelled, read_result, results_where},
     documents, events, execute, firms, first, found, raise_fence_floor, rows,
     sealed::{REFERENCE, Row, State},
 };
 
 /// How long findings are kept for a second attempt at the same inference.
 const FINDINGS_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How far behind the cursor a poll may reach: its overlap, and an EHR that counts in days.
-const POLL_REACH: Duration = Duration::from_secs(2 * 24 * 60 * 60);
-
-/// How long after its watch has ended an encounter can still be looked at (reconciliation).
-const RECONCILED_FOR: Duration = Duration::from_secs(4 * 24 * 60 * 60);
 
 /// How long a poller that is no longer at work is remembered: for whoever looks into the file after a fault.
 const POLLER_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -41,7 +36,9 @@ macro_rules! journeys {
     ($through:literal, $chosen:literal) => {
         concat!(
             "SELECT d.firm, d.document, d.assessment, d.step, d.route, d.attached_at, d.detected_at, d.downloaded_at,
-                 r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding
+                 r.delivery, r.delivery_at, r.reference, r.assessed_at, r.top_finding, r.delivery = 'buried' AND ",
+            has_letter!("r"),
+            " AS has_letter
              FROM document_watch AS d ",
             $through,
             " LEFT JOIN assist_results AS r ON r.firm = d.firm AND r.assessment = d.assessment
@@ -240,7 +237,9 @@ fn read_journey(row: &Row<'_>) -> Outcome<Journey> {
         ("download", _) => JourneyState::Download,
         ("infer" | "gathered", _) => JourneyState::Infer,
         ("retracted", _) | ("done", Some("cancelled")) => JourneyState::Retracted,
-        ("dead", _) | ("done", Some("buried")) => JourneyState::DeadLetter,
+        ("dead", _) => JourneyState::DeadLetter,
+        ("done", Some("buried")) if results.get("has_letter")? => JourneyState::DeadLetter,
+        ("done", Some("buried")) => JourneyState::Discarded,
         ("done", Some("pending" | "intended")) => JourneyState::WriteBack,
         ("done", Some("delivered")) => JourneyState::Delivered,
         ("done", Some("uncertain")) => JourneyState::Uncertain,
@@ -393,7 +392,7 @@ impl Operations for SqliteStore {
             let assessment = state.sealer(firm).assessment(assessment);
             first(
                 state,
-                "SELECT * FROM assist_results WHERE firm = ?1 AND assessment = ?2",
+                results_where!("firm = ?1 AND assessment = ?2"),
                 params![firm.as_str(), assessment],
                 read_result,
             )
@@ -439,7 +438,7 @@ impl Operations for SqliteStore {
         let mut results = self.read(|state| {
             rows(
                 state,
-                "SELECT * FROM assist_results WHERE firm = ?1 AND delivery <> 'cancelled' ORDER BY assessed_at",
+                results_where!("firm = ?1 AND delivery <> 'cancelled' ORDER BY assessed_at"),
                 [firm.as_str()],
                 read_result,
             )
@@ -472,6 +471,7 @@ impl Operations for SqliteStore {
                  available_at = iif(retracted, NULL, ?3)",
                 None,
             ),
+            // Without a letter: by that it is told from what was given up.
             UncertainResolution::Discard => ("delivery = 'buried', delivery_at = ?3, reference = ?4", None),
         };
         self.write(|state| {
@@ -543,12 +543,16 @@ impl Operations for SqliteStore {
     async fn sweep_expired(&self, now: Timestamp) -> Outcome<u64> {
         self.write(|state| {
             // Not before no poll can show that version again: the row is what tells that it was watched already. And not
-            // while it can still be looked at.
+            // while it can still be looked at. Where nobody polls the cursor stands still, and time alone counts: if the practice is
+            // served again, what its first poll shows of before is watched once more, and photos are known by their own rows.
             let swept = rows(
                 state,
                 "DELETE FROM encounter_watch AS e
-                 WHERE e.expires_at <= ?1
-                     AND coalesce(e.last_updated, e.expires_at) < (SELECT c.cursor FROM cursors AS c WHERE c.firm = e.firm) - ?2
+                 WHERE e.expires_at <= ?1 AND (
+                     coalesce(e.last_updated, e.expires_at) < (SELECT c.cursor FROM cursors AS c WHERE c.firm = e.firm) - ?2
+                     OR e.expires_at <= ?1 - ?2 AND (
+                         EXISTS (SELECT 1 FROM watch_lists AS w WHERE w.firm = e.firm AND w.parked)
+                         OR EXISTS (SELECT 1 FROM credentials AS p WHERE p.firm = e.firm AND p.refused_code IS NOT NULL)))
                  RETURNING fence",
                 params![Millis(now - RECONCILED_FOR), POLL_REACH.as_millis() as i64],
                 |row| Columns { table: "encounter_watch", row }.get::<i64>("fence"),

@@ -11,7 +11,8 @@ use skin_assist_core::{
 use crate::{
     Outcome, SqliteStore, audit,
     codec::{Columns, Millis},
-    execute, raise_fence_floor, rows,
+    deliveries::has_letter,
+    execute, firms, raise_fence_floor, rows,
     sealed::{ENCOUNTER, PATIENT, State},
 };
 
@@ -21,20 +22,42 @@ pub(crate) const OLD_RESULTS: &str = "DELETE FROM assist_results
          AND (retracted_at IS NULL OR acknowledged_at IS NOT NULL OR delivery = 'cancelled')
      RETURNING firm, assessment, fence";
 
+/// The same, of those that an operator discarded. By firm: for so few no index of their own is kept.
+pub(crate) const OLD_DISCARDED: &str = concat!(
+    "DELETE FROM assist_results
+     WHERE firm IN (SELECT firm FROM firms) AND delivery = 'buried' AND assessed_at <= ?1 AND NOT ",
+    has_letter!("assist_results"),
+    " RETURNING firm, assessment, fence"
+);
+
+/// An entry of what was removed of a firm.
+fn entry(firm: &FirmId, subject: String, now: Timestamp) -> AuditRecord {
+    AuditRecord {
+        at: now,
+        firm: firm.clone(),
+        actor: "retention".to_owned(),
+        action: AuditAction::ResultsRemoved,
+        subject,
+    }
+}
+
 /// Removes results, and what their photos' rows say of a patient. The rows stay: by them a photo is known, and not assessed anew when
 /// its visit changes after years.
 fn remove_results(state: &State<'_>, before: Timestamp, now: Timestamp) -> Outcome<u64> {
-    let removed: Vec<(FirmId, String, i64)> = rows(state, OLD_RESULTS, params![Millis(before)], |row| {
-        let columns = Columns {
-            table: "assist_results",
-            row,
-        };
-        Ok((
-            columns.text("firm", FirmId::new)?,
-            columns.get("assessment")?,
-            columns.get("fence")?,
-        ))
-    })?;
+    let mut removed: Vec<(FirmId, String, i64)> = Vec::new();
+    for old in [OLD_RESULTS, OLD_DISCARDED] {
+        removed.extend(rows(state, old, params![Millis(before)], |row| {
+            let columns = Columns {
+                table: "assist_results",
+                row,
+            };
+            Ok((
+                columns.text("firm", FirmId::new)?,
+                columns.get("assessment")?,
+                columns.get("fence")?,
+            ))
+        })?);
+    }
     for (firm, assessment, fence) in &removed {
         raise_fence_floor(state, *fence)?;
         let seal = state.sealer(firm);
@@ -55,16 +78,37 @@ fn remove_results(state: &State<'_>, before: Timestamp, now: Timestamp) -> Outco
         *by_firm.entry(firm).or_default() += 1;
     }
     for (firm, number) in by_firm {
-        let record = AuditRecord {
-            at: now,
-            firm: firm.clone(),
-            actor: "retention".to_owned(),
-            action: AuditAction::ResultsRemoved,
-            subject: format!("{number} assessed until {before}"),
-        };
-        audit::append(state, &record)?;
+        audit::append(state, &entry(firm, format!("{number} assessed until {before}"), now))?;
     }
     Ok(removed.len() as u64)
+}
+
+/// Removes what the rows of photos say of patients that were retracted before they had a result. The rows stay, as those of other photos do.
+/// How many photos.
+fn blank_retracted(state: &State<'_>, before: Timestamp, now: Timestamp) -> Outcome<u64> {
+    let mut all = 0;
+    for firm in firms::all_firms(state)? {
+        let seal = state.sealer(&firm.id);
+        let blanked = execute(
+            state,
+            "UPDATE document_watch SET patient = ?3, practitioner = NULL, encounter = ?4, category = ''
+             WHERE firm = ?1 AND step = 'retracted' AND detected_at <= ?2 AND patient <> ?3
+                 AND NOT EXISTS (SELECT 1 FROM assist_results AS r
+                     WHERE r.firm = document_watch.firm AND r.assessment = document_watch.assessment)",
+            params![
+                firm.id.as_str(),
+                Millis(before),
+                seal.seal(PATIENT, ""),
+                seal.seal(ENCOUNTER, "")
+            ],
+        )?;
+        if blanked > 0 {
+            let subject = format!("{blanked} retracted photos without a result, found until {before}");
+            audit::append(state, &entry(&firm.id, subject, now))?;
+            all += blanked as u64;
+        }
+    }
+    Ok(all)
 }
 
 fn kept(state: &State<'_>, what: &'static str, sql: &str) -> Outcome<Kept> {
@@ -90,6 +134,7 @@ impl Retention for SqliteStore {
             let mut removed = Removed::default();
             if let Some(life) = limits.results {
                 removed.results = remove_results(state, now - life, now)?;
+                removed.photos = blank_retracted(state, now - life, now)?;
             }
             if let Some(life) = limits.audit {
                 removed.audit_entries = audit::shorten(state, now - life, now)?;
@@ -103,8 +148,13 @@ impl Retention for SqliteStore {
             Ok(vec![
                 kept(
                     state,
-                    "encounters under watch",
+                    "encounters",
                     "SELECT count(*) AS number, min(first_seen_at) AS oldest FROM encounter_watch",
+                )?,
+                kept(
+                    state,
+                    "photos",
+                    "SELECT count(*) AS number, min(detected_at) AS oldest FROM document_watch",
                 )?,
                 kept(
                     state,

@@ -8,20 +8,20 @@ use skin_assist_core::{
     audit::{AuditFault, AuditHead, ChainVerifier},
     domain::{
         AssessmentId, CategoryCode, Cursor, DocumentId, DocumentStep, DocumentWatch, Encounter, EncounterId,
-        EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, PatientId, PollerFigures, PollerId, Route,
-        WATCH_LIFE,
+        EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, POLL_REACH, PatientId, PollerFigures, PollerId,
+        RECONCILED_FOR, Reason, Route, WATCH_LIFE,
     },
     phi::Secret,
     polling::{Count, Learned},
     ports::{
-        Audit, AuditAction, AuditRecord, AuditTrail, DocumentQueue, EncounterWatches, FirmAdministration, Firms,
-        Operations, PollingMemory, Retention, RetentionLimits, StateError, WatchLists,
+        Audit, AuditAction, AuditRecord, AuditTrail, Credentials, DocumentQueue, EncounterWatches, FirmAdministration,
+        Firms, Operations, PollingMemory, Retention, RetentionLimits, StateError, WatchLists,
     },
     time::Timestamp,
 };
 
 use crate::{
-    SqliteStore, deliveries, documents, encounters, migrations, operations,
+    SqliteStore, deliveries, documents, encounters, migrations, operations, retention,
     sealed::{PATIENT, State},
     watch_lists,
 };
@@ -221,6 +221,53 @@ fn a_sweep_deletes_what_nobody_can_ask_for() {
     ] {
         assert_eq!(block_on(store.sweep_expired(now)).unwrap(), swept, "at {now}");
     }
+}
+
+/// Of a practice that nobody polls the cursor stands still: its visits go by time, and those of others stay until it has moved. When the
+/// practice is polled again, what is shown of before is watched once more, and its photo is known.
+#[test]
+fn a_sweep_counts_time_alone_where_nobody_polls() {
+    let (firm, lease_for) = (FirmId::new("a"), Duration::from_secs(30));
+    let by_time = at(0) + WATCH_LIFE + RECONCILED_FOR + POLL_REACH;
+    for standing in ["served", "paused", "off", "refused"] {
+        let store = with_a_document();
+        match standing {
+            "paused" => block_on(store.set_firm_status(&firm, FirmStatus::Paused)).unwrap(),
+            "off" => block_on(store.set_mode(&firm, Mode::Off, None)).unwrap(),
+            "refused" => {
+                let lease = block_on(store.acquire_refresh(&firm, at(0), lease_for)).unwrap();
+                let reason = Reason::new("test.reason", "this is a test");
+                block_on(store.record_refusal(lease.unwrap(), &reason, at(60))).unwrap();
+            }
+            _ => {}
+        }
+        let left = |now| {
+            block_on(store.sweep_expired(now)).unwrap();
+            let kept = block_on(store.kept()).unwrap();
+            kept.iter().find(|kept| kept.what == "encounters").unwrap().number
+        };
+        assert_eq!(left(by_time - Duration::from_millis(1)), 1, "{standing}");
+        assert_eq!(left(by_time), u64::from(standing == "served"), "{standing}");
+        if standing != "served" {
+            block_on(store.set_firm_status(&firm, FirmStatus::Active)).unwrap();
+            block_on(store.set_mode(&firm, Mode::Silent, None)).unwrap();
+            let step = DocumentStep::Download;
+            let before = block_on(store.acquire_documents(step, by_time, lease_for, 9)).unwrap();
+            let known = before[0].item().clone();
+            watch(&store, "e", Some(at(0)), by_time);
+            let ids = [EncounterId::new("e")];
+            let mut leases = block_on(store.acquire_encounters(&firm, &ids, by_time, lease_for)).unwrap();
+            let recorded = block_on(store.record_documents(leases.remove(0), &[known], &[], by_time)).unwrap();
+            assert_eq!(recorded.new, [], "{standing}: no second draft");
+        }
+    }
+}
+
+#[test]
+fn what_was_discarded_is_found_by_firm_and_state() {
+    let steps = plan(&store().connection(), retention::OLD_DISCARDED);
+    let search = "SEARCH assist_results USING INDEX result_delivery (firm=? AND delivery=?)";
+    assert!(steps.iter().any(|step| step == search), "{steps:#?}");
 }
 
 /// JSON has no word for what is not a number: one would spoil what all others have learned, or hide the other pollers.
@@ -434,8 +481,9 @@ fn old_results_go_and_their_photos_are_not_assessed_anew() {
     let firm = FirmId::new("a");
     for (delivery, goes) in [
         ("uncertain", false),
-        ("buried", false),
         ("pending", false),
+        // Without a letter: it was discarded, perhaps by the version before.
+        ("buried", true),
         ("delivered", true),
     ] {
         let waits = if delivery == "pending" { "0" } else { "NULL" };

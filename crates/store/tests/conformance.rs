@@ -287,6 +287,7 @@ fn the_suite_notices_other_broken_rules() {
             &[
                 "retention::old_results",
                 "retention::what_one_result",
+                "retention::what_retracted_photos",
                 "retention::what_waits",
                 "retention::the_beginning",
                 "retention::only_the_beginning",
@@ -298,6 +299,7 @@ fn the_suite_notices_other_broken_rules() {
             &[
                 "retention::old_results",
                 "retention::what_one_result",
+                "retention::what_retracted_photos",
                 "retention::the_beginning",
                 "retention::only_the_beginning",
                 "retention::every_chain",

@@ -177,6 +177,7 @@ pub fn cases() -> Vec<Case> {
         audit: entries_are_chains, transitions_tell_what_they_did, a_change_and_its_entry_are_one;
         retention:
             old_results_go_and_their_photos_are_known, what_one_result_was_about_goes_together,
+            what_retracted_photos_say_of_patients_goes,
             what_waits_for_somebody_stays, without_a_limit_nothing_goes,
             the_beginning_of_the_trail_goes_after_its_time, only_the_beginning_goes, every_chain_is_shortened;
     }

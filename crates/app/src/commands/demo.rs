@@ -285,13 +285,13 @@ impl Show {
         }
     }
 
-    /// Whether each photo has its draft, or was given up, or is uncertain.
+    /// Whether each photo has its draft, or was given up or discarded, or is uncertain.
     async fn everything_ended(&self) -> Result<bool, Failure> {
         let journeys = self.journeys().await?;
         let over = |state| {
             matches!(
                 state,
-                JourneyState::Delivered | JourneyState::Uncertain | JourneyState::DeadLetter
+                JourneyState::Delivered | JourneyState::Uncertain | JourneyState::DeadLetter | JourneyState::Discarded
             )
         };
         let is_over = journeys.len() >= self.expected && journeys.values().all(|journey| over(journey.state));

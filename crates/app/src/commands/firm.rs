@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
     domain::{Firm, FirmId, FirmStatus, IntendedUseRecord, Mode, NewCredential},
-    ports::{Audit as _, AuditAction, AuditRecord, StateStore},
+    ports::{AuditAction, AuditRecord, StateStore},
     time::Clock as _,
 };
 
@@ -160,15 +160,16 @@ async fn shred(config: &Config, id: &str, yes: bool) -> Result<(), Failure> {
         .with_hint("add --yes if that is what you want; without --shred its backups stay readable"));
     }
     let firm = firm_id(id)?;
+    let operator = Operator::of_the_command();
     if config.state.store == StoreName::Dynamodb {
-        let state = wiring::aws::shred(config, &firm).await?;
-        state.record(&changed(&firm, "shredded")).await.map_err(state_failed)?;
+        wiring::aws::shred(config, &firm, operator.name()).await?;
         say!("Removed `{id}` and destroyed its key. What point-in-time recovery keeps of it cannot be read any more.");
         return Ok(());
     }
     let state = wiring::state_file(config)?;
-    state.shred_firm(&firm, SystemClock.now()).map_err(state_failed)?;
-    state.record(&changed(&firm, "shredded")).await.map_err(state_failed)?;
+    state
+        .shred_firm(&firm, operator.name(), SystemClock.now())
+        .map_err(state_failed)?;
     say!(
         "Removed `{id}` and destroyed its key. What backups of the state file hold of it cannot be read any more, \
          unless a copy of {} from before is kept somewhere: replace those copies now.",

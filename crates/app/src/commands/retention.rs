@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use skin_assist_core::{
-    domain::WATCH_LIFE,
+    domain::{EVENT_LIFE, WATCH_LIFE},
     ports::{RetentionLimits, StateStore},
     time::Clock as _,
 };
@@ -15,7 +15,7 @@ use crate::{
     clock::SystemClock,
     config::Config,
     failure::Failure,
-    retention::{DAY, NOT_COUNTED, PHOTOS_MINUTES, days, kept_rows, remove_expired},
+    retention::{DAY, NOT_COUNTED, PHOTOS_MINUTES, VISITS_DAYS, days, kept_rows, remove_expired},
     wiring,
 };
 
@@ -29,9 +29,10 @@ pub(crate) async fn retention(config: &Config, command: RetentionCommand) -> Res
             let removed = remove_expired(&*state, &SystemClock, &limits, None).await;
             let removed = removed.map_err(state_failed)?;
             say!(
-                "Removed {} results and {} entries of the audit trail.",
+                "Removed {} results and {} entries of the audit trail; and of {} retracted photos without a result what was known of their patients.",
                 removed.results,
-                removed.audit_entries
+                removed.audit_entries,
+                removed.photos
             );
         }
     }
@@ -46,6 +47,8 @@ async fn show(config: &Config, state: &dyn StateStore, json: bool) -> Result<(),
             "limits": {
                 "photos_minutes": PHOTOS_MINUTES,
                 "watch_hours": WATCH_LIFE.as_secs() / 3600,
+                "visits_days": VISITS_DAYS,
+                "events_days": days(Some(EVENT_LIFE)),
                 "results_days": days(limits.results),
                 "audit_days": days(limits.audit),
             },

@@ -50,12 +50,10 @@ pub(super) async fn state(config: &Config) -> Result<Arc<dyn StateStore>, Failur
     Ok(store(config).await?)
 }
 
-/// Destroys a firm's key and removes the firm, and gives the state without it.
-pub(crate) async fn shred(config: &Config, firm: &FirmId) -> Result<Arc<dyn StateStore>, Failure> {
-    let store = store(config).await?;
-    let shredded = store.shred_firm(firm, SystemClock.now()).await;
-    shredded.failed(|| format!("`{firm}` was not shredded"))?;
-    Ok(store)
+/// Destroys a firm's key and removes the firm.
+pub(crate) async fn shred(config: &Config, firm: &FirmId, actor: &str) -> Result<(), Failure> {
+    let shredded = store(config).await?.shred_firm(firm, actor, SystemClock.now()).await;
+    shredded.failed(|| format!("`{firm}` was not shredded"))
 }
 
 /// `endpoint`, and in front of it Secrets Manager: a credential may name a secret there in the place of a proof.

@@ -11,8 +11,8 @@ use crate::{config::Config, failure::Failure};
 
 /// Refused. Asynchronous as its counterpart is.
 #[allow(clippy::unused_async)]
-pub(crate) async fn shred(config: &Config, _firm: &FirmId) -> Result<Arc<dyn StateStore>, Failure> {
-    state(config).await
+pub(crate) async fn shred(config: &Config, _firm: &FirmId, _actor: &str) -> Result<(), Failure> {
+    state(config).await.map(drop)
 }
 
 /// Refused. Asynchronous as its counterpart is.

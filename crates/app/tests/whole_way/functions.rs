@@ -44,7 +44,10 @@ fn what_is_past_its_time_is_removed_and_no_photo_is_assessed_anew() {
     let remove = || invoke(&world, FunctionName::RemoveExpired, json!({}));
     world.clock.run(async {
         let removed = remove().await.unwrap();
-        assert_eq!(removed, json!({ "results": 0, "audit_entries": 0, "more": false }));
+        assert_eq!(
+            removed,
+            json!({ "results": 0, "photos": 0, "audit_entries": 0, "more": false })
+        );
         world.clock.sleep_until(world.clock_now() + 48 * 60 * MINUTE).await;
         let removed = remove().await.unwrap();
         assert_eq!(removed["results"], json!(photos));

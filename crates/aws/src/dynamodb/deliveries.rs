@@ -43,6 +43,7 @@ pub(super) struct State<'row> {
     /// When a photo of it turned out to be retracted although its draft was posted or may have been.
     pub(super) retracted_at: Option<Timestamp>,
     acknowledged: bool,
+    has_letter: bool,
 }
 
 impl<'row> State<'row> {
@@ -51,6 +52,7 @@ impl<'row> State<'row> {
             delivery: attributes.text("delivery")?,
             retracted_at: attributes.optional_time("retracted_at")?,
             acknowledged: attributes.optional_time("acknowledged_at")?.is_some(),
+            has_letter: has_letter(attributes)?,
         })
     }
 
@@ -63,8 +65,17 @@ impl<'row> State<'row> {
 
     /// Whether nobody has to do anything about it any more, program or operator.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.delivery, "delivered" | "withheld" | "cancelled") && !self.alarms()
+        match self.delivery {
+            "delivered" | "withheld" | "cancelled" => !self.alarms(),
+            "buried" => !self.has_letter,
+            _ => false,
+        }
     }
+}
+
+/// Whether there is a dead letter. A result that was given up has one; without one it was discarded by an operator.
+pub(super) fn has_letter(attributes: &Attributes<'_>) -> Outcome<bool> {
+    Ok(attributes.optional_number::<i64>("letter")?.is_some())
 }
 
 /// Why an operator has to look at a result: the partitions of the index `attention`.
@@ -111,7 +122,7 @@ pub(super) fn new(write: Write, delivery: &Delivery, due_at: Timestamp) -> Write
             because(stands(write, "uncertain", Some(*at)), Some(reason)).set(ATTENTION, text(UNCERTAIN))
         }
         Delivery::Withheld { reason, at } => because(stands(write, "withheld", Some(*at)), Some(reason)),
-        Delivery::Buried { at } => stands(write, "buried", Some(*at)),
+        Delivery::Buried { at } | Delivery::Discarded { at } => stands(write, "buried", Some(*at)),
     }
 }
 
@@ -137,7 +148,8 @@ pub(super) fn read_delivery(row: &Row) -> Outcome<Delivery> {
             reason: attributes.reason()?,
             at: at()?,
         },
-        "buried" => Delivery::Buried { at: at()? },
+        "buried" if has_letter(&attributes)? => Delivery::Buried { at: at()? },
+        "buried" => Delivery::Discarded { at: at()? },
         _ => return Err(attributes.damaged("delivery")),
     })
 }

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
 use skin_assist_core::{
     domain::{
-        Cursor, DocumentId, DocumentWatch, Encounter, EncounterId, EncounterWatch, FirmId, PatientId, PractitionerId,
-        WATCH_LIFE, WatchedEncounter,
+        Cursor, DocumentId, DocumentWatch, Encounter, EncounterId, EncounterWatch, FirmId, POLL_REACH, PatientId,
+        PractitionerId, RECONCILED_FOR, WATCH_LIFE, WatchedEncounter,
     },
     lease::{Fence, Lease},
     ports::{EncounterWatches, RecordedDocuments, RecordedEncounters, StateError},
@@ -38,13 +38,10 @@ const TABLE: &str = ENCOUNTER_WATCH.name;
 
 pub(super) const PREFIX: &str = "encounter#";
 
-/// For how long after its watch an encounter's row is kept: it may be looked at for four days (reconciliation), and a poll
-/// may show its version two days behind the cursor. A cursor that stands still for longer costs a second watch of what
+/// For how long after its watch an encounter's row is kept: it may be looked at (reconciliation), and a poll
+/// may show its version behind the cursor. A cursor that stands still for longer costs a second watch of what
 /// it shows then, and nothing else.
-pub(super) const KEPT_FOR: Duration = Duration::from_secs(6 * 24 * 60 * 60);
-
-/// What this process knows of a firm's encounters is kept for as long as they may be looked at.
-const KNOWN_FOR: Duration = Duration::from_secs(4 * 24 * 60 * 60);
+pub(super) const KEPT_FOR: Duration = RECONCILED_FOR.saturating_add(POLL_REACH);
 
 pub(super) fn key(firm: &FirmId, encounter: &EncounterId) -> Key {
     Key::new(firm.as_str(), format!("{PREFIX}{encounter}"))
@@ -246,7 +243,7 @@ impl EncounterWatches for DynamoStore {
             // What this process knows first: the writes hold only where it is true. Then what the rows are.
             let known = match &row {
                 Some(row) if failures == 0 => {
-                    let watching = self.encounters_of(firm, row, now - KNOWN_FOR).await?;
+                    let watching = self.encounters_of(firm, row, now - RECONCILED_FOR).await?;
                     let encounters = seen
                         .iter()
                         .filter_map(|encounter| watching.encounters.get(&encounter.id));

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
     domain::FirmId,
     phi::Secret,
-    ports::{FirmAdministration as _, StateError},
+    ports::{Audit as _, AuditAction, AuditRecord, FirmAdministration as _, Firms as _, StateError},
     time::{Clock, Timestamp, VirtualClock},
 };
 use skin_assist_vault::{DataKey, KeyRing, RingError, WrappingKey};
@@ -26,6 +26,7 @@ use super::{
     DynamoStore, Outcome, TRIES, Written,
     codec::{Attributes, number, text},
     error::{contended, unavailable},
+    lock,
     schema::FIRM_KEYS,
     write::{Key, Write},
 };
@@ -186,15 +187,37 @@ impl DynamoStore {
     /// Destroys the firm's key, so that nobody can read what was sealed with it from now on, wherever it is kept; then removes the firm, if
     /// that was not done before.
     ///
+    /// The audit trail says that `actor` began with it before the key is destroyed, which nothing takes back, and that it is done in the
+    /// transaction that takes the firm out of sight; where that was done before, at the end.
+    ///
     /// # Errors
     /// [`StateError::NotFound`] when there is neither a key nor a firm, [`StateError::Unavailable`].
-    pub async fn shred_firm(&self, firm: &FirmId, now: Timestamp) -> Result<(), StateError> {
+    pub async fn shred_firm(&self, firm: &FirmId, actor: &str, now: Timestamp) -> Result<(), StateError> {
+        let entry = |subject: &str| AuditRecord {
+            at: now,
+            firm: firm.clone(),
+            actor: actor.to_owned(),
+            action: AuditAction::FirmChanged,
+            subject: subject.to_owned(),
+        };
+        let has_a_key = self.ring().await?.0.key(firm.as_str()).is_some();
+        let (_, is_being_removed) = self.generation(firm).await?;
+        if !has_a_key && !is_being_removed && self.firm(firm).await?.is_none() {
+            return Err(StateError::NotFound { what: "firm" });
+        }
+        self.record(&entry("shredding begun")).await?;
         let had_a_key = self
             .change_ring(|ring| Ok(ring.destroy(firm.as_str(), now.as_millis())))
             .await?;
-        match self.remove_firm(firm).await {
-            Err(StateError::NotFound { .. }) if had_a_key => Ok(()),
-            outcome => outcome,
+        let telling = self.with_entry(entry("shredded"));
+        match telling.remove_firm(firm).await {
+            Err(StateError::NotFound { .. }) if had_a_key => {}
+            outcome => outcome?,
+        }
+        let untold = lock(&telling.beside).take();
+        match untold {
+            Some(entry) => self.record(&entry).await,
+            None => Ok(()),
         }
     }
 }

@@ -93,7 +93,7 @@ fn found(written: &Written) -> Outcome<()> {
 
 impl DynamoStore {
     /// How often a firm of this name was connected, and whether the last one is being removed.
-    async fn generation(&self, firm: &FirmId) -> Outcome<(Option<u64>, bool)> {
+    pub(super) async fn generation(&self, firm: &FirmId) -> Outcome<(Option<u64>, bool)> {
         let row = self.get(&FIRMS, &generation_key(firm)).await?;
         let Some(row) = row else {
             return Ok((None, false));

@@ -144,7 +144,11 @@ fn journey(document: &Row, result: Option<&Row>) -> Outcome<Option<Journey>> {
         ("download", _) => JourneyState::Download,
         ("infer" | "gathered", _) => JourneyState::Infer,
         ("retracted", _) | ("done", Some("cancelled")) => JourneyState::Retracted,
-        ("dead", _) | ("done", Some("buried")) => JourneyState::DeadLetter,
+        ("dead", _) => JourneyState::DeadLetter,
+        ("done", Some("buried")) => match result {
+            Some(result) if deliveries::has_letter(&result)? => JourneyState::DeadLetter,
+            _ => JourneyState::Discarded,
+        },
         ("done", Some("pending" | "intended")) => JourneyState::WriteBack,
         ("done", Some("delivered")) => JourneyState::Delivered,
         ("done", Some("uncertain")) => JourneyState::Uncertain,
@@ -637,6 +641,7 @@ impl Operations for DynamoStore {
                     let write = write.set("delivery", text("pending")).remove("delivery_at");
                     wait_in(write, QUEUE_NAME, now).remove(ATTENTION)
                 }
+                // Without a letter: by that it is told from what was given up.
                 UncertainResolution::Discard => write
                     .set("delivery", text("buried"))
                     .set("delivery_at", time(now))

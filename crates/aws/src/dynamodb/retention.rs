@@ -7,9 +7,9 @@
 //! # What it costs
 //! A sweep reads the small rows of all results (there is no index by time: each result would pay for it), the first entries of each chain,
 //! and what is removed. Once in [`STRAYS_EVERY_DAYS`] days it also reads the large rows, for what a worker left that was cut off
-//! between writing what a result says and the result.
+//! between writing what a result says and the result; and the rows of all photos, for those that were retracted before they had a result.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use skin_assist_core::{
@@ -107,11 +107,27 @@ fn blank(key: Key, photo: &Attributes<'_>) -> Outcome<Write> {
         .remove(VISIT))
 }
 
+/// What blanks a photo's row that is retracted and not blank, and where its result would be.
+fn blank_if_retracted(firm: &FirmId, key: Key, row: &Row) -> Outcome<Option<(Key, Write)>> {
+    let photo = Attributes {
+        table: DOCUMENT_WATCH.name,
+        row,
+    };
+    if photo.text("step")? != "retracted" || photo.text("patient")?.is_empty() {
+        return Ok(None);
+    }
+    let result = deliveries::key(firm, &photo.named("assessment", AssessmentId::new)?);
+    Ok(Some((result, blank(key, &photo)?)))
+}
+
 impl DynamoStore {
     /// Removes results of a firm whose time has come, and of which nobody has to do anything any more.
     async fn remove_results(&self, firm: &FirmId, sweep: &mut Sweep) -> Outcome<()> {
         let ask = Ask {
-            filter: Some("#assessed_at <= :before AND #delivery IN (:delivered, :withheld, :cancelled)"),
+            filter: Some(
+                "#assessed_at <= :before AND (#delivery IN (:delivered, :withheld, :cancelled)
+                     OR #delivery = :buried AND attribute_not_exists(#letter))",
+            ),
             wanted: Some("#part, #item"),
             page: Some(PAGE_OF_RESULTS),
             eventually: true,
@@ -120,7 +136,8 @@ impl DynamoStore {
         .value("before", time(sweep.before))
         .value("delivered", text("delivered"))
         .value("withheld", text("withheld"))
-        .value("cancelled", text("cancelled"));
+        .value("cancelled", text("cancelled"))
+        .value("buried", text("buried"));
         let mut next = None;
         loop {
             let (proposed, after) = self.page(&ask, next).await?;
@@ -208,6 +225,57 @@ impl DynamoStore {
             writes,
             bytes: said.bytes,
         }))
+    }
+
+    /// Removes what the rows of photos say of patients that were retracted before they had a result, and were found by then.
+    async fn blank_retracted(&self, firm: &FirmId, sweep: &mut Sweep) -> Outcome<()> {
+        let ask = Ask {
+            filter: Some("#step = :retracted AND #detected_at <= :before"),
+            wanted: Some("#part, #item"),
+            eventually: true,
+            ..Ask::part(&DOCUMENT_WATCH, firm.as_str())
+        }
+        .value("retracted", text("retracted"))
+        .value("before", time(sweep.before));
+        let mut next = None;
+        loop {
+            let (proposed, after) = self.page(&ask, next).await?;
+            let keys = proposed.iter().filter_map(Key::of).collect();
+            self.blank_those(firm, keys, sweep).await?;
+            next = after;
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The same, of those of the photos that are retracted and have no result, as many in one transaction as it takes.
+    async fn blank_those(&self, firm: &FirmId, keys: Vec<Key>, sweep: &mut Sweep) -> Outcome<()> {
+        let mut by_result: HashMap<Key, Vec<Write>> = HashMap::new();
+        for (key, row) in self.get_all(&DOCUMENT_WATCH, keys).await? {
+            if let Some((result, write)) = sweep.passed(blank_if_retracted(firm, key, &row))?.flatten() {
+                by_result.entry(result).or_default().push(write);
+            }
+        }
+        let results = self
+            .get_all(&ASSIST_RESULTS, by_result.keys().cloned().collect())
+            .await?;
+        // What has a result goes with it.
+        by_result.retain(|result, _| !results.contains_key(result));
+        let writes: Vec<Write> = by_result.into_values().flatten().collect();
+        // And the entry, and its chain's base if it is the first.
+        for writes in writes.chunks(MOST_IN_A_TRANSACTION - 2) {
+            let number = writes.len();
+            let subject = format!(
+                "{number} retracted photos without a result, found until {}",
+                sweep.before
+            );
+            let record = sweep.entry(firm, AuditAction::ResultsRemoved, subject);
+            if let Transacted::Done = self.transact_with(writes, &[record]).await? {
+                sweep.removed.photos += number as u64;
+            }
+        }
+        Ok(())
     }
 
     /// Removes what a result of before would say if there were one, or said before it was another's.
@@ -353,6 +421,8 @@ impl Retention for DynamoStore {
                 sweep.passed(work)?;
                 if is_day_of_strays(&firm.id, now) {
                     let work = self.remove_strays(&firm.id, sweep.before).await;
+                    sweep.passed(work)?;
+                    let work = self.blank_retracted(&firm.id, &mut sweep).await;
                     sweep.passed(work)?;
                 }
             }

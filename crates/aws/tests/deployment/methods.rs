@@ -205,7 +205,7 @@ pub(crate) const METHODS: &[(&str, &str, &[Access])] = &[
                 &["BatchGetItem", "BatchWriteItem", "DeleteItem", "Query"],
             ),
             ("Audit", &["BatchWriteItem", "GetItem", "PutItem", "Query"]),
-            ("DocumentWatch", &["BatchGetItem", "UpdateItem"]),
+            ("DocumentWatch", &["BatchGetItem", "Query", "UpdateItem"]),
             ("Firms", &["Query"]),
         ],
     ),

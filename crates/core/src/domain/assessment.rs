@@ -284,6 +284,11 @@ pub enum Delivery {
         /// When.
         at: Timestamp,
     },
+    /// An operator found that it is not in the chart, and that it shall not be.
+    Discarded {
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// A photo's way, for operators: ids, times and codes.
@@ -335,11 +340,13 @@ pub enum JourneyState {
     Retracted,
     /// Given up.
     DeadLetter,
+    /// An operator said that there shall be no draft.
+    Discarded,
 }
 
 impl JourneyState {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Download,
         Self::Infer,
         Self::WriteBack,
@@ -348,6 +355,7 @@ impl JourneyState {
         Self::Withheld,
         Self::Retracted,
         Self::DeadLetter,
+        Self::Discarded,
     ];
 
     /// The word used in tables and addresses, and where it is serialized.
@@ -361,6 +369,7 @@ impl JourneyState {
             Self::Withheld => "withheld",
             Self::Retracted => "retracted",
             Self::DeadLetter => "dead-letter",
+            Self::Discarded => "discarded",
         }
     }
 }

@@ -10,6 +10,13 @@ use crate::{circuit::RestingHost, time::Timestamp};
 /// How long an encounter is watched after its last change: photos filed later are out of the stated horizon.
 pub const WATCH_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long after its watch has ended an encounter can still be looked at (reconciliation).
+pub const RECONCILED_FOR: Duration = Duration::from_secs(4 * 24 * 60 * 60);
+
+/// How far behind the cursor a poll may reach: its overlap, and an EHR that counts in days. What it shows there was watched already: by its
+/// row it is known.
+pub const POLL_REACH: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
 /// A visit, as the EHR last showed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Encounter {

@@ -71,7 +71,7 @@ pub enum AuditAction {
     TrailShortened,
     /// An operator exported the trail.
     TrailExported,
-    /// Results were removed after their time.
+    /// Results were removed after their time, or what photos that never had one said of their patients.
     ResultsRemoved,
     /// A subscription was made, paused, resumed or removed, or a notification of it replayed.
     SubscriptionChanged,
@@ -193,7 +193,8 @@ pub trait AuditTrail: Send + Sync {
 /// For how long what is finished is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RetentionLimits {
-    /// Results whose draft is in the chart, kept back, or cancelled: since they were assessed. None for ever.
+    /// Results whose draft is in the chart, kept back, discarded, or cancelled: since they were assessed. And what is known of the
+    /// patients of photos that were retracted before they had a result: since they were found. None for ever.
     pub results: Option<Duration>,
     /// Entries of the audit trail. None for ever.
     pub audit: Option<Duration>,
@@ -204,6 +205,8 @@ pub struct RetentionLimits {
 pub struct Removed {
     /// Results.
     pub results: u64,
+    /// Photos that were retracted before they had a result, of which nothing is left that says anything about a patient.
+    pub photos: u64,
     /// Entries of the audit trail.
     pub audit_entries: u64,
     /// Whether there is more: one call removes so much at most, and the next one goes on.
@@ -225,7 +228,8 @@ pub struct Kept {
 #[async_trait]
 pub trait Retention: Send + Sync {
     /// Removes what is older than the limits. Of a removed result nothing stays that says anything about a patient; that its photos
-    /// were assessed stays known, so that none is assessed twice. What waits for an operator (uncertain, given up, retracted and not
+    /// were assessed stays known, so that none is assessed twice; and of a photo that was retracted before it had a result no more than
+    /// that, within four weeks after its time. What waits for an operator (uncertain, given up, retracted and not
     /// taken note of) is not removed. The removal is said by an entry in the audit trail, in the transaction that removes or before.
     /// Whoever is interrupted leaves chains that verify, and the next call goes on.
     async fn remove_expired(&self, limits: &RetentionLimits, now: Timestamp) -> Outcome<Removed>;

@@ -282,7 +282,9 @@ impl WriteBack<'_> {
         };
         let firm = &result.assessment.firm;
         Ok(match self.deliveries.delivery_of(firm, &earlier.assessment).await? {
-            None | Some(Delivery::Withheld { .. } | Delivery::Buried { .. }) => Some(Earlier::No),
+            None | Some(Delivery::Withheld { .. } | Delivery::Buried { .. } | Delivery::Discarded { .. }) => {
+                Some(Earlier::No)
+            }
             Some(Delivery::Pending | Delivery::Intended { .. })
                 if may_wait && self.quota.clock.now() < result.assessed_at + EARLIER_PATIENCE =>
             {

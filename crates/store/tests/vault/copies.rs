@@ -39,7 +39,7 @@ fn a_backup_of_two_firms_gives_back_the_one_that_was_not_shredded() {
     assert!(contents.sealed["elm"] > 8, "{contents:?}");
     let before = fs::read(place.firm_keys()).unwrap();
 
-    store.shred_firm(&FirmId::new("elm"), at(1)).unwrap();
+    store.shred_firm(&FirmId::new("elm"), "operator", at(1)).unwrap();
     drop(store);
     let contents = restore(&place, &backup, true).unwrap();
     assert_eq!(contents.shredded, ["elm"]);

@@ -14,7 +14,7 @@ fn a_shredded_firm_is_gone_and_its_audit_trail_says_no_more_than_that() {
     fill(&store, "elm");
     fill(&store, "oak");
     let elm = FirmId::new("elm");
-    store.shred_firm(&elm, at(1)).unwrap();
+    store.shred_firm(&elm, "operator", at(1)).unwrap();
     assert_eq!(firms(&store), ["oak"]);
     is_readable(&store, "oak");
     let records = block_on(store.records()).unwrap();
@@ -23,9 +23,16 @@ fn a_shredded_firm_is_gone_and_its_audit_trail_says_no_more_than_that() {
         .filter(|record| record.firm == elm)
         .map(|record| record.subject.as_str())
         .collect();
-    assert_eq!(of_elm, ["[shredded]", "mode silent"]);
-    let again = store.shred_firm(&elm, at(2));
+    assert_eq!(of_elm, ["[shredded]", "mode silent", "shredding begun", "shredded"]);
+    let last = records.last().unwrap();
+    assert_eq!((last.actor.as_str(), last.at), ("operator", at(1)));
+    let again = store.shred_firm(&elm, "operator", at(2));
     assert!(matches!(again, Err(StateError::NotFound { .. })), "{again:?}");
+    assert_eq!(
+        block_on(store.records()).unwrap(),
+        records,
+        "of what was not done nothing is said"
+    );
 
     // Another practice of the same name has another key.
     fill(&store, "elm");
@@ -46,8 +53,28 @@ fn a_removed_firm_can_be_shredded_afterwards() {
     block_on(store.remove_firm(&elm)).unwrap();
     let subject = |store: &SqliteStore| block_on(store.records()).unwrap()[0].subject.clone();
     assert_eq!(subject(&store), named("elm", "document"));
-    store.shred_firm(&elm, at(1)).unwrap();
+    store.shred_firm(&elm, "operator", at(1)).unwrap();
     assert_eq!(subject(&store), "[shredded]");
+}
+
+/// No transaction takes back that a key was destroyed: whatever becomes of the rest, it is in the trail who began with it.
+#[test]
+fn a_shredding_that_is_cut_off_is_recorded() {
+    let place = Place::new();
+    let store = place.open();
+    fill(&store, "elm");
+    let cut_off = "CREATE TRIGGER cut_off BEFORE DELETE ON firms BEGIN SELECT raise(ABORT, 'cut off'); END";
+    raw(&place.state(), 7).execute_batch(cut_off).unwrap();
+    let elm = FirmId::new("elm");
+    assert!(store.shred_firm(&elm, "operator", at(1)).is_err());
+    drop(store);
+    raw(&place.state(), 7).execute_batch("DROP TRIGGER cut_off").unwrap();
+    let store = place.open();
+    assert_eq!(firms(&store), [""; 0], "its key is gone, and its rows go");
+    let records = block_on(store.records()).unwrap();
+    let last = records.last().unwrap();
+    assert_eq!((&last.firm, last.actor.as_str()), (&elm, "operator"));
+    assert_eq!(last.subject, "shredding begun", "and not that it was done");
 }
 
 /// A process that has worked with a key until now does not go on with it.
@@ -63,7 +90,7 @@ fn another_process_notices_that_a_firm_was_shredded() {
         .unwrap()
         .remove(0);
     let leased = lease.item().firm.clone();
-    one.shred_firm(&leased, at(1)).unwrap();
+    one.shred_firm(&leased, "operator", at(1)).unwrap();
     assert!(!firms(&other).contains(&leased.as_str().to_owned()));
     let lost = block_on(other.retry_document(lease, at(2)));
     assert!(matches!(lost, Err(StateError::LeaseLost)), "{lost:?}");
@@ -82,7 +109,7 @@ fn a_crash_between_the_key_and_the_rows_is_made_good() {
     drop(store);
     let before = place.path("before.db");
     fs::copy(place.state(), &before).unwrap();
-    place.open().shred_firm(&FirmId::new("elm"), at(1)).unwrap();
+    place.open().shred_firm(&FirmId::new("elm"), "operator", at(1)).unwrap();
     fs::copy(&before, place.state()).unwrap();
     let store = place.open();
     assert_eq!(firms(&store), ["oak"]);
@@ -101,7 +128,7 @@ fn a_crash_of_another_process_is_made_good_by_one_that_goes_on() {
     let copy = place.path("copy.db");
     store.back_up(&copy, &key(7)).unwrap();
     let shredding = SqliteStore::open_with(&copy, &place.firm_keys(), &key(7)).unwrap();
-    shredding.shred_firm(&FirmId::new("elm"), at(1)).unwrap();
+    shredding.shred_firm(&FirmId::new("elm"), "operator", at(1)).unwrap();
     assert_eq!(due(&store), 1, "of the other firm alone");
     assert_eq!(firms(&store), ["oak"]);
 }
@@ -164,6 +191,6 @@ fn the_file_that_had_a_destroyed_key_is_overwritten() {
     let another_name = place.path("another-name");
     fs::hard_link(place.firm_keys(), &another_name).unwrap();
     assert!(fs::read_to_string(&another_name).unwrap().contains("elm"));
-    store.shred_firm(&FirmId::new("elm"), at(1)).unwrap();
+    store.shred_firm(&FirmId::new("elm"), "operator", at(1)).unwrap();
     assert!(fs::read(&another_name).unwrap().iter().all(|byte| *byte == 0));
 }

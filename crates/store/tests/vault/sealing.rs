@@ -179,7 +179,7 @@ fn a_firm_that_was_shredded_does_not_come_back_from_a_file_of_the_fourth_edition
     let earlier = place.path("earlier.db");
     fs::copy(place.state(), &earlier).unwrap();
     let store = place.open();
-    store.shred_firm(&FirmId::new("elm"), at(9)).unwrap();
+    store.shred_firm(&FirmId::new("elm"), "operator", at(9)).unwrap();
     drop(store);
     let restored = SqliteStore::open_with(&earlier, &place.firm_keys(), &key(7)).unwrap();
     assert_eq!(firms(&restored), [""; 0]);

@@ -164,7 +164,14 @@ pub(super) async fn an_uncertain_result_waits_for_an_operator(bench: Bench) {
                 assert!(lease.fence() > fence);
             }
             UncertainResolution::Discard => {
-                assert_eq!(journey(&store).await.state, JourneyState::DeadLetter);
+                assert_eq!(journey(&store).await.state, JourneyState::Discarded);
+                assert_eq!(store.dead_letters().await.unwrap(), [], "there is nothing to put back");
+                let discarded = Delivery::Discarded { at: at(60) };
+                let found = store.result(&firm, id).await.unwrap().map(|result| result.delivery);
+                assert_eq!(found.as_ref(), Some(&discarded));
+                let listed = store.firm_results(&firm).await.unwrap();
+                assert_eq!(listed[0].delivery, discarded);
+                assert_eq!(store.delivery_of(&firm, id).await.unwrap(), Some(discarded));
                 assert_eq!(results_due(&store, at(100_000)).await, 0);
             }
         }
@@ -209,6 +216,11 @@ pub(super) async fn what_is_given_up_is_a_dead_letter_and_can_be_replayed(bench:
     store.bury_delivery(lease, &REASON, at(2)).await.unwrap();
     assert_eq!(results_due(&store, at(100_000)).await, 0);
     assert_eq!(journey(&store).await.state, JourneyState::DeadLetter);
+    let buried = Delivery::Buried { at: at(2) };
+    let listed = store.firm_results(&firm).await.unwrap();
+    assert_eq!(listed[0].delivery, buried);
+    let id = &result.assessment.id;
+    assert_eq!(store.delivery_of(&firm, id).await.unwrap(), Some(buried));
     let letters = store.dead_letters().await.unwrap();
     assert_eq!(letters.len(), 1);
     assert_eq!(

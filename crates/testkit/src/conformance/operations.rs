@@ -8,7 +8,7 @@ use skin_assist_core::{
         Cursor, DeadLetterSubject, DocumentId, DocumentStep, DocumentWatch, FirmId, FirmStatus, JourneyState, Route,
         Stage, WATCH_LIFE,
     },
-    ports::{AuditAction, AuditRecord, DetectionLatency, PhotosOfHour, Queued},
+    ports::{AuditAction, AuditRecord, DetectionLatency, PhotosOfHour, Queued, UncertainResolution},
     time::Timestamp,
 };
 
@@ -28,6 +28,7 @@ async fn one_of_each(store: &Store) {
     let firm = add_firm(store, "a").await;
     for end in [
         "delivered",
+        "discarded",
         "uncertain",
         "withheld",
         "pending",
@@ -56,6 +57,12 @@ async fn one_of_each(store: &Store) {
                 match end {
                     "delivered" => store.record_delivered(lease, &reference(1), at(0)).await.unwrap(),
                     "uncertain" => store.record_uncertain(lease, &REASON, at(0)).await.unwrap(),
+                    "discarded" => {
+                        let id = lease.item().assessment.id.clone();
+                        store.record_uncertain(lease, &REASON, at(0)).await.unwrap();
+                        let discard = UncertainResolution::Discard;
+                        store.resolve(&firm, &id, &discard, at(0)).await.unwrap();
+                    }
                     _ => store.record_withheld(lease, &REASON, at(0)).await.unwrap(),
                 }
             }
@@ -151,6 +158,7 @@ pub(super) async fn journeys_tell_the_way(bench: Bench) {
     let expected = [
         ("dead", JourneyState::DeadLetter),
         ("delivered", JourneyState::Delivered),
+        ("discarded", JourneyState::Discarded),
         ("download", JourneyState::Download),
         ("infer", JourneyState::Infer),
         ("pending", JourneyState::WriteBack),

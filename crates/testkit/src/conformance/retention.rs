@@ -29,6 +29,7 @@ async fn removed(store: &Store, limits: RetentionLimits, now: Timestamp) -> Remo
     loop {
         let removed = store.remove_expired(&limits, now).await.unwrap();
         all.results += removed.results;
+        all.photos += removed.photos;
         all.audit_entries += removed.audit_entries;
         if !removed.more {
             return all;
@@ -45,6 +46,17 @@ async fn results_removed(store: &Store, now: Timestamp) -> u64 {
     let removed = removed(store, limits, now).await;
     assert_eq!(removed.audit_entries, 0);
     removed.results
+}
+
+/// Of how many photos without a result goes what is known of their patients.
+async fn photos_removed(store: &Store, now: Timestamp) -> u64 {
+    let limits = RetentionLimits {
+        results: Some(LIFE),
+        audit: None,
+    };
+    let removed = removed(store, limits, now).await;
+    assert_eq!((removed.results, removed.audit_entries), (0, 0));
+    removed.photos
 }
 
 /// How many entries go that are older than `life`.
@@ -95,7 +107,7 @@ async fn is_gone(store: &Store, firm: &FirmId, photos: &[&str], now: Timestamp) 
 
 /// A result and what its photo's row says of the patient go; that the photo was assessed stays known.
 pub(super) async fn old_results_go_and_their_photos_are_known(bench: Bench) {
-    for ending in ["delivered", "withheld", "cancelled"] {
+    for ending in ["delivered", "withheld", "discarded", "cancelled"] {
         let store = bench.store().await;
         let (firm, made) = one_result(&store).await;
         match ending {
@@ -103,6 +115,13 @@ pub(super) async fn old_results_go_and_their_photos_are_known(bench: Bench) {
             "withheld" => {
                 let lease = result_lease(&store, at(1)).await;
                 store.record_withheld(lease, &REASON, at(1)).await.unwrap();
+            }
+            "discarded" => {
+                let lease = result_lease(&store, at(1)).await;
+                store.record_uncertain(lease, &REASON, at(1)).await.unwrap();
+                let discard = UncertainResolution::Discard;
+                let id = &made.assessment.id;
+                store.resolve(&firm, id, &discard, at(1)).await.unwrap();
             }
             _ => drop(retract(&store, &firm, "d", at(1)).await),
         }
@@ -166,6 +185,48 @@ pub(super) async fn what_one_result_was_about_goes_together(bench: Bench) {
     assert_eq!(store.firm_results(&other).await.unwrap().len(), 1);
     assert_eq!(results_removed(&store, at(100) + LIFE).await, 1);
     is_gone(&store, &firm, &["a", "b"], at(100) + LIFE).await;
+}
+
+/// A photo that was retracted before it had a result has nothing that goes: what its row says of the patient goes by itself, after the same
+/// time. Not that it was found.
+pub(super) async fn what_retracted_photos_say_of_patients_goes(bench: Bench) {
+    let store = bench.store().await;
+    let firm = add_firm(&store, "a").await;
+    let watches = ["gone", "stays"].map(|id| DocumentWatch {
+        gathers_until: Some(at(30)),
+        ..document(&firm, "e", id, at(0))
+    });
+    record_documents(&store, &firm, &watches, &[], at(0)).await;
+    assert_eq!(retract(&store, &firm, "gone", at(1)).await, []);
+    // Found in the same visit: as long as its row says of which one it was.
+    let patients = async || -> Vec<String> {
+        let siblings = store.siblings(&watches[1]).await.unwrap();
+        siblings
+            .into_iter()
+            .map(|sibling| sibling.watch.patient.to_string())
+            .collect()
+    };
+    assert_eq!(photos_removed(&store, at(0) + LIFE - MILLISECOND).await, 0);
+    assert_eq!(patients().await, ["patient-of-e"]);
+    let mut gone = 0;
+    for day in 0..28 {
+        gone += photos_removed(&store, at(0) + LIFE + day * LIFE).await;
+    }
+    assert_eq!(gone, 1, "once, within four weeks");
+    assert_eq!(patients().await, Vec::<String>::new());
+    let records = store.records().await.unwrap();
+    let last = records.last().unwrap();
+    assert_eq!((last.action, &last.firm), (AuditAction::ResultsRemoved, &firm));
+    let said = "1 retracted photos without a result, found until ";
+    assert!(last.subject.starts_with(said), "{}", last.subject);
+    // It is known all the same, and the other one is what it was.
+    let again = record_documents(&store, &firm, &watches, &["gone"], at(0) + 30 * LIFE).await;
+    assert_eq!((again.new, again.retracted), (Vec::new(), Vec::new()));
+    let now = at(0) + 30 * LIFE;
+    let leases = store.acquire_documents(DocumentStep::Download, now, LEASE, 9).await;
+    let leases = leases.unwrap();
+    assert_eq!(leases.len(), 1);
+    assert_eq!(leases[0].item(), &watches[1]);
 }
 
 /// What the program or an operator still has to do something about is not removed: until that is done.

@@ -44,7 +44,7 @@ const fn class(state: JourneyState) -> &'static str {
         JourneyState::Download | JourneyState::Infer | JourneyState::WriteBack | JourneyState::Withheld => "word",
         JourneyState::Delivered => "word good",
         JourneyState::Uncertain => "word warn",
-        JourneyState::Retracted => "word faint",
+        JourneyState::Retracted | JourneyState::Discarded => "word faint",
         JourneyState::DeadLetter => "word bad",
     }
 }
@@ -175,6 +175,7 @@ fn way(journey: &Journey, result: Option<&AssistResult>) -> Markup {
         @if let Some(result) = result {
             @match &result.delivery {
                 Delivery::Withheld { reason, .. } | Delivery::Uncertain { reason, .. } => p { (reason) ": " (reason.hint()) },
+                Delivery::Discarded { .. } => p { "An operator found that the draft is not in the chart and shall not be." },
                 _ => {}
             }
             @if result.photos.len() > 1 {
