@@ -20,7 +20,14 @@ mod pictures;
 mod silence;
 mod subscribers;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -105,6 +112,8 @@ pub struct Console {
     only_this_machine: bool,
     /// Under which name people's browsers reach it besides, through a proxy.
     own_host: Option<String>,
+    /// Whether an engine runs beside it.
+    has_engine: AtomicBool,
     stopping: watch::Sender<bool>,
     /// Grows with everything that happens.
     happened: watch::Sender<u64>,
@@ -135,6 +144,7 @@ impl Console {
             standing_for: options.standing_for,
             only_this_machine: options.listen.ip().is_loopback(),
             own_host,
+            has_engine: AtomicBool::new(true),
             stopping: watch::Sender::new(false),
             happened: watch::Sender::new(0),
             stand: Kept::new(options.standing_for),
@@ -169,6 +179,11 @@ impl Console {
     fn changed(&self) {
         self.stand.forget();
         self.happened.send_modify(|count| *count += 1);
+    }
+
+    /// There is no EHR yet, and no engine beside this console.
+    pub fn not_configured(&self) {
+        self.has_engine.store(false, Ordering::Relaxed);
     }
 
     /// A stop was asked for: it is not ready any more.
@@ -235,6 +250,7 @@ impl Console {
             reasons.push("stopping");
         }
         match self.counted.looked_after().well {
+            _ if !self.has_engine.load(Ordering::Relaxed) => reasons.push("not-configured"),
             None => reasons.push("starting"),
             Some(at) if self.clock.now().since(at) > READY_WITHIN => reasons.push("engine-idle"),
             Some(_) => {}
@@ -247,7 +263,8 @@ impl Console {
 
     fn is_alive(&self) -> bool {
         let last = self.counted.looked_after().last.unwrap_or(self.began_at);
-        self.clock.now().since(last) <= ALIVE_WITHIN
+        // A new start cures an engine that is stuck, and no configuration.
+        !self.has_engine.load(Ordering::Relaxed) || self.clock.now().since(last) <= ALIVE_WITHIN
     }
 }
 

@@ -147,6 +147,15 @@ fn an_operator_connects_a_practice_and_repairs_what_failed() {
     );
     let dry = installation.succeed(&["dead-letters", "replay", "--all", "--limit", "2", "--dry-run"]);
     assert!(dry.contains("Nothing was changed. Would be put back: 2."), "{dry}");
+    let dry = installation.json(&["dead-letters", "replay", "--all", "--limit", "2", "--dry-run", "--json"]);
+    let [first, _] = dry.as_array().unwrap().as_slice() else {
+        panic!("two: {dry}")
+    };
+    assert_eq!(
+        (&first["id"], &first["put_back"]),
+        (&letters[0]["id"], &false.into()),
+        "{dry}"
+    );
     assert_eq!(
         installation.json(&["dead-letters", "list", "--json"]),
         serde_json::json!(letters)
@@ -249,7 +258,7 @@ fn bad_input_is_named_with_a_hint() {
             "the state cannot be used",
         ),
         (
-            "[state]\nkey_file = \"state.key\"\n",
+            "[state]\nkey_file = \"state.key\"\n[console]\nlisten = \"\"\n",
             &["run"],
             "ehr.base_url is not configured",
         ),

@@ -137,6 +137,8 @@ fn retention_is_shown_and_applied() {
             .succeed(&["retention", "apply"])
             .contains("Removed 0 results")
     );
+    let removed = installation.json(&["retention", "apply", "--json"]);
+    assert_eq!((&removed["results"], &removed["more"]), (&0.into(), &false.into()));
     let config = fs::read_to_string(&installation.config).unwrap();
     let with = |keys: &str| fs::write(&installation.config, format!("{config}[retention]\n{keys}\n")).unwrap();
     with("results_days = 0\naudit_days = 30");

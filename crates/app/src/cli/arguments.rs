@@ -519,6 +519,8 @@ pub(crate) struct ReplayArguments {
     /// Change nothing: say what would be put back, and when it would be due.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
 }
 
 #[derive(Debug, Subcommand)]
@@ -586,7 +588,7 @@ pub(crate) enum RetentionCommand {
     /// Shows the limits and what there is.
     Show(JsonFlag),
     /// Removes what is past its limit now; `run` does so once a day.
-    Apply,
+    Apply(JsonFlag),
 }
 
 #[derive(Debug, Args)]

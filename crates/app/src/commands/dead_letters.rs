@@ -2,8 +2,9 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use serde::Serialize;
 use skin_assist_core::{
-    domain::{DeadLetter, DeadLetterSubject},
+    domain::{DeadLetter, DeadLetterSubject, FirmId, Stage},
     ports::{AuditAction, StateError, StateStore},
     time::{Clock as _, Timestamp},
 };
@@ -69,30 +70,49 @@ async fn replay(
         None => spacing(config, chosen.len())?,
     };
     let now = SystemClock.now();
-    let mut put_back = 0;
+    let mut replayed = Vec::new();
     for (letter, due_at) in chosen.iter().zip(due_times(now, every)) {
-        if arguments.dry_run {
-            let (id, firm, what) = (letter.id, &letter.firm, subject(letter));
-            say!(
-                "{id}: {what} of {firm} would be put back to {}, due at {due_at}",
-                letter.stage
-            );
-            continue;
-        }
-        put_back += usize::from(put_one_back(state, &Operator::of_the_command(), letter, due_at).await?);
+        let put_back = !arguments.dry_run && put_one_back(state, &Operator::of_the_command(), letter, due_at).await?;
+        replayed.push(Replayed {
+            id: letter.id,
+            firm: &letter.firm,
+            subject: subject(letter),
+            stage: letter.stage,
+            due_at,
+            put_back,
+        });
+    }
+    if arguments.json.json {
+        return print_json(&replayed);
     }
     if arguments.dry_run {
-        say!("Nothing was changed. Would be put back: {}.", chosen.len());
+        for one in &replayed {
+            let (id, firm, subject) = (one.id, one.firm, &one.subject);
+            say!(
+                "{id}: {subject} of {firm} would be put back to {}, due at {}",
+                one.stage,
+                one.due_at
+            );
+        }
+        say!("Nothing was changed. Would be put back: {}.", replayed.len());
     } else {
-        say!("Put back: {put_back}.");
+        say!("Put back: {}.", replayed.iter().filter(|one| one.put_back).count());
     }
-    if let Some(last) = due_times(now, every)
-        .nth(chosen.len().saturating_sub(1))
-        .filter(|last| *last > now)
-    {
-        say!("The last one is due at {last}.");
+    if let Some(last) = replayed.last().filter(|last| last.due_at > now) {
+        say!("The last one is due at {}.", last.due_at);
     }
     Ok(())
+}
+
+/// What became of a letter, or would.
+#[derive(Serialize)]
+struct Replayed<'a> {
+    id: i64,
+    firm: &'a FirmId,
+    subject: String,
+    stage: Stage,
+    due_at: Timestamp,
+    put_back: bool,
 }
 
 /// How far apart so many are due.

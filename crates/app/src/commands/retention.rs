@@ -24,16 +24,21 @@ pub(crate) async fn retention(config: &Config, command: RetentionCommand) -> Res
     let state = wiring::state(config).await?;
     match command {
         RetentionCommand::Show(JsonFlag { json }) => show(config, &*state, json).await?,
-        RetentionCommand::Apply => {
+        RetentionCommand::Apply(JsonFlag { json }) => {
             let limits = wiring::retention(config);
             let removed = remove_expired(&*state, &SystemClock, &limits, None).await;
             let removed = removed.map_err(state_failed)?;
-            say!(
-                "Removed {} results and {} entries of the audit trail; and of {} retracted photos without a result what was known of their patients.",
-                removed.results,
-                removed.audit_entries,
-                removed.photos
-            );
+            if json {
+                print_json(&removed)?;
+            } else {
+                say!(
+                    "Removed {} results and {} entries of the audit trail; and of {} retracted photos without a result what was known of their \
+                     patients.",
+                    removed.results,
+                    removed.audit_entries,
+                    removed.photos
+                );
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

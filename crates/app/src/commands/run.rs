@@ -40,6 +40,10 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
     telemetry::begin(&config.log)?;
     let state = wiring::state(config).await?;
     let console = console(config, &state)?;
+    if let (true, Some(console)) = (config.ehr.base_url.is_empty(), &console) {
+        until_configured(console, &mut signals).await;
+        return Ok(ExitCode::SUCCESS);
+    }
     let shown: Observer = console.as_ref().map_or_else(
         || -> Observer { Arc::new(|_| {}) },
         |configured| configured.console.observer(),
@@ -98,6 +102,17 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode, Failure> {
         drop(tokio::time::timeout(LAST_WORDS, collector.tell()).await);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Before an EHR is configured there is nothing to run: the console alone is served, whose page Connect says what the configuration lacks.
+async fn until_configured(console: &Configured, signals: &mut Signals) {
+    console.console.not_configured();
+    let _serving = console.serve();
+    let hint =
+        "open the console's page Connect, which says what to write into the configuration; then start `run` anew";
+    tracing::warn!(event = "run.not-configured", hint);
+    signals.asked_to_stop().await;
+    tracing::info!(event = "run.stopped");
 }
 
 /// Tells the collector, for ever.

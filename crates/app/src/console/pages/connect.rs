@@ -1,19 +1,97 @@
 //! Connecting a practice, step by step: EHR, credential, what the EHR does, categories; it is silent then.
 
-use axum::body::Bytes;
+use axum::{body::Bytes, extract::Query};
 use maud::{Markup, html};
+use serde::Deserialize;
 use skin_assist_core::{domain::NewCredential, phi::Secret};
 use skin_assist_ehr::{CredentialKind, Profile};
 
 use super::{Answer, Place, Trouble, View, practice_path, to};
 use crate::{
     commands::{credential, firm},
+    config::Config,
     console::access::{Fields, Role},
+    failure::Failure,
     wiring,
 };
 
+/// How an EHR is reached, as somebody tries it out before it is written into the configuration: no secrets.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::console) struct Tried {
+    profile: String,
+    base_url: String,
+    token_url: String,
+    api_key_file: String,
+    photo_hosts: String,
+}
+
+impl Tried {
+    /// The section of the configuration that says so.
+    fn section(&self) -> String {
+        let text = |text: &str| toml::Value::from(text).to_string();
+        let mut section = format!(
+            "[ehr]\nprofile = {}\nbase_url = {}\n",
+            text(&self.profile),
+            text(&self.base_url)
+        );
+        for (key, value) in [("token_url", &self.token_url), ("api_key_file", &self.api_key_file)] {
+            if !value.is_empty() {
+                section += &format!("{key} = {}\n", text(value));
+            }
+        }
+        if !self.hosts().is_empty() {
+            section += &format!("photo_hosts = {}\n", toml::Value::from(self.hosts()));
+        }
+        section
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        let hosts = self.photo_hosts.split([',', ' ']).filter(|host| !host.is_empty());
+        hosts.map(str::to_owned).collect()
+    }
+
+    /// What a configuration would lack with it; nothing when it could be used.
+    fn problem(&self, config: &Config) -> Option<Failure> {
+        let mut config = config.clone();
+        config.ehr.profile.clone_from(&self.profile);
+        config.ehr.base_url.clone_from(&self.base_url);
+        config.ehr.token_url.clone_from(&self.token_url);
+        config.ehr.api_key_file.clone_from(&self.api_key_file);
+        config.ehr.photo_hosts = self.hosts();
+        wiring::ehr(&config).err()
+    }
+}
+
+/// The section of the configuration about the EHR, as a form: it is written into the file by who may write there.
+fn ehr_form(view: &View, tried: &Tried) -> Markup {
+    let config = &view.console.config;
+    let file = config.surroundings.file.as_ref();
+    let file = file.map_or_else(|| "skin-assist.toml".to_owned(), |file| file.display().to_string());
+    html! {
+        form.fields method="get" action="/connect" {
+            label { "Profile" select name="profile" {
+                @for name in Profile::shipped_names() { option value=(name) selected[tried.profile == name] { (name) } }
+            } }
+            label { "Address of its FHIR service" input name="base_url" type="url" required value=(tried.base_url); }
+            label { "Address of its token endpoint, where it does not say so itself" input name="token_url" type="url" value=(tried.token_url); }
+            label { "File with the vendor's API key, where it wants one" input name="api_key_file" value=(tried.api_key_file); }
+            label { "Hosts of photos, beside the profile's" input name="photo_hosts" value=(tried.photo_hosts); }
+            button.main { "Try" }
+        }
+        @if !tried.base_url.is_empty() {
+            @match tried.problem(config) {
+                Some(failure) => div.banner.bad role="alert" { pre { (failure.report()) } },
+                None => p.word.good { "It can be used." },
+            }
+            p { "Write this into " code { (file) } ", in the place of its section " code { "[ehr]" } ", and start " code { "run" } " anew:" }
+            pre tabindex="0" { (tried.section()) }
+        }
+    }
+}
+
 /// The page.
-pub(in crate::console) async fn page(view: View) -> Answer {
+pub(in crate::console) async fn page(view: View, Query(tried): Query<Tried>) -> Answer {
     let config = &view.console.config;
     let ehr = wiring::ehr(config);
     let content = html! {
@@ -25,7 +103,7 @@ pub(in crate::console) async fn page(view: View) -> Answer {
                     Ok(_) => p.word.good { "The connection is configured." },
                     Err(failure) => {
                         div.banner.bad role="alert" { pre { (failure.report()) } }
-                        p { "The EHR is configured in the file that " code { "run" } " was started with. Shipped profiles: " (Profile::shipped_names().join(", ")) "." }
+                        @if view.person.may(Role::Admin) { (ehr_form(&view, &tried)) }
                     }
                 }
             }
