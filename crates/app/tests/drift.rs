@@ -18,7 +18,7 @@ use process::Installation;
 use skin_assist::{
     clock::SystemClock,
     config::{Config, Environment},
-    console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
+    console::{AccessOptions, Bounds, Console, ConsoleOptions, Role, Serving},
     wiring,
 };
 use skin_assist_core::{
@@ -207,6 +207,7 @@ async fn console(config: Config, state: Arc<dyn StateStore>) -> (Serving, Socket
             openid_connect: None,
         },
         standing_for: Duration::ZERO,
+        bounds: Bounds::default(),
         config,
     };
     let console = Console::new(state, Arc::new(SystemClock), options).unwrap();
@@ -285,6 +286,10 @@ async fn a_week_in_which_the_models_answer_otherwise_is_seen() {
     );
     let (status, page) = asked("repairs").await.unwrap();
     assert_eq!(status, 200);
+    assert!(
+        !page.contains("data-live"),
+        "results are read, and that is recorded, at each event"
+    );
     let label =
         "aria-label=\"Probability of the first class: 6 weeks, 240 photos, changed in the weeks from 2026-02-09\"";
     assert!(page.contains(label), "{page}");

@@ -162,19 +162,24 @@ impl View {
         fields
     }
 
-    /// A whole page.
+    /// A page that is read anew when something happens.
     pub(super) fn page(&self, place: Place, title: &str, content: &Markup) -> Response {
-        self.page_of(StatusCode::OK, place, title, true, content)
+        self.page_of(StatusCode::OK, place, title, Stay::Live, content)
     }
 
-    /// A page that stays as it is while somebody reads it: an answer to a form.
+    /// A page that stays as it is while somebody reads it: reading it anew would cost much, or be recorded.
     pub(super) fn still_page(&self, place: Place, title: &str, content: &Markup) -> Response {
-        self.page_of(StatusCode::OK, place, title, false, content)
+        self.page_of(StatusCode::OK, place, title, Stay::Still, content)
     }
 
-    fn page_of(&self, status: StatusCode, place: Place, title: &str, is_live: bool, content: &Markup) -> Response {
+    /// The answer to a form.
+    pub(super) fn answer_page(&self, place: Place, title: &str, content: &Markup) -> Response {
+        self.page_of(StatusCode::OK, place, title, Stay::Answer, content)
+    }
+
+    fn page_of(&self, status: StatusCode, place: Place, title: &str, stay: Stay, content: &Markup) -> Response {
         let content = html! { h1 { (title) } (content) };
-        document(status, title, &self.head(place), is_live, &content)
+        document(status, title, &self.head(place), stay, &content)
     }
 
     fn head(&self, place: Place) -> Markup {
@@ -220,7 +225,13 @@ impl View {
             div.banner.bad role="alert" { pre { (trouble.failure.report()) } }
             p { a href="/" { "Back to the overview" } }
         };
-        self.page_of(trouble.status, Place::Elsewhere, "This did not work", false, &content)
+        self.page_of(
+            trouble.status,
+            Place::Elsewhere,
+            "This did not work",
+            Stay::Answer,
+            &content,
+        )
     }
 
     /// How long ago, with the time itself for who wants it.
@@ -234,8 +245,19 @@ impl View {
     }
 }
 
+/// What becomes of a page while somebody reads it, by assets/console.js.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// It is read anew when something happens.
+    Live,
+    /// It stays as it is.
+    Still,
+    /// It stays as it is, and has no address that leads to it again.
+    Answer,
+}
+
 /// The document around everything.
-pub(super) fn document(status: StatusCode, title: &str, head: &Markup, is_live: bool, content: &Markup) -> Response {
+pub(super) fn document(status: StatusCode, title: &str, head: &Markup, stay: Stay, content: &Markup) -> Response {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -250,7 +272,7 @@ pub(super) fn document(status: StatusCode, title: &str, head: &Markup, is_live: 
             body {
                 a.skip href="#content" { "To the content" }
                 header { strong { "Skin Assist" } (head) }
-                main id="content" tabindex="-1" data-live[is_live] { (content) }
+                main id="content" tabindex="-1" data-live[stay == Stay::Live] data-answer[stay == Stay::Answer] { (content) }
             }
         }
     };

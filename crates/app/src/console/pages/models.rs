@@ -55,7 +55,8 @@ pub(in crate::console) async fn page(view: View, Query(wanted): Query<Wanted>) -
         h2 { "Agreement of the silent trial" }
         p { code { "skin-assist silent-report" } " compares results with what clinicians coded later, from a file of their diagnoses." }
     };
-    Ok(view.page(Place::Models, "Models", &content))
+    // Still: packs are files, and each look at a practice's results is recorded.
+    Ok(view.still_page(Place::Models, "Models", &content))
 }
 
 async fn over_weeks(view: &View, firm: &FirmId) -> Result<Markup, Trouble> {

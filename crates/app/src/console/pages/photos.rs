@@ -244,7 +244,7 @@ pub(in crate::console) async fn read(
             }
         }
     };
-    Ok(view.still_page(Place::Photos, &format!("Photo {document}"), &content))
+    Ok(view.answer_page(Place::Photos, &format!("Photo {document}"), &content))
 }
 
 /// The photo with what the models saw on it. One is drawn at a time: each takes memory by its size.

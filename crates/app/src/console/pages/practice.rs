@@ -94,7 +94,10 @@ async fn day(view: &View, firm: &Firm) -> Result<Markup, Trouble> {
         .into_iter()
         .map(|watch| (watch.first_seen_at, watch.expires_at.min(view.now)))
         .collect();
-    Ok(pictures::day(&visits, &looks, &photos, from, view.now))
+    Ok(html! {
+        (pictures::day(&visits, &looks, &photos, from, view.now))
+        @if photos.len() == MOST_PHOTOS { p.word.warn { "The latest " (MOST_PHOTOS) " photos alone are drawn." } }
+    })
 }
 
 fn settings(view: &View, firm: &Firm) -> Markup {
@@ -249,7 +252,7 @@ pub(in crate::console) async fn ask(view: View, Path(id): Path<String>, body: By
             p { a href=(format!("{}/categories", practice_path(&firm.id))) { "Next: choose its categories" } }
         }
     };
-    Ok(view.still_page(Place::Overview, &format!("What the EHR of {} does", firm.id), &content))
+    Ok(view.answer_page(Place::Overview, &format!("What the EHR of {} does", firm.id), &content))
 }
 
 fn said(report: &ProbeReport) -> Markup {
