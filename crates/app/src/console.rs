@@ -475,6 +475,7 @@ fn router(console: Arc<Console>) -> Router {
         )
     };
     let permission = post(practice::permit).layer(DefaultBodyLimit::max(practice::MOST_DOCUMENT_BYTES));
+    let agreement = post(models::agreement).layer(DefaultBodyLimit::max(models::MOST_DIAGNOSES_BYTES));
     Router::new()
         .route("/", get(overview::page))
         .route("/practices/{practice}", get(practice::page))
@@ -502,6 +503,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/trust/verify", post(trust::verify))
         .route("/trust/entries", get(trust::entries))
         .route("/models", get(models::page))
+        .route("/models/agreement", agreement)
         .route("/connect", get(connect::page).post(connect::connect))
         .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
         .route("/sign-in/openid-connect", get(sign_in::leave))
