@@ -2,7 +2,7 @@
 
 The program serves a practice EHR and runs beside it; a practice is connected in the browser, step by step, until a draft is read
 there. What is looked for besides: that every page passes axe's rules for WCAG 2.2 AA, light, dark and on a phone; that nothing is
-asked of another host; that pages change by themselves; that whoever may not is refused.
+asked of another host; that pages change by themselves; that whoever may not is refused; that nothing stays on a screen when a session has ended.
 """
 
 import argparse
@@ -228,6 +228,13 @@ def looks_after(walk):
     page.get_by_role("button", name="Show").click()
     expect(page.get_by_role("region", name="by week").first).to_be_visible()
     walk.check("drift")
+    page.get_by_label("The file of diagnoses").set_input_files(
+        {"name": "coded.csv", "mimeType": "text/csv", "buffer": b"encounter,system,code\ne-1,icd-10-cm,D22.5\n"}
+    )
+    page.get_by_label("Because").select_option("quality-review")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("region", name="Report")).to_contain_text("diagnoses by the file with SHA-256")
+    walk.check("agreement")
     page.goto("/nothing")
     expect(page.get_by_text("there is no such page")).to_be_visible()
     walk.check("no-such-page")
@@ -236,13 +243,44 @@ def looks_after(walk):
     expect(page.get_by_role("link", name="Sign in")).to_be_visible()
 
 
+def stays_on_no_screen(walk):
+    """When a session has ended, whatever is shown goes, with nobody doing anything; and who signs in again is where they were."""
+    page = walk.page
+
+    def ends(then):
+        walk.context.clear_cookies()
+        page.clock.fast_forward(61_000)
+        expect(page).to_have_url(walk.installation.address + then)
+
+    # The browser's clock is the test's from here on.
+    page.clock.install()
+    for path in ("/photos", "/models"):
+        walk.sign_in("Ada Roe", walk.installation.code)
+        page.goto(path)
+        ends(f"/sign-in?next=%2F{path[1:]}")
+        page.get_by_label("Your name").fill("Ada Roe")
+        page.get_by_label("Token or code").fill(walk.installation.code)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page).to_have_url(walk.installation.address + path)
+    page.goto("/trust")
+    page.get_by_role("button", name="Check all chains").click()
+    expect(page.get_by_text("Every chain is whole.")).to_be_visible()
+    # What answers a form has no address that leads to it again.
+    ends("/sign-in")
+    # Who never signed in looks on.
+    page.goto("/")
+    page.clock.fast_forward(120_000)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    walk.problems = [problem for problem in walk.problems if "401" not in problem]
+
+
 def main():
     options = arguments()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         installation = Served(options.program, pathlib.Path(folder))
         browser = playwright.chromium.launch(executable_path=shutil.which(options.chromium), args=["--no-sandbox"])
         walk = Walk(browser, installation, options.pictures)
-        for part in (looks_only, connects, permits, sees_a_photo_come, looks_after):
+        for part in (looks_only, connects, permits, sees_a_photo_come, looks_after, stays_on_no_screen):
             part(walk)
             print(f"{part.__name__}: done", flush=True)
         browser.close()

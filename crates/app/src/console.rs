@@ -19,6 +19,7 @@ mod pages;
 mod pictures;
 mod silence;
 mod subscribers;
+mod trail;
 
 use std::{
     net::SocketAddr,
@@ -41,7 +42,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use skin_assist_core::{
     domain::Journey,
-    ports::{Overview, StateError, StateStore},
+    ports::{AuditChain, Kept as Amount, Overview, StateError, StateStore},
     time::{Clock, Timestamp},
 };
 use tokio::{
@@ -72,12 +73,11 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(300);
 /// How long to wait before an address that is taken is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// How far back the overview tells of photos, and how many of them at most.
+/// How far back the overview tells of photos.
 const RECENT: Duration = Duration::from_secs(24 * 60 * 60);
-const MOST_RECENT: usize = 10_000;
 
-/// For how long it is good which practices are quieter than they should be: weeks of counts are read for it.
-const SILENCES_FOR: Duration = Duration::from_secs(600);
+/// For how long it is good which practices are quieter than they should be, and how much is kept: much is counted for it.
+const COUNTED_FOR: Duration = Duration::from_secs(600);
 
 /// Where, and to whom.
 pub struct ConsoleOptions {
@@ -87,14 +87,36 @@ pub struct ConsoleOptions {
     pub access: AccessOptions,
     /// For how long an answer of the state is good: who asks more often gets the same again.
     pub standing_for: Duration,
+    /// How much one page reads.
+    pub bounds: Bounds,
     /// The configuration that the engine runs with.
     pub config: Config,
+}
+
+/// How much one page reads at most. Where it is not all, the page says so.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Photos of a day, the latest.
+    pub photos: usize,
+    /// Entries of a chain of the audit trail that are searched, the latest.
+    pub entries: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            photos: 10_000,
+            entries: 100_000,
+        }
+    }
 }
 
 /// What the last day brought.
 struct Recent {
     /// Its photos, latest first.
     journeys: Vec<Journey>,
+    /// Where there are more than a page reads: when the first of these was found.
+    cut_at: Option<Timestamp>,
     /// Practices that are quieter than they should be.
     silences: Vec<Silence>,
 }
@@ -108,6 +130,7 @@ pub struct Console {
     began_at: Timestamp,
     access: Access,
     standing_for: Duration,
+    bounds: Bounds,
     /// Whether requests have to name this machine.
     only_this_machine: bool,
     /// Under which name people's browsers reach it besides, through a proxy.
@@ -120,6 +143,10 @@ pub struct Console {
     stand: Kept<Stand>,
     recent: Kept<Recent>,
     silences: Kept<Vec<Silence>>,
+    /// How much is kept, and when that was counted.
+    amounts: Kept<(Timestamp, Vec<Amount>)>,
+    /// Where the chains of the audit trail end.
+    chains: Kept<Vec<AuditChain>>,
     /// Held while a photo is read and drawn.
     drawing: Mutex<()>,
 }
@@ -142,6 +169,7 @@ impl Console {
             began_at,
             access: Access::new(options.access)?,
             standing_for: options.standing_for,
+            bounds: options.bounds,
             only_this_machine: options.listen.ip().is_loopback(),
             own_host,
             has_engine: AtomicBool::new(true),
@@ -149,8 +177,10 @@ impl Console {
             happened: watch::Sender::new(0),
             stand: Kept::new(options.standing_for),
             recent: Kept::new(options.standing_for),
-            // Nobody renews it.
-            silences: Kept::new(SILENCES_FOR / 2),
+            // Nobody renews these.
+            silences: Kept::new(COUNTED_FOR / 2),
+            amounts: Kept::new(COUNTED_FOR / 2),
+            chains: Kept::new(options.standing_for / 2),
             drawing: Mutex::default(),
         }))
     }
@@ -178,6 +208,7 @@ impl Console {
     /// Somebody changed something here: what was read before is not good any more.
     fn changed(&self) {
         self.stand.forget();
+        self.chains.forget();
         self.happened.send_modify(|count| *count += 1);
     }
 
@@ -237,10 +268,28 @@ impl Console {
             let counts = self.state.photos_by_hour(now - silence::REACH).await?;
             Ok::<_, StateError>(silence::silences(&firms, &counts, now))
         };
+        let most = self.bounds.photos;
+        // One more tells whether there are more.
+        let mut journeys = self.state.journeys(None, now - RECENT, most.saturating_add(1)).await?;
+        let is_cut = journeys.len() > most;
+        journeys.truncate(most);
+        let first = journeys.last().map(|journey| journey.detected_at);
         Ok(Recent {
-            journeys: self.state.journeys(None, now - RECENT, MOST_RECENT).await?,
+            cut_at: first.filter(|_| is_cut),
+            journeys,
             silences: self.silences.get(&*self.clock, silences).await?.to_vec(),
         })
+    }
+
+    /// How much is kept, and when it was counted: whole tables are, so that nobody has it done more often than every ten minutes.
+    async fn amounts(&self) -> Result<Arc<(Timestamp, Vec<Amount>)>, StateError> {
+        let count = async { Ok((self.clock.now(), self.state.kept().await?)) };
+        self.amounts.get(&*self.clock, count).await
+    }
+
+    /// The chains of the audit trail, at most `standing_for` old: in DynamoDB the whole trail is read for it.
+    async fn chains(&self) -> Result<Arc<Vec<AuditChain>>, StateError> {
+        self.chains.get(&*self.clock, self.state.audit_chains()).await
     }
 
     /// Why the system is not ready to find photos; nothing when it is.
@@ -328,7 +377,8 @@ async fn answer(console: Arc<Console>, mut request: Request, next: Next) -> Resp
     }
     let now = console.clock.now();
     let path = request.uri().path();
-    let mut person = console.access.person(request.headers(), now);
+    let is_use = access::is_use(path, request.headers());
+    let mut person = console.access.person(request.headers(), is_use, now);
     if person.is_none() {
         person = subscriber(&console, path, request.headers()).await;
     }
@@ -443,6 +493,7 @@ fn router(console: Arc<Console>) -> Router {
         )
     };
     let permission = post(practice::permit).layer(DefaultBodyLimit::max(practice::MOST_DOCUMENT_BYTES));
+    let agreement = post(models::agreement).layer(DefaultBodyLimit::max(models::MOST_DIAGNOSES_BYTES));
     Router::new()
         .route("/", get(overview::page))
         .route("/practices/{practice}", get(practice::page))
@@ -470,12 +521,14 @@ fn router(console: Arc<Console>) -> Router {
         .route("/trust/verify", post(trust::verify))
         .route("/trust/entries", get(trust::entries))
         .route("/models", get(models::page))
+        .route("/models/agreement", agreement)
         .route("/connect", get(connect::page).post(connect::connect))
         .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
         .route("/sign-in/openid-connect", get(sign_in::leave))
         .route(RETURN_PATH, get(sign_in::return_from_provider))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/live", get(live::stream))
+        .route("/session", get(sign_in::session))
         .route("/api/v1/openapi.json", get(api::description))
         .route("/api/v1/practices", get(api::practices))
         .route("/api/v1/practices/{practice}", get(api::practice))

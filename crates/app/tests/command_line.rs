@@ -327,14 +327,33 @@ fn what_is_kept_back_is_reviewed_and_compared() {
     assert_eq!(kept[0]["encounter"], *visit);
     assert_eq!((ehr.report().compositions, ehr.report().calls.draft), (0, 0));
     let code = kept[0]["reference_code"].as_str().unwrap();
-    let shown = installation.succeed(&["review", "show", "elm", code]);
+    let show = ["review", "show", "elm", code];
+    let refused = |more: &[&str]| installation.fail(&[&show, more].concat());
+    let without = installation.output(&show);
+    assert_eq!(without.status.code(), Some(2), "nobody reads without a reason");
+    assert!(String::from_utf8(without.stderr).unwrap().contains("--because"));
+    assert!(refused(&["--because", "curiosity"]).contains("reasons are clinical-question"));
+    assert!(refused(&["--because", "fault", "--ticket", "Mrs. Canary"]).contains("a ticket has letters"));
+    let reads = || {
+        let trail = installation.succeed(&["audit", "export", "--firm", "elm"]);
+        let reads = trail.lines().filter(|line| line.contains("result-read"));
+        reads.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(reads().is_empty(), "{:?}", reads());
+    let because = ["--because", "quality-review", "--ticket", "QA-7"];
+    let shown = installation.succeed(&[&show[..], &because].concat());
+    let reads = reads();
+    assert!(
+        reads.len() == 1 && reads[0].contains("because quality-review QA-7"),
+        "{reads:?}"
+    );
     assert!(
         shown.contains("AI-generated draft, not reviewed by a clinician."),
         "{shown}"
     );
     assert!(
         installation
-            .fail(&["review", "show", "elm", "SA-0000"])
+            .fail(&["review", "show", "elm", "SA-0000", "--because", "fault"])
             .contains("hint: ")
     );
 

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 
+#[path = "console/bounds.rs"]
+mod bounds;
 #[path = "support/process.rs"]
 mod process;
+#[path = "console/sessions.rs"]
+mod sessions;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,10 +18,11 @@ use std::{
 };
 
 use process::{Installation, Served};
+use sha2::{Digest as _, Sha256};
 use skin_assist::{
     clock::SystemClock,
     config::Config,
-    console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
+    console::{AccessOptions, Bounds, Console, ConsoleOptions, Role, Serving},
 };
 use skin_assist_core::{
     domain::{
@@ -26,7 +31,7 @@ use skin_assist_core::{
     },
     phi::Secret,
     ports::{Audit as _, AuditAction, EncounterWatches as _, FirmAdministration as _, Subscriptions as _},
-    time::Clock as _,
+    time::Clock,
 };
 use skin_assist_simulator::{ClinicScript, Options, PracticeEhr, ScriptOptions};
 use skin_assist_store::{SqliteStore, StateKey};
@@ -259,6 +264,7 @@ fn options(listen: SocketAddr, token: Option<&str>) -> ConsoleOptions {
             ..AccessOptions::default()
         },
         standing_for: Duration::from_secs(5),
+        bounds: Bounds::default(),
         config: Config::defaults().unwrap(),
     }
 }
@@ -366,9 +372,8 @@ async fn nobody_changes_anything_without_a_session_and_its_form() {
     assert_eq!(status, 401, "no session of ours");
 }
 
-/// A state with a practice, and a subscription that gave an event up and waits for another.
-async fn with_a_dead_letter(folder: &std::path::Path) -> Arc<SqliteStore> {
-    const REASON: Reason = Reason::new("subscriber.refused", "the subscriber has to answer");
+/// A state with a practice, `elm`.
+async fn with_a_practice(folder: &std::path::Path) -> (Arc<SqliteStore>, Firm) {
     let state = SqliteStore::open(&folder.join("state.sqlite"), &StateKey::from_bytes([3; 32])).unwrap();
     let now = SystemClock.now();
     let firm = Firm {
@@ -384,6 +389,14 @@ async fn with_a_dead_letter(folder: &std::path::Path) -> Arc<SqliteStore> {
     };
     let credential = NewCredential::secret("elm-client".to_owned(), Secret::new("elm-secret".to_owned()));
     state.add_firm(&firm, &credential).await.unwrap();
+    (Arc::new(state), firm)
+}
+
+/// The same, and a subscription that gave an event up and waits for another.
+async fn with_a_dead_letter(folder: &std::path::Path) -> Arc<SqliteStore> {
+    const REASON: Reason = Reason::new("subscriber.refused", "the subscriber has to answer");
+    let (state, firm) = with_a_practice(folder).await;
+    let now = SystemClock.now();
     let subscription = Subscription::requested(
         SubscriptionId::new("a1b2c3"),
         "https://subscriber.example:8443/a-secret-path?key=another".to_owned(),
@@ -410,21 +423,39 @@ async fn with_a_dead_letter(folder: &std::path::Path) -> Arc<SqliteStore> {
     state.record_told(&lease, &Notice::Handshake, now).await.unwrap();
     let first = state.next_notice(&lease, now).await.unwrap().unwrap();
     state.give_up_telling(lease, &first, &REASON, now).await.unwrap();
-    Arc::new(state)
+    state
+}
+
+/// A console over this state, served, that an operator and an admin can sign in to; nothing runs behind it.
+async fn served(
+    state: &Arc<SqliteStore>,
+    clock: Arc<dyn Clock>,
+    adapt: impl FnOnce(&mut ConsoleOptions),
+) -> (Serving, SocketAddr) {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut options = options(listen, None);
+    for (role, token) in [(Role::Operator, "operate"), (Role::Admin, "rule")] {
+        options.access.tokens.push((role, Secret::new(token.to_owned())));
+    }
+    adapt(&mut options);
+    let console = Console::new(Arc::clone(state) as _, clock, options).unwrap();
+    let mut serving = Serving::start(console, listen, |_| {});
+    let address = serving.address().await.unwrap();
+    (serving, address)
+}
+
+/// The header that brings the session of who signs in with a token.
+async fn sign_in(address: SocketAddr, token: &str) -> String {
+    let (_, head, _) = send(address, "/sign-in", "", &format!("name=Ada+Roe&token={token}")).await;
+    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    format!("Cookie: {}\r\n", cookie.split(';').next().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_looks_after_subscribers() {
     let folder = tempfile::tempdir().unwrap();
     let state = with_a_dead_letter(folder.path()).await;
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut options = options(listen, None);
-    for (role, token) in [(Role::Operator, "operate"), (Role::Admin, "rule")] {
-        options.access.tokens.push((role, Secret::new(token.to_owned())));
-    }
-    let console = Console::new(state.clone(), Arc::new(SystemClock), options).unwrap();
-    let mut serving = Serving::start(console, listen, |_| {});
-    let address = serving.address().await.unwrap();
+    let (_serving, address) = served(&state, Arc::new(SystemClock), |_| {}).await;
 
     let (status, _, page) = ask(address, "/subscriptions", "").await;
     assert_eq!(status, 200);
@@ -448,9 +479,7 @@ async fn an_operator_looks_after_subscribers() {
     assert!(ask(address, "/", "").await.2.contains("1 subscribers are told no more"));
 
     let session = async |token: &str| {
-        let (_, head, _) = send(address, "/sign-in", "", &format!("name=Ada+Roe&token={token}")).await;
-        let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
-        let session = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+        let session = sign_in(address, token).await;
         let (_, _, page) = ask(address, "/subscriptions", session.clone().leak()).await;
         let form = page.split("name=\"form\" value=\"").nth(1).unwrap();
         (session, form.split('"').next().unwrap().to_owned(), page)
@@ -527,6 +556,56 @@ async fn an_operator_looks_after_subscribers() {
             ("console admin Ada Roe", "a1b2c3 removed"),
         ]
     );
+}
+
+/// The rest of a subscriber's address may be a secret: who only looks is told where it is, and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_s_whole_address_is_told_to_itself_and_to_who_looks_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, _) = with_a_practice(folder.path()).await;
+    let token = "the subscriber's own";
+    let subscription = Subscription::requested(
+        SubscriptionId::new("a1b2c3"),
+        "https://subscriber.example:8443/a-secret-path?key=another".to_owned(),
+        SubscriptionFormat::FhirR4Backport,
+        Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()),
+        hex::encode(Sha256::digest(token)),
+        SystemClock.now(),
+    );
+    state.add_subscription(&subscription).await.unwrap();
+    let (_serving, address) = served(&state, Arc::new(SystemClock), |options| {
+        options
+            .access
+            .tokens
+            .push((Role::Viewer, Secret::new("look".to_owned())));
+    })
+    .await;
+    let (list, resource) = ("/api/v1/subscriptions", "/fhir/Subscription/a1b2c3");
+    for (who, path, is_told) in [
+        ("", list, false),
+        ("", resource, false),
+        ("look", list, false),
+        ("look", resource, false),
+        ("operate", list, true),
+        ("operate", resource, true),
+        ("rule", list, true),
+        ("rule", resource, true),
+        (token, resource, true),
+    ] {
+        let shown = if who.is_empty() {
+            String::new()
+        } else {
+            format!("Authorization: Bearer {who}\r\n")
+        };
+        let (status, _, answer) = ask(address, path, shown.leak()).await;
+        let endpoint = if is_told {
+            "\"https://subscriber.example:8443/a-secret-path?key=another\""
+        } else {
+            "\"https://subscriber.example:8443\""
+        };
+        assert_eq!(status, 200, "{who} at {path}");
+        assert!(answer.contains(endpoint), "{who} at {path}: {answer}");
+    }
 }
 
 /// What the description says there is, is there, and answers as it says; and what is there is described.

@@ -18,7 +18,7 @@ use process::Installation;
 use skin_assist::{
     clock::SystemClock,
     config::{Config, Environment},
-    console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
+    console::{AccessOptions, Bounds, Console, ConsoleOptions, Role, Serving},
     wiring,
 };
 use skin_assist_core::{
@@ -195,6 +195,24 @@ fn get(address: SocketAddr, path: &str, token: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
+/// Sends a form with headers of its own, and gives status, headers and body.
+async fn send(address: SocketAddr, path: &str, headers: String, body: String) -> (u16, String, String) {
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    let sent = move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_owned(), body.to_owned())
+    };
+    tokio::task::spawn_blocking(sent).await.unwrap()
+}
+
 async fn console(config: Config, state: Arc<dyn StateStore>) -> (Serving, SocketAddr) {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let tokens = [(Role::Viewer, "looks"), (Role::Operator, "repairs")];
@@ -207,6 +225,7 @@ async fn console(config: Config, state: Arc<dyn StateStore>) -> (Serving, Socket
             openid_connect: None,
         },
         standing_for: Duration::ZERO,
+        bounds: Bounds::default(),
         config,
     };
     let console = Console::new(state, Arc::new(SystemClock), options).unwrap();
@@ -285,6 +304,10 @@ async fn a_week_in_which_the_models_answer_otherwise_is_seen() {
     );
     let (status, page) = asked("repairs").await.unwrap();
     assert_eq!(status, 200);
+    assert!(
+        !page.contains("data-live"),
+        "results are read, and that is recorded, at each event"
+    );
     let label =
         "aria-label=\"Probability of the first class: 6 weeks, 240 photos, changed in the weeks from 2026-02-09\"";
     assert!(page.contains(label), "{page}");
@@ -299,6 +322,94 @@ async fn a_week_in_which_the_models_answer_otherwise_is_seen() {
         .iter()
         .filter(|entry| entry.subject == "all, for figures of weeks");
     assert_eq!(read.count(), 4, "each look is recorded, and none of who may not");
+}
+
+/// The console's report of a silent trial is the command's, and why somebody has it made is recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_compared_with_what_was_coded_in_the_console_as_by_the_command() {
+    let installation = Installation::new();
+    let config = Config::read(Some(&installation.config), &Environment::new()).unwrap();
+    let state: Arc<dyn StateStore> = wiring::state(&config).await.unwrap();
+    let credential = NewCredential::secret("client", Secret::new("secret".to_owned()));
+    state.add_firm(&firm(), &credential).await.unwrap();
+    record_results(&*state, 0..1, |_, share| share).await;
+    let coded = "encounter,system,code,group\nvisit,icd-10-cm,D22.5,type III\n";
+    let file = installation.path("coded.csv");
+    std::fs::write(&file, coded).unwrap();
+    let (_serving, address) = console(config, Arc::clone(&state)).await;
+    let (_, head, _) = send(
+        address,
+        "/sign-in",
+        String::new(),
+        "name=Ada+Roe&token=repairs".to_owned(),
+    )
+    .await;
+    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let asked = tokio::task::spawn_blocking({
+        let cookie = cookie.clone();
+        move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(
+                stream,
+                "GET /models HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nCookie: {cookie}\r\n\r\n"
+            )
+            .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        }
+    });
+    let page = asked.await.unwrap();
+    let form = page.split("name=\"form\" value=\"").nth(1).unwrap();
+    let form = form.split('"').next().unwrap().to_owned();
+    let compare = async |form: &str, reason: &str, coded: &str| {
+        let field = |name: &str, value: &str| {
+            format!("--part\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let fields = [
+            ("form", form),
+            ("practice", "elm"),
+            ("reason", reason),
+            ("ticket", "QA-7"),
+        ];
+        let fields: String = fields.iter().map(|(name, value)| field(name, value)).collect();
+        let file = "--part\r\nContent-Disposition: form-data; name=\"diagnoses\"; filename=\"coded.csv\"\r\n\r\n";
+        let headers = format!("Cookie: {cookie}\r\nContent-Type: multipart/form-data; boundary=part\r\n");
+        let body = format!("{fields}{file}{coded}\r\n--part--\r\n");
+        let (status, _, page) = send(address, "/models/agreement", headers, body).await;
+        (status, page)
+    };
+    assert_eq!(compare("guessed", "quality-review", coded).await.0, 403);
+    let (status, page) = compare(&form, "curiosity", coded).await;
+    assert_eq!(status, 422);
+    assert!(page.contains("say why you read it"), "{page}");
+    let reads = async || {
+        let records = state.records().await.unwrap();
+        let reads = records
+            .into_iter()
+            .filter(|record| record.subject.starts_with("all, for a report"));
+        reads.map(|record| (record.actor, record.subject)).collect::<Vec<_>>()
+    };
+    assert!(reads().await.is_empty(), "nothing was read");
+    let (status, page) = compare(&form, "quality-review", coded).await;
+    assert_eq!(status, 200, "{page}");
+    assert_eq!(
+        reads().await,
+        [(
+            "console operator Ada Roe".to_owned(),
+            "all, for a report because quality-review QA-7".to_owned()
+        )]
+    );
+    let said = installation.succeed(&["silent-report", "elm", "--diagnoses", file.to_str().unwrap()]);
+    assert!(
+        said.contains("| all | 40 |") && said.contains("| group type III | 40 |"),
+        "{said}"
+    );
+    assert!(page.contains(said.trim_end()), "{page}\nis not\n{said}");
+    let (status, page) = compare(&form, "quality-review", "encounter,code\n").await;
+    assert_eq!(status, 422);
+    assert!(page.contains("its first line is neither"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

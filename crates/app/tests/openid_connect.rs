@@ -21,7 +21,7 @@ use process::Installation;
 use serde_json::{Value, json};
 use skin_assist::{
     config::{Config, Environment},
-    console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
+    console::{AccessOptions, Bounds, Console, ConsoleOptions, Role, Serving},
     wiring,
 };
 use skin_assist_core::{
@@ -172,6 +172,7 @@ impl World {
                 ..AccessOptions::default()
             },
             standing_for: Duration::from_secs(5),
+            bounds: Bounds::default(),
             config,
         };
         let served = Console::new(state.clone(), clock.clone(), options).unwrap();

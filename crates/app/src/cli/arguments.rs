@@ -10,6 +10,7 @@ use skin_assist_core::{
 };
 use skin_assist_simulator::clinic_days::SearchKind;
 
+use super::WhyArguments;
 use crate::commands::{backfill::Backfill, credential::CredentialArguments, simulate::BurstArgument};
 
 #[derive(Debug, Args)]
@@ -548,12 +549,14 @@ pub(crate) enum ReviewCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
-    /// Shows what one says. That it was read is noted in the audit trail.
+    /// Shows what one says. That it was read, and why, is noted in the audit trail.
     Show {
         /// The practice.
         firm: String,
         /// The assessment, or the reference code; see the list.
         assessment: String,
+        #[command(flatten)]
+        why: WhyArguments,
         #[command(flatten)]
         json: JsonFlag,
     },

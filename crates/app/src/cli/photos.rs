@@ -17,6 +17,17 @@ pub(crate) struct PhotosArguments {
     pub(crate) json: bool,
 }
 
+/// Why a patient's data are read.
+#[derive(Debug, Args)]
+pub(crate) struct WhyArguments {
+    /// Why a patient's data are read; it is recorded: clinical-question, quality-review, complaint or fault.
+    #[arg(long, value_name = "REASON")]
+    pub(crate) because: String,
+    /// The number of a ticket, to be recorded with it.
+    #[arg(long)]
+    pub(crate) ticket: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PictureArguments {
     /// The practice.
@@ -25,12 +36,8 @@ pub(crate) struct PictureArguments {
     /// The photo's document, as `skin-assist photos` lists it.
     #[arg(value_name = "PHOTO")]
     pub(crate) photo: String,
-    /// Why a patient's photo is read; it is recorded: clinical-question, quality-review, complaint or fault.
-    #[arg(long, value_name = "REASON")]
-    pub(crate) because: String,
-    /// The number of a ticket, to be recorded with it.
-    #[arg(long)]
-    pub(crate) ticket: Option<String>,
+    #[command(flatten)]
+    pub(crate) why: WhyArguments,
     /// A PNG file that is not there yet.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,

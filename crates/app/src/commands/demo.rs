@@ -29,7 +29,7 @@ use crate::{
     cli::DemoArguments,
     clock::SystemClock,
     config::Config,
-    console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
+    console::{AccessOptions, Bounds, Console, ConsoleOptions, Role, Serving},
     driver::{Event, Observer, stop_signal},
     failure::{Failure, Hinted as _, WithHint as _},
     telemetry, wiring,
@@ -198,6 +198,7 @@ fn console(config: &Config, state: &Arc<dyn StateStore>) -> Result<Arc<Console>,
             ..AccessOptions::default()
         },
         standing_for: LOOK_EVERY,
+        bounds: Bounds::default(),
         config: config.clone(),
     };
     Console::new(Arc::clone(state), Arc::new(SystemClock), options)

@@ -13,7 +13,7 @@ use skin_assist_models::explain;
 
 use super::{Operator, chart_access::ChartAccess, known_firm, print_json, state_failed, table::table};
 use crate::{
-    cli::{PhotosArguments, PictureArguments, QueueArguments},
+    cli::{PhotosArguments, PictureArguments, QueueArguments, WhyArguments},
     clock::SystemClock,
     config::Config,
     failure::{Failure, Hinted as _},
@@ -53,6 +53,11 @@ impl Because {
         }
         let ticket = ticket.to_owned();
         Ok(Self { reason, said, ticket })
+    }
+
+    /// The reason that a command was given.
+    pub(crate) fn given(why: &WhyArguments) -> Result<Self, Failure> {
+        Self::of(&why.because, why.ticket.as_deref().unwrap_or_default())
     }
 
     /// What is read, as the audit trail has it.
@@ -108,7 +113,7 @@ pub(crate) async fn drawn(
 
 /// Writes the picture of a photo with what the models saw on it.
 pub(crate) async fn picture(config: &Config, arguments: PictureArguments) -> Result<ExitCode, Failure> {
-    let because = Because::of(&arguments.because, arguments.ticket.as_deref().unwrap_or_default())?;
+    let because = Because::given(&arguments.why)?;
     let state = wiring::state(config).await?;
     let firm = known_firm(&*state, &arguments.firm).await?;
     let document = DocumentId::new(arguments.photo);

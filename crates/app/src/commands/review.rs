@@ -9,7 +9,7 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use super::{by_operator, known_firm, print_json, state_failed, table::table};
+use super::{by_operator, known_firm, photos::Because, print_json, state_failed, table::table};
 use crate::{
     cli::{JsonFlag, ReviewCommand},
     config::Config,
@@ -59,10 +59,12 @@ pub(crate) async fn review(config: &Config, command: ReviewCommand) -> Result<Ex
         ReviewCommand::Show {
             firm,
             assessment,
+            why,
             json: JsonFlag { json },
         } => {
+            let because = Because::given(&why)?;
             let firm = known_firm(&*state, &firm).await?.id;
-            show(&*state, &firm, &assessment, json).await?;
+            show(&*state, &firm, &assessment, &because, json).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -108,8 +110,14 @@ fn print(entries: &[Entry]) {
     super::print(&table(heading, &rows));
 }
 
-/// Prints a result's text, and notes in the audit trail that it was read.
-async fn show(state: &dyn StateStore, firm: &FirmId, assessment: &str, json: bool) -> Result<(), Failure> {
+/// Prints a result's text, after it was noted in the audit trail that it is read, and why.
+async fn show(
+    state: &dyn StateStore,
+    firm: &FirmId,
+    assessment: &str,
+    because: &Because,
+    json: bool,
+) -> Result<(), Failure> {
     let results = state.firm_results(firm).await.map_err(state_failed)?;
     let is_it = |result: &&AssistResult| {
         let known = [
@@ -123,7 +131,7 @@ async fn show(state: &dyn StateStore, firm: &FirmId, assessment: &str, json: boo
             .with_hint("`skin-assist review list` lists them, by assessment and reference code")
     })?;
     let note = result.note.expose();
-    let subject = result.assessment.id.to_string();
+    let subject = because.subject(result.assessment.id.as_str());
     let record = by_operator(firm, AuditAction::ResultRead, subject);
     state.record(&record).await.map_err(state_failed)?;
     if json {

@@ -15,7 +15,7 @@ use super::{Operator, retention, state_failed};
 use crate::{
     clock::SystemClock,
     config::{Config, StoreName, read_secret},
-    console::{AccessOptions, Console, ConsoleOptions, LocalCode, Role, Serving},
+    console::{AccessOptions, Bounds, Console, ConsoleOptions, LocalCode, Role, Serving},
     driver::{Event, Observer, stop_signal},
     failure::{Failure, Hinted as _},
     telemetry::{self, Collector, ReadMetrics},
@@ -182,6 +182,7 @@ fn console(config: &Config, state: &Arc<dyn StateStore>) -> Result<Option<Config
             StoreName::Sqlite => STANDING_FOR,
             StoreName::Dynamodb => STANDING_FOR_WHERE_READS_COST,
         },
+        bounds: Bounds::default(),
         config: config.clone(),
     };
     let console = Console::new(Arc::clone(state), Arc::new(SystemClock), options)?;

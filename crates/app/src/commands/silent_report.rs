@@ -14,8 +14,8 @@ use std::{
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
-    domain::{AgeBand, AssistResult, Bands, DocumentId, EncounterId, Findings, Label, Sex},
-    ports::AuditAction,
+    domain::{AgeBand, AssistResult, Bands, DocumentId, EncounterId, Findings, FirmId, Label, Sex},
+    ports::{AuditAction, AuditRecord, StateStore},
     synthesis::{Judged, Knowledge},
 };
 
@@ -170,7 +170,7 @@ fn by_photo(result: &AssistResult) -> Vec<(DocumentId, &Findings)> {
 
 /// The report.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(crate) struct Report {
     firm: String,
     /// SHA-256 of the file of diagnoses.
     diagnoses_sha256: String,
@@ -317,7 +317,8 @@ fn share(of: u64, all: u64) -> String {
     }
 }
 
-fn page(report: &Report) -> String {
+/// The report as a page of text.
+pub(crate) fn page(report: &Report) -> String {
     let mut page = format!(
         "# Silent trial of {}\n\n{} results; diagnoses by the file with SHA-256 {}.\nModels: {}.\n\n",
         report.firm,
@@ -369,18 +370,31 @@ fn page(report: &Report) -> String {
     page
 }
 
+/// What a report is made for, as the audit trail has it: of all results.
+pub(crate) const READ_FOR: &str = "all, for a report";
+
+/// The report of a practice's results beside coded diagnoses. That they are read is recorded before.
+pub(crate) async fn report(
+    state: &dyn StateStore,
+    firm: &FirmId,
+    diagnoses: &str,
+    entry: &AuditRecord,
+) -> Result<Report, Failure> {
+    state.record(entry).await.map_err(state_failed)?;
+    let results = state.firm_results(firm).await.map_err(state_failed)?;
+    let compared = compare(firm.as_str(), &results, diagnoses, &wiring::knowledge()?);
+    compared.map_err(|problem| {
+        Failure::new(format!("the diagnoses cannot be read: {problem}")).with_hint("docs/silent-trial.md has the form")
+    })
+}
+
 /// Prints the report.
 pub(crate) async fn silent_report(config: &Config, arguments: SilentReportArguments) -> Result<ExitCode, Failure> {
     let state = wiring::state(config).await?;
     let firm = known_firm(&*state, &arguments.firm).await?.id;
-    let record = by_operator(&firm, AuditAction::ResultRead, "all, for a report");
-    state.record(&record).await.map_err(state_failed)?;
-    let results = state.firm_results(&firm).await.map_err(state_failed)?;
     let text = diagnoses(&arguments.diagnoses)?;
-    let report = compare(firm.as_str(), &results, &text, &wiring::knowledge()?).map_err(|problem| {
-        Failure::new(format!("{}: {problem}", arguments.diagnoses.display()))
-            .with_hint("docs/silent-trial.md has the form")
-    })?;
+    let record = by_operator(&firm, AuditAction::ResultRead, READ_FOR);
+    let report = report(&*state, &firm, &text, &record).await?;
     if arguments.json {
         print_json(&report)?;
     } else {

@@ -35,6 +35,11 @@ const LONGEST_NAME: usize = 64;
 
 const COOKIE: &str = "skin-assist-session";
 
+/// What the script of an open page puts into what it asks by itself (assets/console.js).
+const REFRESH: &str = "skin-assist-refresh";
+/// What nobody but that script asks.
+const BY_ITSELF: [&str; 2] = ["/live", "/session"];
+
 /// What somebody may do; each may do what those before may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -86,6 +91,8 @@ pub(super) struct Person {
     pub(super) form_secret: String,
     /// Whether they may sign out.
     pub(super) is_signed_in: bool,
+    /// Whether it is a subscriber, which showed the token of the subscription that it asks about.
+    is_subscriber: bool,
 }
 
 impl Person {
@@ -101,7 +108,13 @@ impl Person {
             name: String::from("subscriber"),
             form_secret: String::new(),
             is_signed_in: false,
+            is_subscriber: true,
         }
+    }
+
+    /// Whether they may see more of a subscriber's address than where it is.
+    pub(super) fn may_see_endpoints(&self) -> bool {
+        self.is_subscriber || self.may(Role::Operator)
     }
 
     pub(super) fn may(&self, role: Role) -> bool {
@@ -173,8 +186,8 @@ impl Access {
         self.tokens.iter().filter(fits).map(|known| known.0).max()
     }
 
-    /// Who sent a request, if it may be answered at all.
-    pub(super) fn person(&self, headers: &HeaderMap, now: Timestamp) -> Option<Person> {
+    /// Who sent a request, if it may be answered at all. What nobody did does not keep a session.
+    pub(super) fn person(&self, headers: &HeaderMap, is_use: bool, now: Timestamp) -> Option<Person> {
         if let Some(token) = bearer(headers) {
             // Whoever shows a token is taken at it alone.
             return Some(Person {
@@ -182,24 +195,28 @@ impl Access {
                 name: String::from("token"),
                 form_secret: String::new(),
                 is_signed_in: false,
+                is_subscriber: false,
             });
         }
-        self.session(headers, now).or_else(|| {
+        self.session(headers, is_use, now).or_else(|| {
             self.everybody.map(|role| Person {
                 role,
                 name: String::new(),
                 form_secret: self.form_secret.clone(),
                 is_signed_in: false,
+                is_subscriber: false,
             })
         })
     }
 
-    fn session(&self, headers: &HeaderMap, now: Timestamp) -> Option<Person> {
+    fn session(&self, headers: &HeaderMap, is_use: bool, now: Timestamp) -> Option<Person> {
         let key = digest(cookie(headers, COOKIE)?);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| now.since(session.used) < IDLE && now.since(session.began) < LONGEST);
         let session = sessions.get_mut(&key)?;
-        session.used = now;
+        if is_use {
+            session.used = now;
+        }
         Some(session.person.clone())
     }
 
@@ -239,6 +256,7 @@ impl Access {
             name,
             form_secret: random()?,
             is_signed_in: true,
+            is_subscriber: false,
         };
         let is_secure = match (&id_token, &self.openid_connect) {
             (Some(_), Some(openid_connect)) => openid_connect.is_secure(),
@@ -300,6 +318,11 @@ pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'));
     pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Whether somebody did this, and not an open page by itself.
+pub(super) fn is_use(path: &str, headers: &HeaderMap) -> bool {
+    !headers.contains_key(REFRESH) && !BY_ITSELF.contains(&path)
 }
 
 /// Whether a browser says that a page of this very origin sent the request. What is not a browser says nothing.
@@ -377,7 +400,7 @@ mod tests {
         let access = access();
         let start = Timestamp::from_millis(1_000_000);
         assert!(
-            access.person(&HeaderMap::new(), start).is_none(),
+            access.person(&HeaderMap::new(), true, start).is_none(),
             "nobody is taken without proof"
         );
         assert_eq!(access.sign_in("Ada", "wrong", start).err(), Some(NotSignedIn::Token));
@@ -389,23 +412,26 @@ mod tests {
         let mut now = start;
         while now.since(start) + IDLE / 2 < LONGEST {
             now = now + IDLE / 2;
-            assert!(access.person(&sent, now).is_some(), "at {now}");
+            assert!(access.person(&sent, true, now).is_some(), "at {now}");
         }
-        assert!(access.person(&sent, now + IDLE / 2).is_none(), "half a day has passed");
+        assert!(
+            access.person(&sent, true, now + IDLE / 2).is_none(),
+            "half a day has passed"
+        );
         let (_, cookie) = access.sign_in("Ada", "rule", start).unwrap();
         let sent = with(header::COOKIE, cookie.split(';').next().unwrap());
-        assert!(access.person(&sent, start + IDLE).is_none(), "nobody used it");
+        assert!(access.person(&sent, true, start + IDLE).is_none(), "nobody used it");
         let (_, cookie) = access.sign_in("Ada", "rule", start).unwrap();
         let sent = with(header::COOKIE, cookie.split(';').next().unwrap());
         assert!(access.sign_out(&sent).0.contains("Max-Age=0"));
-        assert!(access.person(&sent, start).is_none(), "it was ended");
+        assert!(access.person(&sent, true, start).is_none(), "it was ended");
     }
 
     #[test]
     fn a_token_gives_its_role_and_nothing_else_does() {
         let access = access();
         let role = |value: &str| {
-            let person = access.person(&with(header::AUTHORIZATION, value), Timestamp::ALWAYS);
+            let person = access.person(&with(header::AUTHORIZATION, value), true, Timestamp::ALWAYS);
             person.map(|person| person.role)
         };
         assert_eq!(role("Bearer view"), Some(Role::Viewer));
@@ -415,7 +441,7 @@ mod tests {
             (None, None, None)
         );
         let token = access
-            .person(&with(header::AUTHORIZATION, "Bearer rule"), Timestamp::ALWAYS)
+            .person(&with(header::AUTHORIZATION, "Bearer rule"), true, Timestamp::ALWAYS)
             .unwrap();
         assert!(
             Fields::of(b"form=", &token).is_err(),

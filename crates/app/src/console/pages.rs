@@ -12,11 +12,11 @@ pub(super) mod sign_in;
 pub(super) mod subscriptions;
 pub(super) mod trust;
 
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRef, FromRequestParts},
+    extract::{FromRef, FromRequestParts, Multipart},
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header, request::Parts};
@@ -28,7 +28,7 @@ use super::{
     Console,
     access::{Fields, Person, Role, wipe},
 };
-use crate::failure::Failure;
+use crate::{commands::photos::REASONS, failure::Failure};
 
 /// Pages with longer addresses are not gone on to.
 const LONGEST_NEXT: usize = 1_000;
@@ -162,19 +162,47 @@ impl View {
         fields
     }
 
-    /// A whole page.
+    /// The fields of a form that brings a file, and that file.
+    pub(super) async fn fields_and_file(
+        &self,
+        role: Role,
+        mut form: Multipart,
+        file: &str,
+    ) -> Result<(Fields, Bytes), Trouble> {
+        self.needs(role)?;
+        let (mut texts, mut brought) = (BTreeMap::new(), Bytes::new());
+        while let Some(field) = form.next_field().await.map_err(|_| unreadable())? {
+            match field.name().map(str::to_owned) {
+                Some(name) if name == file => brought = field.bytes().await.map_err(|_| unreadable())?,
+                Some(name) => {
+                    let value = field.text().await.map_err(|_| unreadable())?;
+                    texts.insert(name, value);
+                }
+                None => {}
+            }
+        }
+        let fields = Fields::new(texts, &self.person).map_err(|said| Trouble::new(StatusCode::FORBIDDEN, said))?;
+        Ok((fields, brought))
+    }
+
+    /// A page that is read anew when something happens.
     pub(super) fn page(&self, place: Place, title: &str, content: &Markup) -> Response {
-        self.page_of(StatusCode::OK, place, title, true, content)
+        self.page_of(StatusCode::OK, place, title, Stay::Live, content)
     }
 
-    /// A page that stays as it is while somebody reads it: an answer to a form.
+    /// A page that stays as it is while somebody reads it: reading it anew would cost much, or be recorded.
     pub(super) fn still_page(&self, place: Place, title: &str, content: &Markup) -> Response {
-        self.page_of(StatusCode::OK, place, title, false, content)
+        self.page_of(StatusCode::OK, place, title, Stay::Still, content)
     }
 
-    fn page_of(&self, status: StatusCode, place: Place, title: &str, is_live: bool, content: &Markup) -> Response {
+    /// The answer to a form.
+    pub(super) fn answer_page(&self, place: Place, title: &str, content: &Markup) -> Response {
+        self.page_of(StatusCode::OK, place, title, Stay::Answer, content)
+    }
+
+    fn page_of(&self, status: StatusCode, place: Place, title: &str, stay: Stay, content: &Markup) -> Response {
         let content = html! { h1 { (title) } (content) };
-        document(status, title, &self.head(place), is_live, &content)
+        document(status, title, &self.head(place), stay, &content)
     }
 
     fn head(&self, place: Place) -> Markup {
@@ -220,7 +248,13 @@ impl View {
             div.banner.bad role="alert" { pre { (trouble.failure.report()) } }
             p { a href="/" { "Back to the overview" } }
         };
-        self.page_of(trouble.status, Place::Elsewhere, "This did not work", false, &content)
+        self.page_of(
+            trouble.status,
+            Place::Elsewhere,
+            "This did not work",
+            Stay::Answer,
+            &content,
+        )
     }
 
     /// How long ago, with the time itself for who wants it.
@@ -234,8 +268,19 @@ impl View {
     }
 }
 
+/// What becomes of a page while somebody reads it, by assets/console.js.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// It is read anew when something happens.
+    Live,
+    /// It stays as it is.
+    Still,
+    /// It stays as it is, and has no address that leads to it again.
+    Answer,
+}
+
 /// The document around everything.
-pub(super) fn document(status: StatusCode, title: &str, head: &Markup, is_live: bool, content: &Markup) -> Response {
+pub(super) fn document(status: StatusCode, title: &str, head: &Markup, stay: Stay, content: &Markup) -> Response {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -250,7 +295,7 @@ pub(super) fn document(status: StatusCode, title: &str, head: &Markup, is_live: 
             body {
                 a.skip href="#content" { "To the content" }
                 header { strong { "Skin Assist" } (head) }
-                main id="content" tabindex="-1" data-live[is_live] { (content) }
+                main id="content" tabindex="-1" data-live[stay == Stay::Live] data-answer[stay == Stay::Answer] { (content) }
             }
         }
     };
@@ -259,6 +304,19 @@ pub(super) fn document(status: StatusCode, title: &str, head: &Markup, is_live: 
     let html = HeaderValue::from_static("text/html; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, html);
     response
+}
+
+/// What every form has that has a patient's data read: why.
+pub(super) fn why() -> Markup {
+    html! {
+        label { "Because " select name="reason" required { @for (reason, said) in REASONS { option value=(reason) { (said) } } } }
+        label { "Ticket " input name="ticket" maxlength="32" pattern="[A-Za-z0-9\\-]*" size="12"; }
+    }
+}
+
+/// A form that is none of this console's.
+pub(super) fn unreadable() -> Trouble {
+    Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "this form cannot be read").hint("reload the page and try again")
 }
 
 /// Sends the browser to a page of this console.

@@ -17,6 +17,7 @@ use skin_assist_core::{
     ports::StateError,
 };
 use skin_assist_subscribers::{cloud_events, fhir};
+use url::Url;
 
 use super::{
     api::{Answer, MOST, Problem, USUAL, answer},
@@ -85,13 +86,34 @@ pub(super) async fn events(view: View, Path(id): Path<String>, wanted: Result<Qu
     answer(&events.iter().map(shown).collect::<Vec<_>>())
 }
 
+/// Where a subscriber is: its scheme, host and port. The rest of its address may be a secret.
+pub(super) fn whereabouts(subscription: &Subscription) -> String {
+    match Url::parse(&subscription.endpoint) {
+        Ok(url) => url.origin().ascii_serialization(),
+        Err(_) => String::new(),
+    }
+}
+
+/// A subscription as somebody may see it.
+fn seen_by(view: &View, mut subscription: Subscription) -> Subscription {
+    if !view.person.may_see_endpoints() {
+        subscription.endpoint = whereabouts(&subscription);
+    }
+    subscription
+}
+
 /// How subscriptions stand.
 pub(super) async fn list(view: View) -> Answer {
-    answer(&view.console.state.subscriptions().await?)
+    let subscriptions = view.console.state.subscriptions().await?;
+    let seen = subscriptions
+        .into_iter()
+        .map(|subscription| seen_by(&view, subscription));
+    answer(&seen.collect::<Vec<_>>())
 }
 
 async fn subscription(view: &View, id: &str) -> Result<Option<Subscription>, StateError> {
-    view.console.state.subscription(&SubscriptionId::new(id)).await
+    let found = view.console.state.subscription(&SubscriptionId::new(id)).await?;
+    Ok(found.map(|subscription| seen_by(view, subscription)))
 }
 
 /// The events of a subscription, as CloudEvents.

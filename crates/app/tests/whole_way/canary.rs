@@ -6,7 +6,7 @@ use std::{fmt::Debug, fs, net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 use http::StatusCode;
 use skin_assist::{
     config::Config,
-    console::{AccessOptions, Console, ConsoleOptions, Role, Serving},
+    console::{AccessOptions, Bounds, Console, ConsoleOptions, Role, Serving},
 };
 use skin_assist_core::{
     domain::{ChartEventKind, Notice, SubscriptionFormat},
@@ -126,6 +126,7 @@ fn answers(world: &World, paths: &[String]) -> Vec<String> {
             ..AccessOptions::default()
         },
         standing_for: Duration::ZERO,
+        bounds: Bounds::default(),
         config: Config::defaults().unwrap(),
     };
     let console = Console::new(world.state.clone(), Arc::new(world.clock.clone()), options).unwrap();

@@ -16,7 +16,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use skin_assist::{
     config::Config,
-    console::{AccessOptions, Console, ConsoleOptions, Serving},
+    console::{AccessOptions, Bounds, Console, ConsoleOptions, Serving},
     driver::{Telling, stop_signal},
 };
 use skin_assist_core::{
@@ -409,6 +409,7 @@ fn ask(world: &World, path: &str, token: &str) -> (u16, Value) {
         listen,
         access: AccessOptions::default(),
         standing_for: Duration::ZERO,
+        bounds: Bounds::default(),
         config: Config::defaults().unwrap(),
     };
     let console = Console::new(world.state.clone(), Arc::new(world.clock.clone()), options).unwrap();

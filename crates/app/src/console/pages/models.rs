@@ -1,6 +1,6 @@
-//! The model packs, and how their answers and the photos change over weeks.
+//! The model packs, how their answers and the photos change over weeks, and how they agree with what was coded later.
 
-use axum::extract::Query;
+use axum::extract::{Multipart, Query};
 use http::StatusCode;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -9,10 +9,21 @@ use skin_assist_evaluation::stability;
 
 use super::{Answer, Place, Trouble, View};
 use crate::{
-    commands::drift::{self, BASELINE_WEEKS, MeasureOverWeeks, ModelOverWeeks, latest},
-    console::{access::Role, pictures},
+    commands::{
+        drift::{self, BASELINE_WEEKS, MeasureOverWeeks, ModelOverWeeks, latest},
+        known_firm,
+        photos::Because,
+        silent_report,
+    },
+    console::{
+        access::{Role, wipe},
+        pictures,
+    },
     wiring,
 };
+
+/// Some 200,000 coded diagnoses.
+pub(in crate::console) const MOST_DIAGNOSES_BYTES: usize = 8_000_000;
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
@@ -53,9 +64,38 @@ pub(in crate::console) async fn page(view: View, Query(wanted): Query<Wanted>) -
         } @else { p { "Needs the role operator: results are read for it." } }
         @if let Some(drift) = drift { (drift) }
         h2 { "Agreement of the silent trial" }
-        p { code { "skin-assist silent-report" } " compares results with what clinicians coded later, from a file of their diagnoses." }
+        p { "Results beside what clinicians coded later, from a file of their diagnoses (CSV; " code { "docs/silent-trial.md" } " has the form), as " code { "skin-assist silent-report" } " has it. The file is not kept." }
+        @if view.person.may(Role::Operator) {
+            form.fields method="post" action="/models/agreement" enctype="multipart/form-data" {
+                (view.form_secret())
+                label { "Of the practice " select name="practice" { @for firm in &firms { option value=(firm.id) { (firm.id) } } } }
+                label { "The file of diagnoses" input name="diagnoses" type="file" accept=".csv,text/csv" required; }
+                (super::why())
+                button { "Compare" }
+            }
+        } @else { p { "Needs the role operator: results are read for it." } }
     };
-    Ok(view.page(Place::Models, "Models", &content))
+    // Still: packs are files, and each look at a practice's results is recorded.
+    Ok(view.still_page(Place::Models, "Models", &content))
+}
+
+/// A practice's results beside the coded diagnoses of a file. Nothing is kept but that the results were read, and why.
+pub(in crate::console) async fn agreement(view: View, form: Multipart) -> Answer {
+    let (fields, file) = view.fields_and_file(Role::Operator, form, "diagnoses").await?;
+    let because = Because::of(fields.text("reason"), fields.text("ticket"))?;
+    let state = &*view.console.state;
+    let firm = known_firm(state, fields.text("practice")).await?.id;
+    let unreadable = |_| Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "the file of diagnoses is no text");
+    let diagnoses = std::str::from_utf8(&file).map_err(unreadable)?;
+    let subject = because.subject(silent_report::READ_FOR);
+    let entry = view.person.operator().entry(&firm, AuditAction::ResultRead, subject);
+    let report = silent_report::report(state, &firm, diagnoses, &entry).await;
+    wipe(file);
+    let content = html! {
+        p { a href="/models" { "Back" } " - it is recorded that you read all results: " (because.said) "." }
+        div.wide tabindex="0" role="region" aria-label="Report" { pre { (silent_report::page(&report?)) } }
+    };
+    Ok(view.answer_page(Place::Models, &format!("Agreement at {firm}"), &content))
 }
 
 async fn over_weeks(view: &View, firm: &FirmId) -> Result<Markup, Trouble> {

@@ -52,12 +52,23 @@ pub(in crate::console) async fn page(view: View) -> Answer {
         (figures(&stand, &recent))
         h2 { "Practices" }
         (practices(&view, &stand.firms, &recent.journeys))
+        (cut(&view, &recent, "Draft p50 and p95 are"))
         h2 { "Drafts per hour" }
+        (cut(&view, &recent, "These are"))
         (pictures::hours("Drafts", "drafts", &drafts_by_hour(&recent.journeys, view.now), view.now))
         h2 { "Quotas" }
         (quotas(&stand))
     };
     Ok::<Response, _>(view.page(Place::Overview, "Overview", &content))
+}
+
+/// Says of which photos figures are, where a day has more than are read.
+fn cut(view: &View, recent: &Recent, what: &str) -> Markup {
+    html! {
+        @if let Some(at) = recent.cut_at {
+            p.word.warn { (what) " of the latest " (recent.journeys.len()) " photos, of which the first was found " (view.ago(at)) "." }
+        }
+    }
 }
 
 /// What needs somebody, most urgent first; or that nothing does.
@@ -82,12 +93,14 @@ fn alarms(stand: &Stand, recent: &Recent) -> Markup {
     let hosts: Vec<_> = stand.pollers.iter().flat_map(|poller| &poller.resting_hosts).collect();
     let is_unserved = |subscription: &&Subscription| subscription.status == SubscriptionStatus::Error;
     let unserved = stand.subscriptions.iter().filter(is_unserved).count();
+    let nobody_polls = stand.pollers.is_empty() && !stand.firms.is_empty();
     let is_quiet = letters + uncertain + retracted == 0
         && stopped.is_empty()
         && failing.is_empty()
         && blind.is_empty()
         && hosts.is_empty()
-        && unserved == 0;
+        && unserved == 0
+        && !nobody_polls;
     html! {
         section aria-label="Alarms" {
             @for (firm, reason) in &stopped {
@@ -101,7 +114,7 @@ fn alarms(stand: &Stand, recent: &Recent) -> Markup {
             @for firm in &blind {
                 div.banner { p { a href=(practice_path(&firm.firm.id)) { (firm.firm.id) } " is served, and nothing is seen: no category of its documents is chosen." } }
             }
-            @if stand.pollers.is_empty() && !stand.firms.is_empty() {
+            @if nobody_polls {
                 div.banner.bad role="alert" { p { "Nobody polls: no running process has said that it does." } }
             }
             @if retracted > 0 {
@@ -154,12 +167,16 @@ fn figures(stand: &Stand, recent: &Recent) -> Markup {
         .iter()
         .filter(|journey| journey.state == JourneyState::Delivered)
         .count();
+    let (more, of_which) = match recent.cut_at {
+        Some(_) => ("and more", format!("of the latest {} photos", recent.journeys.len())),
+        None => ("", String::new()),
+    };
     html! {
         dl.figures {
             (figure("Practices served", served, &format!("of {}", stand.firms.len())))
             (figure("Visits under watch", watched, ""))
-            (figure("Photos, 24 h", recent.journeys.len(), ""))
-            (figure("Drafts written, 24 h", drafts, ""))
+            (figure("Photos, 24 h", recent.journeys.len(), more))
+            (figure("Drafts written, 24 h", drafts, &of_which))
             (figure("On their way", waiting, ""))
         }
     }

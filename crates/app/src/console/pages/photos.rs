@@ -19,7 +19,7 @@ use super::{Answer, Place, Trouble, View, figure, lasting, photo_path, practice_
 use crate::{
     commands::{
         Operator, known_firm,
-        photos::{self, Because, REASONS, seen_on},
+        photos::{self, Because, seen_on},
     },
     console::{access::Role, pictures},
     failure::Failure,
@@ -133,8 +133,7 @@ pub(in crate::console) async fn page(view: View, Path((firm, document)): Path<(S
                 p { "These are a patient's data. Say why you read them; it is recorded. Photos are not kept: with the photo, it is read anew from the EHR, for a call or two." }
                 form.line method="post" action=(format!("{}/read", photo_path(&firm, &document))) {
                     (view.form_secret())
-                    label { "Because " select name="reason" required { @for (reason, said) in REASONS { option value=(reason) { (said) } } } }
-                    label { "Ticket " input name="ticket" maxlength="32" pattern="[A-Za-z0-9\\-]*" size="12"; }
+                    (super::why())
                     button { "Read" }
                     button name="photo" value="shown" { "Read, with the photo" }
                 }
@@ -245,7 +244,7 @@ pub(in crate::console) async fn read(
             }
         }
     };
-    Ok(view.still_page(Place::Photos, &format!("Photo {document}"), &content))
+    Ok(view.answer_page(Place::Photos, &format!("Photo {document}"), &content))
 }
 
 /// The photo with what the models saw on it. One is drawn at a time: each takes memory by its size.

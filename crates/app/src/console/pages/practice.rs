@@ -14,11 +14,11 @@ use skin_assist_core::{
 };
 use skin_assist_ehr::{ProbeReport, Verdict};
 
-use super::{Answer, Place, Trouble, View, figure, practice_path, seconds, to};
+use super::{Answer, Place, Trouble, View, figure, practice_path, seconds, to, unreadable};
 use crate::{
     commands::{categories, firm, known_firm, probe},
     console::{
-        access::{Fields, Role},
+        access::Role,
         pictures::{self, PhotoOfDay},
     },
 };
@@ -100,7 +100,10 @@ async fn day(view: &View, firm: &Firm) -> Result<Markup, Trouble> {
         .into_iter()
         .map(|watch| (watch.first_seen_at, watch.expires_at.min(view.now)))
         .collect();
-    Ok(pictures::day(&visits, &looks, &photos, from, view.now))
+    Ok(html! {
+        (pictures::day(&visits, &looks, &photos, from, view.now))
+        @if photos.len() == MOST_PHOTOS { p.word.warn { "The latest " (MOST_PHOTOS) " photos alone are drawn." } }
+    })
 }
 
 fn settings(view: &View, firm: &Firm) -> Markup {
@@ -186,20 +189,8 @@ pub(in crate::console) async fn set_mode(view: View, Path(id): Path<String>, bod
 }
 
 /// Drafts, by a document that permits them. The document itself is not kept: its hash is.
-pub(in crate::console) async fn permit(view: View, Path(id): Path<String>, mut form: Multipart) -> Answer {
-    view.needs(Role::Admin)?;
-    let (mut texts, mut document) = (BTreeMap::new(), Bytes::new());
-    while let Some(field) = form.next_field().await.map_err(|_| unreadable())? {
-        match field.name().map(str::to_owned).as_deref() {
-            Some("document") => document = field.bytes().await.map_err(|_| unreadable())?,
-            Some(name) => {
-                let value = field.text().await.map_err(|_| unreadable())?;
-                texts.insert(name.to_owned(), value);
-            }
-            None => {}
-        }
-    }
-    let fields = Fields::new(texts, &view.person).map_err(|said| Trouble::new(StatusCode::FORBIDDEN, said))?;
+pub(in crate::console) async fn permit(view: View, Path(id): Path<String>, form: Multipart) -> Answer {
+    let (fields, document) = view.fields_and_file(Role::Admin, form, "document").await?;
     let recorded_by = fields.text("recorded_by").to_owned();
     if document.is_empty() || recorded_by.is_empty() {
         return Err(Trouble::new(
@@ -255,7 +246,7 @@ pub(in crate::console) async fn ask(view: View, Path(id): Path<String>, body: By
             p { a href=(format!("{}/categories", practice_path(&firm.id))) { "Next: choose its categories" } }
         }
     };
-    Ok(view.still_page(Place::Overview, &format!("What the EHR of {} does", firm.id), &content))
+    Ok(view.answer_page(Place::Overview, &format!("What the EHR of {} does", firm.id), &content))
 }
 
 fn said(report: &ProbeReport) -> Markup {
@@ -337,8 +328,4 @@ pub(in crate::console) async fn set_categories(view: View, Path(id): Path<String
     categories::set(&*view.console.state, &view.person.operator(), &firm, &uses, None).await?;
     view.console.changed();
     Ok(to(&practice_path(&id)))
-}
-
-fn unreadable() -> Trouble {
-    Trouble::new(StatusCode::UNPROCESSABLE_ENTITY, "this form cannot be read").hint("reload the page and try again")
 }

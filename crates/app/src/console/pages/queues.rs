@@ -17,6 +17,8 @@ use crate::{
 
 /// Items of one list.
 const LISTED: usize = 200;
+/// Photos among which results that are kept back are looked for, the latest.
+const MOST_PHOTOS: usize = 20 * LISTED;
 
 /// The page.
 pub(in crate::console) async fn page(view: View) -> Answer {
@@ -25,9 +27,9 @@ pub(in crate::console) async fn page(view: View) -> Answer {
     let letters = state.dead_letters().await?;
     let entries = uncertain::entries(state).await?;
     let retracted = state.retracted_drafts().await?;
-    let withheld: Vec<Journey> = state
-        .journeys(None, Timestamp::ALWAYS, 20 * LISTED)
-        .await?
+    let latest = state.journeys(None, Timestamp::ALWAYS, MOST_PHOTOS).await?;
+    let are_all = latest.len() < MOST_PHOTOS;
+    let withheld: Vec<Journey> = latest
         .into_iter()
         .filter(|journey| journey.state == JourneyState::Withheld)
         .take(LISTED)
@@ -43,6 +45,7 @@ pub(in crate::console) async fn page(view: View) -> Answer {
         (under_way(&view, &queued))
         h2 id="review" { "Review inbox (" (withheld.len()) @if withheld.len() == LISTED { " and more" } ")" }
         p.faint { "Results that are kept back: in silent mode, or because the EHR holds no draft." }
+        @if !are_all { p.word.warn { "Of the latest " (MOST_PHOTOS) " photos. " code { "skin-assist review list" } " lists all of a practice." } }
         (photos::table(&view, &withheld))
     };
     Ok(view.page(Place::Queues, "Queues", &content))
@@ -168,7 +171,7 @@ pub(in crate::console) async fn replay(view: View, body: Bytes) -> Answer {
             (view.button(Role::Operator, "/dead-letters/replay", &[("letter", "all")], "Put them back"))
             p { a href="/queues#dead-letters" { "Leave them" } }
         };
-        return Ok(view.still_page(Place::Queues, "What would be put back", &content));
+        return Ok(view.answer_page(Place::Queues, "What would be put back", &content));
     }
     for (letter, due_at) in due {
         dead_letters::put_one_back(&*view.console.state, &view.person.operator(), letter, due_at).await?;

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use maud::{Markup, html};
 use skin_assist_core::{audit::installation, phi::Secret, ports::AuditAction};
 
-use super::{Answer, View, document, safe_next, to, with_next};
+use super::{Answer, Stay, View, document, safe_next, to, with_next};
 use crate::console::{
     Console,
     access::{NotSignedIn, Person, Role, wipe},
@@ -76,7 +76,13 @@ fn asks(console: &Console, status: StatusCode, problem: Option<&Problem>, next: 
             }
         }
     };
-    document(status, "Sign in", &html! { a href="/" { "Overview" } }, false, &content)
+    document(
+        status,
+        "Sign in",
+        &html! { a href="/" { "Overview" } },
+        Stay::Still,
+        &content,
+    )
 }
 
 /// Begins a session of who has a token.
@@ -102,6 +108,15 @@ pub(in crate::console) async fn sign_in(State(console): State<Arc<Console>>, bod
     match recorded(&console, &person).await {
         Ok(()) => with_cookie(to(&next), &cookie),
         Err(said) => asks(StatusCode::SERVICE_UNAVAILABLE, said),
+    }
+}
+
+/// Whether the session of who asks goes on: what an open page asks by itself.
+pub(in crate::console) async fn session(view: View) -> StatusCode {
+    if view.person.is_signed_in {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::UNAUTHORIZED
     }
 }
 
@@ -174,7 +189,7 @@ pub(in crate::console) async fn return_from_provider(
 /// sent by this console's own pages alone; nor may a form lead elsewhere.
 fn leads_on(title: &str, content: &Markup, next: &str) -> Response {
     let head = html! { a href="/" { "Overview" } };
-    let mut page = document(StatusCode::OK, title, &head, false, content);
+    let mut page = document(StatusCode::OK, title, &head, Stay::Still, content);
     if let Ok(refresh) = HeaderValue::from_str(&format!("0; url={next}")) {
         page.headers_mut().insert(header::REFRESH, refresh);
     }

@@ -6,13 +6,12 @@ use maud::{Markup, html};
 use skin_assist_core::domain::{
     GivenUpNotification, Subscription, SubscriptionFormat, SubscriptionId, SubscriptionStatus,
 };
-use url::Url;
 
 use super::{Answer, Place, Trouble, View, lasting, to};
 use crate::{
     commands::subscription::{Change, change as make, listed, replay as put_back},
     config::StoreName,
-    console::access::Role,
+    console::{access::Role, subscribers::whereabouts},
 };
 
 /// Dead letters that the page lists.
@@ -56,17 +55,6 @@ const fn look(status: SubscriptionStatus) -> &'static str {
     }
 }
 
-/// Where the subscriber is. No more than that of its address: the rest may be a secret.
-fn host(subscription: &Subscription) -> String {
-    let url = Url::parse(&subscription.endpoint).ok();
-    let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port())));
-    match host {
-        Some((host, Some(port))) => format!("{host}:{port}"),
-        Some((host, None)) => host.to_owned(),
-        None => "-".to_owned(),
-    }
-}
-
 const fn channel(format: SubscriptionFormat) -> &'static str {
     match format {
         SubscriptionFormat::FhirR4Backport => "FHIR R4 rest-hook, id-only",
@@ -85,7 +73,7 @@ fn table(view: &View, subscriptions: &[Subscription]) -> Markup {
                 tr {
                     td { code { (subscription.id) } }
                     td { span class=(look(subscription.status)) { (subscription.status) } }
-                    td { (host(subscription)) br; small.faint { (channel(subscription.format)) } }
+                    td { (whereabouts(subscription)) br; small.faint { (channel(subscription.format)) } }
                     td.text { (listed(&subscription.kinds)) br; small.faint { "practices: " (listed(&subscription.firms)) } }
                     td { "up to " (subscription.told_up_to()) " of " (subscription.events) }
                     td { @match subscription.waiting_since {
@@ -173,12 +161,12 @@ async fn ask(view: &View, id: &str) -> Answer {
     let subscription = view.console.state.subscription(&SubscriptionId::new(id)).await?;
     let subscription = subscription.ok_or_else(|| Trouble::not_found("subscription"))?;
     let content = html! {
-        p { code { (subscription.id) } " of " (host(&subscription)) " would end: its signing key, its token and its numbers are gone then, and what waits for it ("
+        p { code { (subscription.id) } " of " (whereabouts(&subscription)) " would end: its signing key, its token and its numbers are gone then, and what waits for it ("
             (subscription.waiting) " events) is not sent. To stop for a while, pause it." }
         (view.button(Role::Admin, "/subscriptions/change", &[("subscription", subscription.id.as_str()), ("change", "remove")], "Remove it"))
         p { a href="/subscriptions" { "Leave it" } }
     };
-    Ok(view.still_page(Place::Subscriptions, "What would be removed", &content))
+    Ok(view.answer_page(Place::Subscriptions, "What would be removed", &content))
 }
 
 /// Puts a notification that was given up back among those that wait.

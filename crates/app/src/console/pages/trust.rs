@@ -1,12 +1,10 @@
 //! The audit trail, what is kept for how long, keys, versions.
 
-use std::collections::VecDeque;
-
 use axum::{body::Bytes, extract::Query};
 use maud::{Markup, html};
 use serde::Deserialize;
 use skin_assist_core::{
-    audit::{AuditEntry, BEGINNING_NUMBER, installation},
+    audit::{AuditEntry, installation},
     domain::FirmId,
     ports::Kept,
 };
@@ -15,28 +13,25 @@ use super::{Answer, Place, View};
 use crate::{
     commands::audit,
     config::StoreName,
-    console::access::Role,
+    console::{access::Role, trail},
     retention::{NOT_COUNTED, kept_rows},
 };
 
 /// Entries that one page lists.
 const LISTED: usize = 200;
-/// Entries that are read at a time,
-const PAGE: usize = 1000;
-/// and at most, to find the latest that fit.
-const MOST_READ: usize = 100_000;
 
 /// The page.
 pub(in crate::console) async fn page(view: View) -> Answer {
     let console = &view.console;
-    let chains = console.state.audit_chains().await?;
-    let kept = console.state.kept().await?;
+    let chains = console.chains().await?;
+    let amounts = console.amounts().await?;
+    let (counted_at, kept) = &*amounts;
     let content = html! {
         h2 { "Audit trail" }
         p { "A chain of hashes for each practice, and one for the installation. " (view.button(Role::Operator, "/trust/verify", &[], "Check all chains")) }
         div.wide tabindex="0" role="region" aria-label="Chains" { table {
             thead { tr { th scope="col" { "Chain" } th.number scope="col" { "Ends with" } th scope="col" { "Its hash: keep it elsewhere, as an anchor" } } }
-            tbody { @for chain in &chains {
+            tbody { @for chain in &*chains {
                 tr {
                     td { a href=(format!("/trust/entries?practice={}", super::segment(&chain.head.firm))) { (chain.head.firm) } }
                     td.number { (chain.head.number) } td { code { (chain.head.hash) } }
@@ -44,7 +39,8 @@ pub(in crate::console) async fn page(view: View) -> Answer {
             } }
         } }
         h2 { "What is kept" }
-        (kept_table(&view, &kept))
+        (kept_table(&view, kept))
+        p.faint { @if kept.is_empty() { (NOT_COUNTED) } @else { "Counted " (view.ago(*counted_at)) "." } }
         h2 { "Keys" }
         @match console.config.state.store {
             StoreName::Sqlite => p { "The state file is encrypted as a whole, and what comes from each practice's EHR with a key of its own besides. "
@@ -58,7 +54,7 @@ pub(in crate::console) async fn page(view: View) -> Answer {
             (super::figure("This process runs for", super::lasting(view.now.since(console.began_at)), ""))
         }
     };
-    Ok(view.page(Place::Trust, "Trust", &content))
+    Ok(view.still_page(Place::Trust, "Trust", &content))
 }
 
 fn kept_table(view: &View, kept: &[Kept]) -> Markup {
@@ -73,7 +69,6 @@ fn kept_table(view: &View, kept: &[Kept]) -> Markup {
                 }
             } }
         } }
-        @if kept.is_empty() { p.faint { (NOT_COUNTED) } }
     }
 }
 
@@ -94,7 +89,7 @@ pub(in crate::console) async fn verify(view: View, body: Bytes) -> Answer {
         p.faint { "Without an anchor a missing end is not found: " code { "skin-assist audit verify --anchor FILE" } "." }
         p { a href="/trust" { "Back" } }
     };
-    Ok(view.still_page(Place::Trust, "The chains were checked", &content))
+    Ok(view.answer_page(Place::Trust, "The chains were checked", &content))
 }
 
 /// What is asked for.
@@ -118,25 +113,17 @@ pub(in crate::console) async fn entries(view: View, Query(wanted): Query<Wanted>
             .iter()
             .any(|part| part.contains(text.trim()))
     };
-    let (mut latest, mut read, mut from) = (VecDeque::new(), 0, BEGINNING_NUMBER);
-    loop {
-        let page = state.audit_entries(&firm, from, PAGE).await?;
-        read += page.entries.len();
-        for entry in page.entries.into_iter().filter(|entry| fits(entry)) {
-            if latest.len() == LISTED {
-                latest.pop_front();
-            }
-            latest.push_back(entry);
-        }
-        match page.next {
-            Some(next) if read < MOST_READ => from = next,
-            _ => break,
-        }
-    }
-    let chains = state.audit_chains().await?;
+    let chains = view.console.chains().await?;
+    let found = match chains.iter().find(|chain| chain.head.firm == firm) {
+        Some(chain) => Some(trail::latest(state, chain, view.console.bounds.entries, LISTED, fits).await?),
+        None => None,
+    };
+    let latest = found.as_ref().map(|found| &found.entries);
+    let latest: Vec<_> = latest.into_iter().flatten().rev().collect();
+    let looked_from = found.as_ref().and_then(|found| found.looked_from);
     let content = html! {
         form.line method="get" action="/trust/entries" role="search" {
-            label { "Chain " select name="practice" { @for chain in &chains {
+            label { "Chain " select name="practice" { @for chain in &*chains {
                 option value=(chain.head.firm) selected[chain.head.firm == firm] { (chain.head.firm) }
             } } }
             label { "With " input name="text" value=(text) placeholder="who, what or an id"; }
@@ -145,12 +132,15 @@ pub(in crate::console) async fn entries(view: View, Query(wanted): Query<Wanted>
         @if latest.is_empty() { p { "No entry." } } @else {
             div.wide tabindex="0" role="region" aria-label="Entries" { table {
                 thead { tr { th.number scope="col" { "No." } th scope="col" { "When" } th scope="col" { "Who" } th scope="col" { "What" } th scope="col" { "To what" } } }
-                tbody { @for entry in latest.iter().rev() { tr {
+                tbody { @for entry in &latest { tr {
                     td.number { (entry.number) } td { (entry.at) } td { (entry.actor) } td { (entry.action) } td.text { (entry.said()) }
                 } } }
             } }
         }
-        p.faint { "The latest " (LISTED) " that fit. " code { "skin-assist audit export" } " writes all." }
+        @if let Some(number) = looked_from {
+            p.word.warn { "Those before number " (number) " were not looked at." }
+        }
+        p.faint { "The latest " (LISTED) " that fit, as of now. " code { "skin-assist audit export" } " writes all." }
     };
-    Ok(view.page(Place::Trust, &format!("Audit trail of {firm}"), &content))
+    Ok(view.still_page(Place::Trust, &format!("Audit trail of {firm}"), &content))
 }
