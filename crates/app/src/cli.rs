@@ -61,6 +61,8 @@ enum Command {
     Status(JsonFlag),
     /// Lists the latest photos and how far each is on its way. Nothing of what the models saw.
     Photos(PhotosArguments),
+    /// Shows the draft about a photo, what the models saw and what made it. It is recorded who read it, and why.
+    Draft(DraftArguments),
     /// Draws what the models saw onto a photo, which is read anew from the EHR: photos are not kept. It is recorded who did, and why.
     Picture(PictureArguments),
     /// Lists what waits for a step of the pipeline, or is worked on.
@@ -151,6 +153,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Probe(arguments) => commands::probe::probe(&config()?, arguments).await,
             Command::Status(JsonFlag { json }) => commands::status::status(&config()?, json).await,
             Command::Photos(arguments) => commands::photos::photos(&config()?, arguments).await,
+            Command::Draft(arguments) => commands::draft::draft(&config()?, &arguments).await,
             Command::Picture(arguments) => commands::photos::picture(&config()?, arguments).await,
             Command::Queue(arguments) => commands::photos::queue(&config()?, arguments).await,
             Command::Console(JsonFlag { json }) => commands::console::console(&config()?, json),

@@ -17,6 +17,7 @@ pub(crate) mod credential;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod draft;
 pub(crate) mod drift;
 pub(crate) mod eval;
 pub(crate) mod firm;

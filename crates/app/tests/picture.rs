@@ -1,4 +1,4 @@
-//! What the models saw, drawn on the photo: read anew from the EHR, for a reason, and nothing of it kept.
+//! What the models saw, drawn on the photo: read anew from the EHR, for a reason, and nothing of it kept; and the draft about it.
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something is not as it should be")]
 
@@ -63,6 +63,33 @@ fn what_the_models_saw_is_drawn_on_the_photo_for_a_reason_and_on_no_other_photo(
         read.lines()
             .any(|entry| entry.contains("photo-read") && entry.contains(&subject)),
         "{read}"
+    );
+
+    // The draft is read for a reason, too.
+    let draft = ["draft", "elm", &known, "--json", "--because"];
+    let refused = installation.fail(&[&draft[..], &["curiosity"]].concat());
+    assert!(refused.contains("say why you read it"), "{refused}");
+    let shown = installation.json(&[&draft[..], &["complaint"]].concat());
+    assert_eq!(shown["delivery"]["state"], "delivered", "{shown}");
+    assert!(!shown["sections"].as_array().unwrap().is_empty() && !shown["findings"]["ranked"].is_null());
+    let pack = shown["versions"]["models"][0]["pack"].as_str().unwrap();
+    let said = installation.succeed(&["draft", "elm", &known, "--because", "complaint"]);
+    for part in [
+        shown["title"].as_str().unwrap(),
+        pack,
+        shown["reference_code"].as_str().unwrap(),
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let trail = installation.succeed(&["audit", "export", "--firm", "elm"]);
+    let reads = trail
+        .lines()
+        .filter(|entry| entry.contains("result-read") && entry.contains("because complaint"));
+    assert_eq!(reads.count(), 2, "{trail}");
+    let unknown = installation.fail(&["draft", "elm", "nothing", "--because", "fault"]);
+    assert!(
+        unknown.contains("no photo `nothing`") && unknown.contains("hint: "),
+        "{unknown}"
     );
 
     // The clinic replaced the file in its place.

@@ -29,6 +29,21 @@ pub(crate) struct WhyArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DraftArguments {
+    /// The practice.
+    #[arg(value_name = "PRACTICE")]
+    pub(crate) firm: String,
+    /// The photo's document, as `skin-assist photos` lists it.
+    #[arg(value_name = "PHOTO")]
+    pub(crate) photo: String,
+    #[command(flatten)]
+    pub(crate) why: WhyArguments,
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PictureArguments {
     /// The practice.
     #[arg(value_name = "PRACTICE")]

@@ -9,7 +9,7 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use super::{by_operator, known_firm, photos::Because, print_json, state_failed, table::table};
+use super::{by_operator, draft::print_note, known_firm, photos::Because, print_json, state_failed, table::table};
 use crate::{
     cli::{JsonFlag, ReviewCommand},
     config::Config,
@@ -141,12 +141,6 @@ async fn show(
             sections: &note.sections,
         });
     }
-    say!("{}", note.title);
-    for section in &note.sections {
-        say!("\n{}", section.heading);
-        for paragraph in &section.paragraphs {
-            say!("  {paragraph}");
-        }
-    }
+    print_note(note);
     Ok(())
 }
