@@ -16,6 +16,7 @@ use skin_assist_aws::{
     dynamodb::{DynamoStore, FirmKeys, schema::TABLES},
 };
 use skin_assist_core::{
+    audit::AuditEntry,
     domain::{
         Assessment, CategoryCode, CategoryUse, Cursor, DocumentId, DocumentStep, DocumentWatch, Encounter, EncounterId,
         EncounterStatus, Firm, FirmId, FirmStatus, Mode, NewCredential, PatientId, Route,
@@ -357,7 +358,7 @@ async fn what_is_put_back_of_a_shredded_firm_is_not_read_by_anybody() {
             let entries = store.audit_entries(firm, 0, 10).await.unwrap().entries;
             assert_eq!(entries[0].said() == "d001", is_readable, "{firm}");
             // Who destroyed the key is in the trail from before that on.
-            let told: Vec<&str> = entries[1..].iter().map(|entry| entry.said()).collect();
+            let told: Vec<&str> = entries[1..].iter().map(AuditEntry::said).collect();
             let shredded = ["shredding begun", "shredded"];
             assert_eq!(told, if is_readable { &[][..] } else { &shredded[..] }, "{firm}");
         }
