@@ -88,7 +88,7 @@ async fn what_is_kept_is_counted_every_ten_minutes_at_most() {
 }
 
 /// Photos of one visit.
-async fn find_photos(state: &SqliteStore, firm: &FirmId, number: usize) {
+pub(crate) async fn find_photos(state: &SqliteStore, firm: &FirmId, number: usize) {
     let (now, visit) = (SystemClock.now(), EncounterId::new("visit"));
     let encounter = Encounter {
         id: visit.clone(),
