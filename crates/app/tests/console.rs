@@ -6,6 +6,8 @@
 mod bounds;
 #[path = "support/process.rs"]
 mod process;
+#[path = "console/repairs.rs"]
+mod repairs;
 #[path = "console/sessions.rs"]
 mod sessions;
 
