@@ -208,7 +208,10 @@ fn assert_was_told(told: &Told, standing: &serde_json::Value, report: &Report) {
         let count = |events: &[&serde_json::Value]| events.iter().filter(names).count();
         assert_eq!(count(&found), 1, "{name} was found");
         let (drafted, in_doubt) = (count(&drafted), count(&in_doubt));
-        assert!(drafted == 1 || drafted == 0 && in_doubt == 1, "{name}: {drafted} and {in_doubt}");
+        assert!(
+            drafted == 1 || drafted == 0 && in_doubt == 1,
+            "{name}: {drafted} and {in_doubt}"
+        );
     }
 }
 
