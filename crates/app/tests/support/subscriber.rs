@@ -12,6 +12,7 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
+use skin_assist_simulator::PhotoReport;
 
 /// What one POST brings.
 fn read(stream: &TcpStream) -> Option<Value> {
@@ -103,5 +104,17 @@ impl Told {
         let kind = format!("example.skin-assist.{kind}");
         let of_kind = self.events.values().filter(|event| event["type"] == kind.as_str());
         of_kind.map(|event| &event["data"]).collect()
+    }
+
+    /// How often it was told of a photo: that it was found, that its draft is there, that this is in doubt.
+    pub(crate) fn of_photo(&self, photo: &PhotoReport) -> [usize; 3] {
+        let name = Value::from(format!("DocumentReference/{}", photo.document));
+        ["photo-detected", "draft-delivered", "draft-uncertain"].map(|kind| {
+            let names = |data: &&&Value| {
+                let mut named = data["context"].as_array().unwrap().iter().chain([&data["focus"]]);
+                data["practice"] == photo.firm && named.any(|reference| *reference == name)
+            };
+            self.of_type(kind).iter().filter(names).count()
+        })
     }
 }
