@@ -29,21 +29,18 @@ pub(in crate::console) struct Tried {
 impl Tried {
     /// The section of the configuration that says so.
     fn section(&self) -> String {
+        let hosts = toml::Value::from(self.hosts()).to_string();
         let text = |text: &str| toml::Value::from(text).to_string();
-        let mut section = format!(
-            "[ehr]\nprofile = {}\nbase_url = {}\n",
-            text(&self.profile),
-            text(&self.base_url)
-        );
-        for (key, value) in [("token_url", &self.token_url), ("api_key_file", &self.api_key_file)] {
-            if !value.is_empty() {
-                section += &format!("{key} = {}\n", text(value));
-            }
-        }
-        if !self.hosts().is_empty() {
-            section += &format!("photo_hosts = {}\n", toml::Value::from(self.hosts()));
-        }
-        section
+        let lines = [
+            ("profile", text(&self.profile), true),
+            ("base_url", text(&self.base_url), true),
+            ("token_url", text(&self.token_url), !self.token_url.is_empty()),
+            ("api_key_file", text(&self.api_key_file), !self.api_key_file.is_empty()),
+            ("photo_hosts", hosts, !self.hosts().is_empty()),
+        ];
+        let lines = lines.iter().filter(|(.., is_needed)| *is_needed);
+        let lines: Vec<_> = lines.map(|(key, value, _)| format!("{key} = {value}\n")).collect();
+        format!("[ehr]\n{}", lines.concat())
     }
 
     fn hosts(&self) -> Vec<String> {
