@@ -32,8 +32,8 @@ pub(crate) fn alone() -> Result<(), String> {
 pub(crate) fn check(steps: &mut Steps, features: &[&str], all: bool) {
     match install() {
         Ok(collector) => steps.step("telemetry to a collector of others", || {
-            let mut test = cargo("test --locked --workspace --test telemetry");
-            test.args(features).args(["--", "--ignored", "--nocapture"]);
+            let mut test = cargo("test --locked --workspace --test collector");
+            test.args(features);
             run(test.env(VARIABLE, &collector))
         }),
         Err(why) => steps.lacking(&format!("telemetry to a collector of others ({why})"), all),

@@ -4,6 +4,8 @@
 
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/telemetry.rs"]
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,9 +22,6 @@ use axum::{
 };
 use process::{Installation, Served};
 use serde_json::Value;
-use skin_assist::clock::SystemClock;
-use skin_assist_core::time::Clock as _;
-use skin_assist_simulator::{EncounterSpec, FirmSpec, Options, PhotoSpec, PracticeEhr};
 
 /// A collector: what it was told, each request with its path. The first one it puts off.
 #[derive(Clone, Default)]
@@ -74,41 +73,13 @@ impl Collector {
     }
 }
 
-/// A practice with two photos in its charts, connected.
-fn two_photos() -> (Served, Installation) {
-    let served = Served::start(PracticeEhr::new(Options::default()));
-    served.ehr.add_firm(FirmSpec::new("elm")).unwrap();
-    let installation = Installation::connected(&served.ehr);
-    let visit = served
-        .ehr
-        .open_encounter(SystemClock.now(), "elm", EncounterSpec::default())
-        .unwrap();
-    for seed in [1, 2] {
-        let photo = PhotoSpec::synthetic("PHOTO-LESION", seed, None);
-        served
-            .ehr
-            .attach_photo(SystemClock.now(), "elm", &visit, photo)
-            .unwrap();
-    }
-    (served, installation)
-}
-
-/// Names the collector in the configuration.
-fn tell(installation: &Installation, endpoint: &str, more: &str) {
-    let config = std::fs::read_to_string(&installation.config).unwrap();
-    let telemetry = format!(
-        "[telemetry]\notlp_endpoint = \"{endpoint}\"\notlp_every_seconds = 1\nallow_loopback_http = true\n{more}\n"
-    );
-    std::fs::write(&installation.config, config + &telemetry).unwrap();
-}
-
 #[test]
 fn each_photo_is_one_trace_from_its_filing_to_its_draft() {
-    let (served, installation) = two_photos();
+    let (served, installation) = told::two_photos();
     let collector = Collector::default();
     let endpoint = collector.clone().start(&served);
     std::fs::write(installation.path("headers"), "X-Collector-Key: the key\n").unwrap();
-    tell(&installation, &endpoint, "otlp_headers_file = \"headers\"");
+    told::tell(&installation, &endpoint, "otlp_headers_file = \"headers\"");
     let running = installation.start();
     let is_whole = |span: &&Value| span["name"] == "photo";
     for _ in 0..900 {
@@ -160,67 +131,6 @@ fn each_photo_is_one_trace_from_its_filing_to_its_draft() {
         "the first request was put off:\n{log}"
     );
     assert!(!log.contains("the key"), "{log}");
-}
-
-/// Rotel, which `cargo xtask collector` installs and names.
-#[test]
-#[ignore = "it needs a collector of others: `cargo xtask collector`"]
-#[allow(clippy::disallowed_methods, reason = "the collector is named to this test alone")]
-fn a_collector_of_others_understands_it() {
-    let program = std::env::var("TEST_COLLECTOR").expect("hint: `cargo xtask collector` names it");
-    let (served, installation) = two_photos();
-    let free = || {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.local_addr().unwrap().to_string()
-    };
-    let (http, grpc, heard) = (free(), free(), installation.path("heard"));
-    let mut collector = std::process::Command::new(program)
-        .args(["start", "--exporter", "blackhole", "--debug-log-verbosity", "detailed"])
-        .args(["--debug-log", "traces", "--debug-log", "metrics", "--disable-batching"])
-        .args(["--otlp-http-endpoint", &http, "--otlp-grpc-endpoint", &grpc])
-        .stdout(std::fs::File::create(&heard).unwrap())
-        .spawn()
-        .unwrap();
-    tell(&installation, &format!("http://{http}"), "");
-    let running = installation.start();
-    // Names and traces of the spans, as it writes what it understood.
-    let spans = || {
-        let text = std::fs::read_to_string(&heard).unwrap();
-        let mut spans: BTreeSet<(String, String)> = BTreeSet::new();
-        let mut trace = String::new();
-        for line in text.lines() {
-            match line.split_once(':').map(|(name, value)| (name.trim(), value.trim())) {
-                Some(("Trace ID", id)) => id.clone_into(&mut trace),
-                Some(("Name", name)) => _ = spans.insert((name.to_owned(), trace.clone())),
-                _ => {}
-            }
-        }
-        spans
-    };
-    for _ in 0..900 {
-        if spans().iter().filter(|(name, _)| name == "photo").count() >= 2 {
-            break;
-        }
-        served.sleep(Duration::from_millis(100));
-    }
-    assert_eq!(running.terminate(), Some(0));
-    collector.kill().unwrap();
-    collector.wait().unwrap();
-    let spans = spans();
-    let traces: BTreeSet<&String> = spans.iter().map(|(_, trace)| trace).collect();
-    assert_eq!(traces.len(), 2, "{spans:?}");
-    for trace in traces {
-        for name in ["photo", "find", "download-photo", "infer", "write-back"] {
-            assert!(spans.contains(&(name.to_owned(), trace.clone())), "{name}: {spans:?}");
-        }
-    }
-    let understood = std::fs::read_to_string(&heard).unwrap();
-    assert!(
-        understood.contains("-> Name: skin_assist_photo_to_draft_seconds"),
-        "{understood}"
-    );
-    let log = installation.log();
-    assert!(!log.contains("telemetry."), "it was refused:\n{log}");
 }
 
 #[test]
