@@ -28,8 +28,9 @@ pub(crate) struct WhyArguments {
     pub(crate) ticket: Option<String>,
 }
 
+/// A photo of which a patient's data are read.
 #[derive(Debug, Args)]
-pub(crate) struct DraftArguments {
+pub(crate) struct PhotoToRead {
     /// The practice.
     #[arg(value_name = "PRACTICE")]
     pub(crate) firm: String,
@@ -38,6 +39,12 @@ pub(crate) struct DraftArguments {
     pub(crate) photo: String,
     #[command(flatten)]
     pub(crate) why: WhyArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DraftArguments {
+    #[command(flatten)]
+    pub(crate) of: PhotoToRead,
     /// Print one JSON document instead of text.
     #[arg(long)]
     pub(crate) json: bool,
@@ -45,14 +52,8 @@ pub(crate) struct DraftArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PictureArguments {
-    /// The practice.
-    #[arg(value_name = "PRACTICE")]
-    pub(crate) firm: String,
-    /// The photo's document, as `skin-assist photos` lists it.
-    #[arg(value_name = "PHOTO")]
-    pub(crate) photo: String,
     #[command(flatten)]
-    pub(crate) why: WhyArguments,
+    pub(crate) of: PhotoToRead,
     /// A PNG file that is not there yet.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,

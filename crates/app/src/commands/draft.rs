@@ -18,10 +18,10 @@ use crate::{cli::DraftArguments, config::Config, failure::Failure, wiring};
 
 /// Prints it, after it was noted in the audit trail that it is read, and why.
 pub(crate) async fn draft(config: &Config, arguments: &DraftArguments) -> Result<ExitCode, Failure> {
-    let because = Because::given(&arguments.why)?;
+    let because = Because::given(&arguments.of.why)?;
     let state = wiring::state(config).await?;
-    let firm = known_firm(&*state, &arguments.firm).await?.id;
-    let document = DocumentId::new(arguments.photo.clone());
+    let firm = known_firm(&*state, &arguments.of.firm).await?.id;
+    let document = DocumentId::new(arguments.of.photo.clone());
     let journey = state.journey(&firm, &document).await.map_err(state_failed)?;
     let journey = journey.ok_or_else(|| {
         Failure::new(format!("no photo `{document}` of `{firm}` is known"))

@@ -113,10 +113,10 @@ pub(crate) async fn drawn(
 
 /// Writes the picture of a photo with what the models saw on it.
 pub(crate) async fn picture(config: &Config, arguments: PictureArguments) -> Result<ExitCode, Failure> {
-    let because = Because::given(&arguments.why)?;
+    let because = Because::given(&arguments.of.why)?;
     let state = wiring::state(config).await?;
-    let firm = known_firm(&*state, &arguments.firm).await?;
-    let document = DocumentId::new(arguments.photo);
+    let firm = known_firm(&*state, &arguments.of.firm).await?;
+    let document = DocumentId::new(arguments.of.photo);
     let unknown = || Failure::new(format!("there is no result of a photo `{document}` of `{}`", firm.id));
     let unknown = || unknown().with_hint("`skin-assist photos` lists photos and how far each is");
     let journey = state.journey(&firm.id, &document).await.map_err(state_failed)?;
