@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use skin_assist_core::{
-    domain::{DeadLetterSubject, Delivery, DocumentId, FirmId},
+    domain::{DeadLetterSubject, Delivery, DocumentId, FirmId, JourneyState},
     ports::{Operations, StateStore},
+    time::Timestamp,
 };
 use skin_assist_simulator::{PhotoReport, Report};
 
@@ -100,6 +101,13 @@ impl Listing {
         self.has(photo, |listed| matches!(listed, Listed::Buried(_)))
     }
 
+    /// The photos that have a draft, were withdrawn, and of which no alarm says so.
+    pub(crate) fn unnoticed(&self, report: &Report) -> Vec<PhotoName> {
+        let withdrawn = report.photos.iter().filter(|photo| photo.is_withdrawn());
+        let posted = withdrawn.filter(|photo| !photo.drafts.is_empty()).map(name);
+        posted.filter(|name| !self.alarms.contains(name)).collect()
+    }
+
     /// The photos that ask for a draft, have none, and of which nothing says why.
     pub(crate) fn open(&self, report: &Report) -> Vec<PhotoName> {
         let missing = report.missing().filter(|photo| asks_for_a_draft(photo.route));
@@ -108,8 +116,20 @@ impl Listing {
     }
 }
 
+/// Where each photo is that the store knows of.
+pub(crate) type Stands = HashMap<PhotoName, JourneyState>;
+
+/// # Panics
+/// When the store cannot be read, which is in memory.
+pub(crate) async fn stands(state: &(impl StateStore + ?Sized)) -> Stands {
+    let journeys = Operations::journeys(state, None, Timestamp::ALWAYS, usize::MAX).await;
+    let journeys = journeys.expect("the state is in memory").into_iter();
+    let stands = journeys.map(|journey| ((journey.firm.to_string(), journey.document.to_string()), journey.state));
+    stands.collect()
+}
+
 /// Compares the chart with the store, and both with what was asked for; `broken` are photos whose files are no pictures.
-pub(crate) fn end(report: &Report, listing: &Listing, broken: &HashSet<PhotoName>, truth: &mut Truth) {
+pub(crate) fn end(report: &Report, listing: &Listing, stands: &Stands, broken: &HashSet<PhotoName>, truth: &mut Truth) {
     for photo in listing.open(report) {
         truth.violated(
             "nothing is lost",
@@ -148,15 +168,32 @@ pub(crate) fn end(report: &Report, listing: &Listing, broken: &HashSet<PhotoName
             let listed = listing.photos.get(&name);
             truth.violated("nothing is given up without a cause", format!("{name:?}: {listed:?}"));
         }
+        match stands.get(&name) {
+            Some(JourneyState::Retracted) if !photo.is_withdrawn() => {
+                truth.violated(
+                    "nothing is given up without a cause",
+                    format!("{name:?} is called retracted"),
+                );
+            }
+            // Of one that was withdrawn before anybody saw it the store knows nothing.
+            Some(
+                JourneyState::Retracted | JourneyState::DeadLetter | JourneyState::Delivered | JourneyState::Uncertain,
+            )
+            | None => {}
+            Some(state) => truth.violated(
+                "nothing is lost",
+                format!("{name:?} has come no farther than {state:?}"),
+            ),
+        }
         if listing.has(photo, |listed| matches!(listed, Listed::Withheld(_))) {
             truth.violated("nothing is kept back without a cause", format!("{name:?}"));
         }
-        if drafts > 0 && truth.known_retracted.contains(&name) && !listing.alarms.contains(&name) {
-            truth.violated(
-                "a retraction after the post is an alarm",
-                format!("{name:?} is in the chart, and no alarm says so"),
-            );
-        }
+    }
+    for name in listing.unnoticed(report) {
+        truth.violated(
+            "a retraction after the post is an alarm",
+            format!("{name:?} is in the chart, and no alarm says so"),
+        );
     }
     for draft in &report.unmatched_drafts {
         truth.violated(

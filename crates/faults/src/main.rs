@@ -110,7 +110,11 @@ fn runs(arguments: &Arguments) -> Result<(), String> {
         if !outcome.violations.is_empty() {
             let (invariant, what) = &outcome.violations[0];
             println!("seed {} failed: {invariant}: {what}", outcome.seed);
-            println!("replay: cargo xtask faults --seed {}", outcome.seed);
+            let without = match arguments.without {
+                Mutation::None => String::new(),
+                mutation => format!(" --without {}", mutation.name()),
+            };
+            println!("replay: cargo xtask faults --seed {}{without}", outcome.seed);
         }
         if summary.runs.is_multiple_of(100) {
             let seconds = begun.elapsed().as_secs();

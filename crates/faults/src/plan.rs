@@ -170,6 +170,8 @@ pub(crate) struct Plan {
     pub(crate) calls: u32,
     pub(crate) token_life: Duration,
     pub(crate) shows_late: Duration,
+    /// Each change has a delay of its own, up to that.
+    pub(crate) shows_unevenly: bool,
     pub(crate) newest_first: bool,
     pub(crate) page_size: u32,
     /// When, from the beginning, and what.
@@ -265,6 +267,7 @@ impl Plan {
             calls: 160,
             token_life: seconds(random, 120, 600),
             shows_late,
+            shows_unevenly: false,
             newest_first: random.random_bool(0.5),
             page_size: random.random_range(10..=40),
             faults: Vec::new(),
@@ -291,6 +294,7 @@ impl Plan {
             let fault = plan.slow_process_hangs(&mut apart);
             plan.faults.extend(fault);
         }
+        plan.shows_unevenly = apart.random_bool(0.5);
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }

@@ -265,6 +265,9 @@ impl Process {
                 _ => None,
             }
         };
+        if trap.is_some() {
+            self.shared.truth().happened += 1;
+        }
         match trap {
             None => {}
             Some(Trap::Crash) => {

@@ -47,7 +47,9 @@ struct Inference {
 pub(crate) struct Truth {
     /// What did not hold: the invariant, and what happened.
     pub(crate) violations: Vec<(&'static str, String)>,
-    /// How often each kind of fault happened.
+    /// How many of the faults that were planned happened.
+    pub(crate) happened: usize,
+    /// How often each kind of fault happened, by the calls and requests that it met.
     pub(crate) faults: BTreeMap<&'static str, u64>,
     /// How often each safeguard was needed.
     pub(crate) safeguards: BTreeMap<&'static str, u64>,
@@ -337,8 +339,11 @@ impl Truth {
         }
     }
 
-    pub(crate) fn token_issued(&mut self, token: &str, firm: &FirmId) {
+    /// A firm got a token. Whether it had one before.
+    pub(crate) fn token_issued(&mut self, token: &str, firm: &FirmId) -> bool {
+        let had_one = self.tokens.values().any(|of| of == firm);
         self.tokens.insert(token.to_owned(), firm.clone());
+        had_one
     }
 
     pub(crate) fn called_with(&mut self, token: &str, firm: &FirmId) {

@@ -21,6 +21,9 @@ pub struct Quirks {
     /// A change is seen by searches only this long after the `lastUpdated` that it carries; until then they give the
     /// record as it was before, if it was there.
     pub visibility_delay: Duration,
+    /// Each change has a delay of its own, up to that one: what changed later may be seen earlier, as where several machines write or
+    /// an index is filled by several workers.
+    pub visibility_is_uneven: bool,
     /// Searches without `_sort` list the latest change first, so that what arrives between two pages shifts them.
     pub newest_first: bool,
     /// How results carry `meta.lastUpdated`.

@@ -5,7 +5,10 @@
 
 mod events;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use hmac::{Hmac, Mac};
 use rand::{Rng, SeedableRng};
@@ -147,6 +150,35 @@ pub(crate) struct Patient {
     pub(crate) last_updated: Timestamp,
 }
 
+/// What a search at some time sees of what happened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Horizon {
+    now: Timestamp,
+    delay: Duration,
+    is_uneven: bool,
+}
+
+impl Horizon {
+    /// Of whoever reads a record by its id.
+    pub(crate) const EVERYTHING: Self = Self {
+        now: Timestamp::from_millis(i64::MAX),
+        delay: Duration::ZERO,
+        is_uneven: false,
+    };
+
+    /// Whether it sees what changed then.
+    pub(crate) fn sees(self, changed: Timestamp) -> bool {
+        let delay = if self.is_uneven {
+            // Spread over times that lie close together (multiplicative hashing; Knuth, The Art of Computer Programming 3, 6.4).
+            let spread = (changed.as_millis() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+            self.delay.mul_f64(spread as f64 / f64::from(u32::MAX))
+        } else {
+            self.delay
+        };
+        changed + delay <= self.now
+    }
+}
+
 /// A visit.
 #[derive(Debug, Clone)]
 pub(crate) struct Encounter {
@@ -164,14 +196,13 @@ pub(crate) struct Encounter {
 }
 
 impl Encounter {
-    /// The latest version that was there at this time, and its number from 1; without a time the present one.
-    pub(crate) fn as_of(&self, time: Option<Timestamp>) -> Option<(&Self, usize)> {
+    /// The latest version that is seen, and its number from 1.
+    pub(crate) fn as_seen(&self, horizon: Horizon) -> Option<(&Self, usize)> {
         let present = (self, self.earlier.len() + 1);
-        let Some(time) = time else { return Some(present) };
         let earlier = self.earlier.iter().enumerate().rev();
         std::iter::once(present)
             .chain(earlier.map(|(index, version)| (version, index + 1)))
-            .find(|(version, _)| version.last_updated <= time)
+            .find(|(version, _)| horizon.sees(version.last_updated))
     }
 }
 
@@ -215,9 +246,9 @@ pub(crate) struct DocumentVersion {
 }
 
 impl Document {
-    /// How it stood at this time, if it was there; without a time, how it stands.
-    pub(crate) fn as_of(&self, time: Option<Timestamp>) -> Option<DocumentVersion> {
-        let happened = |at: &Timestamp| time.is_none_or(|time| *at <= time);
+    /// How it stands as far as it is seen, if it is.
+    pub(crate) fn as_seen(&self, horizon: Horizon) -> Option<DocumentVersion> {
+        let happened = |at: &Timestamp| horizon.sees(*at);
         if !happened(&self.attached_at) {
             return None;
         }
@@ -350,10 +381,13 @@ impl State {
         self.quirks.day_offset_minutes.unwrap_or(dialect)
     }
 
-    /// The time up to which a search sees what happened; nothing when it sees everything.
-    pub(crate) fn horizon(&self, now: Timestamp) -> Option<Timestamp> {
-        let delay = self.quirks.visibility_delay;
-        (!delay.is_zero()).then(|| now - delay)
+    /// What a search sees of what happened.
+    pub(crate) fn horizon(&self, now: Timestamp) -> Horizon {
+        Horizon {
+            now,
+            delay: self.quirks.visibility_delay,
+            is_uneven: self.quirks.visibility_is_uneven,
+        }
     }
 
     pub(crate) fn firm_position(&self, prefix: &str) -> Option<usize> {

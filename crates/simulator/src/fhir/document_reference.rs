@@ -12,7 +12,7 @@ use skin_assist_core::time::Timestamp;
 use crate::{
     dialect::{AttachmentForm, DocumentScope, DraftTarget},
     reply::Refusal,
-    state::{Document, DocumentVersion, Firm, State, StoredDraft},
+    state::{Document, DocumentVersion, Firm, Horizon, State, StoredDraft},
 };
 
 use super::{
@@ -169,7 +169,7 @@ impl State {
         let horizon = self.horizon(now);
         let files = Self::candidates(firm, &query).into_iter().filter_map(|index| {
             let file = firm.documents.at(index).filter(|file| file.removed_at.is_none())?;
-            let version = file.as_of(horizon)?;
+            let version = file.as_seen(horizon)?;
             let matches = query.meets_file(self, &system, file, version);
             matches.then_some(Match::File(index, version))
         });
@@ -285,7 +285,7 @@ impl State {
         }
         let firm = self.firm(prefix).ok_or_else(not_found)?;
         let document = firm.documents.get(id).ok_or_else(not_found)?;
-        let version = document.as_of(None).ok_or_else(not_found)?;
+        let version = document.as_seen(Horizon::EVERYTHING).ok_or_else(not_found)?;
         let mut resource = self.document_resource(firm, document, version);
         resource["content"] = self.document_content(now, prefix, document);
         // The size is the picture's true one, so the picture is made now; the client fetches it next in any case.

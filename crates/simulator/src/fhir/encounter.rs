@@ -10,7 +10,7 @@ use crate::{
     dialect::EncounterSearchGranularity,
     reply::Refusal,
     specification::EncounterStatus,
-    state::{Encounter, Firm, State},
+    state::{Encounter, Firm, Horizon, State},
 };
 
 use super::{
@@ -56,7 +56,7 @@ impl State {
             .all()
             .iter()
             .filter(|encounter| encounter.removed_at.is_none())
-            .filter_map(|encounter| encounter.as_of(horizon))
+            .filter_map(|encounter| encounter.as_seen(horizon))
             .filter(|(encounter, _)| {
                 let updated = self.shown(encounter.last_updated);
                 let opened = self.shown(encounter.opened_at);
@@ -99,7 +99,9 @@ impl State {
         let not_found = || Refusal::not_found(format!("Encounter {id} is not known"));
         let firm = self.firm(prefix).ok_or_else(not_found)?;
         let encounter = firm.encounters.get(id).filter(|found| found.removed_at.is_none());
-        let (encounter, version) = encounter.and_then(|found| found.as_of(None)).ok_or_else(not_found)?;
+        let (encounter, version) = encounter
+            .and_then(|found| found.as_seen(Horizon::EVERYTHING))
+            .ok_or_else(not_found)?;
         Ok(Answer::ok(self.encounter_resource(firm, encounter, version)))
     }
 

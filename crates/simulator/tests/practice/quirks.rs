@@ -37,6 +37,23 @@ fn a_change_is_seen_late_and_until_then_the_record_is_as_it_was() {
 }
 
 #[test]
+fn each_change_may_have_a_delay_of_its_own() {
+    let practice = with_visits(30);
+    practice.ehr.set_quirks(|quirks| {
+        quirks.visibility_delay = Duration::from_mins(2);
+        quirks.visibility_is_uneven = true;
+    });
+    let seen = |second: u64| ids(&practice.read(later(second), "Encounter?_count=50"));
+    let early = seen(60);
+    assert!(!early.is_empty() && early.len() < 30, "{early:?}");
+    let in_order: Vec<_> = seen(150);
+    assert_eq!(in_order.len(), 30, "none later than the delay");
+    assert_ne!(early, in_order[..early.len()], "what changed later is seen earlier");
+    let again = seen(61);
+    assert!(early.iter().all(|id| again.contains(id)), "what was seen is seen");
+}
+
+#[test]
 fn what_arrives_between_two_pages_shifts_them() {
     let practice = with_visits(4);
     practice.ehr.set_quirks(|quirks| quirks.newest_first = true);
