@@ -119,7 +119,7 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             commands::config::default();
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Key(KeyCommand::Rotate) => return block_on(commands::rotate::rotate(&config()?)),
+        Command::Key(KeyCommand::Rotate(json)) => return block_on(commands::rotate::rotate(&config()?, *json)),
         Command::Key(command) => return commands::key::key(command),
         Command::Backup(arguments) => return block_on(commands::copies::backup(&config()?, arguments)),
         Command::Restore(arguments) => return block_on(commands::copies::restore(&config()?, arguments)),
@@ -165,8 +165,9 @@ pub fn execute(cli: Cli, environment: &Environment) -> Result<ExitCode, Failure>
             Command::Audit(command) => commands::audit::audit(&config()?, command).await,
             Command::Retention(command) => commands::retention::retention(&config()?, command).await,
             Command::SilentReport(arguments) => commands::silent_report::silent_report(&config()?, arguments).await,
-            Command::Config(_) => commands::config::check(&config()?).await,
-            Command::Key(_)
+            Command::Config(ConfigCommand::Check(JsonFlag { json })) => commands::config::check(&config()?, json).await,
+            Command::Config(ConfigCommand::Default)
+            | Command::Key(_)
             | Command::Backup(_)
             | Command::Restore(_)
             | Command::Simulate(_)
@@ -183,4 +184,47 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
         .build()
         .failed(|| "the asynchronous runtime cannot start".to_owned())?
         .block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Commands that print no document, or always one (a line for each entry, what is registered with an EHR, a file of settings).
+    const WITHOUT_JSON: [&str; 11] = [
+        "audit export",
+        "audit head",
+        "completions",
+        "config default",
+        "help",
+        "key client",
+        "key public",
+        "man",
+        "practice-ehr",
+        "run",
+        "serve-models",
+    ];
+
+    /// Each command that has none below it, with whether it takes `--json`.
+    fn leaves(command: &clap::Command, before: &str, told: &mut Vec<(String, bool)>) {
+        for below in command.get_subcommands() {
+            let name = format!("{before}{}", below.get_name());
+            if below.has_subcommands() {
+                leaves(below, &format!("{name} "), told);
+            } else {
+                let takes_json = below.get_arguments().any(|argument| argument.get_id() == "json");
+                told.push((name, takes_json));
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_prints_json_for_programs() {
+        let mut told = Vec::new();
+        leaves(&Cli::command(), "", &mut told);
+        assert!(told.len() > 40, "{told:?}");
+        for (name, takes_json) in told {
+            assert_eq!(!takes_json, WITHOUT_JSON.contains(&name.as_str()), "{name}");
+        }
+    }
 }

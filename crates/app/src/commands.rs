@@ -26,6 +26,7 @@ pub(crate) mod models;
 pub(crate) mod photos;
 pub(crate) mod practice_ehr;
 pub(crate) mod probe;
+mod progress;
 pub(crate) mod retention;
 pub(crate) mod retractions;
 pub(crate) mod review;
@@ -50,6 +51,7 @@ use skin_assist_core::{
 };
 
 use crate::{
+    cli::JsonFlag,
     clock::SystemClock,
     failure::{Failure, Hinted as _, WithHint as _},
 };
@@ -67,6 +69,15 @@ pub(crate) fn print(text: &str) {
 fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(document).failed(|| "the result cannot be written as JSON".to_owned())?;
     say!("{text}");
+    Ok(())
+}
+
+/// What a command prints that has changed something: with `--json` what it changed, as it is now; else a line for people.
+fn print_changed(JsonFlag { json }: JsonFlag, document: &impl Serialize, line: &str) -> Result<(), Failure> {
+    if json {
+        return print_json(document);
+    }
+    say!("{line}");
     Ok(())
 }
 

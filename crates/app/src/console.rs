@@ -17,7 +17,6 @@ mod metrics;
 mod openid_connect;
 mod pages;
 mod pictures;
-mod silence;
 mod subscribers;
 mod trail;
 
@@ -55,6 +54,7 @@ use crate::{
     config::{Config, RETURN_PATH},
     driver::{Event, Observer},
     failure::Failure,
+    silence::{Silence, quieter_than_usual},
 };
 use access::{Access, Person};
 pub use access::{AccessOptions, Role};
@@ -63,7 +63,6 @@ pub use local_code::{LocalCode, Running};
 use metrics::{Counted, Stand};
 pub use openid_connect::OpenIdConnectOptions;
 use pages::{Trouble, View};
-use silence::Silence;
 
 /// The engine looks after its firms every five seconds. Without the state for so long it is not ready,
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -76,8 +75,11 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// How far back the overview tells of photos.
 const RECENT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// For how long it is good which practices are quieter than they should be, and how much is kept: much is counted for it.
-const COUNTED_FOR: Duration = Duration::from_secs(600);
+/// For how long it is good how much is kept: whole tables are counted for it.
+const AMOUNTS_FOR: Duration = Duration::from_secs(600);
+
+/// For how long it is good which practices are quieter than they should be: whole hours are compared, and five weeks are counted for it.
+const SILENCES_FOR: Duration = Duration::from_secs(1800);
 
 /// Where, and to whom.
 pub struct ConsoleOptions {
@@ -117,8 +119,6 @@ struct Recent {
     journeys: Vec<Journey>,
     /// Where there are more than a page reads: when the first of these was found.
     cut_at: Option<Timestamp>,
-    /// Practices that are quieter than they should be.
-    silences: Vec<Silence>,
 }
 
 /// What is told of a running system.
@@ -178,8 +178,8 @@ impl Console {
             stand: Kept::new(options.standing_for),
             recent: Kept::new(options.standing_for),
             // Nobody renews these.
-            silences: Kept::new(COUNTED_FOR / 2),
-            amounts: Kept::new(COUNTED_FOR / 2),
+            silences: Kept::new(SILENCES_FOR / 2),
+            amounts: Kept::new(AMOUNTS_FOR / 2),
             chains: Kept::new(options.standing_for / 2),
             drawing: Mutex::default(),
         }))
@@ -243,8 +243,12 @@ impl Console {
         let now = self.clock.now();
         let pollers = self.state.pollers(now).await?;
         let pollers: Vec<_> = pollers.into_iter().map(|(_, figures)| figures).collect();
+        let firms = Overview::told_by(self.state.overview(now).await?, &pollers);
+        let silences = quieter_than_usual(&*self.state, &firms, now);
+        let silences = self.silences.get(&*self.clock, silences).await?;
         Ok(Stand {
-            firms: Overview::told_by(self.state.overview(now).await?, &pollers),
+            silences,
+            firms,
             quotas: self.state.quotas().await?,
             pollers,
             subscriptions: self.state.subscriptions().await?,
@@ -259,15 +263,6 @@ impl Console {
 
     async fn read_recent(&self) -> Result<Recent, StateError> {
         let now = self.clock.now();
-        let silences = async {
-            let firms = self.standing().await?;
-            let served = firms.firms.iter().filter(|overview| overview.firm.is_served());
-            let firms: Vec<_> = served
-                .map(|overview| (overview.firm.id.clone(), overview.firm.connected_at))
-                .collect();
-            let counts = self.state.photos_by_hour(now - silence::REACH).await?;
-            Ok::<_, StateError>(silence::silences(&firms, &counts, now))
-        };
         let most = self.bounds.photos;
         // One more tells whether there are more.
         let mut journeys = self.state.journeys(None, now - RECENT, most.saturating_add(1)).await?;
@@ -277,7 +272,6 @@ impl Console {
         Ok(Recent {
             cut_at: first.filter(|_| is_cut),
             journeys,
-            silences: self.silences.get(&*self.clock, silences).await?.to_vec(),
         })
     }
 

@@ -13,5 +13,6 @@ pub mod lambda;
 pub mod model_server;
 pub mod process;
 mod retention;
+mod silence;
 mod telemetry;
 pub mod wiring;

@@ -79,6 +79,12 @@ fn an_operator_connects_a_practice_and_repairs_what_failed() {
     );
     assert!(installation.succeed(&["firm", "list"]).contains("draft"));
     assert!(installation.succeed(&["config", "check"]).contains("sound"));
+    let checked = installation.json(&["config", "check", "--json"]);
+    let parts = checked["settings"].as_array().unwrap();
+    assert!(
+        checked["sound"] == true && parts.iter().any(|setting| setting["part"] == "EHR"),
+        "{checked}"
+    );
     let doctor = installation.succeed(&["doctor"]);
     assert!(
         doctor.contains("inference runtime") && doctor.contains("1 practices"),
@@ -190,19 +196,39 @@ fn an_operator_connects_a_practice_and_repairs_what_failed() {
     assert!(installation.succeed(&["status"]).contains("draft.reply-lost"));
     let assessment = uncertain["assessment"].as_str().unwrap();
     let posted = ehr.report().photos.last().unwrap().drafts[0].reference.clone();
-    installation.succeed(&["uncertain", "resolve", "elm", assessment, "--delivered", &posted]);
+    let resolve = [
+        "uncertain",
+        "resolve",
+        "elm",
+        assessment,
+        "--delivered",
+        &posted,
+        "--json",
+    ];
+    assert_eq!(
+        installation.json(&resolve),
+        serde_json::json!({ "firm": "elm", "assessment": assessment, "resolution": "delivered" })
+    );
     assert_eq!(
         installation.json(&["uncertain", "list", "--json"]),
         serde_json::json!([])
     );
     assert_eq!(ehr.report().duplicates(), 0);
 
-    installation.succeed(&["firm", "pause", "elm"]);
+    // With --json a command that changes a practice prints what the list has of it then.
+    let listed = || installation.json(&["firm", "list", "--json"])[0].clone();
+    let paused = installation.json(&["firm", "pause", "elm", "--json"]);
+    assert_eq!((&paused["status"], &paused), (&"paused".into(), &listed()));
     assert!(installation.succeed(&["status"]).contains("paused"));
-    installation.succeed(&["firm", "resume", "elm"]);
+    assert_eq!(installation.json(&["firm", "resume", "elm", "--json"]), listed());
+    let silent = installation.json(&["firm", "mode", "elm", "silent", "--json"]);
+    assert_eq!((&silent["mode"], &silent), (&"silent".into(), &listed()));
+    let set = installation.json(&["categories", "set", "elm", "PHOTO-RASH=ignored", "--json"]);
+    assert_eq!((&set["categories"]["PHOTO-RASH"], &set), (&"ignored".into(), &listed()));
     assert_eq!(engine.terminate(), Some(0));
     assert!(installation.fail(&["firm", "remove", "elm"]).contains("--yes"));
-    installation.succeed(&["firm", "remove", "elm", "--yes"]);
+    let removed = installation.json(&["firm", "remove", "elm", "--yes", "--json"]);
+    assert_eq!(removed, serde_json::json!({ "removed": "elm", "shredded": false }));
     assert_eq!(installation.json(&["status", "--json"])["firms"], serde_json::json!([]));
 }
 
@@ -621,6 +647,13 @@ fn a_backfill_shows_its_cost_first_and_takes_photos_from_before() {
             .to_string()
             .contains("oak")
     );
+    let cost = add(&["--backfill", "2d", "--json"]);
+    let cost: serde_json::Value = serde_json::from_slice(&cost.stdout).unwrap();
+    assert_eq!(
+        (&cost["visits"], &cost["calls_to_list"]),
+        (&2.into(), &1.into()),
+        "{cost}"
+    );
     let (code, text) = told(add(&["--backfill", "two days"]));
     assert!(code == Some(2) && text.contains("such as 2d or 36h"), "{text}");
     let (code, text) = told(add(&["--api-key", "second"]));
@@ -663,7 +696,10 @@ fn a_photo_retracted_after_its_draft_is_shown_until_an_operator_takes_note() {
     assert!(listed["reference"].as_str().unwrap().starts_with("Composition/"));
     assert!(installation.succeed(&["status"]).contains("photo was retracted"));
     let assessment = listed["assessment"].as_str().unwrap();
-    installation.succeed(&["retractions", "acknowledge", "elm", assessment]);
+    assert_eq!(
+        installation.json(&["retractions", "acknowledge", "elm", assessment, "--json"]),
+        serde_json::json!({ "firm": "elm", "assessment": assessment })
+    );
     assert!(installation.succeed(&["retractions", "list"]).contains("No draft"));
     let error = installation.fail(&["retractions", "acknowledge", "elm", assessment]);
     assert!(error.contains("retraction"), "{error}");

@@ -96,6 +96,35 @@ fn mentioned(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The metrics that a text asks for by labels, each with those labels.
+fn selected(text: &str) -> Vec<(String, Vec<String>)> {
+    let text = text.replace("\\\"", "\"");
+    let mut selected = Vec::new();
+    for (at, _) in text.match_indices("skin_assist_") {
+        let rest = &text[at..];
+        let mut words = rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let name = words.next().unwrap();
+        let Some(labels) = rest[name.len()..].strip_prefix('{') else {
+            continue;
+        };
+        let labels = labels.split_once('}').unwrap().0;
+        selected.push((
+            name.to_owned(),
+            labels.split(',').map(|label| label.trim().to_owned()).collect(),
+        ));
+    }
+    selected
+}
+
+/// Whether there is a series of this name that has all of these labels.
+fn has_series(metrics: &str, name: &str, labels: &[String]) -> bool {
+    let series = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+    let mut series = series.filter_map(|rest| rest.split_once('}'));
+    series.any(|(own, _)| labels.iter().all(|label| own.split(',').any(|own| own == label)))
+}
+
 /// Name, kind and labels of each metric in the tables of a text.
 fn documented_metrics(text: &str) -> Vec<(String, &str, BTreeSet<String>)> {
     let rows = text.lines().filter(|line| line.starts_with("| `skin_assist_"));
@@ -217,6 +246,14 @@ fn a_running_system_says_how_it_is_and_what_it_did() {
         let unknown: Vec<_> = mentioned(text).difference(&names).cloned().collect();
         assert!(unknown.is_empty(), "a {what} asks for what nobody exports: {unknown:?}");
     }
+    let without_series: Vec<_> = [RULES, DASHBOARD]
+        .iter()
+        .flat_map(|text| selected(text))
+        .filter(|(name, labels)| {
+            !WHEN_IT_HAPPENS.iter().any(|late| name.starts_with(late)) && !has_series(&metrics, name, labels)
+        })
+        .collect();
+    assert_eq!(without_series, [], "a rule or a panel asks for labels that nothing has");
     // Of a histogram the documentation has the name alone.
     let documented = mentioned(DOCUMENT);
     let of_a_histogram = |name: &str| {

@@ -134,6 +134,62 @@ fn on_a_full_disk_it_waits_without_spinning_and_goes_on_when_there_is_room() {
     );
 }
 
+/// Commands on a file system of two megabytes, full at first and again later. Prints what each says and its exit code.
+#[cfg(target_os = "linux")]
+const ON_A_SMALL_DISK: &str = r#"
+    mount -t tmpfs -o size=2m none small || exit 77
+    add() {
+        "$0" firm add "$1" --url-prefix "$1" --client-id client --client-secret-file client.secret 2>&1
+        echo "$1 ended with $?."
+    }
+    fill() { head -c 4000000 /dev/zero > small/filler 2>/dev/null; }
+    fill; add elm
+    rm small/filler; add elm
+    fill; add oak
+    rm small/filler; add oak
+    "$0" firm list
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_there_is_no_room_a_command_says_so_and_changes_nothing() {
+    const NOT_HERE: i32 = 77;
+    let installation = Installation::new();
+    let config = "[state]\nkey_file = \"state.key\"\nfile = \"small/state.sqlite\"\n";
+    std::fs::write(&installation.config, config).unwrap();
+    std::fs::create_dir(installation.path("small")).unwrap();
+    std::fs::write(installation.path("client.secret"), "secret").unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK])
+        .arg(env!("CARGO_BIN_EXE_skin-assist"))
+        .current_dir(installation.folder.path())
+        .env("SKIN_ASSIST_CONFIG", &installation.config)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    if output.status.code() == Some(NOT_HERE) || said.is_empty() {
+        println!(
+            "NOT RUN: no file system can be mounted here: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        return;
+    }
+    let ended: Vec<_> = said.lines().filter(|line| line.contains(" ended with ")).collect();
+    assert_eq!(
+        ended,
+        [
+            "elm ended with 1.",
+            "elm ended with 0.",
+            "oak ended with 1.",
+            "oak ended with 0."
+        ],
+        "{said}"
+    );
+    assert_eq!(said.matches("make room on the disk").count(), 2, "{said}");
+    let (_, listed) = said.split_once("PRACTICE").unwrap();
+    assert!(listed.contains("\nelm ") && listed.contains("\noak "), "{said}");
+}
+
 /// What an operator sees of a practice whose every poll is refused: not that all is well.
 #[test]
 fn a_practice_that_cannot_be_read_is_named_with_the_reason() {

@@ -116,5 +116,9 @@ fn the_key_of_the_state_is_changed_and_an_interrupted_change_is_finished() {
     for action in ["\"key-changed\"", "\"backed-up\""] {
         assert!(trail.contains(action), "{action} is not in the trail");
     }
+    let rotated = installation.json(&["key", "rotate", "--json"]);
+    assert_eq!(rotated["begun_before"], false);
+    let kept = rotated["old_key_file"].as_str().unwrap();
+    assert_eq!(fs::read_to_string(kept).unwrap(), after);
     installation.succeed(&["audit", "verify"]);
 }

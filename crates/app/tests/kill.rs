@@ -250,6 +250,11 @@ impl Episodes {
         }
         assert!(!reader.is_running(), "it goes on where it can write nothing");
         assert_eq!(reader.exit_code(), Some(1));
+        let said = std::fs::read_to_string(installation.path("read-only.log")).unwrap();
+        assert!(
+            said.contains("is read-only") && said.contains("hint: let this user write"),
+            "{said}"
+        );
         self.readers += 1;
     }
 }

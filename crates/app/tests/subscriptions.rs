@@ -58,15 +58,16 @@ fn an_operator_makes_and_ends_a_subscription() {
         "{shown}"
     );
     for (command, status) in [("pause", "off"), ("resume", "requested")] {
-        installation.succeed(&["subscription", command, id]);
-        let standing = installation.json(&["subscription", "show", id, "--json"]);
-        assert_eq!(standing["status"], status);
+        let changed = installation.json(&["subscription", command, id, "--json"]);
+        assert_eq!(changed["status"], status);
+        assert_eq!(installation.json(&["subscription", "show", id, "--json"]), changed);
     }
     let nothing = installation.succeed(&["subscription", "dead-letters"]);
     assert_eq!(nothing, "No notification was given up.\n");
     let missing = installation.fail(&["subscription", "replay", id, "7"]);
     assert!(missing.contains("notification that was given up"), "{missing}");
-    installation.succeed(&["subscription", "remove", id]);
+    let removed = installation.json(&["subscription", "remove", id, "--json"]);
+    assert_eq!(removed, serde_json::json!({ "removed": id }));
     let unknown = installation.fail(&["subscription", "remove", id]);
     assert!(unknown.contains("hint: `skin-assist subscription list`"), "{unknown}");
 

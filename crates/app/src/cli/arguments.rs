@@ -404,8 +404,10 @@ pub(crate) enum FirmCommand {
         #[arg(long, requires = "backfill")]
         yes: bool,
         /// Then ask its EHR what it really does, as `probe` does.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "json")]
         probe: bool,
+        #[command(flatten)]
+        json: JsonFlag,
     },
     /// Lists the practices.
     List(JsonFlag),
@@ -413,11 +415,15 @@ pub(crate) enum FirmCommand {
     Pause {
         /// Which.
         id: String,
+        #[command(flatten)]
+        json: JsonFlag,
     },
     /// Serves it again.
     Resume {
         /// Which.
         id: String,
+        #[command(flatten)]
+        json: JsonFlag,
     },
     /// Removes a practice and everything that is stored for it. What backups hold of it stays readable.
     Remove {
@@ -429,6 +435,8 @@ pub(crate) enum FirmCommand {
         /// Really.
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        json: JsonFlag,
     },
     /// Replaces the OAuth2 credential, for example after a refusal.
     Credential {
@@ -437,6 +445,8 @@ pub(crate) enum FirmCommand {
         /// Its proof.
         #[command(flatten)]
         credential: CredentialArguments,
+        #[command(flatten)]
+        json: JsonFlag,
     },
     /// Changes what happens to results: `silent` keeps them back, `draft` writes them into the chart; `off` has nothing run at all.
     Mode {
@@ -450,6 +460,8 @@ pub(crate) enum FirmCommand {
         /// For `draft`: who records it.
         #[arg(long, value_name = "NAME", required_if_eq("mode", "draft"))]
         recorded_by: Option<String>,
+        #[command(flatten)]
+        json: JsonFlag,
     },
 }
 
@@ -484,6 +496,8 @@ pub(crate) enum CategoriesCommand {
         /// Take codes that the EHR does not list, or while it cannot be asked.
         #[arg(long)]
         unchecked: bool,
+        #[command(flatten)]
+        json: JsonFlag,
     },
 }
 
@@ -537,6 +551,8 @@ pub(crate) enum UncertainCommand {
         /// What you found.
         #[command(flatten)]
         found: Found,
+        #[command(flatten)]
+        json: JsonFlag,
     },
 }
 
@@ -616,6 +632,8 @@ pub(crate) enum RetractionsCommand {
         firm: String,
         /// The assessment; see the list.
         assessment: String,
+        #[command(flatten)]
+        json: JsonFlag,
     },
 }
 
@@ -636,16 +654,22 @@ pub(crate) enum SubscriptionCommand {
     Pause {
         /// The subscription.
         id: String,
+        #[command(flatten)]
+        json: JsonFlag,
     },
     /// Begins anew with a handshake, after a pause or when it is in error.
     Resume {
         /// The subscription.
         id: String,
+        #[command(flatten)]
+        json: JsonFlag,
     },
     /// Ends it.
     Remove {
         /// The subscription.
         id: String,
+        #[command(flatten)]
+        json: JsonFlag,
     },
     /// Lists notifications that were given up.
     DeadLetters(JsonFlag),
@@ -655,6 +679,8 @@ pub(crate) enum SubscriptionCommand {
         id: String,
         /// The number of the notification.
         number: u64,
+        #[command(flatten)]
+        json: JsonFlag,
     },
 }
 
@@ -697,7 +723,7 @@ pub(crate) struct Found {
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Reads the configuration and everything it names, and says what is wrong with it.
-    Check,
+    Check(JsonFlag),
     /// Prints the documented defaults: the beginning of a file of your own.
     Default,
 }
@@ -732,10 +758,12 @@ pub(crate) enum KeyCommand {
     Generate {
         /// The file; it must not exist yet.
         file: PathBuf,
+        #[command(flatten)]
+        json: JsonFlag,
     },
     /// Changes the state file's key: makes a new one, encrypts the state file with it, proves that it opens, and puts it into
     /// state.key_file. The old key is kept beside it, for backups. Nothing else may use the state file meanwhile.
-    Rotate,
+    Rotate(JsonFlag),
     /// Writes a new private key for client assertions (private_key_jwt) into a new file that only you can read, and
     /// prints the public half to register with the EHR.
     Client {

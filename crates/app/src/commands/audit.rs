@@ -13,7 +13,7 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use super::{by_operator, print_json, state_failed, table::table};
+use super::{by_operator, print_json, progress, state_failed, table::table};
 use crate::{
     cli::{AuditCommand, JsonFlag},
     config::Config,
@@ -99,16 +99,23 @@ pub(crate) async fn verify(state: &dyn StateStore, anchors: &[AuditHead]) -> Res
         }
     }));
     let mut reports = Vec::with_capacity(chains.len());
+    let entries = chains
+        .iter()
+        .map(|chain| chain.head.number.saturating_sub(chain.base.number))
+        .sum();
+    let progress = progress::counted("entries", entries);
     for chain in chains {
         let firm = chain.base.firm.clone();
         let mut verifier = ChainVerifier::new(chain.base, anchors);
         each_entry(state, &firm, |entry| {
             verifier.entry(entry);
+            progress.inc(1);
             Ok(())
         })
         .await?;
         reports.push(verifier.end());
     }
+    progress.finish_and_clear();
     Ok(reports)
 }
 

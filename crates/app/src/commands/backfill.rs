@@ -2,13 +2,14 @@
 //!
 //! The rule of the first connection is "from now on", so that connecting is never a surprise bill.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
+use serde::Serialize;
 use skin_assist_core::{
     domain::{AccessToken, Credential, CredentialState, Cursor, Firm, NewCredential, WATCH_LIFE},
     ports::{CallKind, ChartReader as _, EncounterQuery, StateStore, TokenEndpoint},
     stages::{MOST_ENCOUNTER_PAGES, Quota},
-    time::Clock as _,
+    time::{Clock as _, Timestamp},
 };
 
 use super::chart_access::ChartAccess;
@@ -73,14 +74,14 @@ impl Cost {
     }
 }
 
-/// Asks the EHR how many visits a firm's first poll will bring, and shows what that costs. Read-only; nothing is stored but
-/// the calls that were made.
-pub(crate) async fn show_cost(
+/// Asks the EHR how many visits a firm's first poll will bring: what that costs. Read-only; nothing is stored but the calls that
+/// were made.
+pub(crate) async fn cost(
     config: &Config,
     state: &dyn StateStore,
     firm: &Firm,
     credential: &NewCredential,
-) -> Result<(), Failure> {
+) -> Result<BackfillCost, Failure> {
     let ehr = wiring::ehr(config)?;
     let key = wiring::quotas(config)?.of(firm);
     let quota = Quota {
@@ -122,22 +123,53 @@ pub(crate) async fn show_cost(
             );
         }
     }
-    let calls = cost.calls();
-    let minutes = calls as f64 * key.window.as_secs_f64() / f64::from(key.calls) / 60.0;
-    say!(
-        "The backfill brings {} visits that changed since {}.",
-        cost.visits,
-        query.changed_since
-    );
-    say!("  {:>6} calls to list them", cost.to_list());
-    say!("  {:>6} calls to look at their documents once", cost.to_look());
-    say!("  and for each photo in a chosen category a read, at most two for context, and in draft mode a draft.");
-    say!(
-        "At {} calls in {} s, that is {minutes:.1} minutes of the whole quota, which the other practices share.",
-        key.calls,
-        key.window.as_secs()
-    );
-    Ok(())
+    let window_seconds = key.window.as_secs();
+    Ok(BackfillCost {
+        changed_since: query.changed_since,
+        visits: cost.visits,
+        calls_to_list: cost.to_list(),
+        calls_to_look: cost.to_look(),
+        quota_calls: key.calls,
+        quota_window_seconds: window_seconds,
+        minutes: cost.calls() as f64 * key.window.as_secs_f64() / f64::from(key.calls) / 60.0,
+    })
+}
+
+/// What a backfill costs before a photo is read.
+#[derive(Debug, Serialize)]
+pub(crate) struct BackfillCost {
+    changed_since: Timestamp,
+    visits: usize,
+    /// Calls to list the visits.
+    calls_to_list: usize,
+    /// Calls to look at the documents of each of them once.
+    calls_to_look: usize,
+    quota_calls: u32,
+    quota_window_seconds: u64,
+    /// Of the whole quota, which the other practices share.
+    minutes: f64,
+}
+
+impl fmt::Display for BackfillCost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            changed_since,
+            visits,
+            calls_to_list,
+            calls_to_look,
+            quota_calls,
+            quota_window_seconds,
+            minutes,
+        } = self;
+        write!(
+            formatter,
+            "The backfill brings {visits} visits that changed since {changed_since}.\n  \
+               {calls_to_list:>6} calls to list them\n  \
+               {calls_to_look:>6} calls to look at their documents once\n  \
+             and for each photo in a chosen category a read, at most two for context, and in draft mode a draft.\n\
+             At {quota_calls} calls in {quota_window_seconds} s, that is {minutes:.1} minutes of the whole quota, which the other practices share."
+        )
+    }
 }
 
 /// A token for a firm that is not stored yet.

@@ -8,7 +8,7 @@ use skin_assist_core::{
     ports::{AuditAction, CallKind, FirmSettings as _, StateStore},
 };
 
-use super::{Operator, chart_access::ChartAccess, known_firm, print_json, state_failed, table::table};
+use super::{Operator, chart_access::ChartAccess, known_firm, print_changed, print_json, state_failed, table::table};
 use crate::{
     cli::CategoriesCommand,
     config::Config,
@@ -33,7 +33,12 @@ pub(crate) async fn categories(config: &Config, command: CategoriesCommand) -> R
             });
             list(&firm, &listed, json)?;
         }
-        CategoriesCommand::Set { firm, uses, unchecked } => {
+        CategoriesCommand::Set {
+            firm,
+            uses,
+            unchecked,
+            json,
+        } => {
             let firm = known_firm(&*state, &firm).await?;
             let listed = if unchecked {
                 None
@@ -46,7 +51,8 @@ pub(crate) async fn categories(config: &Config, command: CategoriesCommand) -> R
             } else {
                 "the categories"
             };
-            say!("Set {what} of `{}`.", firm.id);
+            let changed = known_firm(&*state, firm.id.as_str()).await?;
+            print_changed(json, &changed, &format!("Set {what} of `{}`.", firm.id))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use skin_assist_core::{
 };
 use skin_assist_store::{Contents, CopyError, SqliteStore};
 
-use super::{by_operator, print_json, state_failed};
+use super::{by_operator, print_json, progress, state_failed};
 use crate::{
     cli::{BackupArguments, RestoreArguments},
     config::{Config, StoreName, read_state_key},
@@ -34,9 +34,11 @@ pub(crate) async fn backup(config: &Config, arguments: &BackupArguments) -> Resu
         )));
     }
     let store = wiring::state_file(config)?;
+    let waiting = progress::waiting("the state is copied and read back");
     let contents = store
         .back_up(&arguments.file, &key)
         .map_err(|error| refused("no backup was made", error))?;
+    waiting.finish_and_clear();
     let record = by_operator(&installation(), AuditAction::BackedUp, described(&contents));
     store.record(&record).await.map_err(state_failed)?;
     if arguments.json {
@@ -64,6 +66,7 @@ pub(crate) async fn restore(config: &Config, arguments: &RestoreArguments) -> Re
         Some(file) => read_state_key(file)?,
         None => config.state_key()?,
     };
+    let waiting = progress::waiting("the backup is read, put back and read again");
     let contents = SqliteStore::restore(
         &config.state_file(),
         &config.firm_keys_file(),
@@ -73,6 +76,7 @@ pub(crate) async fn restore(config: &Config, arguments: &RestoreArguments) -> Re
         arguments.replace,
     )
     .map_err(|error| refused("nothing was put back", error))?;
+    waiting.finish_and_clear();
     let record = by_operator(&installation(), AuditAction::Restored, described(&contents));
     let store = wiring::state_file(config)?;
     store.record(&record).await.map_err(state_failed)?;

@@ -38,6 +38,9 @@ use crate::{
 /// How often the demonstration looks whether everything has arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Events that may wait to be printed: more than a clinic has.
+const MOST_EVENTS: usize = 100_000;
+
 /// A port of this machine that the system chooses.
 const HERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
@@ -106,12 +109,12 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failure> 
     let console = console(&config, &state)?;
     let mut serving = Serving::start(Arc::clone(&console), HERE, |_| {});
     let console_url = serving.address().await.map(|address| format!("http://{address}/"));
-    let (events, happened) = mpsc::unbounded_channel();
+    let (events, happened) = mpsc::channel(MOST_EVENTS);
     let told = console.observer();
     let observer: Observer = Arc::new(move |event: &Event| {
         told(event);
-        // The demonstration may have ended: then nobody listens any more.
-        drop(events.send(event.clone()));
+        // The demonstration may have ended: then nobody listens any more. What it is too busy to print is missing on the screen alone.
+        drop(events.try_send(event.clone()));
     });
     let mut engine = wiring::engine(&config, Arc::clone(&state), Arc::clone(&observer)).await?;
     // A visit of twenty minutes is over in seconds here, and photos come that much sooner.
@@ -249,7 +252,7 @@ struct Show {
     quiet: bool,
     ehr: PracticeEhr,
     state: Arc<dyn StateStore>,
-    happened: mpsc::UnboundedReceiver<Event>,
+    happened: mpsc::Receiver<Event>,
     shown: BTreeSet<(FirmId, DocumentId)>,
     expected: usize,
 }

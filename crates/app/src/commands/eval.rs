@@ -4,7 +4,6 @@
 //! evaluation that was ended goes on where it was. A line counts only for the same models and a file of the same length.
 
 mod collection;
-mod progress;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -29,7 +28,7 @@ use skin_assist_evaluation::{
 };
 use skin_assist_models::pack::Pack;
 
-use super::print_json;
+use super::{print_json, progress};
 use crate::{
     cli::EvalArguments,
     config::Config,
@@ -37,7 +36,6 @@ use crate::{
     wiring,
 };
 use collection::Collection;
-use progress::Progress;
 
 /// One line of the results file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,7 +69,10 @@ pub(crate) async fn eval(mut config: Config, arguments: EvalArguments) -> Result
     });
     let open: Vec<_> = open.collect();
     let mut file = ResultsFile::open(&results)?;
-    let mut progress = Progress::begin(open.len(), collection.photos.len() - open.len());
+    let progress = progress::counted("photos", collection.photos.len() as u64);
+    // Those of an earlier run.
+    progress.set_position((collection.photos.len() - open.len()) as u64);
+    progress.reset_eta();
     let most_bytes = config.photos.max_megabytes as u64 * 1_000_000;
     let looks = open.into_iter().map(|(photo, path, bytes)| {
         let vision = &*vision;
@@ -89,10 +90,10 @@ pub(crate) async fn eval(mut config: Config, arguments: EvalArguments) -> Result
             outcome: outcome.clone(),
         })?;
         seen.insert(photo.image.clone(), (bytes, outcome));
-        progress.step();
+        progress.inc(1);
     }
     drop(looks);
-    progress.end();
+    progress.abandon();
 
     let photos = collection.photos.into_iter().map(|(photo, ..)| photo);
     let seen: Vec<(Photo, Outcome)> = photos

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use skin_assist_core::{
     domain::{Firm, FirmId, FirmStatus, IntendedUseRecord, Mode, NewCredential},
@@ -9,7 +10,10 @@ use skin_assist_core::{
     time::Clock as _,
 };
 
-use super::{Operator, backfill::Backfill, by_operator, firm_id, known_firm, print_json, state_failed, table::table};
+use super::{
+    Operator, backfill::Backfill, by_operator, firm_id, known_firm, print_changed, print_json, state_failed,
+    table::table,
+};
 use crate::{
     cli::{FirmCommand, JsonFlag, ModeArgument, ProbeArguments},
     clock::SystemClock,
@@ -30,18 +34,21 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             backfill,
             yes,
             probe,
+            json,
         } => {
             let firm = new_firm(config, &id, url_prefix, api_key, backfill)?;
             let credential = credential.read(config)?;
             if backfill.is_some() && !yes {
-                super::backfill::show_cost(config, &*state, &firm, &credential).await?;
+                let cost = super::backfill::cost(config, &*state, &firm, &credential).await?;
+                print_changed(json, &cost, &cost.to_string())?;
                 return Err(
                     Failure::new(format!("`{id}` was not connected: this was the cost alone"))
                         .with_hint("add --yes to connect with the backfill, or leave --backfill out to begin now"),
                 );
             }
             connect(&*state, &Operator::of_the_command(), &firm, &credential).await?;
-            say!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
+            let next = format!("Connected `{id}`, in silent mode. Next: `skin-assist categories list {id}`.");
+            print_changed(json, &firm, &next)?;
             if probe {
                 say!("");
                 let arguments = ProbeArguments {
@@ -53,19 +60,30 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
             }
         }
         FirmCommand::List(JsonFlag { json }) => list(&*state, json).await?,
-        FirmCommand::Pause { id } => {
+        FirmCommand::Pause { id, json } => {
             set_status(&*state, &Operator::of_the_command(), &id, FirmStatus::Paused).await?;
-            say!("`{id}` is paused.");
+            as_it_is(&*state, &id, json, &format!("`{id}` is paused.")).await?;
         }
-        FirmCommand::Resume { id } => {
+        FirmCommand::Resume { id, json } => {
             set_status(&*state, &Operator::of_the_command(), &id, FirmStatus::Active).await?;
-            say!("`{id}` is resumed.");
+            as_it_is(&*state, &id, json, &format!("`{id}` is resumed.")).await?;
         }
-        FirmCommand::Remove { id, yes, shred: true } => {
+        FirmCommand::Remove {
+            id,
+            yes,
+            shred: true,
+            json,
+        } => {
             drop(state);
-            shred(config, &id, yes).await?;
+            let line = shred(config, &id, yes).await?;
+            print_changed(json, &json!({ "removed": id, "shredded": true }), &line)?;
         }
-        FirmCommand::Remove { id, yes, shred: false } => {
+        FirmCommand::Remove {
+            id,
+            yes,
+            shred: false,
+            json,
+        } => {
             let firm = known_firm(&*state, &id).await?;
             if !yes {
                 return Err(
@@ -78,29 +96,39 @@ pub(crate) async fn firm(config: &Config, command: FirmCommand) -> Result<ExitCo
                 .remove_firm(&firm.id)
                 .await
                 .map_err(state_failed)?;
-            say!("Removed `{id}`. Backups of the state can still be read with its key; --shred destroys that too.");
+            let line = format!(
+                "Removed `{id}`. Backups of the state can still be read with its key; --shred destroys that too."
+            );
+            print_changed(json, &json!({ "removed": id, "shredded": false }), &line)?;
         }
-        FirmCommand::Credential { id, credential } => {
+        FirmCommand::Credential { id, credential, json } => {
             let firm = known_firm(&*state, &id).await?;
             state
                 .audited(changed(&firm.id, "credential"))
                 .replace_credential(&firm.id, &credential.read(config)?)
                 .await
                 .map_err(state_failed)?;
-            say!("Replaced the credential of `{id}`; a running engine takes it within seconds.");
+            let line = format!("Replaced the credential of `{id}`; a running engine takes it within seconds.");
+            print_changed(json, &firm, &line)?;
         }
         FirmCommand::Mode {
             id,
             mode,
             intended_use,
             recorded_by,
+            json,
         } => {
             let (mode, permission) = wanted(mode, intended_use.as_deref(), recorded_by)?;
             set_mode(&*state, &Operator::of_the_command(), &id, mode, permission).await?;
-            say!("`{id}` is in {mode} mode.");
+            as_it_is(&*state, &id, json, &format!("`{id}` is in {mode} mode.")).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells of a practice that was changed.
+async fn as_it_is(state: &dyn StateStore, id: &str, json: JsonFlag, line: &str) -> Result<(), Failure> {
+    print_changed(json, &known_firm(state, id).await?, line)
 }
 
 /// The entry of a firm's change.
@@ -151,8 +179,8 @@ pub(crate) fn new_firm(
     })
 }
 
-/// Removes a practice for good. One that was removed before, and whose key is kept for its backups, too.
-async fn shred(config: &Config, id: &str, yes: bool) -> Result<(), Failure> {
+/// Removes a practice for good. One that was removed before, and whose key is kept for its backups, too. What was done, for people.
+async fn shred(config: &Config, id: &str, yes: bool) -> Result<String, Failure> {
     if !yes {
         return Err(Failure::new(format!(
             "`{id}`, everything stored for it, and what backups hold of it would be lost for good"
@@ -163,19 +191,19 @@ async fn shred(config: &Config, id: &str, yes: bool) -> Result<(), Failure> {
     let operator = Operator::of_the_command();
     if config.state.store == StoreName::Dynamodb {
         wiring::aws::shred(config, &firm, operator.name()).await?;
-        say!("Removed `{id}` and destroyed its key. What point-in-time recovery keeps of it cannot be read any more.");
-        return Ok(());
+        return Ok(format!(
+            "Removed `{id}` and destroyed its key. What point-in-time recovery keeps of it cannot be read any more."
+        ));
     }
     let state = wiring::state_file(config)?;
     state
         .shred_firm(&firm, operator.name(), SystemClock.now())
         .map_err(state_failed)?;
-    say!(
+    Ok(format!(
         "Removed `{id}` and destroyed its key. What backups of the state file hold of it cannot be read any more, \
          unless a copy of {} from before is kept somewhere: replace those copies now.",
         config.firm_keys_file().display()
-    );
-    Ok(())
+    ))
 }
 
 async fn list(state: &dyn StateStore, json: bool) -> Result<(), Failure> {

@@ -2,13 +2,14 @@
 
 use std::{path::Path, process::ExitCode};
 
+use serde_json::json;
 use skin_assist_ehr::{ClientKey, KeyError};
 use skin_assist_store::StateKey;
 use zeroize::Zeroizing;
 
-use super::print_json;
+use super::{print_changed, print_json};
 use crate::{
-    cli::{AlgorithmArgument, KeyCommand},
+    cli::{AlgorithmArgument, JsonFlag, KeyCommand},
     config::read_secret,
     failure::{Failure, Hinted as _, WithHint as _},
 };
@@ -16,9 +17,9 @@ use crate::{
 /// Makes keys.
 pub(crate) fn key(command: &KeyCommand) -> Result<ExitCode, Failure> {
     match command {
-        KeyCommand::Generate { file } => generate(file),
+        KeyCommand::Generate { file, json } => generate(file, *json),
         // It needs a configuration, which the others do not.
-        KeyCommand::Rotate => Ok(ExitCode::SUCCESS),
+        KeyCommand::Rotate(_) => Ok(ExitCode::SUCCESS),
         KeyCommand::Client { file, algorithm } => client(file, *algorithm),
         KeyCommand::Public { file, key_id } => public(file, key_id.as_deref()),
     }
@@ -39,12 +40,13 @@ pub(crate) fn write_secret(file: &Path, text: &str) -> Result<(), Failure> {
 }
 
 /// Writes a new key into a new file.
-fn generate(file: &Path) -> Result<ExitCode, Failure> {
+fn generate(file: &Path, json: JsonFlag) -> Result<ExitCode, Failure> {
     write_secret(file, random()?.to_text().expose())?;
-    say!(
+    let line = format!(
         "A new key is in {}. Keep a copy of it apart from the state file and its backups.",
         file.display()
     );
+    print_changed(json, &json!({ "key_file": file }), &line)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,7 +11,7 @@ use skin_assist_models::{
     verify::{self, Report, Verdict},
 };
 
-use super::{print_json, table::table};
+use super::{print_json, progress, table::table};
 use crate::{
     cli::{ExplainArguments, ModelsCommand},
     config::Config,
@@ -85,7 +85,16 @@ fn verify(config: &Config, folder: &Path, as_json: bool) -> Result<ExitCode, Fai
             .with_hint("a pack is a folder with a pack.toml"));
     }
     let runtimes = runtimes(config)?;
-    let reports: Vec<Report> = folders.iter().map(|folder| verify::verify(folder, &runtimes)).collect();
+    let progress = progress::counted("packs", folders.len() as u64);
+    let reports: Vec<Report> = folders
+        .iter()
+        .map(|folder| {
+            let report = verify::verify(folder, &runtimes);
+            progress.inc(1);
+            report
+        })
+        .collect();
+    progress.finish_and_clear();
     if as_json {
         print_json(&reports)?;
     } else {

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
+use serde_json::json;
 use skin_assist_core::{
     domain::AssessmentId,
     ports::{AuditAction, RetractedDraft, StateStore},
     time::Clock as _,
 };
 
-use super::{Operator, known_firm, print_json, state_failed, table::table};
+use super::{Operator, known_firm, print_changed, print_json, state_failed, table::table};
 use crate::{
     cli::{JsonFlag, RetractionsCommand},
     clock::SystemClock,
@@ -31,9 +32,10 @@ pub(crate) async fn retractions(config: &Config, command: RetractionsCommand) ->
                 print(&drafts);
             }
         }
-        RetractionsCommand::Acknowledge { firm, assessment } => {
+        RetractionsCommand::Acknowledge { firm, assessment, json } => {
             acknowledge(&*state, &Operator::of_the_command(), &firm, &assessment).await?;
-            say!("Took note of {assessment}.");
+            let document = json!({ "firm": firm, "assessment": assessment });
+            print_changed(json, &document, &format!("Took note of {assessment}."))?;
         }
     }
     Ok(ExitCode::SUCCESS)

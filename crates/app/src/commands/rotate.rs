@@ -7,6 +7,7 @@
 
 use std::{fs, io, path::Path, process::ExitCode};
 
+use serde_json::json;
 use skin_assist_core::{
     audit::installation,
     phi::Secret,
@@ -17,9 +18,10 @@ use skin_assist_store::{RotationError, SqliteStore, replace, sync_folder};
 use super::{
     by_operator,
     key::{random, write_secret},
-    state_failed,
+    print_changed, progress, state_failed,
 };
 use crate::{
+    cli::JsonFlag,
     config::{Config, StoreName, read_secret, read_state_key},
     failure::{Failure, Hinted as _, WithHint as _},
     wiring,
@@ -28,8 +30,10 @@ use crate::{
 /// How many old keys may lie beside the key: one a day for years.
 const OLD_KEYS: u32 = 10_000;
 
+const BEGUN_BEFORE: &str = "A change of the key was begun before; it is finished now. ";
+
 /// Changes the key.
-pub(crate) async fn rotate(config: &Config) -> Result<ExitCode, Failure> {
+pub(crate) async fn rotate(config: &Config, json: JsonFlag) -> Result<ExitCode, Failure> {
     if config.state.store != StoreName::Sqlite {
         return Err(Failure::new("there is no state file: the state is in DynamoDB")
             .with_hint("its keys are rotated by AWS; see docs/aws.md"));
@@ -46,9 +50,8 @@ pub(crate) async fn rotate(config: &Config) -> Result<ExitCode, Failure> {
         );
     }
     let old = config.state_key()?;
-    if next.exists() {
-        say!("A change of the key was begun before; it is finished now.");
-    } else {
+    let begun_before = next.exists();
+    if !begun_before {
         write_secret(&next, random()?.to_text().expose())?;
         sync_folder(&next).failed(|| format!("the folder of {} cannot be written", next.display()))?;
     }
@@ -57,19 +60,26 @@ pub(crate) async fn rotate(config: &Config) -> Result<ExitCode, Failure> {
         // It was in its place already when the change before this one stopped.
         take_over(&next, &key_file)?;
         note(config).await?;
-        say!("The new key is in {}.", key_file.display());
+        let document = json!({ "key_file": key_file, "old_key_file": null, "begun_before": true });
+        let line = format!("{BEGUN_BEFORE}The new key is in {}.", key_file.display());
+        print_changed(json, &document, &line)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let waiting = progress::waiting("the state file is encrypted anew and read back");
     SqliteStore::rotate_key(&state, &config.firm_keys_file(), &old, &new).map_err(refused)?;
+    waiting.finish_and_clear();
     let kept = keep(&key_file)?;
     take_over(&next, &key_file)?;
     note(config).await?;
-    say!(
-        "The state file has a new key, in {}. The old one is in {kept}: backups from before need it; destroy it when those are gone. Keep a \
+    let before = if begun_before { BEGUN_BEFORE } else { "" };
+    let line = format!(
+        "{before}The state file has a new key, in {}. The old one is in {kept}: backups from before need it; destroy it when those are gone. Keep a \
          copy of the new key, and of {}, apart from the state file and its backups.",
         key_file.display(),
         config.firm_keys_file().display()
     );
+    let document = json!({ "key_file": key_file, "old_key_file": kept, "begun_before": begun_before });
+    print_changed(json, &document, &line)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, IsTerminal as _, Write as _},
+    io,
     path::Path,
     process::ExitCode,
     str::FromStr,
@@ -18,7 +18,7 @@ use skin_assist_simulator::clinic_days::{
     self, Burst, Conditions, GenerateOptions, Outcome, Scenario, Sweeps, Trace, generate, lower_bound, play,
 };
 
-use super::{print_json, table::table};
+use super::{print_json, progress, table::table};
 use crate::{
     cli::{SearchArgument, SimulateArguments},
     clock::SystemClock,
@@ -30,8 +30,6 @@ use crate::{
 const LEAST_BUDGET: u32 = 10;
 /// A practice that is this many times as busy as usual is none any more.
 const MOST_BURST: f64 = 100.0;
-/// How wide the bar is, in characters.
-const BAR: usize = 40;
 
 /// A busier day of a practice, on the command line.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -119,11 +117,11 @@ fn play_all(path: &Path, budget: u32, arguments: &SimulateArguments) -> Result<(
                 }),
                 conditions: Conditions::default(),
             };
-            let progress = Progress::of(&policy.to_string());
+            let progress = progress::share(&policy.to_string());
             let began = SystemClock.now();
-            let mut outcome = play(&trace, &scenario, |share| progress.show(share));
+            let mut outcome = play(&trace, &scenario, |share| progress.set_position((share * 100.0) as u64));
             outcome.wall_s = SystemClock.now().since(began).as_secs_f64();
-            progress.clear();
+            progress.finish_and_clear();
             Outcome {
                 lower_bound_s: bound,
                 ..outcome
@@ -309,40 +307,6 @@ fn digits(seconds: f64) -> String {
     } else {
         format!("{seconds:.0}")
     }
-}
-
-/// A bar on standard error, if that is a terminal.
-struct Progress {
-    name: Option<String>,
-}
-
-impl Progress {
-    fn of(name: &str) -> Self {
-        let shown = io::stderr().is_terminal();
-        Self {
-            name: shown.then(|| name.to_owned()),
-        }
-    }
-
-    fn show(&self, share: f64) {
-        if let Some(name) = &self.name {
-            let done = (share.clamp(0.0, 1.0) * BAR as f64).round() as usize;
-            let (done, left, percent) = ("#".repeat(done), ".".repeat(BAR - done), share * 100.0);
-            tell(&format!("\r{name:<11} [{done}{left}] {percent:>3.0} %"));
-        }
-    }
-
-    fn clear(&self) {
-        if self.name.is_some() {
-            tell(&format!("\r{:width$}\r", "", width = BAR + 24));
-        }
-    }
-}
-
-fn tell(text: &str) {
-    let mut terminal = io::stderr().lock();
-    // Progress that nobody sees is no failure.
-    _ = terminal.write_all(text.as_bytes()).and_then(|()| terminal.flush());
 }
 
 #[cfg(test)]

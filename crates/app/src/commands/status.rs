@@ -10,7 +10,7 @@ use skin_assist_core::{
 };
 
 use super::{print_json, state_failed, table::table};
-use crate::{clock::SystemClock, config::Config, failure::Failure, wiring};
+use crate::{clock::SystemClock, config::Config, failure::Failure, silence::quieter_than_usual, wiring};
 
 /// Shows how each practice stands, and what needs attention.
 pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Failure> {
@@ -24,9 +24,12 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
     let quotas = state.quotas().await.map_err(state_failed)?;
     let pollers: Vec<_> = state.pollers(now).await.map_err(state_failed)?;
     let overview = Overview::told_by(overview, pollers.iter().map(|(_, figures)| figures));
+    let quiet = quieter_than_usual(&*state, &overview, now)
+        .await
+        .map_err(state_failed)?;
     if json {
         print_json(&json!({
-            "firms": overview, "dead_letters": dead_letters, "uncertain": uncertain, "retracted": retracted,
+            "firms": overview, "quiet": quiet, "dead_letters": dead_letters, "uncertain": uncertain, "retracted": retracted,
             "quotas": quotas, "pollers": pollers.iter().map(|(_, figures)| figures).collect::<Vec<_>>(), "subscriptions": subscriptions,
         }))?;
         return Ok(ExitCode::SUCCESS);
@@ -86,6 +89,12 @@ pub(crate) async fn status(config: &Config, json: bool) -> Result<ExitCode, Fail
                 id = firm.firm.id
             );
         }
+    }
+    for silence in &quiet {
+        say!(
+            "\n{} {silence}\n  hint: ask the practice whether it photographs, and into which categories; `skin-assist probe`",
+            silence.firm
+        );
     }
     if !uncertain.is_empty() {
         say!("\nUncertain drafts:");

@@ -13,7 +13,7 @@ use skin_assist_core::{
 };
 use skin_assist_subscribers::{EndpointRefused, KEY_BYTES, check_endpoint, encode_key};
 
-use super::{Operator, known_firm, print_json, state_failed, table::table};
+use super::{Operator, known_firm, print_changed, print_json, state_failed, table::table};
 use crate::{
     cli::{AddSubscriptionArguments, JsonFlag, SubscriptionCommand},
     clock::SystemClock,
@@ -46,17 +46,19 @@ pub(crate) async fn subscription(config: &Config, command: SubscriptionCommand) 
                 show(&subscription);
             }
         }
-        SubscriptionCommand::Pause { id } => {
+        SubscriptionCommand::Pause { id, json } => {
             change(state, &operator, &id, Change::Pause).await?;
-            say!("Paused {id}. What happens meanwhile is kept for seven days.");
+            let line = format!("Paused {id}. What happens meanwhile is kept for seven days.");
+            print_changed(json, &known(state, &id).await?, &line)?;
         }
-        SubscriptionCommand::Resume { id } => {
+        SubscriptionCommand::Resume { id, json } => {
             change(state, &operator, &id, Change::Resume).await?;
-            say!("Resumed {id}: it begins with a handshake.");
+            let line = format!("Resumed {id}: it begins with a handshake.");
+            print_changed(json, &known(state, &id).await?, &line)?;
         }
-        SubscriptionCommand::Remove { id } => {
+        SubscriptionCommand::Remove { id, json } => {
             change(state, &operator, &id, Change::Remove).await?;
-            say!("Removed {id}.");
+            print_changed(json, &json!({ "removed": id }), &format!("Removed {id}."))?;
         }
         SubscriptionCommand::DeadLetters(JsonFlag { json }) => {
             let given_up = state.given_up_notifications().await.map_err(state_failed)?;
@@ -80,9 +82,14 @@ pub(crate) async fn subscription(config: &Config, command: SubscriptionCommand) 
                 super::print(&table(["SUBSCRIPTION", "NUMBER", "EVENT", "GIVEN UP", "REASON"], &rows));
             }
         }
-        SubscriptionCommand::Replay { id, number } => {
+        SubscriptionCommand::Replay { id, number, json } => {
             replay(state, &operator, &id, number).await?;
-            say!("Notification {number} is sent before what waits.");
+            let document = json!({ "subscription": id, "replayed": number });
+            print_changed(
+                json,
+                &document,
+                &format!("Notification {number} is sent before what waits."),
+            )?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -3,13 +3,14 @@
 use std::{collections::BTreeSet, process::ExitCode};
 
 use serde::Serialize;
+use serde_json::json;
 use skin_assist_core::{
     domain::{AssessmentId, Delivery, DocumentId, DraftReference, EncounterId, FirmId, Reason, ReferenceCode},
     ports::{AuditAction, StateStore, UncertainResolution},
     time::{Clock as _, Timestamp},
 };
 
-use super::{Operator, known_firm, print_json, state_failed, table::table};
+use super::{Operator, known_firm, print_changed, print_json, state_failed, table::table};
 use crate::{
     cli::{Found, JsonFlag, UncertainCommand},
     clock::SystemClock,
@@ -48,6 +49,7 @@ pub(crate) async fn uncertain(config: &Config, command: UncertainCommand) -> Res
             firm,
             assessment,
             found,
+            json,
         } => {
             let resolution = match found {
                 Found {
@@ -58,7 +60,13 @@ pub(crate) async fn uncertain(config: &Config, command: UncertainCommand) -> Res
                 Found { .. } => UncertainResolution::Discard,
             };
             resolve(&*state, &Operator::of_the_command(), &firm, &assessment, &resolution).await?;
-            say!("Resolved {assessment}.");
+            let word = match &resolution {
+                UncertainResolution::Delivered(_) => "delivered",
+                UncertainResolution::PostAgain => "post-again",
+                UncertainResolution::Discard => "discard",
+            };
+            let document = json!({ "firm": firm, "assessment": assessment, "resolution": word });
+            print_changed(json, &document, &format!("Resolved {assessment}."))?;
         }
     }
     Ok(ExitCode::SUCCESS)

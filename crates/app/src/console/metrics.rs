@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
 use prometheus_client::{
@@ -21,7 +21,10 @@ use skin_assist_core::{
     time::Timestamp,
 };
 
-use crate::driver::{Event, Outcome, Stepped};
+use crate::{
+    driver::{Event, Outcome, Stepped},
+    silence::Silence,
+};
 
 /// What all names begin with.
 const PREFIX: &str = "skin_assist";
@@ -222,6 +225,8 @@ fn step(stage: Stage, outcome: Outcome) -> Labels<2> {
 pub(super) struct Stand {
     /// Every firm in numbers.
     pub(super) firms: Vec<Overview>,
+    /// Those that are quieter than they should be.
+    pub(super) silences: Arc<Vec<Silence>>,
     /// Every quota.
     pub(super) quotas: Vec<QuotaFigures>,
     /// Who polls.
@@ -255,7 +260,7 @@ pub(super) fn text(counted: &Counted, standing: Option<&Stand>, now: Timestamp) 
         );
     }
     if let Some(standing) = standing {
-        firms(&mut registry, &standing.firms);
+        firms(&mut registry, standing);
         quotas(&mut registry, standing);
         subscriptions(&mut registry, standing, now);
     }
@@ -264,25 +269,28 @@ pub(super) fn text(counted: &Counted, standing: Option<&Stand>, now: Timestamp) 
     Ok(text)
 }
 
-fn firms(registry: &mut Registry, firms: &[Overview]) {
+fn firms(registry: &mut Registry, standing: &Stand) {
     let standings: Family<Labels<1>, Gauge> = Family::default();
     for word in Standing::WORDS {
         drop(standings.get_or_create(&[("standing", word.to_owned())]));
     }
     let served: Family<Labels<1>, Gauge> = Family::default();
+    let quiet: Family<Labels<1>, Gauge> = Family::default();
     let watched: Family<Labels<1>, Gauge> = Family::default();
     let waiting: Family<Labels<2>, Gauge> = Family::default();
     let drafts: Family<Labels<2>, Gauge> = Family::default();
     let dead: Family<Labels<1>, Gauge> = Family::default();
     let read_up_to: Family<Labels<1>, Real> = Family::default();
     let detection: Family<Labels<2>, Real> = Family::default();
-    for firm in firms {
+    for firm in &standing.firms {
         let name = || ("firm", firm.firm.id.to_string());
         let word = firm.standing().as_str();
         standings.get_or_create(&[("standing", word.to_owned())]).inc();
         served
             .get_or_create(&[name()])
             .set(i64::from(firm.standing() == Standing::Served));
+        let is_quiet = standing.silences.iter().any(|silence| silence.firm == firm.firm.id);
+        quiet.get_or_create(&[name()]).set(i64::from(is_quiet));
         watched.get_or_create(&[name()]).set(number(firm.watched_encounters));
         for (step, items) in [
             ("download", firm.waiting_download),
@@ -319,6 +327,11 @@ fn firms(registry: &mut Registry, firms: &[Overview]) {
     }
     registry.register("firms", "Practices, by how they stand.", standings);
     registry.register("firm_served", "1 for a practice that is served.", served);
+    registry.register(
+        "firm_quiet",
+        "1 for a practice from which fewer photos come than its own past predicts.",
+        quiet,
+    );
     registry.register("firm_watched_encounters", "Encounters under watch.", watched);
     registry.register("firm_waiting_items", "Photos and results that wait, by step.", waiting);
     registry.register(
@@ -502,8 +515,15 @@ mod tests {
                 p95_ms: 9_000,
             },
         };
+        let silence = Silence {
+            firm: overview.firm.id.clone(),
+            photos: 0,
+            hours: 4,
+            usual: 12.0,
+        };
         let standing = Stand {
             firms: vec![overview],
+            silences: Arc::new(vec![silence]),
             ..Stand::default()
         };
         let text = text(&Counted::new(), Some(&standing), Timestamp::from_millis(0)).unwrap();
@@ -512,6 +532,7 @@ mod tests {
             "skin_assist_firms{standing=\"stopped\"} 1",
             "skin_assist_firms{standing=\"served\"} 0",
             "skin_assist_firm_served{firm=\"oak\"} 0",
+            "skin_assist_firm_quiet{firm=\"oak\"} 1",
             "skin_assist_firm_waiting_items{firm=\"oak\",step=\"infer\"} 2",
             "skin_assist_firm_drafts{firm=\"oak\",state=\"uncertain\"} 1",
             "skin_assist_state_readable 1",

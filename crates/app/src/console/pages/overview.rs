@@ -48,7 +48,7 @@ pub(in crate::console) async fn page(view: View) -> Answer {
     let stand = view.console.standing().await?;
     let recent = view.console.recent().await?;
     let content = html! {
-        (alarms(&stand, &recent))
+        (alarms(&stand))
         (figures(&stand, &recent))
         h2 { "Practices" }
         (practices(&view, &stand.firms, &recent.journeys))
@@ -72,7 +72,7 @@ fn cut(view: &View, recent: &Recent, what: &str) -> Markup {
 }
 
 /// What needs somebody, most urgent first; or that nothing does.
-fn alarms(stand: &Stand, recent: &Recent) -> Markup {
+fn alarms(stand: &Stand) -> Markup {
     let sum = |of: fn(&Overview) -> u64| -> u64 { stand.firms.iter().map(of).sum() };
     let (letters, uncertain, retracted) = (
         sum(|firm| firm.dead_letters),
@@ -132,15 +132,10 @@ fn alarms(stand: &Stand, recent: &Recent) -> Markup {
             @for host in &hosts {
                 div.banner { p { "The EHR host " (host.host) " is left alone until " (host.until) ": " (host.failures) " calls failed since its last answer." } }
             }
-            @for silence in &recent.silences {
-                div.banner {
-                    p {
-                        a href=(practice_path(&silence.firm)) { (silence.firm) } " is quieter than it should be: "
-                        (silence.photos) " photos in the last " (silence.hours) " hours, where " (format!("{:.0}", silence.usual)) " are usual."
-                    }
-                }
+            @for silence in &*stand.silences {
+                div.banner { p { a href=(practice_path(&silence.firm)) { (silence.firm) } " " (silence) "." } }
             }
-            @if is_quiet && recent.silences.is_empty() && !stand.firms.is_empty() {
+            @if is_quiet && stand.silences.is_empty() && !stand.firms.is_empty() {
                 div.banner.good { p { "Nothing needs you." } }
             }
             @if stand.firms.is_empty() {

@@ -4,9 +4,14 @@
 //! before. What would be seen less often than once in a thousand such windows is told. A busy practice is told of within hours; one with
 //! a few photos a day cannot be told from chance before a day or a week have passed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
-use skin_assist_core::{domain::FirmId, ports::PhotosOfHour, time::Timestamp};
+use serde::Serialize;
+use skin_assist_core::{
+    domain::FirmId,
+    ports::{Overview, PhotosOfHour, StateError, StateStore},
+    time::Timestamp,
+};
 
 const HOUR_MS: i64 = 3_600_000;
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -19,18 +24,47 @@ const WINDOWS_HOURS: [i64; 3] = [4, 24, 7 * 24];
 const RARE: f64 = 0.001;
 
 /// How far back counts are needed.
-pub(super) const REACH: Duration = Duration::from_secs(WEEK.as_secs() * (WEEKS as u64 + 1) + 24 * 60 * 60);
+const REACH: Duration = Duration::from_secs(WEEK.as_secs() * (WEEKS as u64 + 1) + 24 * 60 * 60);
 
 /// A practice that is quieter than it should be.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Silence {
-    pub(super) firm: FirmId,
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Silence {
+    pub(crate) firm: FirmId,
     /// Photos found in the last whole hours.
-    pub(super) photos: u64,
+    pub(crate) photos: u64,
     /// How many hours.
-    pub(super) hours: i64,
+    pub(crate) hours: i64,
     /// How many there usually are.
-    pub(super) usual: f64,
+    pub(crate) usual: f64,
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            photos, hours, usual, ..
+        } = self;
+        write!(
+            formatter,
+            "is quieter than it should be: {photos} photos in the last {hours} hours, where {usual:.0} are usual"
+        )
+    }
+}
+
+/// Which of the practices that are served are quieter than they should be. Whole hours are looked at: within one the answer is the same.
+/// Five weeks of photos are counted for it.
+///
+/// # Errors
+/// The state cannot be read.
+pub(crate) async fn quieter_than_usual(
+    state: &dyn StateStore,
+    firms: &[Overview],
+    now: Timestamp,
+) -> Result<Vec<Silence>, StateError> {
+    let served = firms.iter().filter(|overview| overview.firm.is_served());
+    let served: Vec<_> = served
+        .map(|overview| (overview.firm.id.clone(), overview.firm.connected_at))
+        .collect();
+    Ok(silences(&served, &state.photos_by_hour(now - REACH).await?, now))
 }
 
 /// The probability of at most `seen` where `mean` are expected (Poisson).
@@ -45,7 +79,7 @@ fn at_most(seen: u64, mean: f64) -> f64 {
 }
 
 /// Those of `firms` (each with when it was connected) that are quieter than they should be at `now`.
-pub(super) fn silences(firms: &[(FirmId, Timestamp)], counts: &[PhotosOfHour], now: Timestamp) -> Vec<Silence> {
+fn silences(firms: &[(FirmId, Timestamp)], counts: &[PhotosOfHour], now: Timestamp) -> Vec<Silence> {
     let mut by_firm: BTreeMap<&FirmId, BTreeMap<i64, u64>> = BTreeMap::new();
     for one in counts {
         by_firm
