@@ -152,6 +152,7 @@ def connects(walk):
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(installation.practice)
     expect(page.get_by_text("No document permits drafts yet")).to_be_visible()
+    expect(page.get_by_role("heading", name="What its EHR does")).to_be_visible()
     expect(page.locator("main")).to_contain_text("silent")
 
 

@@ -22,6 +22,7 @@ mod dynoxide;
 mod faults;
 mod fuzz;
 mod house;
+mod install;
 mod interop;
 mod language_server;
 mod lints;
@@ -88,6 +89,7 @@ Commands:
   redteam           Attack drafts by way of a language model that obeys the attacker, and write docs/redteam.md.
   collector         Have a collector of others, Rotel, take the traces and metrics of the running program, installed under
                     target/tools/collector on the first run; interop/collector/README.md has the rest.
+  install           `cargo install`, and the demonstration by what was installed, where nothing of the sources is.
   language-server   Run a prompt through llama.cpp's server with a model of random weights, installed under target/tools/language
                     on the first run; interop/language/README.md has the rest.
   interop           Run discovery, photo and draft against servers of others: Helios FHIR Server and oidc-provider. They are
@@ -169,6 +171,7 @@ fn main() -> ExitCode {
         ["faults", rest @ ..] => faults::simulate(rest),
         ["redteam"] => redteam::run(),
         ["collector"] => collector::alone(),
+        ["install"] => install::run(),
         ["language-server"] => language_server::alone(),
         ["interop"] => interop::run(),
         ["model-servers"] => model_servers::alone(),

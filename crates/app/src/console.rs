@@ -21,9 +21,10 @@ mod subscribers;
 mod trail;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -40,10 +41,11 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use skin_assist_core::{
-    domain::Journey,
+    domain::{FirmId, Journey},
     ports::{AuditChain, Kept as Amount, Overview, StateError, StateStore},
     time::{Clock, Timestamp},
 };
+use skin_assist_ehr::ProbeReport;
 use tokio::{
     net::TcpListener,
     sync::{Mutex, watch},
@@ -147,6 +149,8 @@ pub struct Console {
     amounts: Kept<(Timestamp, Vec<Amount>)>,
     /// Where the chains of the audit trail end.
     chains: Kept<Vec<AuditChain>>,
+    /// What the EHR of each practice did when this console asked it last, and when that was.
+    probed: std::sync::Mutex<BTreeMap<FirmId, (Timestamp, Arc<ProbeReport>)>>,
     /// Held while a photo is read and drawn.
     drawing: Mutex<()>,
 }
@@ -181,6 +185,7 @@ impl Console {
             silences: Kept::new(SILENCES_FOR / 2),
             amounts: Kept::new(AMOUNTS_FOR / 2),
             chains: Kept::new(options.standing_for / 2),
+            probed: std::sync::Mutex::default(),
             drawing: Mutex::default(),
         }))
     }
@@ -273,6 +278,23 @@ impl Console {
             cut_at: first.filter(|_| is_cut),
             journeys,
         })
+    }
+
+    /// Takes note of what the EHR of a practice does.
+    fn note_probe(&self, firm: &FirmId, report: ProbeReport) -> Arc<ProbeReport> {
+        let report = Arc::new(report);
+        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        probed.insert(firm.clone(), (self.clock.now(), Arc::clone(&report)));
+        report
+    }
+
+    /// What the EHR of a practice did when it was asked here last.
+    fn last_probe(&self, firm: &FirmId) -> Option<(Timestamp, Arc<ProbeReport>)> {
+        self.probed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(firm)
+            .cloned()
     }
 
     /// How much is kept, and when it was counted: whole tables are, so that nobody has it done more often than every ten minutes.

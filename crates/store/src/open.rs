@@ -411,6 +411,10 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 /// An error of SQLite in the words of a person who opens a file.
 pub(crate) fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
+    // The file beside it that processes share could not be made as large as it has to be.
+    if error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) {
+        return OpenError::DiskFull { path };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => OpenError::NotAccessible {
             path,

@@ -127,7 +127,11 @@ fn what_is_uncertain_or_retracted_is_settled_by_an_operator() {
     let installation = Installation::connected(&ehr);
     let uncertain = with_uncertain_drafts_and_a_retraction(&installation, &ehr, &practice);
     let key = read_state_key(&installation.path("state.key")).unwrap();
-    let state = Arc::new(SqliteStore::open(&installation.path("skin-assist.sqlite"), &key).unwrap());
+    let (file, firm_keys) = (
+        installation.path("skin-assist.sqlite"),
+        installation.path("state.key.firm-keys"),
+    );
+    let state = Arc::new(SqliteStore::open_with(&file, &firm_keys, &key).unwrap());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (_serving, address) = console(&state, Arc::new(SystemClock), |_| {}).await;
@@ -162,7 +166,7 @@ fn what_is_uncertain_or_retracted_is_settled_by_an_operator() {
         assert_eq!(state.uncertain().await.unwrap(), []);
         assert_eq!(
             post("/uncertain/resolve", found(gone, "discard")).await.0,
-            404,
+            422,
             "it is settled"
         );
 
@@ -170,7 +174,7 @@ fn what_is_uncertain_or_retracted_is_settled_by_an_operator() {
         let noted = format!("firm=elm&assessment={}", retracted[0].assessment);
         assert_eq!(post("/retractions/acknowledge", noted.clone()).await, (303, true));
         assert_eq!(state.retracted_drafts().await.unwrap(), []);
-        assert_eq!(post("/retractions/acknowledge", noted).await.0, 404, "it is noted");
+        assert_eq!(post("/retractions/acknowledge", noted).await.0, 422, "it is noted");
     });
     drop(runtime);
     drop(state);

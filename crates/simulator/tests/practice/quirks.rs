@@ -43,10 +43,13 @@ fn each_change_may_have_a_delay_of_its_own() {
         quirks.visibility_delay = Duration::from_mins(2);
         quirks.visibility_is_uneven = true;
     });
-    let seen = |second: u64| ids(&practice.read(later(second), "Encounter?_count=50"));
+    let seen = |second: u64| {
+        let found = practice.read(later(second), "Encounter?_count=50");
+        ids(&found).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
     let early = seen(60);
     assert!(!early.is_empty() && early.len() < 30, "{early:?}");
-    let in_order: Vec<_> = seen(150);
+    let in_order = seen(150);
     assert_eq!(in_order.len(), 30, "none later than the delay");
     assert_ne!(early, in_order[..early.len()], "what changed later is seen earlier");
     let again = seen(61);

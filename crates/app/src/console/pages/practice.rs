@@ -61,6 +61,11 @@ pub(in crate::console) async fn page(view: View, Path(id): Path<String>) -> Answ
         p { a href=(format!("/photos?practice={}", super::segment(id))) { "Its photos" } " - "
             a href=(format!("/trust/entries?practice={}", super::segment(id))) { "Its audit trail" } }
         (settings(&view, &practice.firm))
+        @if let Some((at, report)) = view.console.last_probe(id) {
+            h2 { "What its EHR does" }
+            p { "As it was asked here " (view.ago(at)) "." }
+            (said(&report))
+        }
     };
     Ok(view.page(Place::Overview, id.as_str(), &content))
 }
@@ -239,6 +244,7 @@ pub(in crate::console) async fn ask(view: View, Path(id): Path<String>, body: By
         &firm,
     )
     .await?;
+    let report = view.console.note_probe(&firm.id, report);
     let content = html! {
         p { a href=(practice_path(&firm.id)) { "Back to " (firm.id) } }
         (said(&report))
