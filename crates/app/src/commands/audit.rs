@@ -6,6 +6,7 @@ use std::{
     process::ExitCode,
 };
 
+use indicatif::ProgressBar;
 use skin_assist_core::{
     audit::{AuditEntry, AuditHead, BEGINNING_NUMBER, ChainReport, ChainVerifier, installation},
     domain::FirmId,
@@ -33,7 +34,9 @@ pub(crate) async fn audit(config: &Config, command: AuditCommand) -> Result<Exit
             json: JsonFlag { json },
         } => {
             let anchors = anchors(&anchor)?;
-            let reports = verify(&*state, &anchors).await?;
+            let bar = progress::counted("entries", 0);
+            let reports = verify(&*state, &anchors, &bar).await?;
+            bar.finish_and_clear();
             if json {
                 print_json(&reports)?;
             } else {
@@ -87,7 +90,13 @@ fn parse(text: &str, file: &Path) -> Result<Vec<AuditHead>, Failure> {
 }
 
 /// Checks every chain that there is, and every one that an anchor says there was.
-pub(crate) async fn verify(state: &dyn StateStore, anchors: &[AuditHead]) -> Result<Vec<ChainReport>, Failure> {
+///
+/// The bar shows how far it is.
+pub(crate) async fn verify(
+    state: &dyn StateStore,
+    anchors: &[AuditHead],
+    bar: &ProgressBar,
+) -> Result<Vec<ChainReport>, Failure> {
     let mut chains = state.audit_chains().await.map_err(state_failed)?;
     let known: BTreeSet<FirmId> = chains.iter().map(|chain| chain.head.firm.clone()).collect();
     let lost: BTreeSet<&FirmId> = anchors.iter().map(|anchor| &anchor.firm).collect();
@@ -103,19 +112,18 @@ pub(crate) async fn verify(state: &dyn StateStore, anchors: &[AuditHead]) -> Res
         .iter()
         .map(|chain| chain.head.number.saturating_sub(chain.base.number))
         .sum();
-    let progress = progress::counted("entries", entries);
+    bar.set_length(entries);
     for chain in chains {
         let firm = chain.base.firm.clone();
         let mut verifier = ChainVerifier::new(chain.base, anchors);
         each_entry(state, &firm, |entry| {
             verifier.entry(entry);
-            progress.inc(1);
+            bar.inc(1);
             Ok(())
         })
         .await?;
         reports.push(verifier.end());
     }
-    progress.finish_and_clear();
     Ok(reports)
 }
 

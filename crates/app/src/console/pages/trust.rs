@@ -1,6 +1,7 @@
 //! The audit trail, what is kept for how long, keys, versions.
 
 use axum::{body::Bytes, extract::Query};
+use indicatif::ProgressBar;
 use maud::{Markup, html};
 use serde::Deserialize;
 use skin_assist_core::{
@@ -75,7 +76,7 @@ fn kept_table(view: &View, kept: &[Kept]) -> Markup {
 /// Checks every chain from its beginning.
 pub(in crate::console) async fn verify(view: View, body: Bytes) -> Answer {
     view.fields(Role::Operator, body)?;
-    let reports = audit::verify(&*view.console.state, &[]).await?;
+    let reports = audit::verify(&*view.console.state, &[], &ProgressBar::hidden()).await?;
     let is_whole = reports.iter().all(|report| report.faults.is_empty());
     let content = html! {
         @if is_whole { div.banner.good { p { "Every chain is whole." } } } @else { div.banner.bad role="alert" { p { "A chain was touched." } } }
