@@ -119,11 +119,14 @@ impl Listing {
 /// Where each photo is that the store knows of.
 pub(crate) type Stands = HashMap<PhotoName, JourneyState>;
 
+/// Without those that were found since `end`, while the run was being ended: one that was withdrawn may be shown late as it was before.
+///
 /// # Panics
 /// When the store cannot be read, which is in memory.
-pub(crate) async fn stands(state: &(impl StateStore + ?Sized)) -> Stands {
+pub(crate) async fn stands(state: &(impl StateStore + ?Sized), end: Timestamp) -> Stands {
     let journeys = Operations::journeys(state, None, Timestamp::ALWAYS, usize::MAX).await;
     let journeys = journeys.expect("the state is in memory").into_iter();
+    let journeys = journeys.filter(|journey| journey.detected_at < end);
     let stands = journeys.map(|journey| ((journey.firm.to_string(), journey.document.to_string()), journey.state));
     stands.collect()
 }

@@ -597,7 +597,8 @@ impl World {
                 )
             })
             .collect();
-        let journeys = judge::stands(&*self.state).await;
+        // Clocks are right by now, and nobody stands still any longer.
+        let journeys = judge::stands(&*self.state, self.shared.now() - LOOK_EVERY).await;
         let mut truth = self.shared.truth();
         if !is_settled {
             let (open, unnoticed) = (listing.open(&report).len(), listing.unnoticed(&report).len());
