@@ -7,9 +7,17 @@ use skin_assist_core::{
 };
 use skin_assist_simulator::{EncounterSpec, FirmSpec, PhotoSpec};
 
-use super::{bounds::find_photos, served as console, *};
+use super::{bounds::find_photos, *};
 
 const REASON: Reason = Reason::new("photo.refused", "the photo has to be another one");
+
+/// The page of the queues, and what its forms are sent with.
+async fn queues(address: SocketAddr, session: &str) -> (String, String) {
+    let (_, _, page) = ask(address, "/queues", session.to_owned().leak()).await;
+    let form = page.split("name=\"form\" value=\"").nth(1).unwrap();
+    let form = form.split('"').next().unwrap().to_owned();
+    (page, form)
+}
 
 /// The state, with two photos that were given up.
 async fn with_photos_given_up(folder: &std::path::Path) -> Arc<SqliteStore> {
@@ -35,15 +43,13 @@ async fn what_was_given_up_is_put_back_after_a_look_at_what_that_does() {
     let state = with_photos_given_up(folder.path()).await;
     let letters = state.dead_letters().await.unwrap();
     assert_eq!(letters.len(), 2);
-    let (_serving, address) = console(&state, Arc::new(SystemClock), |_| {}).await;
+    let (_serving, address) = served(&state, Arc::new(SystemClock), |_| {}).await;
     let session = sign_in(address, "operate").await;
-    let (_, _, page) = ask(address, "/queues", session.clone().leak()).await;
+    let (page, form) = queues(address, &session).await;
     assert!(
         page.contains("Given up (2)") && page.contains("photo.refused"),
         "{page}"
     );
-    let form = page.split("name=\"form\" value=\"").nth(1).unwrap();
-    let form = form.split('"').next().unwrap().to_owned();
     let replay = async |fields: &str| {
         let sent = format!("form={form}&{fields}");
         send(address, "/dead-letters/replay", &session, &sent).await
@@ -134,15 +140,13 @@ fn what_is_uncertain_or_retracted_is_settled_by_an_operator() {
     let state = Arc::new(SqliteStore::open_with(&file, &firm_keys, &key).unwrap());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let (_serving, address) = console(&state, Arc::new(SystemClock), |_| {}).await;
+        let (_serving, address) = served(&state, Arc::new(SystemClock), |_| {}).await;
         let session = sign_in(address, "operate").await;
-        let (_, _, page) = ask(address, "/queues", session.clone().leak()).await;
+        let (page, form) = queues(address, &session).await;
         assert!(
             page.contains("Uncertain drafts (2)") && page.contains("Drafts whose photo was retracted (1)"),
             "{page}"
         );
-        let form = page.split("name=\"form\" value=\"").nth(1).unwrap();
-        let form = form.split('"').next().unwrap().to_owned();
         let post = async |path: &str, fields: String| {
             let (status, head, _) = send(address, path, &session, &format!("form={form}&{fields}")).await;
             (status, head.contains("location: /queues#"))
